@@ -1,0 +1,53 @@
+# evenstream. `make` lists the commands; the two that matter are `make demo` and `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made-from-locks
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types imports unit lock census clean
+
+help: ## List the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+demo: $(STAMP) ## The main job, live, on a Kafka of its own (KEEP=1 keeps it up); about three minutes
+	@$(BIN)/evenstream demo $(if $(KEEP),--keep)
+
+test: check ## Everything: check, and the tests on a real Kafka; under 15 minutes
+	@$(BIN)/python -m pytest -m kafka
+
+check: lint types imports unit ## The quick part: lint, types, imports, unit tests; under 90 seconds
+
+lint: $(STAMP)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q . || { echo "lint failed: run $(BIN)/ruff check --fix . && $(BIN)/ruff format ."; exit 1; }
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+imports: $(STAMP)
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+unit: $(STAMP)
+	@$(BIN)/python -m pytest -q -m "not kafka"
+
+lock: $(STAMP) ## Pin what the project stands on anew, by hash
+	@$(BIN)/python -m pip install -q pip-tools
+	@$(BIN)/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --upgrade -o requirements.lock pyproject.toml
+	@$(BIN)/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --allow-unsafe --upgrade --extra dev -o requirements-dev.lock pyproject.toml
+
+census: $(STAMP) ## Build the Census pack from its sources (needs pyarrow)
+	@$(BIN)/python -m pip install -q pyarrow && $(BIN)/python -m estimator.census_build
+
+# The environment is made from the locks, and anew whenever they or the project's own metadata change.
+$(STAMP): requirements-dev.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: apt-get install -y python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, this is $$($(PYTHON) --version); set PYTHON=python3.12, say"; exit 1; }
+	@echo "making $(VENV) (once, about a minute) ..."
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: apt-get install -y python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean: ## Remove what make has made
+	@rm -rf $(VENV) .evenstream .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,30 @@
+"""What can go wrong in the estimators' room.
+
+EstimatorError
+├── PackDamaged        the Census pack in the package is not what this version expects
+├── SourceChanged      a file that the pack is built from is not the one that was reviewed
+├── UnequalColumns     arrays that describe the same members have different lengths or types
+└── NotProbabilities   rows that should be probabilities do not sum to 1, are negative, or are not numbers
+"""
+
+from __future__ import annotations
+
+
+class EstimatorError(Exception):
+    """Base of this room's errors."""
+
+
+class PackDamaged(EstimatorError):
+    """The Census pack cannot be used."""
+
+
+class SourceChanged(EstimatorError):
+    """A build source is not the one that was reviewed (checksum, or what its contents must satisfy)."""
+
+
+class UnequalColumns(EstimatorError, ValueError):
+    """Columns do not describe the same members."""
+
+
+class NotProbabilities(EstimatorError, ValueError):
+    """A row is no probability distribution, so counting it would make or lose people."""

@@ -1,0 +1,43 @@
+"""Fixed-point race probabilities: each row sums to the scale exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimator.errors import NotProbabilities
+
+SCALE = 1 << 20
+"""Fixed-point units of one row."""
+
+_TOLERANCE = 1e-6
+
+
+def to_fixed_point(probabilities: NDArray[np.float64], scale: int = SCALE) -> NDArray[np.uint64]:
+    """Round rows so that each sums to ``scale`` exactly.
+
+    The running sums are rounded and differenced, so each entry is within one unit of its value, none is negative, and
+    no unit is lost or made: whoever adds up rows gets the number of rows.
+
+    Args:
+        probabilities: shape (n, k), float64, entries not negative, rows that sum to 1 within 1e-6.
+        scale: fixed-point units of one row, at most 2**32.
+
+    Returns:
+        Shape (n, k), uint64.
+
+    Raises:
+        NotProbabilities: a row is negative somewhere, does not sum to 1, or is not a number. Such a row would wrap
+            around in the ring and spoil every total it enters, so it stops here.
+    """
+    edges = np.cumsum(probabilities, axis=1)
+    # Written so that a NaN, for which every comparison is false, is refused as well.
+    if not (np.all(probabilities >= 0) and np.all(np.abs(edges[:, -1] - 1.0) <= _TOLERANCE)):
+        raise NotProbabilities(
+            "race probabilities must be non-negative and sum to 1 in every row; check the race model that made them"
+        )
+    edges *= scale
+    np.rint(edges, out=edges)
+    np.minimum(edges, scale, out=edges)
+    edges[:, -1] = scale
+    return np.diff(edges, axis=1, prepend=0.0).astype(np.uint64)

@@ -1,0 +1,48 @@
+"""Privacy: what may be measured, at what cost, and the noise that pays for it. Knows neither Kafka nor shares.
+
+Source: DESIGN section 5; zCDP (Bun and Steinke 2016), discrete Gaussian (Canonne, Kamath and Steinke 2020).
+"""
+
+from __future__ import annotations
+
+from privacy.approvals import Approval, SignedMeasurement, approve, check_registry_budget, key_id, verify
+from privacy.calibration import ChannelNoise, NoisePlan, PrivacyStatement, plan_noise
+from privacy.caps import ContributionCap
+from privacy.errors import (
+    ApprovalError,
+    BudgetExceeded,
+    LedgerBroken,
+    MeasurementError,
+    PrivacyError,
+    RegistryBudgetError,
+)
+from privacy.ledger import Debit, Ledger
+from privacy.measurement import Level, Measurement, next_boundary_ms, parse_measurement
+from privacy.noise import epsilon
+
+__all__ = [
+    "Approval",
+    "ApprovalError",
+    "BudgetExceeded",
+    "ChannelNoise",
+    "ContributionCap",
+    "Debit",
+    "Ledger",
+    "LedgerBroken",
+    "Level",
+    "Measurement",
+    "MeasurementError",
+    "NoisePlan",
+    "PrivacyError",
+    "PrivacyStatement",
+    "RegistryBudgetError",
+    "SignedMeasurement",
+    "approve",
+    "check_registry_budget",
+    "epsilon",
+    "key_id",
+    "next_boundary_ms",
+    "parse_measurement",
+    "plan_noise",
+    "verify",
+]

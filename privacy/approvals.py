@@ -1,0 +1,159 @@
+"""Approvals: a spec is inert until governance keys have signed its exact bytes, for one deployment.
+
+The signature (Ed25519, RFC 8032) covers a domain tag, the deployment's name and the spec's bytes, so an approval for
+one cluster is worth nothing in another. The record already holds a list of signatures; how many must be there is the
+verifier's to say.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from privacy.errors import ApprovalError, RegistryBudgetError
+from privacy.measurement import Measurement
+
+_MAX_BYTES = 256 * 1024
+_MAX_APPROVALS = 64
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """A governance key's name: the first 16 hexadecimal digits of SHA-256 of its raw bytes."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
+
+
+def _message(deployment: str, spec: bytes) -> bytes:
+    name = deployment.encode()
+    return b"evenstream/1/measurement\0" + len(name).to_bytes(2, "little") + name + spec
+
+
+@dataclass(frozen=True)
+class Approval:
+    """One governance key's signature (64 bytes)."""
+
+    key_id: str
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class SignedMeasurement:
+    """A spec's canonical bytes with their approvals: the value of a record on `measurements`."""
+
+    spec: bytes
+    deployment: str
+    signatures: tuple[Approval, ...]
+
+    def encode(self) -> bytes:
+        """JSON bytes."""
+        return json.dumps(
+            {
+                "spec": self.spec.decode(),
+                "deployment": self.deployment,
+                "approvals": [
+                    {"key_id": approval.key_id, "signature": base64.b64encode(approval.signature).decode()}
+                    for approval in self.signatures
+                ],
+            },
+            sort_keys=True,
+        ).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> SignedMeasurement:
+        """Read JSON bytes, or raise :class:`ApprovalError`."""
+        if len(data) > _MAX_BYTES:
+            raise ApprovalError(f"a signed measurement has at most {_MAX_BYTES} bytes, this one has {len(data)}")
+        try:
+            content = json.loads(data)
+            if set(content) != {"spec", "deployment", "approvals"} or len(content["approvals"]) > _MAX_APPROVALS:
+                raise ValueError
+            approvals = []
+            for entry in content["approvals"]:
+                if set(entry) != {"key_id", "signature"} or not isinstance(entry["key_id"], str):
+                    raise ValueError
+                approvals.append(Approval(entry["key_id"], base64.b64decode(entry["signature"], validate=True)))
+            return cls(content["spec"].encode(), str(content["deployment"]), tuple(approvals))
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+            raise ApprovalError(
+                "a record of measurements must be JSON with spec, deployment and approvals (key_id, signature); "
+                "write it with `evenstream measurement submit`"
+            ) from None
+
+    def spec_digest(self) -> bytes:
+        """SHA-256 of the spec's bytes."""
+        return hashlib.sha256(self.spec).digest()
+
+
+def approve(measurement: Measurement, deployment: str, private_key: Ed25519PrivateKey) -> SignedMeasurement:
+    """Sign a measurement for a deployment. It must say when it takes effect."""
+    if measurement.effective_from_ms is None:
+        raise ApprovalError(f"{measurement.id!r} does not say when it takes effect; set effective_from first")
+    spec = measurement.canonical_bytes()
+    signature = private_key.sign(_message(deployment, spec))
+    return SignedMeasurement(spec, deployment, (Approval(key_id(private_key.public_key()), signature),))
+
+
+def verify(
+    signed: SignedMeasurement,
+    *,
+    deployment: str,
+    governance_keys: Mapping[str, Ed25519PublicKey],
+    threshold: int,
+    test_cluster: bool,
+) -> Measurement:
+    """Check approvals and read the spec.
+
+    Raises:
+        ApprovalError: it is for another deployment, too few known keys signed these bytes, or it is ``test_only``
+            outside a test cluster.
+        MeasurementError: the signed bytes are not a valid spec.
+    """
+    if signed.deployment != deployment:
+        raise ApprovalError(f"this measurement was approved for deployment {signed.deployment!r}, not {deployment!r}")
+    message = _message(deployment, signed.spec)
+    good = set()
+    for approval in signed.signatures:
+        key = governance_keys.get(approval.key_id)
+        if key is None:
+            continue
+        try:
+            key.verify(approval.signature, message)
+        except InvalidSignature:
+            continue
+        good.add(approval.key_id)
+    if len(good) < threshold:
+        raise ApprovalError(
+            f"expected valid approvals by {threshold} of the {len(governance_keys)} governance keys, found {len(good)}"
+            ": the spec was changed after signing, or signed with keys that are not trusted here"
+        )
+    measurement = Measurement.from_canonical(signed.spec)
+    if measurement.test_only is not None and not test_cluster:
+        raise ApprovalError(
+            f"{measurement.id!r} is marked test_only: its noise protects nobody. It is refused outside a test cluster "
+            "(setting test_cluster)"
+        )
+    return measurement
+
+
+def check_registry_budget(measurements: Iterable[Measurement], rho_limit: float) -> None:
+    """Raise :class:`RegistryBudgetError` unless all measurements together fit into one member-day's budget.
+
+    Args:
+        measurements: the latest revision of each.
+        rho_limit: zCDP rho for one member-day over all measurements, on replacement.
+    """
+    spending = {measurement.id: measurement.privacy.rho_member_day for measurement in measurements}
+    total = sum(spending.values())
+    if total > rho_limit + 1e-9:
+        *others, newest = spending
+        held = ", ".join(f"{name} {spending[name]:g}" for name in others) or "nothing"
+        left = rho_limit - sum(spending[name] for name in others)
+        raise RegistryBudgetError(
+            f"{newest!r} asks for rho {spending[newest]:g} a member-day, but only {max(left, 0.0):g} of {rho_limit:g} "
+            f"is left ({held}): lower its rho_member_day, or have the registry's limit raised"
+        )

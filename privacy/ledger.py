@@ -1,0 +1,133 @@
+"""A party's budget ledger: append-only, hash-chained, one debit for each member-day and measurement.
+
+The member-day scope is debited once, before its first window, at what the whole day may cost; the noise is fixed for
+that day. Each record holds the SHA-256 of the one before it, so that no entry can be removed, changed or reordered
+without every later one showing it. The ledger refuses what would pass the limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from privacy.errors import BudgetExceeded, LedgerBroken
+
+_GENESIS = "0" * 64
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Debit:
+    """One entry.
+
+    Attributes:
+        sequence: 0, 1, 2, ...
+        previous: SHA-256 (hex) of the record before it.
+        party: "a" or "b".
+        day: UTC day, YYYY-MM-DD.
+        measurement, revision, spec_sha256: what it pays for.
+        rho: zCDP on replacement, for one member-day.
+        at_ms: the party's clock, epoch milliseconds.
+    """
+
+    sequence: int
+    previous: str
+    party: str
+    day: str
+    measurement: str
+    revision: int
+    spec_sha256: str
+    rho: float
+    at_ms: int
+
+    def encode(self) -> bytes:
+        """The record's bytes: JSON with sorted keys."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+
+
+class Ledger:
+    """One party's ledger.
+
+    Args:
+        party: "a" or "b".
+        rho_limit: what all measurements together may spend on one member-day.
+    """
+
+    def __init__(self, party: str, rho_limit: float) -> None:
+        self._party = party
+        self._rho_limit = rho_limit
+        self._entries: list[Debit] = []
+        self._last = _GENESIS
+        self._spent: dict[str, dict[str, float]] = {}
+        self._paid: set[tuple[str, str, int]] = set()
+
+    @property
+    def entries(self) -> tuple[Debit, ...]:
+        """All debits, oldest first."""
+        return tuple(self._entries)
+
+    def spent(self, day: str) -> float:
+        """What a member-day has been debited over all measurements (rho)."""
+        return sum(self._spent.get(day, {}).values())
+
+    def debit(
+        self, *, day: str, measurement: str, revision: int, spec_sha256: str, rho: float, at_ms: int
+    ) -> bytes | None:
+        """Debit a member-day for a measurement.
+
+        Returns:
+            The record to append, or None where this day is already paid for at this revision.
+
+        Raises:
+            BudgetExceeded: the day's sum would pass the limit; nothing was debited.
+        """
+        if (day, measurement, revision) in self._paid:
+            return None
+        already = self._spent.get(day, {})
+        total = sum(already.values()) + rho  # revisions that share a day add up: both may have counted a member's rows
+        if total > self._rho_limit + _TOLERANCE:
+            raise BudgetExceeded(
+                f"party {self._party}: {measurement!r} asks for rho {rho:g} on {day}, but {sum(already.values()):g} of "
+                f"{self._rho_limit:g} is spent; its windows of that day are not released"
+            )
+        debit = Debit(
+            sequence=len(self._entries),
+            previous=self._last,
+            party=self._party,
+            day=day,
+            measurement=measurement,
+            revision=revision,
+            spec_sha256=spec_sha256,
+            rho=rho,
+            at_ms=at_ms,
+        )
+        record = debit.encode()
+        self._append(debit, record)
+        return record
+
+    def restore(self, record: bytes) -> None:
+        """Take in the next record of the ledger's topic.
+
+        Raises:
+            LedgerBroken: it is not this party's, or does not follow from the one before it.
+        """
+        try:
+            debit = Debit(**json.loads(record))
+        except (ValueError, TypeError):
+            raise LedgerBroken(f"record {len(self._entries)} of party {self._party}'s ledger is not a debit") from None
+        if debit.party != self._party or debit.sequence != len(self._entries) or debit.previous != self._last:
+            raise LedgerBroken(
+                f"record {len(self._entries)} of party {self._party}'s ledger does not follow from the one before it: "
+                "records were removed, changed or reordered. The party does not start on a broken ledger"
+            )
+        if debit.encode() != record:
+            raise LedgerBroken(f"record {len(self._entries)} of party {self._party}'s ledger was rewritten")
+        self._append(debit, record)
+
+    def _append(self, debit: Debit, record: bytes) -> None:
+        self._entries.append(debit)
+        self._last = hashlib.sha256(record).hexdigest()
+        by_measurement = self._spent.setdefault(debit.day, {})
+        by_measurement[debit.measurement] = by_measurement.get(debit.measurement, 0.0) + debit.rho
+        self._paid.add((debit.day, debit.measurement, debit.revision))

@@ -1,0 +1,65 @@
+"""Noise: the discrete Gaussian, from OpenDP and from nowhere else.
+
+Noise is drawn on a vector of zeros and added in the ring by the caller: OpenDP's i64 saturates at its ends and its u64
+clamps, so it must never see a share. OpenDP's sampler takes its randomness from the operating system.
+
+Source: Canonne, Kamath, Steinke, "The Discrete Gaussian for Differential Privacy" (2020); zCDP: Bun and Steinke (2016).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import opendp.prelude as dp
+from numpy.typing import NDArray
+
+dp.enable_features("contrib")
+
+UNITS_PER_ROW = 1 << 20
+"""Fixed-point units of one row (DESIGN section 3)."""
+
+
+def _space(size: int) -> tuple[Any, Any]:
+    return dp.vector_domain(dp.atom_domain(T="i64"), size=size), dp.l2_distance(T=float)
+
+
+@lru_cache(maxsize=256)
+def _mechanism(size: int, scale_units: float) -> Any:
+    return dp.m.make_gaussian(*_space(size), scale=scale_units)
+
+
+def sensitivity_units(l2_rows: float) -> float:
+    """L2 sensitivity in whole fixed-point units, rounded up."""
+    return float(math.ceil(l2_rows * UNITS_PER_ROW))
+
+
+def scale_for(l2_rows: float, rho: float) -> float:
+    """The smallest scale (fixed-point units) at which OpenDP grants ``rho`` zCDP at this L2 sensitivity (rows)."""
+    space = _space(1)
+    return float(
+        dp.binary_search_param(
+            lambda scale: dp.m.make_gaussian(*space, scale=scale), d_in=sensitivity_units(l2_rows), d_out=rho
+        )
+    )
+
+
+def rho_of(l2_rows: float, scale_units: float) -> float:
+    """The zCDP rho that OpenDP grants at this scale and L2 sensitivity (rows)."""
+    return float(_mechanism(1, scale_units).map(sensitivity_units(l2_rows)))
+
+
+def sample(size: int, scale_units: float) -> NDArray[np.int64]:
+    """Draw ``size`` independent discrete Gaussians: shape (size,), int64, fixed-point units."""
+    return np.array(_mechanism(size, scale_units)([0] * size), dtype=np.int64)
+
+
+def epsilon(rho: float, delta: float) -> float:
+    """(epsilon, delta)-DP of rho-zCDP, by OpenDP's conversion; delta > 0."""
+    probe = dp.c.make_zCDP_to_approxDP(
+        dp.m.make_gaussian(dp.atom_domain(T="i64"), dp.absolute_distance(T=float), scale=1.0)
+    )
+    profile: Any = probe.map(math.sqrt(2 * rho))  # type: ignore[no-untyped-call]  # OpenDP publishes no types here
+    return float(profile.epsilon(delta))

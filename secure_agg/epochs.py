@@ -1,0 +1,139 @@
+"""Epoch keys: short-lived private keys whose destruction is the deletion of what was sent to them.
+
+A recipient publishes an epoch's public key, signed, and destroys the private one as soon as every row sealed to it has
+been folded and that fold is committed. What Kafka still holds of those rows is noise from then on (crypto-shredding).
+
+For a restart the private key lies in one file. Put the folder on memory-backed storage: overwriting a file on an SSD
+proves nothing, so :meth:`EpochKeys.destroy_ended` overwrites only as a courtesy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from secure_agg.envelopes import KemPrivateKey
+from secure_agg.errors import EnvelopeUnreadable, KeyFileError
+from secure_agg.keyring import read_private, write_private
+
+
+@dataclass(frozen=True)
+class EpochPublicKey:
+    """What senders need of a recipient's epoch.
+
+    Attributes:
+        role: the recipient.
+        epoch: its number, rising; the millisecond at which it began.
+        not_after_ms: senders must not use it from this time on (epoch milliseconds).
+        kem_public: 1216 bytes.
+    """
+
+    role: str
+    epoch: int
+    not_after_ms: int
+    kem_public: bytes
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A recipient's epoch with its private key."""
+
+    role: str
+    number: int
+    not_after_ms: int
+    key: KemPrivateKey
+
+    def public(self) -> EpochPublicKey:
+        """The part that is announced."""
+        return EpochPublicKey(self.role, self.number, self.not_after_ms, self.key.public_bytes())
+
+
+class EpochKeys:
+    """A recipient's epochs, one file each.
+
+    Args:
+        role: the recipient.
+        folder: where private keys lie; made with mode 0700.
+        lifetime_ms: how long senders may use an epoch. The next one begins after half of it, so that senders
+            always have one that is good for at least that half.
+    """
+
+    def __init__(self, role: str, folder: Path, lifetime_ms: int) -> None:
+        self.role = role
+        self.lifetime_ms = lifetime_ms
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._epochs = {epoch.number: epoch for epoch in self._load()}
+
+    def _load(self) -> Iterator[Epoch]:
+        for path in sorted(self._folder.glob("*.epoch")):
+            try:
+                stored = json.loads(read_private(path))
+                key = KemPrivateKey(bytes.fromhex(stored["key"]))
+                key.public_bytes()
+                yield Epoch(self.role, int(stored["epoch"]), int(stored["not_after_ms"]), key)
+            except (ValueError, KeyError, TypeError, EnvelopeUnreadable):
+                raise KeyFileError(
+                    f"{path.name} is not an epoch key file (JSON with epoch, not_after_ms, key). If it was damaged, "
+                    "rows sealed to that epoch are lost: remove the file and expect that partition to stop"
+                ) from None
+
+    def current(self, now_ms: int) -> Epoch | None:
+        """The newest epoch that senders may still use at ``now_ms``."""
+        usable = [epoch for epoch in self._epochs.values() if epoch.not_after_ms > now_ms]
+        return max(usable, key=lambda epoch: epoch.number, default=None)
+
+    def ensure_current(self, now_ms: int) -> Epoch:
+        """Return an epoch with at least half its lifetime left, beginning (and storing) one where there is none."""
+        newest = self.current(now_ms)
+        if newest is not None and newest.not_after_ms - now_ms >= self.lifetime_ms // 2:
+            return newest
+        number = max(now_ms, max(self._epochs, default=0) + 1)
+        epoch = Epoch(self.role, number, now_ms + self.lifetime_ms, KemPrivateKey.generate())
+        stored = {"epoch": number, "not_after_ms": epoch.not_after_ms, "key": epoch.key.raw.hex()}
+        # Stored before it is announced: an announced key that a crash forgets would make rows unreadable.
+        write_private(self._path(number), json.dumps(stored).encode())
+        self._epochs[number] = epoch
+        return epoch
+
+    def private(self, number: int) -> KemPrivateKey:
+        """The private key of an epoch, or :class:`EnvelopeUnreadable` where it is unknown or destroyed."""
+        epoch = self._epochs.get(number)
+        if epoch is None:
+            raise EnvelopeUnreadable(
+                f"role {self.role!r} holds no private key for its epoch {number}: it was destroyed, never stored here, "
+                "or belongs to another installation"
+            )
+        return epoch.key
+
+    def numbers(self) -> tuple[int, ...]:
+        """The epochs whose private keys still exist, oldest first."""
+        return tuple(sorted(self._epochs))
+
+    def destroy_ended(self, senders_clock_ms: int) -> tuple[int, ...]:
+        """Destroy the private keys that no row in flight can need.
+
+        Args:
+            senders_clock_ms: a time that every sender's clock has passed by *committed, folded* punctuation. A sender
+                does not use an epoch from ``not_after_ms`` on, so nothing more can arrive for an older one.
+
+        Returns:
+            The numbers of the epochs destroyed.
+        """
+        ended = tuple(n for n, epoch in sorted(self._epochs.items()) if epoch.not_after_ms <= senders_clock_ms)
+        for number in ended:
+            path = self._path(number)
+            if path.exists():
+                with path.open("r+b") as file:
+                    file.write(os.urandom(path.stat().st_size))
+                    file.flush()
+                    os.fsync(file.fileno())
+                path.unlink()
+            del self._epochs[number]
+        return ended
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number}.epoch"

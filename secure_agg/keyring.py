@@ -1,0 +1,177 @@
+"""Key folders: one a role, so that each role can be deployed alone.
+
+    keys/seal/identity.key      the role's Ed25519 private key (hex), mode 0600
+    keys/seal/state.key         32 bytes (hex) for the role's own state, mode 0600; other keys are derived from it
+    keys/seal/trusted.json      public: every role's identity, the governance keys, the deployment
+    keys/governance/ID.key      a reviewer's private key; no role needs it
+
+A private file that others may read is refused, not mended: it may have been read already.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from secure_agg.errors import KeyFileError
+from secure_agg.identity import ROLES, Identity, PinnedIdentities
+
+GOVERNANCE = "governance"
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a new file with mode 0600, whole or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+def read_private(path: Path) -> bytes:
+    """Read a private file, refusing one that is missing or open to group or others."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise KeyFileError(
+            f"{path} does not exist; make a set of keys with `evenstream keys init`, or copy this role's folder here"
+        ) from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise KeyFileError(
+            f"{path} has mode {stat.S_IMODE(mode):04o}, expected 0600: others may have read it. "
+            "Replace the key, or, if you know that nobody did, run `chmod 600` on it"
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read_secret(path: Path) -> bytes:
+    text = read_private(path).decode("ascii", "replace").strip()
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != 32:
+        raise KeyFileError(f"{path} must hold 32 bytes as 64 hexadecimal digits")
+    return secret
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """The public half of a set of keys, the same in every role's folder."""
+
+    deployment: str
+    identities: PinnedIdentities
+    governance: tuple[Ed25519PublicKey, ...]
+
+
+@dataclass(frozen=True)
+class RoleKeys:
+    """All that one role's folder holds."""
+
+    role: str
+    identity: Identity
+    trusted: Trusted
+    folder: Path
+    state_secret: bytes = field(repr=False)
+
+    def derive(self, purpose: str) -> bytes:
+        """A 32-byte key for one purpose, by HKDF-SHA-256 (RFC 5869) from the state secret."""
+        info = f"evenstream/1/{self.identity.deployment}/{self.role}/{purpose}".encode()
+        return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(self.state_secret)
+
+
+def create(root: Path, deployment: str) -> None:
+    """Make a full set of keys below ``root``: five roles and one governance key.
+
+    Raises:
+        KeyFileError: a folder of a role is already there. Nothing is overwritten and nothing is half done.
+    """
+    taken = [name for name in (*ROLES, GOVERNANCE) if (root / name).exists()]
+    if taken:
+        raise KeyFileError(
+            f"{root} already holds keys for {', '.join(taken)}. Keys are never overwritten, since state and rows in "
+            "flight would be lost with them: choose another folder, or move the old ones away"
+        )
+    private = {role: Ed25519PrivateKey.generate() for role in ROLES}
+    governance = Ed25519PrivateKey.generate()
+    trusted = {
+        "deployment": deployment,
+        "identities": {role: key.public_key().public_bytes_raw().hex() for role, key in private.items()},
+        "governance": [governance.public_key().public_bytes_raw().hex()],
+    }
+    for role, key in private.items():
+        write_private(root / role / "identity.key", key.private_bytes_raw().hex().encode() + b"\n")
+        write_private(root / role / "state.key", os.urandom(32).hex().encode() + b"\n")
+        (root / role / "trusted.json").write_text(json.dumps(trusted, indent=2) + "\n")
+    write_private(root / GOVERNANCE / "reviewer-1.key", governance.private_bytes_raw().hex().encode() + b"\n")
+    (root / GOVERNANCE / "trusted.json").write_text(json.dumps(trusted, indent=2) + "\n")
+
+
+def load_trusted(folder: Path) -> Trusted:
+    """Read ``trusted.json`` of a folder."""
+    path = folder / "trusted.json"
+    try:
+        content = json.loads(path.read_text())
+        deployment = content["deployment"]
+        pinned = {
+            role: Ed25519PublicKey.from_public_bytes(bytes.fromhex(value))
+            for role, value in content["identities"].items()
+        }
+        governance = tuple(Ed25519PublicKey.from_public_bytes(bytes.fromhex(value)) for value in content["governance"])
+    except FileNotFoundError:
+        raise KeyFileError(
+            f"{path} does not exist; make a set of keys with `evenstream keys init`, or copy this role's folder here"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise KeyFileError(
+            f"{path} must be JSON with deployment, identities (role: public key in hex) and governance (public keys)"
+        ) from None
+    return Trusted(deployment, PinnedIdentities(deployment, pinned), governance)
+
+
+def load_role(root: Path, role: str, deployment: str) -> RoleKeys:
+    """Load one role's folder and check that it fits.
+
+    Raises:
+        KeyFileError: something is missing, open to others, of another deployment, or not this role's.
+    """
+    folder = root / role
+    trusted = load_trusted(folder)
+    if trusted.deployment != deployment:
+        raise KeyFileError(
+            f"the keys in {folder} were made for deployment {trusted.deployment!r}, but this is {deployment!r}: "
+            "set `deployment`, or point `keys.dir` to the right set"
+        )
+    private_key = Ed25519PrivateKey.from_private_bytes(_read_secret(folder / "identity.key"))
+    pinned = trusted.identities.keys.get(role)
+    if pinned is None or pinned.public_bytes_raw() != private_key.public_key().public_bytes_raw():
+        raise KeyFileError(
+            f"{folder / 'identity.key'} is not the identity that trusted.json pins for {role!r}: every record signed "
+            "with it would be refused. Restore this role's own key"
+        )
+    return RoleKeys(
+        role=role,
+        identity=Identity(role, deployment, private_key),
+        trusted=trusted,
+        folder=folder,
+        state_secret=_read_secret(folder / "state.key"),
+    )
+
+
+def load_governance(path: Path) -> Ed25519PrivateKey:
+    """Read a reviewer's private key file."""
+    return Ed25519PrivateKey.from_private_bytes(_read_secret(path))

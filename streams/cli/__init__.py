@@ -1,0 +1,102 @@
+"""The command line, ``evenstream``. One file a command; a command's code is loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streams.errors import EvenstreamError
+from streams.settings import Settings, load_settings
+
+_COMMANDS = {
+    "demo": "The main job, live, on this machine: three minutes, ending with a result to judge.",
+    "settings": "Print the reference of all settings.",
+    "keys": "Make the roles' keys.",
+    "topics": "Make and check evenstream's topics.",
+    "measurement": "Check, sign and submit measurements.",
+    "seal": "Run the role seal: events in, sealed batches out.",
+    "attach": "Run the role attach: sealed batches in, shares out.",
+    "aggregate": "Run one party: shares in, noised releases out.",
+    "publish": "Run the role publish: releases in, metrics out.",
+    "up": "Run all five roles on this machine.",
+    "replay": "Feed a JSONL log of events, and its members.",
+    "simulate": "Feed a simulated population with a known truth.",
+    "dev": "A real Kafka on a developer's machine.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Loads ``streams.cli.NAME`` when the command NAME is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = {"seal": "roles", "attach": "roles", "aggregate": "roles", "publish": "roles", "up": "roles"}
+        loaded = importlib.import_module(f"streams.cli.{module.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(loaded, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("", err=True)
+            ctx.exit(130)  # what a shell expects of a process that SIGINT ended
+        except Exception as error:
+            if not _is_for_the_user(error):
+                raise
+            click.echo(f"evenstream: {error}", err=True)
+            ctx.exit(1)
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    """A user's mistake, or the world's, gets a message; a traceback is for our own mistakes."""
+    # Imported here: an error of theirs means that they are loaded, and `evenstream --help` need not wait for them.
+    from estimator.errors import EstimatorError
+    from privacy.errors import PrivacyError
+    from secure_agg.errors import SecureAggregationError
+
+    return isinstance(error, EvenstreamError | PrivacyError | SecureAggregationError | EstimatorError)
+
+
+class Invocation:
+    """The global options of one call."""
+
+    def __init__(self, config: Path | None, overrides: tuple[str, ...]) -> None:
+        self.config = config
+        self.overrides = overrides
+
+    def settings(self) -> Settings:
+        """The settings, read when a command needs them."""
+        return load_settings(self.config, self.overrides)
+
+    def arguments(self) -> list[str]:
+        """The same global options, for a process that is started from this one."""
+        config = ["--config", str(self.config)] if self.config else []
+        return config + [part for override in self.overrides for part in ("--set", override)]
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="YAML file of settings.")
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="One setting; wins over all else.")
+@click.version_option(package_name="evenstream", prog_name="evenstream")
+@click.pass_context
+def main(ctx: click.Context, config: Path | None, overrides: tuple[str, ...]) -> None:
+    """A live, private monitor of Equal Treatment for recommender systems, on Kafka."""
+    ctx.obj = Invocation(config, overrides)
+
+
+def is_terminal() -> bool:
+    """Whether a person watches."""
+    return sys.stderr.isatty()

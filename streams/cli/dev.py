@@ -1,0 +1,65 @@
+"""``evenstream dev kafka``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from streams.kafka.dev_broker import KAFKA_VERSION, DevBroker
+
+
+@click.group()
+def dev() -> None:
+    """A real Kafka on a developer's machine."""
+
+
+@dev.group()
+def kafka() -> None:
+    """One KRaft node on 127.0.0.1, for development and tests."""
+
+
+_folder = click.option(
+    "--dir", "folder", type=click.Path(path_type=Path), default=Path(".evenstream/kafka"), show_default=True,
+    help="Folder of the broker's data and log.",
+)  # fmt: skip
+
+
+def _elsewhere() -> bool:
+    bootstrap = os.environ.get("KAFKA_BOOTSTRAP")
+    if bootstrap:
+        click.echo(f"KAFKA_BOOTSTRAP is set: using {bootstrap}, nothing is started or stopped here.")
+    return bool(bootstrap)
+
+
+@kafka.command()
+@_folder
+@click.option("--port", default=9092, show_default=True, help="Port to listen on; 0 takes a free one.")
+def start(folder: Path, port: int) -> None:
+    """Start the broker (the first time, Maven copies Kafka into the cache folder)."""
+    if _elsewhere():
+        return
+    broker = DevBroker(folder).start(port, progress=lambda line: click.echo(line, err=True))
+    click.echo(f"Kafka {KAFKA_VERSION} is up: export KAFKA_BOOTSTRAP={broker.bootstrap}")
+
+
+@kafka.command()
+@_folder
+def stop(folder: Path) -> None:
+    """Stop the broker that was started here."""
+    if not _elsewhere():
+        click.echo("stopped" if DevBroker(folder).stop() else f"no broker of {folder} is running")
+
+
+@kafka.command()
+@_folder
+def status(folder: Path) -> None:
+    """Say whether the broker runs; exit code 3 where it does not."""
+    if _elsewhere():
+        return
+    running = DevBroker(folder).running()
+    if running is None:
+        click.echo(f"no broker of {folder} is running")
+        raise SystemExit(3)
+    click.echo(f"running: {running.bootstrap}, process {running.pid}, data in {running.folder}")

@@ -1,0 +1,60 @@
+"""``evenstream seal | attach | aggregate | publish | up``."""
+
+from __future__ import annotations
+
+import click
+
+from streams.cli import Invocation
+from streams.log import configure_logging
+
+
+@click.command()
+@click.pass_obj
+def seal(invocation: Invocation) -> None:
+    """Run the role seal: events in, sealed batches out."""
+    from streams.roles import run_seal
+
+    run_seal.run(invocation.settings())
+
+
+@click.command()
+@click.pass_obj
+def attach(invocation: Invocation) -> None:
+    """Run the role attach: sealed batches in, shares out."""
+    from streams.roles import run_attach
+
+    run_attach.run(invocation.settings())
+
+
+@click.command()
+@click.option("--party", type=click.Choice(["a", "b"]), required=True, help="Which half.")
+@click.pass_obj
+def aggregate(invocation: Invocation, party: str) -> None:
+    """Run one party: shares in, noised releases out. One worker a party; a second one takes its place."""
+    from streams.roles import run_aggregate
+
+    run_aggregate.run(invocation.settings(), party)
+
+
+@click.command()
+@click.pass_obj
+def publish(invocation: Invocation) -> None:
+    """Run the role publish: releases in, fairness-metrics and /metrics out."""
+    from streams.roles import publish_app
+
+    publish_app.run(invocation.settings())
+
+
+@click.command()
+@click.pass_obj
+def up(invocation: Invocation) -> None:
+    """Run all five roles on this machine and restart what dies. Ctrl-C stops them.
+
+    For development and trials: a machine that runs both parties can put their halves together.
+    """
+    from streams.roles.process import stop_on_signals
+    from streams.roles.supervisor import Supervisor
+
+    settings = invocation.settings()
+    configure_logging("up", settings.logging)
+    Supervisor(invocation.arguments()).run(stop_on_signals())

@@ -1,0 +1,87 @@
+"""``evenstream simulate``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+from streams.cli import Invocation
+from streams.cli.replay import progress_line
+from streams.feed import Feed
+from streams.replay import Progress
+from streams.settings import Settings
+from streams.simulate import SimulatedMembers, SimulatedRecommender, encode
+
+_TICK_SECONDS = 0.02
+
+
+def run_traffic(
+    settings: Settings,
+    topic: str,
+    recommender: SimulatedRecommender,
+    *,
+    rate: float,
+    start_ms: int,
+    end_ms: int,
+    progress: Progress,
+) -> int:
+    """Write events as their time comes, from ``start_ms`` to ``end_ms``; returns how many."""
+    feed = Feed(settings)
+    total = round(rate * (end_ms - start_ms) / 1000)
+    sent, last_ms = 0, start_ms
+    while sent < total:
+        now_ms = min(time.time_ns() // 1_000_000, end_ms)
+        due = round(rate * (now_ms - start_ms) / 1000)
+        if due > sent and now_ms > last_ms:
+            for key, value in encode(recommender.draw(last_ms, now_ms, due - sent)):
+                feed.send(topic, key, value)
+            sent, last_ms = due, now_ms
+            progress(sent, total)
+        time.sleep(_TICK_SECONDS)
+    feed.flush()
+    return sent
+
+
+@click.command()
+@click.option("--topic", help="Source topic; default DEPLOYMENT.rec-events.")
+@click.option("--members", default=200_000, show_default=True, help="How many members.")
+@click.option("--rate", default=2_000.0, show_default=True, help="Events a second.")
+@click.option("--duration", default=120.0, show_default=True, help="Seconds.")
+@click.option("--unfair-after", type=float, help="Seconds after which black members are recommended half as often.")
+@click.option("--seed", default=20_261_124, show_default=True, help="Seed of the simulation.")
+@click.option("--truth", type=click.Path(path_type=Path), default=Path("truth.npz"), show_default=True,
+              help="Where the truth goes; no role reads it.")  # fmt: skip
+@click.pass_obj
+def simulate(
+    invocation: Invocation,
+    topic: str | None,
+    members: int,
+    rate: float,
+    duration: float,
+    unfair_after: float | None,
+    seed: int,
+    truth: Path,
+) -> None:
+    """Feed a simulated population with a known truth, at a chosen rate (measurement: examples/simulated-feed)."""
+    settings = invocation.settings()
+    rng = np.random.default_rng(seed)
+    population = SimulatedMembers(rng, members)
+    Feed(settings).send_all(settings.topic("member-attributes"), population.attributes())
+    click.echo(f"{members:,} members written", err=True)
+    start_ms = time.time_ns() // 1_000_000
+    unfair_from = None if unfair_after is None else start_ms + round(unfair_after * 1000)
+    recommender = SimulatedRecommender(rng, population, unfair_from)
+    run_traffic(
+        settings,
+        topic or settings.topic("rec-events"),
+        recommender,
+        rate=rate,
+        start_ms=start_ms,
+        end_ms=start_ms + round(duration * 1000),
+        progress=progress_line("events"),
+    )
+    recommender.write_truth(truth)
+    click.echo(f"the truth is in {truth}", err=True)

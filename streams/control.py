@@ -1,0 +1,202 @@
+"""What every role reads of `measurements` and `keys`: approved specs, epoch keys, wrapped data keys.
+
+Each role checks every record for itself and takes nothing on another role's word: a spec is inert until the governance
+keys have signed its exact bytes, and a key is unknown until the role that it names has signed it. The class is pure;
+``streams.kafka.control_reader`` feeds it from Kafka, and the in-process pipeline from memory.
+
+All roles apply the same records in the same order, so all come to the same registry of measurements.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from privacy import (
+    ApprovalError,
+    Measurement,
+    MeasurementError,
+    RegistryBudgetError,
+    SignedMeasurement,
+    check_registry_budget,
+    key_id,
+    verify,
+)
+from secure_agg import EpochPublicKey, SignatureInvalid, Trusted
+from streams.errors import RecordMalformed
+from streams.records.header import source_digest
+from streams.records.keys import EpochKey, WrappedKey, decode_key_record
+
+log = logging.getLogger(__name__)
+
+FOREVER_MS = 1 << 53
+
+
+@dataclass(frozen=True)
+class Approved:
+    """A measurement revision that the governance keys have signed.
+
+    Attributes:
+        measurement: the spec.
+        spec: SHA-256 of the signed spec bytes; names the revision in every record.
+        source: SHA-256 of the source topic's name.
+        from_ms, until_ms: windows that begin in [from_ms, until_ms) belong to this revision.
+        offset: where it lies on `measurements`.
+    """
+
+    measurement: Measurement
+    spec: bytes
+    source: bytes
+    from_ms: int
+    until_ms: int
+    offset: int
+
+    def covers(self, window_start_ms: int) -> bool:
+        """Whether a base window that starts then is counted under this revision."""
+        return self.from_ms <= window_start_ms < self.until_ms
+
+
+class ControlPlane:
+    """One role's view of the control topics.
+
+    Args:
+        trusted: pinned identities and governance keys.
+        test_cluster: whether ``test_only`` specs are allowed.
+        rho_limit: what all measurements together may spend on a member-day (zCDP rho, on replacement).
+        threshold: how many governance keys must have signed.
+    """
+
+    def __init__(self, trusted: Trusted, *, test_cluster: bool, rho_limit: float, threshold: int = 1) -> None:
+        self.trusted = trusted
+        self._test_cluster = test_cluster
+        self._rho_limit = rho_limit
+        self._threshold = threshold
+        self._governance = {key_id(key): key for key in trusted.governance}
+        self._specs: dict[tuple[str, int], tuple[Measurement, bytes, int]] = {}
+        self._approved: dict[bytes, Approved] = {}
+        self._epochs: dict[tuple[str, int], EpochPublicKey] = {}
+        self._wrapped: dict[tuple[str, bytes, str, str, int], WrappedKey] = {}
+        self.version = 0
+        """Rises whenever the set of approved measurements changes."""
+        self.measurements_offset = 0
+        """The next offset of `measurements`: everything before it has been applied."""
+        self.refused = 0
+        """Control records that were not accepted."""
+        self.catch_up: Callable[[], None] = lambda: None
+        """Reads both topics to their present end; set by whoever feeds this object."""
+
+    # -- measurements ---------------------------------------------------------------------------------------------
+
+    def apply_measurement(self, offset: int, value: bytes | None) -> None:
+        """Take in one record of `measurements`. What is not in order is inert: counted, logged, without effect."""
+        self.measurements_offset = max(self.measurements_offset, offset + 1)
+        if value is None:
+            return
+        try:
+            signed = SignedMeasurement.decode(value)
+            measurement = verify(
+                signed,
+                deployment=self.trusted.deployment,
+                governance_keys=self._governance,
+                threshold=self._threshold,
+                test_cluster=self._test_cluster,
+            )
+            self.admit(measurement, signed.spec_digest(), offset)
+        except (ApprovalError, MeasurementError, RegistryBudgetError) as error:
+            self.refused += 1
+            log.error("measurement record at offset %d has no effect: %s", offset, error)
+
+    def admit(self, measurement: Measurement, spec: bytes, offset: int) -> None:
+        """Take in a verified spec, or raise ``ApprovalError`` or ``RegistryBudgetError`` where it does not fit."""
+        key = (measurement.id, measurement.revision)
+        known = self._specs.get(key)
+        if known is not None:
+            if known[1] != spec:
+                raise ApprovalError(
+                    f"revision {measurement.revision} of {measurement.id!r} is already approved with other contents; "
+                    "raise the revision number"
+                )
+            return
+        if measurement.effective_from_ms is None:
+            raise ApprovalError(f"{measurement.id!r} has no effective_from; sign it with `evenstream measurement sign`")
+        for other, _, _ in self._specs.values():
+            if other.source.topic == measurement.source.topic and other.source.arrival != measurement.source.arrival:
+                raise ApprovalError(
+                    f"{measurement.id!r} reads {measurement.source.topic!r} with arrival "
+                    f"{measurement.source.arrival!r}, but {other.id!r} reads it with {other.source.arrival!r}: "
+                    "one topic has one notion of arrival"
+                )
+        latest: dict[str, Measurement] = {}
+        for candidate in (*(spec_[0] for spec_ in self._specs.values()), measurement):
+            if candidate.id not in latest or candidate.revision > latest[candidate.id].revision:
+                latest[candidate.id] = candidate
+        check_registry_budget(latest.values(), self._rho_limit)
+        self._specs[key] = (measurement, spec, offset)
+        self._rebuild()
+        log.info("measurement %s revision %d approved", measurement.id, measurement.revision)
+
+    def _rebuild(self) -> None:
+        self._approved.clear()
+        for measurement, spec, offset in self._specs.values():
+            begin = measurement.effective_from_ms
+            assert begin is not None  # admit refuses specs without it
+            later = [
+                other.effective_from_ms
+                for other, _, _ in self._specs.values()
+                if other.id == measurement.id
+                and other.revision > measurement.revision
+                and other.effective_from_ms is not None
+            ]
+            until = min([*later, FOREVER_MS if measurement.expires_ms is None else measurement.expires_ms])
+            self._approved[spec] = Approved(
+                measurement, spec, source_digest(measurement.source.topic), begin, until, offset
+            )
+        self.version += 1
+
+    def approved(self) -> Iterator[Approved]:
+        """All approved revisions, in the order of their approval."""
+        yield from sorted(self._approved.values(), key=lambda approved: approved.offset)
+
+    def find(self, spec: bytes) -> Approved | None:
+        """The revision with this spec digest; reads on to the end of `measurements` before it says None."""
+        if spec not in self._approved:
+            self.catch_up()
+        return self._approved.get(spec)
+
+    # -- keys -----------------------------------------------------------------------------------------------------
+
+    def apply_key(self, value: bytes | None) -> None:
+        """Take in one record of `keys`. What is not signed by the role it names is counted and without effect."""
+        if value is None:
+            return
+        try:
+            record = decode_key_record(value, self.trusted.identities)
+        except (RecordMalformed, SignatureInvalid) as error:
+            self.refused += 1
+            log.error("key record has no effect: %s", error)
+            return
+        if isinstance(record, EpochKey):
+            self._epochs[record.role, record.epoch] = record.public()
+        else:
+            key = (record.sender, record.process, record.purpose, record.recipient, record.epoch)
+            self._wrapped[key] = record
+
+    def epoch_public(self, role: str, now_ms: int) -> EpochPublicKey | None:
+        """The newest epoch of ``role`` that a sender may use at ``now_ms``."""
+        usable = [key for (owner, _), key in self._epochs.items() if owner == role and key.not_after_ms > now_ms]
+        return max(usable, key=lambda key: key.epoch, default=None)
+
+    def wrapped(self, sender: str, process: bytes, purpose: str, recipient: str, epoch: int) -> WrappedKey | None:
+        """A wrapped data key; reads on to the end of `keys` before it says None."""
+        key = (sender, process, purpose, recipient, epoch)
+        if key not in self._wrapped:
+            self.catch_up()
+        return self._wrapped.get(key)
+
+    def wrapped_for(self, purpose: str, recipient: str) -> Iterator[WrappedKey]:
+        """All known keys of one purpose for one recipient, newest epoch first."""
+        found = [
+            record for record in self._wrapped.values() if (record.purpose, record.recipient) == (purpose, recipient)
+        ]
+        yield from sorted(found, key=lambda record: record.epoch, reverse=True)

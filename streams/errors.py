@@ -1,0 +1,68 @@
+"""What can go wrong in evenstream's streams.
+
+    EvenstreamError              the command line prints it and exits with 1; never a traceback
+    ├── SettingsError            a setting is unknown, malformed or contradictory
+    ├── PrerequisiteMissing      Java, Maven or the like is not installed
+    ├── KafkaUnavailable         the cluster cannot be reached, or refuses this principal
+    ├── TopicMismatch            topics are missing or differ from what the protocol needs
+    ├── MembersMisplaced         member-attributes was written with another partitioner
+    ├── PositionLost             the log no longer holds what comes next
+    ├── StateUnreadable          the role's own state does not open
+    ├── Fenced                   another instance took over this shard
+    ├── InputError               a file that the user named is not what it should be
+    ├── RecordMalformed          bytes from Kafka are not the record they should be: refused and counted
+    └── ProtocolStop             a validly signed record breaks the protocol: its partition stops
+
+Messages say what was expected, what came and what to do. They never carry a member id, a name, a probability or a
+payload.
+"""
+
+from __future__ import annotations
+
+
+class EvenstreamError(Exception):
+    """Base of the errors that a user may see."""
+
+
+class SettingsError(EvenstreamError):
+    """A setting is unknown, malformed or contradictory."""
+
+
+class PrerequisiteMissing(EvenstreamError):
+    """Something that this machine needs is not installed; the message holds the command that installs it."""
+
+
+class KafkaUnavailable(EvenstreamError):
+    """The cluster cannot be reached, did not answer in time, or refuses this principal."""
+
+
+class TopicMismatch(EvenstreamError):
+    """Topics are missing, or differ from what the protocol needs."""
+
+
+class MembersMisplaced(EvenstreamError):
+    """A member's attributes lie in another partition than the member's rows."""
+
+
+class PositionLost(EvenstreamError):
+    """The log no longer holds the next record that a role's state names."""
+
+
+class StateUnreadable(EvenstreamError):
+    """A record of the role's own state does not open with the role's state key."""
+
+
+class Fenced(EvenstreamError):
+    """Another instance with the same transactional id took over."""
+
+
+class InputError(EvenstreamError):
+    """A file that the user named is missing or is not what it should be."""
+
+
+class RecordMalformed(EvenstreamError):
+    """Bytes from Kafka are not the record that they should be."""
+
+
+class ProtocolStop(EvenstreamError):
+    """A validly signed record breaks the protocol; its partition stops until an operator has looked."""

@@ -1,0 +1,68 @@
+"""Writing the company's side of the topics: events and member attributes, for replays and simulations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from confluent_kafka import Producer
+
+from streams.errors import KafkaUnavailable
+from streams.kafka.clients import producer_config
+from streams.settings import Settings
+
+_FLUSH_SECONDS = 30.0
+
+
+class Feed:
+    """A producer that partitions as Java clients do and loses nothing in silence."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._producer = Producer(producer_config(settings, None, **{"message.timeout.ms": 30_000}))
+        self._failed = 0
+        self._why = ""
+
+    def _delivered(self, error: object, message: object) -> None:
+        if error is not None:
+            self._failed += 1
+            self._why = str(error)
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        timestamp_ms: int = 0,
+        partition: int = -1,
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> None:
+        """Write one record; waits only while the local queue is full. ``timestamp_ms`` 0 means now."""
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    value=value,
+                    key=key,
+                    partition=partition,
+                    timestamp=timestamp_ms,
+                    headers=headers,  # type: ignore[arg-type]  # its stub is narrower than what it takes
+                    on_delivery=self._delivered,
+                )
+                break
+            except BufferError:
+                self._producer.poll(0.05)
+        self._producer.poll(0)
+
+    def send_all(self, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write many records and wait for all of them."""
+        for key, value in records:
+            self.send(topic, key, value)
+        self.flush()
+
+    def flush(self) -> None:
+        """Wait until everything is durable, or raise :class:`KafkaUnavailable`."""
+        left = self._producer.flush(_FLUSH_SECONDS)
+        if left or self._failed:
+            raise KafkaUnavailable(
+                f"{left + self._failed} records were not written: {self._why or 'no acknowledgement'}"
+            )

@@ -1,0 +1,307 @@
+"""The whole pipeline in one process and without Kafka: the stages of all roles on a log in memory.
+
+The same stages, records and control plane as on Kafka; only the log, the clock and the transactions are pretended.
+It is the simulator in which property tests and the oracle live, and it can crash a role between any two turns: a
+crashed role is built anew from its committed state, as the shard loop does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from estimator import RaceModel
+from privacy import Ledger, Measurement, approve
+from secure_agg import EpochKeys, RoleKeys
+from secure_agg.keyring import create, load_governance, load_role
+from streams.control import Approved, ControlPlane
+from streams.data_keys import ReceivingKeys, SendingKeys
+from streams.records.keys import KeyRecord, sign_epoch_key
+from streams.records.metric import FairnessMetric
+from streams.records.punctuation import NEVER_MS
+from streams.roles.aggregate import AggregateOptions, AggregateStage
+from streams.roles.attach import AttachOptions, AttachStage
+from streams.roles.member_directory import MemberDirectory
+from streams.roles.publish import PublishCore
+from streams.roles.seal import SealOptions, SealStage
+from streams.stage import TIMESTAMP_LOG_APPEND, Out, Partition, Stage
+from streams.state import StateCodec
+from streams.watch.health import RoleHealth
+
+_TOPICS = (
+    "sealed",
+    "shares",
+    "refused",
+    "releases-a",
+    "releases-b",
+    "ledger-a",
+    "ledger-b",
+    "state-seal",
+    "state-attach",
+    "state-a",
+    "state-b",
+    "member-attributes",
+)
+_LIFETIME_MS = 30 * 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRecord:
+    """A record of the log in memory; see ``streams.stage.Record``."""
+
+    topic_: str
+    partition_: int
+    offset_: int
+    key_: bytes | None
+    value_: bytes | None
+    timestamp_: tuple[int, int]
+    headers_: tuple[tuple[str, bytes], ...] = ()
+
+    def topic(self) -> str:
+        return self.topic_
+
+    def partition(self) -> int:
+        return self.partition_
+
+    def offset(self) -> int:
+        return self.offset_
+
+    def key(self) -> bytes | None:
+        return self.key_
+
+    def value(self) -> bytes | None:
+        return self.value_
+
+    def timestamp(self) -> tuple[int, int]:
+        return self.timestamp_
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return list(self.headers_)
+
+
+@dataclass
+class MemoryLog:
+    """Topics as lists. ``clock_ms`` is the broker's clock, for LogAppendTime."""
+
+    clock_ms: int = 0
+    partitions: dict[Partition, list[MemoryRecord]] = field(default_factory=dict)
+
+    def append(
+        self,
+        topic: str,
+        partition: int,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        timestamp: tuple[int, int] | None = None,
+        headers: tuple[tuple[str, bytes], ...] = (),
+    ) -> None:
+        """Write one record; it arrives now unless ``timestamp`` says otherwise."""
+        records = self.partitions.setdefault((topic, partition), [])
+        stamp = timestamp or (TIMESTAMP_LOG_APPEND, self.clock_ms)
+        records.append(MemoryRecord(topic, partition, len(records), key, value, stamp, headers))
+
+    def read(self, topic: str, partition: int, offset: int = 0) -> list[MemoryRecord]:
+        """Everything from ``offset`` on."""
+        return self.partitions.get((topic, partition), [])[offset:]
+
+    def values(self, topic: str) -> list[bytes]:
+        """All values of a topic, tombstones left out."""
+        return [r.value_ for (t, _), rs in self.partitions.items() if t == topic for r in rs if r.value_ is not None]
+
+
+@dataclass
+class _Running:
+    """A stage with its place in the inputs."""
+
+    stage: Stage
+    positions: dict[Partition, int]
+
+
+class InProcessPipeline:
+    """Five roles on one log.
+
+    Args:
+        folder: for the keys.
+        partitions: P.
+        sources: source topic -> number of its partitions.
+        rho_limit, test_cluster, batch_rows: as in the settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        partitions: int,
+        sources: dict[str, int],
+        rho_limit: float = 10.0,
+        test_cluster: bool = True,
+        batch_rows: int = 4096,
+        deployment: str = "inprocess",
+        start_ms: int = 0,
+    ) -> None:
+        create(folder, deployment)
+        self.log = MemoryLog(start_ms)
+        self.partitions = partitions
+        self.sources = sources
+        self._folder = folder
+        self._deployment = deployment
+        self._batch_rows = batch_rows
+        self._topics = {name: name for name in _TOPICS}
+        self._rho_limit = rho_limit
+        self._keys: dict[str, RoleKeys] = {
+            role: load_role(folder, role, deployment) for role in ("seal", "attach", "a", "b", "publish")
+        }
+        self.controls = {
+            role: ControlPlane(keys.trusted, test_cluster=test_cluster, rho_limit=rho_limit)
+            for role, keys in self._keys.items()
+        }
+        self.registries = {role: CollectorRegistry() for role in self._keys}
+        self._health = {role: RoleHealth(role, self.registries[role]) for role in self._keys}
+        self.epochs = {role: EpochKeys(role, folder / role / "epochs", _LIFETIME_MS) for role in ("attach", "a", "b")}
+        self._receiving = {
+            role: ReceivingKeys(role, deployment, self.controls[role], epochs) for role, epochs in self.epochs.items()
+        }
+        self._control_offset = 0
+        for role, epochs in self.epochs.items():
+            self._announce(sign_epoch_key(self._keys[role].identity, epochs.ensure_current(start_ms).public()))
+        self._directory: MemberDirectory | None = None
+        self._directory_positions: dict[Partition, int] = {("member-attributes", j): 0 for j in range(partitions)}
+        self.core = PublishCore(self.controls["publish"], confidence=0.95, rho_limit=rho_limit)
+        self._published_offset = {"a": 0, "b": 0}
+        self.published: list[FairnessMetric] = []
+        self._running: dict[str, _Running] = {}
+
+    # -- control --------------------------------------------------------------------------------------------------
+
+    def _announce(self, record: KeyRecord) -> None:
+        for control in self.controls.values():
+            control.apply_key(record.value)
+
+    def approve(self, measurement: Measurement) -> None:
+        """Sign a measurement and have every role read it."""
+        key = load_governance(self._folder / "governance" / "reviewer-1.key")
+        value = approve(measurement, self._deployment, key).encode()
+        for control in self.controls.values():
+            control.apply_measurement(self._control_offset, value)
+        self._control_offset += 1
+
+    # -- stages ---------------------------------------------------------------------------------------------------
+
+    def _build(self, role: str) -> Stage:
+        keys, control = self._keys[role], self.controls[role]
+        codec, health = StateCodec(keys.derive("state"), role), self._health[role]
+        sending = SendingKeys(keys.identity, control, self._announce)
+        if role == "seal":
+
+            def start_offset(topic: str, i: int, approved: Approved) -> tuple[int, int]:
+                return 0, NEVER_MS
+
+            options = SealOptions(self.partitions, self._batch_rows, 1000, 1_000_000, 0, 1)
+            count: Callable[[str], int] = self.sources.__getitem__
+            return SealStage(options, self._topics, keys.identity, control, sending, codec, health, count, start_offset)
+        if role == "attach":
+            if self._directory is None:
+                self._directory = MemberDirectory(RaceModel.load(), keys.derive("members"), self.partitions)
+            self._load_members()
+            return AttachStage(
+                AttachOptions(self.partitions, 1000, 0, 1),
+                self._topics,
+                keys.identity,
+                control,
+                sending,
+                self._receiving[role],
+                self.epochs[role],
+                codec,
+                health,
+                self._directory,
+                self._directory_positions,
+                keys.derive("cap"),
+            )
+        return AggregateStage(
+            role,
+            AggregateOptions(self.partitions, 1000),
+            self._topics,
+            keys.identity,
+            control,
+            self._receiving[role],
+            self.epochs[role],
+            codec,
+            health,
+            Ledger(role, self._rho_limit),
+            (sending, keys.derive("coverage")) if role == "a" else None,
+        )
+
+    def _load_members(self) -> None:
+        assert self._directory is not None
+        for (topic, j), offset in self._directory_positions.items():
+            records = self.log.read(topic, j, offset)
+            self._directory.load(records)
+            self._directory_positions[topic, j] = offset + len(records)
+
+    def start(self, role: str) -> None:
+        """Build a role from its committed state; called again, it is what a crash and a restart do."""
+        stage = self._build(role)
+        for topic in (f"state-{role}", f"ledger-{role}"):
+            compacted: dict[bytes, bytes | None] = {}
+            for record in self.log.read(topic, 0):
+                compacted[record.key_ or str(record.offset_).encode()] = record.value_
+            for key, value in compacted.items():
+                stage.restore(topic, key, value)
+        stage.refresh(self.log.clock_ms)
+        self._running[role] = _Running(stage, dict(stage.positions()))
+
+    def stage(self, role: str) -> Stage:
+        """A running stage, for tests to look at."""
+        return self._running[role].stage
+
+    def turn(self, role: str, *, limit: int | None = None, commit: bool = True) -> None:
+        """One turn of a role's loop: read what is there (at most ``limit`` records a partition), perhaps commit.
+
+        Args:
+            commit: False leaves the turn uncommitted: starting the role again then undoes it, as a crash would.
+        """
+        if role not in self._running:
+            self.start(role)
+        running, now = self._running[role], self.log.clock_ms
+        stage = running.stage
+        if stage.refresh(now):
+            running.positions = dict(stage.positions())
+        if stage.blocked(now) is not None:
+            return
+        records: list[MemoryRecord] = []
+        for partition, offset in running.positions.items():
+            part = self.log.read(*partition, offset)[:limit]
+            records += part
+            running.positions[partition] = offset + len(part)
+        if records:
+            stage.step(records, now)
+        if isinstance(stage, SealStage):
+            ends = [(t, i, len(self.log.read(t, i))) for t, i in stage.quiet_partitions(now)]
+            stage.advance_idle(ends, now)
+        while commit and stage.due(now):
+            self._write(stage.checkpoint(now))
+            stage.committed()
+
+    def _write(self, outputs: Sequence[Out]) -> None:
+        for out in outputs:
+            self.log.append(out.topic, out.partition, out.value, key=out.key)
+
+    def run(self, roles: Sequence[str] = ("seal", "attach", "a", "b")) -> None:
+        """One turn of each role, in the direction of the data, and what `publish` makes of it."""
+        for role in roles:
+            self.turn(role)
+        self.publish()
+
+    def publish(self) -> None:
+        """Let `publish` read on."""
+        for party, offset in self._published_offset.items():
+            records = self.log.read(f"releases-{party}", 0, offset)
+            self._published_offset[party] = offset + len(records)
+            for record in records:
+                window = self.core.apply(party, record.value_ or b"")
+                if window is not None:
+                    self.published.append(window)

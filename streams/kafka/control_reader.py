@@ -1,0 +1,91 @@
+"""Feeds a :class:`streams.control.ControlPlane` from `measurements` and `keys`, and writes to `keys`."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from streams.control import ControlPlane
+from streams.errors import KafkaUnavailable
+from streams.kafka.clients import consumer_config, producer_config
+from streams.records.keys import KeyRecord
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_CATCH_UP_SECONDS = 15.0
+
+
+class ControlReader:
+    """Follows the two control topics from their beginning.
+
+    Not thread-safe: it belongs to the thread that runs the shard loop.
+    """
+
+    def __init__(self, settings: Settings, role: str, control: ControlPlane) -> None:
+        self.control = control
+        control.catch_up = self.catch_up
+        self._measurements = settings.topic("measurements")
+        self._keys = settings.topic("keys")
+        self._consumer = Consumer(consumer_config(settings, settings.group(f"{role}-control")))
+        self._consumer.assign([TopicPartition(self._measurements, 0, 0), TopicPartition(self._keys, 0, 0)])
+        self._producer = Producer(producer_config(settings, None))
+        self._next = {self._measurements: 0, self._keys: 0}
+
+    def poll(self) -> None:
+        """Apply what has come, without waiting."""
+        self._apply(0.0)
+
+    def _apply(self, timeout_seconds: float) -> None:
+        for message in self._consumer.consume(500, timeout_seconds):
+            topic, offset = message.topic(), message.offset()
+            error = message.error()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
+                    self._next[str(topic)] = max(self._next[str(topic)], int(offset or 0))
+                else:
+                    log.warning("control topics: %s", error.str())
+                continue
+            if topic == self._measurements:
+                self.control.apply_measurement(int(offset or 0), message.value())
+            else:
+                self.control.apply_key(message.value())
+            self._next[str(topic)] = int(offset or 0) + 1
+
+    def catch_up(self) -> None:
+        """Apply everything that is on both topics now.
+
+        Raises:
+            KafkaUnavailable: that took longer than 15 s.
+        """
+        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        ends = {}
+        for topic in self._next:
+            watermarks = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=_CATCH_UP_SECONDS)
+            if watermarks is None:
+                raise KafkaUnavailable(f"the end of {topic} could not be asked within {_CATCH_UP_SECONDS:.0f} s")
+            ends[topic] = watermarks[1]
+        while any(self._next[topic] < end for topic, end in ends.items()):
+            if time.monotonic() > deadline:
+                raise KafkaUnavailable(f"{', '.join(ends)} could not be read to the end in {_CATCH_UP_SECONDS:.0f} s")
+            self._apply(0.02)
+
+    def announce(self, record: KeyRecord) -> None:
+        """Write a record to `keys` and wait until it is durable, so that no batch can be ahead of its key."""
+        failures: list[KafkaError] = []
+        self._producer.produce(
+            self._keys,
+            key=record.key,
+            value=record.value,
+            partition=0,
+            on_delivery=lambda error, _: failures.append(error) if error is not None else None,
+        )
+        if self._producer.flush(_CATCH_UP_SECONDS) or failures:
+            why = failures[0].str() if failures else "no acknowledgement"
+            raise KafkaUnavailable(f"a key could not be written to {self._keys}: {why}")
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._consumer.close()

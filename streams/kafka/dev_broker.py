@@ -1,0 +1,309 @@
+"""A real Kafka on a developer's machine: one KRaft node, from Maven's artefacts, without ceremony.
+
+Apache Kafka and its dependencies are copied once, by Maven, into a cache folder (45 jars, 43 MB) and started with the
+machine's own Java. The broker listens on 127.0.0.1 only. It is for development and tests: one copy of everything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from streams.errors import KafkaUnavailable, PrerequisiteMissing
+
+KAFKA_VERSION = "4.1.1"
+_SCALA = "2.13"
+_START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+_INSTALL = "apt-get install -y default-jre-headless maven"
+
+_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>dev.evenstream</groupId><artifactId>dev-broker</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_{scala}</artifactId><version>{version}</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+
+_PROPERTIES = """process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+log.dirs={logs}
+auto.create.topics.enable=false
+num.partitions=1
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+log.cleaner.dedupe.buffer.size=16777216
+"""
+
+
+def cache_folder() -> Path:
+    """Where Kafka's jars are kept: ``EVENSTREAM_CACHE``, or a folder below the user's cache folder."""
+    root = os.environ.get("EVENSTREAM_CACHE")
+    base = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evenstream"
+    return base / f"kafka-{KAFKA_VERSION}"
+
+
+def _require(program: str, what: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        raise PrerequisiteMissing(
+            f"{what} is not installed ({program} is not on the PATH). On Debian or Ubuntu run: {_INSTALL}\n"
+            "Or use a Kafka that is already there: set KAFKA_BOOTSTRAP=host:port"
+        )
+    return found
+
+
+def ensure_jars(progress: Callable[[str], None]) -> Path:
+    """Return the folder with Kafka's jars, having Maven copy them there the first time.
+
+    Raises:
+        PrerequisiteMissing: Java or Maven is missing, or Maven could not reach its repository.
+    """
+    _require("java", "Java (17 or newer)")
+    folder = cache_folder()
+    if (folder / "complete").exists():
+        return folder
+    maven = _require("mvn", "Maven")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    progress(f"copying Apache Kafka {KAFKA_VERSION} with Maven (about 43 MB, once) ...")
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="partial-") as partial:
+        work = Path(partial)
+        (work / "pom.xml").write_text(_POM.format(scala=_SCALA, version=KAFKA_VERSION))
+        libs = work / "libs"
+        command = [
+            maven,
+            "-B",
+            "-q",
+            "dependency:copy-dependencies",
+            f"-DoutputDirectory={libs}",
+            "-DincludeScope=runtime",
+        ]
+        with (work / "maven.log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=work, stdout=log, stderr=subprocess.STDOUT)
+            started = time.monotonic()
+            told = started
+            while process.poll() is None:
+                time.sleep(0.2)
+                if time.monotonic() - told > 2:
+                    told = time.monotonic()
+                    size = sum(jar.stat().st_size for jar in libs.glob("*.jar")) if libs.exists() else 0
+                    progress(f"  {told - started:4.0f} s, {size / 1e6:5.1f} MB copied")
+        if process.returncode != 0:
+            tail = (work / "maven.log").read_text(errors="replace").strip().splitlines()[-5:]
+            raise PrerequisiteMissing(
+                "Maven could not copy Apache Kafka. Check its network and settings (`mvn -version` must work), then "
+                "run this again. Maven said:\n" + "\n".join(tail)
+            )
+        jars = list(libs.glob("*.jar"))
+        (work / "complete").write_text(f"{len(jars)} jars\n")
+        (work / "pom.xml").unlink()
+        if folder.exists():  # left behind by something older, without its mark
+            shutil.rmtree(folder)
+        work.rename(folder)
+        work.mkdir()  # so that the temporary folder's own clean-up finds what it expects
+    progress(f"  {len(jars)} jars are in place")
+    return folder
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class BrokerProcess:
+    """A broker that was started here."""
+
+    pid: int
+    started_ticks: int
+    port: int
+    folder: Path
+
+    @property
+    def bootstrap(self) -> str:
+        """What clients connect to."""
+        return f"127.0.0.1:{self.port}"
+
+    def is_running(self) -> bool:
+        """Whether the process with this id is still the one that was started."""
+        return _start_ticks(self.pid) == self.started_ticks
+
+
+def _start_ticks(pid: int) -> int:
+    """When a process began, in clock ticks since boot; -1 where there is none. A reused id has another value."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return -1
+    return -1 if fields[0] == "Z" else int(fields[19])
+
+
+class DevBroker:
+    """One broker, with its data and its process id in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self._pid_file = self.folder / "broker.json"
+
+    def running(self) -> BrokerProcess | None:
+        """The broker of this folder, if it runs."""
+        try:
+            stored = json.loads(self._pid_file.read_text())
+            process = BrokerProcess(stored["pid"], stored["started_ticks"], stored["port"], self.folder)
+        except (OSError, ValueError, KeyError):
+            return None
+        return process if process.is_running() else None
+
+    def start(self, port: int = 0, progress: Callable[[str], None] = lambda line: None) -> BrokerProcess:
+        """Start the broker, or return the one that runs already.
+
+        Args:
+            port: 0 takes a free one, or on a restart the same as before.
+            progress: told what is going on.
+
+        Raises:
+            PrerequisiteMissing, KafkaUnavailable.
+        """
+        running = self.running()
+        if running is not None:
+            return running
+        jars = ensure_jars(progress)
+        java = _require("java", "Java (17 or newer)")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        properties = self.folder / "server.properties"
+        classpath = f"{jars}/libs/*"
+        if properties.exists():
+            known = dict(line.split("=", 1) for line in properties.read_text().splitlines() if "=" in line)
+            port = int(known["listeners"].split(":")[2].split(",")[0])
+        else:
+            port = port or _free_port()
+            text = _PROPERTIES.format(port=port, controller=_free_port(), logs=self.folder / "data")
+            properties.write_text(text)
+            self._format(java, classpath, properties)
+        progress(f"starting Kafka {KAFKA_VERSION} on 127.0.0.1:{port} ...")
+        log4j = self.folder / "log4j2.properties"
+        log4j.write_text(
+            "rootLogger.level=WARN\nrootLogger.appenderRefs=f\nrootLogger.appenderRef.f.ref=F\nappenders=f\n"
+            f"appender.f.type=File\nappender.f.name=F\nappender.f.fileName={self.folder}/broker.log\n"
+            "appender.f.layout.type=PatternLayout\nappender.f.layout.pattern=%d %p %c{1} %m%n\n"
+        )
+        with (self.folder / "stdout.log").open("ab") as out:
+            process = subprocess.Popen(
+                [
+                    java,
+                    "-Xmx512m",
+                    "-Xms256m",
+                    "-XX:+UseG1GC",
+                    f"-Dlog4j2.configurationFile={log4j}",
+                    "-cp",
+                    classpath,
+                    "kafka.Kafka",
+                    str(properties),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C in the terminal is for us; the broker is stopped last
+            )
+        started = BrokerProcess(process.pid, _start_ticks(process.pid), port, self.folder)
+        self._pid_file.write_text(
+            json.dumps({"pid": started.pid, "started_ticks": started.started_ticks, "port": started.port}) + "\n"
+        )
+        self._await(started, process)
+        return started
+
+    def _format(self, java: str, classpath: str, properties: Path) -> None:
+        def storage_tool(*arguments: str) -> str:
+            done = subprocess.run(
+                [java, "-cp", classpath, "kafka.tools.StorageTool", *arguments],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                raise KafkaUnavailable(f"Kafka's StorageTool failed: {(done.stderr or done.stdout).strip()[-400:]}")
+            return done.stdout.strip().splitlines()[-1]
+
+        storage_tool("format", "-t", storage_tool("random-uuid"), "--standalone", "-c", str(properties))
+
+    def _await(self, started: BrokerProcess, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                tail = (self.folder / "stdout.log").read_text(errors="replace").strip().splitlines()[-5:]
+                raise KafkaUnavailable(
+                    f"Kafka ended with status {process.returncode} while starting; its log is in {self.folder}:\n"
+                    + "\n".join(tail)
+                )
+            with socket.socket() as probe:
+                probe.settimeout(0.5)
+                listening = probe.connect_ex(("127.0.0.1", started.port)) == 0
+            if listening:
+                try:
+                    client = AdminClient({"bootstrap.servers": started.bootstrap, "log_level": 0})
+                    if client.list_topics(timeout=3.0).brokers:
+                        return
+                except KafkaException:
+                    pass
+            time.sleep(0.1)
+        self.stop()
+        raise KafkaUnavailable(f"Kafka did not come up within {_START_SECONDS:.0f} s; its log is in {self.folder}")
+
+    def stop(self) -> bool:
+        """Stop the broker of this folder; False where none runs. Ends only the process that was started here."""
+        running = self.running()
+        if running is None:
+            self._pid_file.unlink(missing_ok=True)
+            return False
+        os.kill(running.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while running.is_running():
+            if time.monotonic() > deadline:
+                os.kill(running.pid, signal.SIGKILL)
+                deadline = float("inf")
+            with suppress(ChildProcessError):
+                os.waitpid(running.pid, os.WNOHANG)  # where it is this process's own child
+            time.sleep(0.05)
+        self._pid_file.unlink(missing_ok=True)
+        return True
+
+
+@contextmanager
+def temporary_broker(folder: Path, progress: Callable[[str], None] = lambda line: None) -> Iterator[BrokerProcess]:
+    """A broker that lives as long as the block."""
+    broker = DevBroker(folder)
+    try:
+        yield broker.start(progress=progress)
+    finally:
+        broker.stop()

@@ -1,0 +1,249 @@
+"""The shard loop: exactly-once consume-process-produce for one shard of a role (DESIGN section 2.4).
+
+Goals, and how each is met.
+
+* **No record lost or counted twice.** Outputs, state and input positions are written in one transaction. Input
+  positions live in the state records themselves, so there is one truth to restore from.
+* **No zombie.** The order at start is: make the producer, ``init_transactions()`` (which fences the predecessor), read
+  state to its end, assign with explicit offsets from that state. State read earlier could be overtaken by a zombie's
+  commit. A shard that is fenced exits; two that fought back would fence each other for ever.
+* **No half state.** After any abort, time-out or ambiguous commit the producer and the stage are thrown away, and both
+  are built anew from committed state. librdkafka has no KIP-890 client side, so nothing less is safe.
+* **Latency.** The loop polls every 10 ms and commits when the stage says so, at punctuation, else once a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from streams.errors import Fenced, KafkaUnavailable, PositionLost
+from streams.kafka.clients import consumer_config, producer_config, read_to_end
+from streams.kafka.control_reader import ControlReader
+from streams.settings import Settings
+from streams.stage import Out, Record, Stage
+from streams.watch.health import RoleHealth
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.01
+_RECORDS_A_POLL = 5_000
+_INIT_TIMEOUT_SECONDS = 30.0
+_COMMIT_TIMEOUT_SECONDS = 9.0  # below transaction.timeout.ms, so that the broker does not abort behind our back
+_RETRY_SECONDS = 0.2
+_LAG_INTERVAL_SECONDS = 1.0
+
+_FENCED = frozenset(
+    (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  # its API
+)
+
+
+class _Rewind(Exception):
+    """The transaction did not commit, or may not have: everything goes back to committed state."""
+
+
+def now_ms() -> int:
+    """This worker's clock, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class ShardLoop:
+    """Drives one stage.
+
+    Args:
+        settings: the deployment's settings.
+        role, shard: name the transactional id.
+        state_topics: topics to restore from, in this order.
+        build: makes a new, empty stage; called again after every abort.
+        control: follows the control topics.
+        health: the role's health metrics.
+        tick: called at every turn with the stage and the time, for what a role does beside its records.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        role: str,
+        shard: int,
+        state_topics: Sequence[str],
+        build: Callable[[], Stage],
+        control: ControlReader,
+        health: RoleHealth,
+        tick: Callable[[Stage, int], None] = lambda stage, now: None,
+    ) -> None:
+        self._settings = settings
+        self._group = settings.group(role)
+        self._transactional_id = settings.transactional_id(role, shard)
+        self._state_topics = tuple(state_topics)
+        self._build = build
+        self._control = control
+        self._health = health
+        self._tick = tick
+        self._not_ready: str | None = "starting"
+        self._turned_at = time.monotonic()
+
+    def ready(self) -> str | None:
+        """Why this shard is not at work, or None."""
+        return self._not_ready
+
+    def healthy(self) -> str | None:
+        """Why this shard should be restarted, or None."""
+        silent = time.monotonic() - self._turned_at
+        return None if silent < 60 else f"the shard loop has not turned for {silent:.0f} s"
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set.
+
+        Raises:
+            Fenced: another instance took over this shard.
+            PositionLost: the log no longer holds what comes next.
+        """
+        while not stop.is_set():
+            try:
+                self._session(stop)
+            except _Rewind as error:
+                self._not_ready = "rewinding to committed state"
+                self._health.transaction("aborted", 0.0)
+                log.warning("transaction did not commit (%s); going back to committed state", error)
+                stop.wait(_RETRY_SECONDS)
+
+    # -- one producer's life --------------------------------------------------------------------------------------
+
+    def _session(self, stop: threading.Event) -> None:
+        producer = Producer(producer_config(self._settings, self._transactional_id))
+        try:
+            producer.init_transactions(_INIT_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            raise self._translate(error) from error
+        self._control.catch_up()
+        stage = self._build()
+        for topic in self._state_topics:
+            for record in read_to_end(self._settings, topic):
+                key = record.key()
+                stage.restore(topic, key if isinstance(key, bytes) else b"", record.value())
+        stage.refresh(now_ms())
+        consumer = Consumer(consumer_config(self._settings, self._group))
+        try:
+            self._assign(consumer, stage)
+            self._turns(stop, stage, producer, consumer)
+        finally:
+            consumer.close()
+
+    def _assign(self, consumer: Consumer, stage: Stage) -> None:
+        positions = [TopicPartition(topic, i, offset) for (topic, i), offset in stage.positions().items()]
+        consumer.assign(positions)
+        self._paused: set[tuple[str, int]] = set()
+
+    def _turns(self, stop: threading.Event, stage: Stage, producer: Producer, consumer: Consumer) -> None:
+        lag_at = 0.0
+        while not stop.is_set():
+            self._turned_at = time.monotonic()
+            now = now_ms()
+            self._control.poll()
+            if stage.refresh(now):
+                self._assign(consumer, stage)
+            reason = stage.blocked(now)
+            self._not_ready = reason
+            if reason is not None:
+                stop.wait(0.1)
+                continue
+            messages = consumer.consume(_RECORDS_A_POLL, _POLL_SECONDS)
+            now = now_ms()
+            records, ends = self._sort_out(messages)
+            if records:
+                stage.step(cast(Sequence[Record], records), now)
+                self._pause_stopped(consumer, stage)
+            for topic, partition, offset in ends:
+                stage.at_end(topic, partition, offset)
+            self._tick(stage, now)
+            while stage.due(now) and not stop.is_set():
+                self._commit(producer, stage, now)
+                now = now_ms()
+            if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
+                lag_at = time.monotonic()
+                self._report_lag(consumer, stage)
+
+    def _sort_out(self, messages: list[Message]) -> tuple[list[Message], list[tuple[str, int, int]]]:
+        """Records, and the partitions that were read to their end: (topic, partition, end offset)."""
+        records = [message for message in messages if message.error() is None]
+        ends: dict[tuple[str, int], int] = {}
+        if len(records) == len(messages):
+            return records, []
+        for message in messages:
+            error = message.error()
+            partition = (str(message.topic()), int(message.partition() or 0))
+            if error is None:
+                ends.pop(partition, None)  # an end that more records follow says nothing any more
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
+                ends[partition] = int(message.offset() or 0)
+            elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
+                raise PositionLost(
+                    f"{message.topic()} [{message.partition()}] no longer holds the position that this role's state "
+                    f"names ({error.str()}): records were deleted before they were read, or the topic was recreated. "
+                    "Nothing is skipped by itself; see docs/operations.md"
+                )
+            else:
+                log.warning("consumer: %s", error.str())
+        return records, [(topic, i, offset) for (topic, i), offset in ends.items()]
+
+    def _pause_stopped(self, consumer: Consumer, stage: Stage) -> None:
+        fresh = [partition for partition in stage.stopped() if partition not in self._paused]
+        if fresh:
+            consumer.pause([TopicPartition(topic, i) for topic, i in fresh])
+            self._paused.update(fresh)
+
+    def _commit(self, producer: Producer, stage: Stage, now: int) -> None:
+        outputs = stage.checkpoint(now)
+        if outputs:
+            started = time.monotonic()
+            try:
+                producer.begin_transaction()
+                for out in outputs:
+                    _produce(producer, out)
+                producer.commit_transaction(_COMMIT_TIMEOUT_SECONDS)
+            except KafkaException as error:
+                raise self._translate(error) from error
+            self._health.transaction("committed", time.monotonic() - started)
+        stage.committed()
+
+    def _translate(self, error: KafkaException) -> Exception:
+        kafka_error: KafkaError = error.args[0]
+        if kafka_error.code() in _FENCED:
+            return Fenced(
+                f"another instance took over {self._transactional_id!r}; this one stops, so that the two do not fence "
+                "each other for ever. If only one should run, find the other"
+            )
+        if kafka_error.code() in (
+            KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        ):
+            return KafkaUnavailable(
+                f"Kafka refuses this principal: {kafka_error.str()} (transactional id {self._transactional_id!r})"
+            )
+        return _Rewind(kafka_error.str())
+
+    def _report_lag(self, consumer: Consumer, stage: Stage) -> None:
+        for (topic, i), offset in stage.positions().items():
+            try:
+                _, high = consumer.get_watermark_offsets(TopicPartition(topic, i), cached=True)
+            except KafkaException:
+                continue
+            if high >= 0:
+                self._health.lag(topic, i, max(0, high - max(offset, 0)))
+
+
+def _produce(producer: Producer, out: Out) -> None:
+    while True:
+        try:
+            producer.produce(out.topic, value=out.value, key=out.key, partition=out.partition)
+        except BufferError:
+            producer.poll(0.05)  # the local queue is full: let deliveries drain it
+        else:
+            return

@@ -1,0 +1,201 @@
+"""The topics of DESIGN section 2.1: what each must be, how it is made, and how one that exists differs.
+
+A wrong clean-up policy loses data in silence (a ledger that is compacted, a state topic that expires), so `topics
+create` checks every topic that exists, names each difference, and changes none of them: that is the operator's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]  # its API
+
+from streams.errors import KafkaUnavailable
+from streams.kafka.clients import admin
+from streams.settings import Settings
+
+_HOUR_MS = 3_600_000
+_LARGE_BYTES = "10485760"
+"""Of a table with the most cells, 65,535 x 6 values of 8 bytes are 3.1 MB, and three times that as JSON; the broker's
+default is 1 MB."""
+
+
+@dataclass(frozen=True)
+class TopicPlan:
+    """What a topic must be."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One way in which an existing topic is not what it must be."""
+
+    topic: str
+    name: str
+    expected: str
+    actual: str
+    mend: str
+
+    def __str__(self) -> str:
+        if self.name == "exists":
+            return f"{self.topic}: does not exist; {self.mend}"
+        return f"{self.topic}: {self.name} is {self.actual or '(empty)'}, expected {self.expected}; {self.mend}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`create` did."""
+
+    created: tuple[str, ...]
+    existing: tuple[str, ...]
+    differences: tuple[Difference, ...]
+
+
+def plan(settings: Settings) -> tuple[TopicPlan, ...]:
+    """Every topic of evenstream's own, in the order of the data."""
+    topics = settings.topics
+    parallel = topics.partitions
+    durable = {"min.insync.replicas": str(topics.min_insync_replicas)}
+    forever = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+    compacted = {"cleanup.policy": "compact"}
+    # Checkpoints rotate their keys, so old ones should go soon; and a restart reads what compaction has left.
+    state = compacted | {
+        "segment.ms": str(int(topics.segment_minutes * 60_000)),
+        "min.cleanable.dirty.ratio": "0.1",
+        "max.message.bytes": _LARGE_BYTES,
+    }
+    in_flight = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(int(topics.retention_hours * _HOUR_MS)),
+        "segment.ms": str(int(topics.segment_minutes * 60_000)),
+        "message.timestamp.type": "LogAppendTime",
+    }
+    releases = forever | {"max.message.bytes": _LARGE_BYTES}
+    metrics = {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(int(topics.metrics_retention_hours * _HOUR_MS)),
+        "max.message.bytes": _LARGE_BYTES,
+    }
+    table: list[tuple[str, int, dict[str, str]]] = [
+        ("measurements", 1, compacted),
+        ("keys", 1, compacted),
+        ("decisions", 1, forever),
+        ("ledger-a", 1, forever),
+        ("ledger-b", 1, forever),
+        ("sealed", parallel, in_flight),
+        ("shares", parallel, in_flight),
+        ("releases-a", 1, releases),
+        ("releases-b", 1, releases),
+        ("fairness-metrics", 1, metrics),
+        ("refused", 1, {"cleanup.policy": "delete", "retention.ms": str(int(topics.retention_hours * _HOUR_MS))}),
+        ("state-seal", 1, state),
+        ("state-attach", 1, state),
+        ("state-a", 1, state),
+        ("state-b", 1, state),
+    ]
+    return tuple(
+        TopicPlan(settings.topic(name), partitions, topics.replication_factor, config | durable)
+        for name, partitions, config in table
+    )
+
+
+def input_plan(settings: Settings, source_topics: tuple[str, ...]) -> tuple[TopicPlan, ...]:
+    """The company's own topics, as a developer's machine needs them: sources, and member-attributes."""
+    topics = settings.topics
+    durable = {"min.insync.replicas": str(topics.min_insync_replicas)}
+    sources = tuple(
+        TopicPlan(
+            name, topics.partitions, topics.replication_factor, {"message.timestamp.type": "LogAppendTime"} | durable
+        )
+        for name in source_topics
+    )
+    members = TopicPlan(
+        settings.topic("member-attributes"),
+        topics.partitions,
+        topics.replication_factor,
+        {"cleanup.policy": "compact"} | durable,
+    )
+    return (*sources, members)
+
+
+def create(settings: Settings, plans: tuple[TopicPlan, ...]) -> Report:
+    """Make the topics that are missing, and compare those that exist.
+
+    Raises:
+        KafkaUnavailable: the cluster refused to make one, with its reason.
+    """
+    client = admin(settings)
+    timeout = settings.kafka.request_timeout_seconds
+    created, existing = [], []
+    futures = client.create_topics(
+        [NewTopic(p.name, p.partitions, p.replication_factor, config=p.config) for p in plans],
+        operation_timeout=timeout,
+        request_timeout=timeout,
+    )
+    for name, future in futures.items():
+        try:
+            future.result()
+            created.append(name)
+        except KafkaException as error:
+            kafka_error: KafkaError = error.args[0]
+            if kafka_error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise KafkaUnavailable(
+                    f"topic {name} could not be made: {kafka_error.str()}. On a cluster with fewer than "
+                    f"{settings.topics.replication_factor} brokers set topics.replication_factor and "
+                    "topics.min_insync_replicas"
+                ) from None
+            existing.append(name)
+    checked = tuple(p for p in plans if p.name in existing)
+    return Report(tuple(created), tuple(existing), tuple(compare(settings, checked)))
+
+
+def compare(settings: Settings, plans: tuple[TopicPlan, ...]) -> Iterator[Difference]:
+    """Each way in which the cluster's topics differ from the plan."""
+    if not plans:
+        return
+    client = admin(settings)
+    timeout = settings.kafka.request_timeout_seconds
+    try:
+        known = client.list_topics(timeout=timeout).topics
+        present = [p for p in plans if p.name in known]
+        described = client.describe_configs(
+            [ConfigResource(ResourceType.TOPIC, p.name) for p in present], request_timeout=timeout
+        )
+        configs = {resource.name: future.result() for resource, future in described.items()}
+    except KafkaException as error:
+        raise KafkaUnavailable(f"the topics could not be described: {error.args[0].str()}") from None
+    for topic in plans:
+        if topic.name not in configs:
+            yield Difference(topic.name, "exists", "yes", "no", "run `evenstream topics create`")
+            continue
+        server = f"--bootstrap-server {settings.kafka.bootstrap}"
+        partitions = known[topic.name].partitions
+        if len(partitions) != topic.partitions:
+            mend = (
+                "P is fixed for a topic set: set topics.partitions to what is there, or use a new deployment name"
+                if topic.partitions > 1
+                else "its order must be total: use a new deployment name, or delete it if nothing uses it yet"
+            )
+            yield Difference(topic.name, "partitions", str(topic.partitions), str(len(partitions)), mend)
+        copies = min(len(partition.replicas) for partition in partitions.values())
+        if copies < topic.replication_factor:
+            mend = f"to change it: kafka-reassign-partitions.sh {server}, or lower topics.replication_factor"
+            yield Difference(topic.name, "replication.factor", str(topic.replication_factor), str(copies), mend)
+        for name, expected in topic.config.items():
+            actual = configs[topic.name][name].value if name in configs[topic.name] else ""
+            if _normal(actual) != _normal(expected):
+                mend = (
+                    f"to change it: kafka-configs.sh {server} --alter --entity-type topics --entity-name {topic.name} "
+                    f"--add-config '{name}=[{expected}]'"
+                )
+                yield Difference(topic.name, name, expected, actual or "", mend)
+
+
+def _normal(value: str | None) -> str:
+    return ",".join(sorted((value or "").replace(" ", "").split(",")))

@@ -1,0 +1,264 @@
+"""The record of `fairness-metrics`: what subscribers read (docs/protocol.md).
+
+JSON in CloudEvents 1.0 binary mode. A pure function of the two parties' releases, so that a rebuild is byte-identical:
+no clock, no host, no random id is inside. Null where there is no answer, never infinity or NaN; a void window is a full
+record, since in this mode an empty value would be a tombstone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from estimator import GROUPS, Disparity, Estimate
+from streams.errors import RecordMalformed
+from streams.kafka.partitioner import partition_of
+
+Status = Literal["published", "void", "suppressed"]
+
+SCHEMA = "urn:evenstream:schema:fairness-metrics:1"
+"""A name, not an address: nothing is fetched to read a record."""
+
+VERSION = 1
+"""Last part of a record's id. A table is published once; only what supersedes a record gets another version."""
+
+
+class _Part(BaseModel):
+    # A field is set by its name in Python and read by its public name (alias) in JSON.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class Interval(_Part):
+    """An estimate with its interval, ratios (no unit)."""
+
+    estimate: float
+    lower: float
+    upper: float
+
+
+class Result(_Part):
+    """One statistic of one group; ``suppressed`` says why ``value`` is null, where it is."""
+
+    metric: str
+    score_bin: str
+    group: str
+    estimator: str
+    value: Interval | None
+    gap: Interval | None
+    ratio: Interval | None
+    suppressed: str | None
+    log_evidence: float | None = None
+    alarm: bool | None = None
+
+
+class Window(_Part):
+    """Epoch milliseconds."""
+
+    start_ms: int
+    end_ms: int
+
+
+class Privacy(_Part):
+    """An epsilon is never shown without its relation, delta and period.
+
+    Attributes:
+        unit: whom it is promised to. relation: neighbouring relation of rho and epsilon. period: of the unit.
+        rho: what the measurement spends of a member-day (zCDP). rho_limit: what all measurements together may spend.
+        epsilon, epsilon_limit: the same as (epsilon, delta)-DP; in JSON ``epsilon_spent`` and ``epsilon_limit``.
+        epsilon_add_remove: epsilon of the measurement on the relation "add or remove". Null where there is none
+            that is finite: under test noise.
+        noise_sigma_rows: standard deviation of one table entry's noise, both parties', rows.
+    """
+
+    unit: str
+    relation: Literal["replace"] = "replace"
+    period: str
+    rho: float
+    rho_limit: float
+    epsilon: float | None = Field(alias="epsilon_spent")
+    epsilon_limit: float | None = None
+    epsilon_add_remove: float | None
+    delta: float
+    noise_sigma_rows: float
+
+
+class Table(_Part):
+    """The noised table, rows: ``values[cell][group]``, cells in C order over ``axes``."""
+
+    axes: tuple[tuple[str, int], ...]
+    groups: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+class Checks(_Part):
+    """What stands behind the numbers.
+
+    Attributes:
+        estimators: whether corrected and rectified estimates agree; null as long as only the weighted one is there.
+        release_signature_a, release_signature_b: the two parties' signatures over their releases, hex.
+    """
+
+    estimators: str | None = None
+    release_signature_a: str
+    release_signature_b: str
+
+
+class FairnessMetric(_Part):
+    """One window of one level of one measurement.
+
+    Raises:
+        ValidationError: an unknown field, an infinity or NaN, or a status that its contents contradict: a void window
+            never carries a number, and a reason is given exactly where the status is not "published".
+    """
+
+    measurement: str
+    revision: int
+    spec_sha256: str
+    level: str
+    window: Window
+    status: Status
+    reason: str | None
+    reference: str
+    confidence: float
+    results: tuple[Result, ...]
+    table: Table | None
+    privacy: Privacy
+    checks: Checks
+    supersedes: str | None = None
+
+    @model_validator(mode="after")
+    def _says_what_its_status_says(self) -> FairnessMetric:
+        if self.window.end_ms <= self.window.start_ms:
+            raise ValueError(f"the window ends at {self.window.end_ms}, not after its start {self.window.start_ms}")
+        if (self.reason is None) != (self.status == "published"):
+            raise ValueError(f"status {self.status!r} does not go with reason {self.reason!r}")
+        if self.status == "void" and (self.results or self.table is not None):
+            raise ValueError("a void window carries no results and no table")
+        if self.status != "void" and self.table is None:
+            raise ValueError(f"a {self.status} window carries its noised table")
+        if self.status == "suppressed" and any(result.value is not None for result in self.results):
+            raise ValueError("a suppressed window carries no value")
+        return self
+
+    @property
+    def subject(self) -> str:
+        """measurement/level."""
+        return f"{self.measurement}/{self.level}"
+
+    def topic_key(self) -> bytes:
+        """The record's key: one record a window."""
+        return f"{self.subject}/{self.window.end_ms}".encode()
+
+    def encode(self) -> bytes:
+        """The record's value: compact JSON in the order of the fields, the same bytes each time."""
+        return self.model_dump_json(by_alias=True).encode()
+
+    @classmethod
+    def decode(cls, value: bytes) -> FairnessMetric:
+        """Read a record's value, or raise :class:`RecordMalformed`."""
+        try:
+            return cls.model_validate_json(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the record"
+            raise RecordMalformed(f"fairness-metrics: {where}: {first['msg']}") from None
+
+    def partition(self, partitions: int) -> int:
+        """Where the record goes: by the measurement alone, so that its windows stay in order.
+
+        The default partitioner hashes the key, which holds the window, and would scatter a measurement.
+        """
+        return int(partition_of(np.array([self.measurement.encode()]), partitions)[0])
+
+    def headers(self, deployment: str) -> list[tuple[str, bytes]]:
+        """CloudEvents 1.0, Kafka binding, binary mode. The time is the window's end, so that a rebuild is identical."""
+        end = datetime.fromtimestamp(self.window.end_ms / 1000, UTC)
+        attributes = {
+            "ce_specversion": "1.0",
+            "ce_id": f"{self.subject}/{self.window.end_ms}/{VERSION}",
+            "ce_source": f"/evenstream/{deployment}",
+            "ce_type": f"dev.evenstream.window.{self.status}.v1",
+            "ce_subject": self.subject,
+            "ce_time": end.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "ce_dataschema": SCHEMA,
+            "content-type": "application/json",
+        }
+        return [(name, value.encode()) for name, value in attributes.items()]
+
+
+def result_of(disparity: Disparity) -> Result:
+    """An estimator's result as it is published."""
+
+    def interval(estimate: Estimate | None) -> Interval | None:
+        if estimate is None:
+            return None
+        return Interval(estimate=estimate.estimate, lower=estimate.lower, upper=estimate.upper)
+
+    return Result(
+        metric=disparity.metric,
+        score_bin=disparity.score_bin,
+        group=disparity.group,
+        estimator=disparity.estimator,
+        value=interval(disparity.value),
+        gap=interval(disparity.gap),
+        ratio=interval(disparity.ratio),
+        suppressed=disparity.suppressed,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedWindow:
+    """A finished window as the core holds it: from :meth:`record` both the topic and the collector are fed.
+
+    Attributes:
+        measurement, revision, level, reference: as in the spec. spec_sha256: hex.
+        start_ms, end_ms: epoch milliseconds.
+        status, reason: the reason is None exactly where the status is "published".
+        confidence: of the intervals.
+        results: the estimator's, empty where void.
+        axes: the table's axes, (name, size) in C order.
+        table: shape (cells, 6), float64, noised, rows; None where void.
+    """
+
+    measurement: str
+    revision: int
+    spec_sha256: str
+    level: str
+    start_ms: int
+    end_ms: int
+    status: Status
+    reason: str | None
+    reference: str
+    confidence: float
+    results: tuple[Disparity, ...]
+    axes: tuple[tuple[str, int], ...]
+    table: NDArray[np.float64] | None
+    privacy: Privacy
+    checks: Checks
+
+    def record(self) -> FairnessMetric:
+        """The public record; ValidationError where the status and the contents contradict each other."""
+        table = None
+        if self.table is not None:
+            rows: list[list[float]] = self.table.tolist()
+            table = Table(axes=self.axes, groups=GROUPS, values=tuple(map(tuple, rows)))
+        return FairnessMetric(
+            measurement=self.measurement,
+            revision=self.revision,
+            spec_sha256=self.spec_sha256,
+            level=self.level,
+            window=Window(start_ms=self.start_ms, end_ms=self.end_ms),
+            status=self.status,
+            reason=self.reason,
+            reference=self.reference,
+            confidence=self.confidence,
+            results=tuple(map(result_of, self.results)),
+            table=table,
+            privacy=self.privacy,
+            checks=self.checks,
+        )

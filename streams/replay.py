@@ -1,0 +1,158 @@
+"""Replaying a real log: JSONL of events and of members, as it was or as if it happened now.
+
+``as_logged`` keeps the log's own times: they become the records' timestamps, and an end-of-log record in each partition
+closes the last window. ``now`` moves the log to the present and plays it at a speed, so that a long log takes a minute.
+A file is read and checked whole before anything is written.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from privacy import Measurement
+from streams.errors import InputError
+from streams.feed import Feed
+from streams.roles.seal import END_OF_LOG
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many records have been written."""
+
+
+@dataclass(frozen=True)
+class LoggedEvent:
+    """One event of a log: its time, its key (the member), and its JSON object."""
+
+    time_ms: int
+    key: bytes
+    content: dict[str, Any]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    content = json.loads(line)
+                except ValueError:
+                    raise InputError(f"{path}:{number}: expected one JSON object a line, this is not JSON") from None
+                if not isinstance(content, dict):
+                    raise InputError(f"{path}:{number}: expected a JSON object, got {type(content).__name__}")
+                yield number, content
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
+
+
+def read_members(path: Path) -> list[tuple[bytes, bytes]]:
+    """Key and value of each `member-attributes` record of a members file."""
+    records = []
+    for number, content in _lines(path):
+        member = content.pop("member_id", None)
+        if not isinstance(member, str | int) or member == "":
+            raise InputError(f"{path}:{number}: expected a member_id (text or number)")
+        records.append((str(member).encode(), json.dumps(content).encode()))
+    return records
+
+
+def read_events(path: Path, measurement: Measurement) -> list[LoggedEvent]:
+    """The events of a log, in time order, with time and member where the measurement says they are."""
+    events = []
+    for number, content in _lines(path):
+        where = f"{path}:{number}"
+        moment = _get(content, measurement.source.time)
+        time_ms = _parse_time(moment, measurement.source.time_format)
+        if time_ms is None:
+            raise InputError(
+                f"{where}: expected a time ({measurement.source.time_format}) at {measurement.source.time!r}, "
+                f"got {type(moment).__name__}"
+            )
+        member = None if "[]" in measurement.source.member else _get(content, measurement.source.member)
+        events.append(LoggedEvent(time_ms, b"" if member is None else str(member).encode(), content))
+    if not events:
+        raise InputError(f"{path} holds no events")
+    events.sort(key=lambda event: event.time_ms)
+    return events
+
+
+def _get(content: dict[str, Any], path: str) -> Any:
+    node: Any = content
+    for name in path.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    return node
+
+
+def _parse_time(value: Any, time_format: str) -> int | None:
+    if time_format == "iso8601":
+        try:
+            moment = datetime.fromisoformat(value)
+        except (TypeError, ValueError):
+            return None
+        return None if moment.tzinfo is None else round(moment.timestamp() * 1000)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return round(value * (1000 if time_format == "epoch_s" else 1))
+
+
+def _stamped(event: LoggedEvent, measurement: Measurement, time_ms: int) -> bytes:
+    """The event's JSON with another time in it."""
+    value: Any
+    if measurement.source.time_format == "iso8601":
+        value = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    else:
+        value = time_ms / 1000 if measurement.source.time_format == "epoch_s" else time_ms
+    content = dict(event.content)
+    node = content
+    *parents, last = measurement.source.time.split(".")
+    for name in parents:
+        node[name] = dict(node[name])
+        node = node[name]
+    node[last] = value
+    return json.dumps(content).encode()
+
+
+def replay_as_logged(
+    feed: Feed, measurement: Measurement, events: list[LoggedEvent], partitions: int, progress: Progress
+) -> None:
+    """Write a log with its own times as record timestamps, then end it.
+
+    Raises:
+        InputError: the measurement does not take its time from records.
+    """
+    source = measurement.source
+    if source.arrival != "record_time":
+        raise InputError(
+            f"{measurement.id!r} takes arrival from the clock, so a log with its own times would all be late: set "
+            "source.arrival to record_time in the measurement, or replay with --now"
+        )
+    for number, event in enumerate(events, 1):
+        feed.send(source.topic, event.key or None, json.dumps(event.content).encode(), timestamp_ms=event.time_ms)
+        progress(number, len(events))
+    longest = measurement.levels[-1].length_ms
+    end_ms = (events[-1].time_ms // longest + 1) * longest + measurement.lateness_ms
+    feed.flush()  # the end must come after everything
+    for partition in range(partitions):
+        feed.send(source.topic, None, None, timestamp_ms=end_ms, partition=partition, headers=[(END_OF_LOG, b"1")])
+    feed.flush()
+
+
+def replay_now(
+    feed: Feed, measurement: Measurement, events: list[LoggedEvent], speed: float, progress: Progress
+) -> None:
+    """Play a log from now on, ``speed`` times as fast as it was, with each event's time moved to when it is written."""
+    first, started = events[0].time_ms, time.time()
+    for number, event in enumerate(events, 1):
+        due = started + (event.time_ms - first) / 1000 / speed
+        wait = due - time.time()
+        if wait > 0.002:
+            feed.flush()
+            time.sleep(wait)
+        feed.send(measurement.source.topic, event.key or None, _stamped(event, measurement, round(due * 1000)))
+        progress(number, len(events))
+    feed.flush()

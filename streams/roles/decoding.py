@@ -1,0 +1,344 @@
+"""From the company's JSON to rows: member ids, event times and cells, as arrays.
+
+The paths of a measurement are compiled once into a msgspec Struct that holds just its fields, so that a batch of
+records is decoded in one call (newline-joined, each line by itself) and everything after that works on columns. Only
+when some record of the batch does not decode are records looked at one by one, to name the one at fault.
+
+A record that is refused touches nothing else: this is what lets one event change only its own rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from privacy import Measurement
+
+NOT_JSON = "not_json"
+WRONG_TYPE = "wrong_type"
+MISSING_FIELD = "missing_field"
+BAD_MEMBER_ID = "bad_member_id"
+TIME_OUT_OF_RANGE = "time_out_of_range"
+TOO_LARGE = "too_large"
+EMPTY = "empty"
+LATE = "late"
+FUTURE = "future"
+
+REASONS = (NOT_JSON, WRONG_TYPE, MISSING_FIELD, BAD_MEMBER_ID, TIME_OUT_OF_RANGE, TOO_LARGE, EMPTY, LATE, FUTURE)
+"""Why an event, or one row of it, is not counted."""
+
+_LATEST_MS = 253_402_300_799_000  # the end of the year 9999
+_Scalar = str | int | float | bool | None
+_TIME_TYPES: dict[str, Any] = {
+    "iso8601": Annotated[datetime, Meta(tz=True)] | None,
+    "epoch_ms": float | None,
+    "epoch_s": float | None,
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one measurement, from a batch of records.
+
+    Attributes:
+        record: shape (n,), intp: index of the record within the batch; rows of one record stand together.
+        time_ms: shape (n,), int64: event time, epoch milliseconds.
+        members: shape (n,), dtype S of the measurement's member width.
+        cells: shape (n,), uint16.
+    """
+
+    record: NDArray[np.intp]
+    time_ms: NDArray[np.int64]
+    members: NDArray[np.bytes_]
+    cells: NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What came of a batch: the rows, and (record index, reason) for each row or record that is refused."""
+
+    rows: Rows
+    refused: list[tuple[int, str]]
+
+
+class EventDecoder:
+    """Decodes batches of one measurement's source topic."""
+
+    def __init__(self, measurement: Measurement) -> None:
+        self._measurement = measurement
+        source, cells = measurement.source, measurement.cells
+        self._types: dict[str, Any] = {}
+        self._declare(source.time, _TIME_TYPES[source.time_format])
+        self._declare(source.member, str | int | None)
+        for condition in source.filter:
+            self._declare(condition.field, _Scalar)
+        for axis in (cells.decision, cells.outcome):
+            if axis is not None:
+                self._declare(axis.field, bool | int | None)
+        for binned in (cells.score, cells.rank):
+            if binned is not None:
+                self._declare(binned.field, float | None)
+        self._explode = source.explode
+        self._compiled = _compile(self._types, self._explode)
+        # Where another kind of event shares the topic, its fields may have other types: whether it is filtered out
+        # is asked before its types are held against it.
+        filters = {condition.field: _Scalar for condition in source.filter}
+        self._filter_only = _compile(filters, self._explode) if filters else None
+
+    def _declare(self, path: str, kind: Any) -> None:
+        known = self._types.get(path)
+        self._types[path] = kind if known in (None, kind) else _Scalar
+
+    def decode(self, values: Sequence[bytes]) -> Decoded:
+        """Decode records, given as the bytes of their values."""
+        refused: list[tuple[int, str]] = []
+        index: NDArray[np.intp] = np.arange(len(values), dtype=np.intp)
+        objects = self._compiled.decode_all(values)
+        if objects is None:
+            objects, kept = self._decode_singly(values, refused)
+            index = np.array(kept, dtype=np.intp)
+        return self._columns(objects, index, refused)
+
+    def _decode_singly(self, values: Sequence[bytes], refused: list[tuple[int, str]]) -> tuple[list[Any], list[int]]:
+        objects, kept = [], []
+        for position, value in enumerate(values):
+            try:
+                objects.append(self._compiled.decode_one(value))
+                kept.append(position)
+            except msgspec.ValidationError:
+                if not self._filtered_out(value):
+                    refused.append((position, WRONG_TYPE))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                refused.append((position, NOT_JSON))
+        return objects, kept
+
+    def _filtered_out(self, value: bytes) -> bool:
+        if self._filter_only is None:
+            return False
+        try:
+            flat = self._filter_only.flatten([self._filter_only.decode_one(value)])
+        except msgspec.ValidationError:
+            return False
+        return not bool(self._passing(flat).any())
+
+    def _passing(self, flat: _Flat) -> NDArray[np.bool_]:
+        passing = np.ones(flat.count, dtype=bool)
+        for condition in self._measurement.source.filter:
+            # bool is compared by type too: JSON's true is not 1.
+            wanted = {(type(value), value) for value in condition.one_of}
+            passing &= np.fromiter(
+                ((type(value), value) in wanted for value in flat.column(condition.field)), bool, flat.count
+            )
+        return passing
+
+    def _columns(self, objects: list[Any], index: NDArray[np.intp], refused: list[tuple[int, str]]) -> Decoded:
+        flat = self._compiled.flatten(objects)
+        record = index[flat.record]
+        good = self._passing(flat) if self._measurement.source.filter else np.ones(flat.count, dtype=bool)
+
+        def refuse(bad: NDArray[np.bool_], reason: str) -> None:
+            nonlocal good
+            bad = bad & good
+            if bad.any():
+                refused.extend((int(position), reason) for position in np.unique(record[bad]))
+                good = good & ~bad
+
+        time_ms, missing, absurd = self._times(flat)
+        refuse(missing, MISSING_FIELD)
+        refuse(absurd, TIME_OUT_OF_RANGE)
+        cells = self._cells(flat, refuse)
+        members, missing, bad = self._members(flat)
+        refuse(missing, MISSING_FIELD)
+        refuse(bad, BAD_MEMBER_ID)
+        if not good.all():
+            record, time_ms, members, cells = record[good], time_ms[good], members[good], cells[good]
+        return Decoded(Rows(record, time_ms, members, cells), refused)
+
+    def _times(self, flat: _Flat) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        source = self._measurement.source
+        column = flat.column(source.time)
+        if source.time_format == "iso8601":
+            seconds = np.array([None if value is None else value.timestamp() for value in column], dtype=np.float64)
+            milliseconds = seconds * 1000.0
+        else:
+            milliseconds = np.array(column, dtype=np.float64) * (1000.0 if source.time_format == "epoch_s" else 1.0)
+        missing = np.isnan(milliseconds)
+        absurd = ~missing & ~((milliseconds >= 0) & (milliseconds <= _LATEST_MS))
+        # Half a microsecond absorbs the float's own rounding, so that an event on a boundary stays on its side.
+        clean = np.where(missing | absurd, 0.0, milliseconds)
+        return np.floor(clean + 5e-4).astype(np.int64), missing, absurd
+
+    def _members(self, flat: _Flat) -> tuple[NDArray[np.bytes_], NDArray[np.bool_], NDArray[np.bool_]]:
+        width = self._measurement.source.member_max_bytes
+        column = flat.column(self._measurement.source.member)
+        try:
+            encoded = [value.encode() for value in column]
+        except (AttributeError, UnicodeEncodeError):  # an integer id, a missing one, or a lone surrogate
+            encoded = [_member_bytes(value) for value in column]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        # dtype S pads with NUL, so an id that holds NUL could pass for another one.
+        nul = np.fromiter((b"\0" in value for value in encoded), bool, len(encoded))
+        return np.array(encoded, dtype=f"S{width}"), lengths == 0, (lengths > width) | nul
+
+    def _cells(self, flat: _Flat, refuse: Callable[[NDArray[np.bool_], str], None]) -> NDArray[np.uint16]:
+        spec = self._measurement.cells
+        cell = np.zeros(flat.count, dtype=np.int64)
+        for axis, binned in (("score", spec.score), ("decision", None), ("outcome", None), ("rank", spec.rank)):
+            if axis in ("decision", "outcome"):
+                flag = spec.decision if axis == "decision" else spec.outcome
+                if flag is None:
+                    continue
+                value, wrong = _numbers(flat.column(flag.field))
+                refuse(np.isnan(value) & ~wrong, MISSING_FIELD)
+                refuse(wrong | ~np.isin(value, (0.0, 1.0)), WRONG_TYPE)
+                cell = cell * 2 + (value == 1.0)
+            elif binned is not None:
+                value, wrong = _numbers(flat.column(binned.field))
+                refuse(np.isnan(value) & ~wrong, MISSING_FIELD)
+                refuse(wrong, WRONG_TYPE)
+                cell = cell * (len(binned.bins) + 1) + np.searchsorted(np.array(binned.bins), value, side="right")
+        # Rows that were refused may hold nonsense here (NaN sorts last); they are dropped before anyone looks.
+        return np.where(cell < spec.count, cell, 0).astype(np.uint16)
+
+
+def _member_bytes(value: str | int | None) -> bytes:
+    if value is None:
+        return b""
+    try:
+        return str(value).encode()
+    except UnicodeEncodeError:
+        return b"\0"  # refused as a bad id
+
+
+def _numbers(column: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Numbers as float64 (NaN where None), and which entries are of another type."""
+    wrong = np.zeros(len(column), dtype=bool)
+    if any(isinstance(value, str) for value in column):  # only where one path serves two purposes
+        wrong = np.fromiter((isinstance(value, str) for value in column), bool, len(column))
+        column = [None if isinstance(value, str) else value for value in column]
+    return np.array(column, dtype=np.float64), wrong
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """Records with their candidates laid out: one entry a row."""
+
+    objects: list[Any]
+    items: list[Any] | None
+    record: NDArray[np.intp]
+    getters: dict[str, tuple[Callable[[Any], Any], bool]]
+
+    @property
+    def count(self) -> int:
+        return self.record.size
+
+    def column(self, path: str) -> list[Any]:
+        """The values at a path, one a row."""
+        getter, of_item = self.getters[path]
+        if of_item:
+            assert self.items is not None  # paths of items exist only where the measurement explodes
+            return [getter(item) for item in self.items]
+        values = [getter(item) for item in self.objects]
+        return values if self.items is None else [values[position] for position in self.record]
+
+
+class _Compiled:
+    """Paths compiled into one msgspec type."""
+
+    def __init__(
+        self,
+        kind: type[msgspec.Struct],
+        getters: dict[str, tuple[Callable[[Any], Any], bool]],
+        list_getter: Callable[[Any], Any] | None,
+    ) -> None:
+        self._decoder = msgspec.json.Decoder(kind)
+        self._getters = getters
+        self._list_getter = list_getter
+
+    def decode_one(self, value: bytes) -> Any:
+        return self._decoder.decode(value)
+
+    def decode_all(self, values: Sequence[bytes]) -> list[Any] | None:
+        """All records in one call, or None where they must be looked at one by one.
+
+        Each value has to be one line of its own: a value that holds a newline, or nothing, could otherwise shift the
+        records after it.
+        """
+        if not values:
+            return []
+        joined = b"\n".join(values)
+        if joined.count(b"\n") != len(values) - 1:
+            return None
+        try:
+            objects = self._decoder.decode_lines(joined)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return objects if len(objects) == len(values) else None
+
+    def flatten(self, objects: list[Any]) -> _Flat:
+        if self._list_getter is None:
+            return _Flat(objects, None, np.arange(len(objects), dtype=np.intp), self._getters)
+        lists = [self._list_getter(item) for item in objects]
+        counts = np.fromiter(map(len, lists), np.intp, len(lists))
+        items = list(itertools.chain.from_iterable(lists))
+        return _Flat(objects, items, np.repeat(np.arange(len(objects), dtype=np.intp), counts), self._getters)
+
+
+def _compile(types: dict[str, Any], explode: str | None) -> _Compiled:
+    """Compile dotted paths, some of them inside ``explode``'s elements (written ``list[].field``)."""
+    prefix = f"{explode}[]." if explode else None
+    inner = {path: kind for path, kind in types.items() if prefix and path.startswith(prefix)}
+    outer = {path: kind for path, kind in types.items() if path not in inner}
+    getters: dict[str, tuple[Callable[[Any], Any], bool]] = {}
+    list_getter = None
+    leaves: dict[str, Any] = {path: (kind, None) for path, kind in outer.items()}
+    if explode and prefix:
+        item_type, item_getters = _struct({path.removeprefix(prefix): (kind, None) for path, kind in inner.items()})
+        getters |= {prefix + path: (getter, True) for path, getter in item_getters.items()}
+        leaves[explode] = (list[item_type], ())  # type: ignore[valid-type]  # built at run time
+    record_type, record_getters = _struct(leaves)
+    if explode:
+        list_getter = record_getters.pop(explode)
+    getters |= {path: (getter, False) for path, getter in record_getters.items()}
+    return _Compiled(record_type, getters, list_getter)
+
+
+def _struct(leaves: dict[str, Any]) -> tuple[type[msgspec.Struct], dict[str, Callable[[Any], Any]]]:
+    """A Struct for dotted paths: its type, and an accessor for each path."""
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        node = tree
+        *parents, last = path.split(".")
+        for name in parents:
+            node = node.setdefault(name, {})
+        node[last] = leaf
+    names: dict[str, str] = {}
+    kind = _node_type(tree, "", names)
+    return kind, {path: operator.attrgetter(names[path]) for path in leaves}
+
+
+def _node_type(tree: dict[str, Any], prefix: str, names: dict[str, str], attribute: str = "") -> type[msgspec.Struct]:
+    fields: list[tuple[str, Any, Any]] = []
+    rename = {}
+    for number, (name, node) in enumerate(tree.items()):
+        path = f"{prefix}.{name}" if prefix else name
+        python_name = f"f{number}"
+        rename[python_name] = name
+        dotted = f"{attribute}.{python_name}" if attribute else python_name
+        if isinstance(node, dict):
+            nested = _node_type(node, path, names, dotted)
+            fields.append((python_name, nested, msgspec.field(default_factory=nested)))
+        else:
+            leaf_type, default = node
+            names[path] = dotted
+            fields.append((python_name, leaf_type, msgspec.field(default=default)))
+    return msgspec.defstruct("Fields", fields, rename=rename, gc=False, frozen=True)

@@ -1,0 +1,142 @@
+"""One partition j of `sealed` or `shares` as a reader follows it: sequences, progress, and where to read on.
+
+`attach` and both parties apply the same checks in the same order (DESIGN section 2.2): a record without a valid
+signature is not part of the log; among valid ones, sequence numbers are contiguous; a repeat is dropped; whatever else
+is wrong stops the partition, before anything of the offending record has been taken in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+
+from secure_agg import Stream
+from streams.records.header import Header, digest
+from streams.records.punctuation import NEVER_MS, Punctuation
+from streams.roles.sequence import REMEMBERED, StreamSequence
+
+
+class StreamState(msgspec.Struct, array_like=True):
+    """What is committed of one stream."""
+
+    source: bytes
+    i: int
+    partitions: int
+    next_sequence: int
+    digests: list[bytes]
+    arrival_ms: int
+    clock_ms: int
+    since_ms: dict[bytes, int]
+
+
+class PartitionState(msgspec.Struct, array_like=True):
+    """What is committed of one partition."""
+
+    offset: int
+    streams: list[StreamState]
+
+
+class StreamProgress:
+    """One stream (source, i, j): its sequence, and what punctuation has said of it."""
+
+    def __init__(self) -> None:
+        self.sequence = StreamSequence()
+        self.partitions = 0
+        self.arrival_ms = NEVER_MS
+        self.clock_ms = NEVER_MS
+        self.since_ms: dict[bytes, int] = {}
+
+
+class LogPartition:
+    """See the module's text.
+
+    Attributes:
+        j: the partition.
+        offset: where to read on.
+        stopped: why it was stopped, or None.
+        changed: whether there is something to commit.
+    """
+
+    def __init__(self, j: int) -> None:
+        self.j = j
+        self.offset = 0
+        self.stopped: str | None = None
+        self.changed = False
+        self._streams: dict[Stream, StreamProgress] = {}
+
+    @property
+    def key(self) -> bytes:
+        """The state record's key."""
+        return f"position/{self.j}".encode()
+
+    def state(self) -> PartitionState:
+        """What to commit."""
+        return PartitionState(
+            self.offset,
+            [
+                StreamState(
+                    stream.source,
+                    stream.i,
+                    progress.partitions,
+                    progress.sequence.next_sequence,
+                    list(progress.sequence.digests),
+                    progress.arrival_ms,
+                    progress.clock_ms,
+                    progress.since_ms,
+                )
+                for stream, progress in self._streams.items()
+            ],
+        )
+
+    def restore(self, state: PartitionState) -> None:
+        """Go on from committed state."""
+        self.offset = state.offset
+        self._streams = {}
+        for stored in state.streams:
+            progress = StreamProgress()
+            progress.sequence = StreamSequence(stored.next_sequence, deque(stored.digests, maxlen=REMEMBERED))
+            progress.partitions = stored.partitions
+            progress.arrival_ms = stored.arrival_ms
+            progress.clock_ms = stored.clock_ms
+            progress.since_ms = stored.since_ms
+            self._streams[Stream(stored.source, stored.i, self.j)] = progress
+
+    def is_next(self, header: Header, header_bytes: bytes) -> bool:
+        """Whether this batch is the next of its stream; False for a repeat. Raises ``ProtocolStop``."""
+        return self._streams.setdefault(header.stream, StreamProgress()).sequence.is_next(
+            header.sequence, digest(header_bytes)
+        )
+
+    def advance(self, header: Header, header_bytes: bytes) -> None:
+        """The batch has been taken in."""
+        self._streams[header.stream].sequence.advance(digest(header_bytes))
+
+    def punctuate(self, punctuation: Punctuation, clock_ms: int) -> bool:
+        """Take in punctuation; False where it is an old one, told again. Raises ``ProtocolStop`` at a gap.
+
+        Args:
+            punctuation: already verified.
+            clock_ms: a time that every sender's clock had passed when this was written.
+        """
+        entries = [
+            (progress, self._streams.setdefault(punctuation.stream(progress), StreamProgress()))
+            for progress in punctuation.sources
+        ]
+        # All entries are checked before any is applied, so that a stop leaves no half of it behind.
+        for said, known in entries:
+            if not known.sequence.check_through(said.next_sequence) or said.arrival_ms < known.arrival_ms:
+                return False
+        for said, known in entries:
+            known.arrival_ms = said.arrival_ms
+            known.partitions = said.partitions
+            known.clock_ms = max(known.clock_ms, clock_ms)
+            known.since_ms = {
+                counting.spec: counting.since_ms for counting in punctuation.counting if counting.source == said.source
+            }
+        return True
+
+    def streams(self) -> Iterator[tuple[Stream, StreamProgress]]:
+        """All streams that this partition has seen."""
+        yield from self._streams.items()

@@ -1,0 +1,171 @@
+"""Runs :class:`streams.roles.publish.PublishCore` as a faust-streaming app.
+
+At start all releases are read to their end and the state is rebuilt from them; windows that `fairness-metrics` already
+holds are not emitted again. Then a Faust agent follows both release topics. Faust's positions carry no meaning: a
+release that comes twice is recognised by its bytes, so the app reads from the beginning under a group of its own (which
+also spares it the wait for a predecessor's session to time out), and nothing exact rests on Faust.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import AsyncIterable
+from typing import Any
+
+import faust
+
+from streams.kafka.clients import read_to_end
+from streams.records.metric import FairnessMetric
+from streams.roles.process import RoleProcess
+from streams.roles.publish import PublishCore
+from streams.settings import Settings
+from streams.watch.collector import FairnessCollector
+
+log = logging.getLogger(__name__)
+
+_CONTROL_SECONDS = 0.2
+
+
+class Publisher:
+    """Everything that `publish` holds; the Faust app below is its way to and from Kafka."""
+
+    def __init__(self, process: RoleProcess) -> None:
+        settings = process.settings
+        self.process = process
+        self.settings = settings
+        self.core = PublishCore(
+            process.control,
+            confidence=settings.publish.confidence,
+            rho_limit=settings.privacy.rho_member_day_limit,
+        )
+        self.collector = FairnessCollector(process.registry)
+        self.topics = {settings.topic("releases-a"): "a", settings.topic("releases-b"): "b"}
+        self.not_ready: str | None = "replaying releases"
+        self._emitted: set[bytes] = set()
+        self._lock = threading.Lock()
+
+    def replay(self) -> list[FairnessMetric]:
+        """Rebuild from retained releases; the windows that were not yet emitted."""
+        self.process.reader.catch_up()
+        for record in read_to_end(self.settings, self.settings.topic("fairness-metrics")):
+            key = record.key()
+            if isinstance(key, bytes):
+                self._emitted.add(key)
+        fresh = []
+        for topic, party in self.topics.items():
+            # What an aborted transaction left counts too: every copy of a release is the same signed bytes.
+            for record in read_to_end(self.settings, topic, isolation="read_uncommitted"):
+                window = self.take(party, record.value() or b"", live=False)
+                if window is not None:
+                    fresh.append(window)
+        self.refresh_measurements()
+        self.collector.open()
+        self.not_ready = None
+        return [window for window in fresh if window.topic_key() not in self._emitted]
+
+    def take(self, party: str, value: bytes, *, live: bool) -> FairnessMetric | None:
+        """Take in one release; the window's record when it is complete."""
+        with self._lock:
+            window = self.core.apply(party, value)
+            self.collector.refused(self.core.refused)
+            released = self.core.last_release
+        if released is not None:
+            self.collector.released(*released)
+        if window is None:
+            return None
+        delay = None
+        if live:
+            lateness_ms = next(
+                (
+                    a.measurement.lateness_ms
+                    for a in self.process.control.approved()
+                    if a.spec.hex() == window.spec_sha256
+                ),
+                0,
+            )
+            delay = time.time() - (window.window.end_ms + lateness_ms) / 1000
+        self.collector.window(window, delay)
+        return window
+
+    def refresh_measurements(self) -> None:
+        """Show what is approved now."""
+        self.collector.measurements(self.process.control.approved(), self.settings.privacy.rho_member_day_limit)
+
+    def is_new(self, window: FairnessMetric) -> bool:
+        """Whether a window has not been emitted yet; it counts as emitted from now on."""
+        key = window.topic_key()
+        if key in self._emitted:
+            return False
+        self._emitted.add(key)
+        return True
+
+
+def make_app(publisher: Publisher, replayed: list[FairnessMetric]) -> faust.App:
+    """The Faust app around a publisher; ``replayed`` are windows that are complete but not yet emitted."""
+    settings = publisher.settings
+    app = faust.App(
+        f"{settings.group('publish')}.{os.urandom(4).hex()}",
+        broker=[f"kafka://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
+        store="memory://",
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        broker_commit_interval=5.0,
+        stream_wait_empty=False,
+    )
+    releases = app.topic(
+        *publisher.topics, key_type=bytes, value_type=bytes, value_serializer="raw", key_serializer="raw"
+    )
+    metrics = app.topic(settings.topic("fairness-metrics"), key_type=bytes, value_type=bytes, value_serializer="raw")
+
+    async def emit(window: FairnessMetric) -> None:
+        if publisher.is_new(window):
+            # Partitioned by measurement: the key holds the window, and the default partitioner would scatter it.
+            await metrics.send(
+                key=window.topic_key(),
+                value=window.encode(),
+                headers=window.headers(settings.deployment),
+                partition=0,
+            )
+
+    @app.agent(releases)
+    async def join(stream: Any) -> None:
+        events: AsyncIterable[Any] = stream.events()
+        async for event in events:
+            party = publisher.topics[event.message.topic]
+            window = publisher.take(party, event.value, live=True)
+            if window is not None:
+                await emit(window)
+
+    @app.task
+    async def emit_replayed() -> None:
+        for window in replayed:
+            await emit(window)
+
+    @app.timer(interval=_CONTROL_SECONDS)
+    async def follow_control() -> None:
+        before = publisher.process.control.version
+        publisher.process.reader.poll()
+        if publisher.process.control.version != before:
+            publisher.refresh_measurements()
+
+    return app
+
+
+def run(settings: Settings) -> None:
+    """Run `publish` until it is told to stop."""
+    process = RoleProcess.start("publish", settings)
+    publisher = Publisher(process)
+    server = process.serve(lambda: None, lambda: publisher.not_ready)
+    pending = publisher.replay()
+    app = make_app(publisher, pending)
+    worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
+    try:
+        worker.execute_from_commandline()
+    finally:
+        server.close()
+        process.reader.close()

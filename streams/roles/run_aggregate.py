@@ -1,0 +1,68 @@
+"""Runs :class:`streams.roles.aggregate.AggregateStage` on Kafka, for party a or b."""
+
+from __future__ import annotations
+
+from privacy import Ledger
+from streams.kafka.shard import ShardLoop, now_ms
+from streams.roles.aggregate import AggregateOptions, AggregateStage
+from streams.roles.process import RoleProcess, stop_on_signals
+from streams.settings import Settings
+from streams.stage import Stage
+
+_EPOCH_CHECK_MS = 1000
+
+
+def run(settings: Settings, party: str) -> None:
+    """Run one party until it is told to stop."""
+    stop = stop_on_signals()
+    process = RoleProcess.start(party, settings)
+    options = AggregateOptions(
+        partitions=settings.topics.partitions,
+        commit_interval_ms=int(settings.aggregate.commit_interval_seconds * 1000),
+    )
+    epochs = process.epoch_keys()
+    process.reader.catch_up()
+    process.announce_epoch(epochs, now_ms())
+    receiving = process.receiving_keys(epochs)
+    coverage_sender = (process.sending_keys(), process.keys.derive("coverage")) if party == "a" else None
+    names = process.topics("shares", f"state-{party}", f"releases-{party}", f"ledger-{party}")
+
+    def build() -> AggregateStage:
+        return AggregateStage(
+            party,
+            options,
+            names,
+            process.keys.identity,
+            process.control,
+            receiving,
+            epochs,
+            process.codec,
+            process.health,
+            Ledger(party, settings.privacy.rho_member_day_limit),
+            coverage_sender,
+        )
+
+    checked = 0
+
+    def tick(stage: Stage, now: int) -> None:
+        nonlocal checked
+        if now - checked > _EPOCH_CHECK_MS:
+            checked = now
+            process.announce_epoch(epochs, now)
+
+    loop = ShardLoop(
+        settings,
+        role=party,
+        shard=0,
+        state_topics=(names[f"state-{party}"], names[f"ledger-{party}"]),
+        build=build,
+        control=process.reader,
+        health=process.health,
+        tick=tick,
+    )
+    server = process.serve(loop.healthy, loop.ready)
+    try:
+        loop.run(stop)
+    finally:
+        server.close()
+        process.reader.close()

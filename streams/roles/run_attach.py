@@ -1,0 +1,144 @@
+"""Runs :class:`streams.roles.attach.AttachStage` on Kafka."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import cast
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from estimator import RaceModel
+from streams.errors import KafkaUnavailable, TopicMismatch
+from streams.kafka.clients import consumer_config, partition_count
+from streams.kafka.shard import ShardLoop, now_ms
+from streams.roles.attach import AttachOptions, AttachStage
+from streams.roles.member_directory import MemberDirectory
+from streams.roles.process import RoleProcess, stop_on_signals
+from streams.settings import Settings
+from streams.stage import Partition, Record, Stage
+
+log = logging.getLogger(__name__)
+
+_EPOCH_CHECK_MS = 1000
+_LOAD_TIMEOUT_SECONDS = 60.0
+
+
+def load_members(settings: Settings, directory: MemberDirectory, owned: list[int]) -> dict[Partition, int]:
+    """Read this worker's partitions of `member-attributes` to their end.
+
+    Returns:
+        Where to read on.
+    """
+    topic = settings.topic("member-attributes")
+    partitions = partition_count(settings, topic)
+    if partitions != settings.topics.partitions:
+        raise TopicMismatch(
+            f"{topic} has {partitions} partitions and `sealed` has {settings.topics.partitions}: a member's attributes "
+            "must lie in the partition of the member's rows. Write the attributes to a topic with "
+            f"{settings.topics.partitions} partitions, or use topics.partitions={partitions} for a new deployment"
+        )
+    consumer = Consumer(
+        consumer_config(settings, settings.group("attach-members"), **{"auto.offset.reset": "earliest"})
+    )
+    positions: dict[Partition, int] = {(topic, j): 0 for j in owned}
+    started = time.monotonic()
+    try:
+        consumer.assign([TopicPartition(topic, j, 0) for j in owned])
+        waiting, heard = set(owned), time.monotonic()
+        while waiting:
+            messages = consumer.consume(10_000, 0.05)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > _LOAD_TIMEOUT_SECONDS:
+                raise KafkaUnavailable(f"{topic} could not be read to its end: nothing came for a minute")
+            records = []
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    records.append(message)
+                    positions[topic, int(message.partition() or 0)] = int(message.offset() or 0) + 1
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
+                    waiting.discard(int(message.partition() or 0))
+                    positions[topic, int(message.partition() or 0)] = int(message.offset() or 0)
+                elif not error.retriable():
+                    raise KafkaUnavailable(f"{topic} could not be read: {error.str()}")
+            for chunk in _chunks(records):
+                directory.load(cast(list[Record], chunk))
+    finally:
+        consumer.close()
+    seconds = time.monotonic() - started
+    log.info(
+        "member store loaded in %.1f s, %.0f bytes a member",
+        seconds,
+        directory.store.nbytes / max(len(directory.store), 1),
+    )
+    return positions
+
+
+def _chunks(records: list[Message]) -> Iterator[list[Message]]:
+    remaining = iter(records)
+    while chunk := list(islice(remaining, 10_000)):
+        yield chunk
+
+
+def run(settings: Settings) -> None:
+    """Run one worker of `attach` until it is told to stop."""
+    stop = stop_on_signals()
+    process = RoleProcess.start("attach", settings)
+    options = AttachOptions(
+        partitions=settings.topics.partitions,
+        commit_interval_ms=int(settings.attach.commit_interval_seconds * 1000),
+        shard=settings.attach.shard,
+        shards=settings.attach.shards,
+    )
+    epochs = process.epoch_keys()
+    process.reader.catch_up()
+    process.announce_epoch(epochs, now_ms())
+    directory = MemberDirectory(RaceModel.load(), process.keys.derive("members"), options.partitions)
+    owned = list(range(options.shard, options.partitions, options.shards))
+    positions = load_members(settings, directory, owned)
+    receiving = process.receiving_keys(epochs)
+
+    def build() -> AttachStage:
+        return AttachStage(
+            options,
+            process.topics("sealed", "shares", "state-attach"),
+            process.keys.identity,
+            process.control,
+            process.sending_keys(),
+            receiving,
+            epochs,
+            process.codec,
+            process.health,
+            directory,
+            positions,
+            process.keys.derive("cap"),
+        )
+
+    checked = 0
+
+    def tick(stage: Stage, now: int) -> None:
+        nonlocal checked
+        if now - checked > _EPOCH_CHECK_MS:
+            checked = now
+            process.announce_epoch(epochs, now)
+
+    loop = ShardLoop(
+        settings,
+        role="attach",
+        shard=options.shard,
+        state_topics=(settings.topic("state-attach"),),
+        build=build,
+        control=process.reader,
+        health=process.health,
+        tick=tick,
+    )
+    server = process.serve(loop.healthy, loop.ready)
+    try:
+        loop.run(stop)
+    finally:
+        server.close()
+        process.reader.close()

@@ -1,0 +1,129 @@
+"""Runs :class:`streams.roles.seal.SealStage` on Kafka."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its API
+
+from streams.control import Approved
+from streams.kafka.clients import admin, consumer_config, partition_count
+from streams.kafka.shard import ShardLoop, now_ms
+from streams.records.punctuation import NEVER_MS
+from streams.roles.process import RoleProcess, stop_on_signals
+from streams.roles.seal import SealOptions, SealStage
+from streams.settings import Settings
+from streams.stage import Stage
+
+log = logging.getLogger(__name__)
+
+
+class IdleProbe:
+    """Asks the broker where idle partitions end, so that they may follow the clock.
+
+    The question is what keeps this honest: a partition advances only when its leader has said, after the time that it
+    advances to, that nothing more is there. A leader that cannot be reached answers nothing, and time stands still.
+    """
+
+    def __init__(self, client: AdminClient, interval_ms: int, margin_ms: int) -> None:
+        self._client = client
+        self._interval_ms = interval_ms
+        self._margin_ms = margin_ms
+        self._asked_at_ms = 0
+        self._latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        self._answers: dict[TopicPartition, Future[Any]] = {}
+
+    def __call__(self, stage: Stage, now: int) -> None:
+        """Called at every turn of the loop; never waits."""
+        assert isinstance(stage, SealStage)
+        if self._answers:
+            if all(answer.done() for answer in self._answers.values()):
+                answers, self._answers = self._answers, {}
+                stage.advance_idle(self._ends(answers), self._asked_at_ms - self._margin_ms)
+            return
+        if now - self._asked_at_ms < self._interval_ms:
+            return
+        quiet = stage.quiet_partitions(now - self._interval_ms)
+        if quiet:
+            self._asked_at_ms = now
+            self._answers = self._client.list_offsets(
+                {TopicPartition(topic, i): self._latest for topic, i in quiet}, request_timeout=5.0
+            )
+
+    def _ends(self, answers: dict[TopicPartition, Future[Any]]) -> list[tuple[str, int, int]]:
+        ends = []
+        for partition, answer in answers.items():
+            if answer.exception() is None:
+                ends.append((partition.topic, partition.partition, answer.result().offset))
+        return ends
+
+
+def _start_offset(settings: Settings) -> Any:
+    """Where to begin with a source partition that this deployment has never read."""
+
+    def start(topic: str, i: int, approved: Approved) -> tuple[int, int]:
+        consumer = Consumer(consumer_config(settings, settings.group("seal-start")))
+        timeout = settings.kafka.request_timeout_seconds
+        try:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, i), timeout=timeout)
+            if approved.measurement.source.arrival == "record_time":
+                return low, NEVER_MS
+            # Nothing that arrived earlier than this can belong to the measurement.
+            wanted = approved.from_ms - approved.measurement.max_future_ms
+            now = now_ms()
+            if wanted > now:
+                return high, now
+            found = consumer.offsets_for_times([TopicPartition(topic, i, wanted)], timeout=timeout)[0].offset
+            return (high, NEVER_MS) if found < 0 else (max(found, low), NEVER_MS)
+        finally:
+            consumer.close()
+
+    return start
+
+
+def run(settings: Settings) -> None:
+    """Run one worker of `seal` until it is told to stop."""
+    stop = stop_on_signals()
+    process = RoleProcess.start("seal", settings)
+    options = SealOptions(
+        partitions=settings.topics.partitions,
+        batch_rows=settings.seal.batch_rows,
+        commit_interval_ms=int(settings.seal.commit_interval_seconds * 1000),
+        max_event_bytes=settings.seal.max_event_bytes,
+        shard=settings.seal.shard,
+        shards=settings.seal.shards,
+    )
+
+    def build() -> SealStage:
+        # New data keys with every attempt: what an aborted transaction has shown is under keys that are used no more.
+        return SealStage(
+            options,
+            process.topics("sealed", "refused", "state-seal"),
+            process.keys.identity,
+            process.control,
+            process.sending_keys(),
+            process.codec,
+            process.health,
+            lambda topic: partition_count(settings, topic),
+            _start_offset(settings),
+        )
+
+    loop = ShardLoop(
+        settings,
+        role="seal",
+        shard=options.shard,
+        state_topics=(settings.topic("state-seal"),),
+        build=build,
+        control=process.reader,
+        health=process.health,
+        tick=IdleProbe(admin(settings), settings.seal.idle_check_ms, settings.seal.idle_margin_ms),
+    )
+    server = process.serve(loop.healthy, loop.ready)
+    try:
+        loop.run(stop)
+    finally:
+        server.close()
+        process.reader.close()

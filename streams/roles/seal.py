@@ -1,0 +1,458 @@
+"""`seal`: the recommender's side. Turns events into sealed batches of rows.
+
+Reads source partition i, routes each row to `sealed` partition j = murmur2(member id) mod P, and seals member ids to
+`attach` and cells to the two parties. Rows of a batch are shuffled by a CSPRNG and have a fixed width, so that neither
+order (a ranked list!) nor length tells features.
+
+Time. *Arrival* is the Kafka record's own timestamp (LogAppendTime), or this worker's clock on a CreateTime topic, or
+the record's timestamp in a replay. A row is late by its own arrival less its own event time, never by what other events
+said. Punctuation follows arrival, one record for each j and transaction (DESIGN section 2.5).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from secure_agg import Identity
+from secure_agg.commitments import commit, fresh_salt
+from streams.control import Approved, ControlPlane
+from streams.data_keys import SendingKeys
+from streams.kafka.partitioner import partition_of
+from streams.records.batches import SealedBatch
+from streams.records.header import Header, encode_header, source_digest
+from streams.records.punctuation import NEVER_MS, Counting, Punctuation, SignedPunctuation, SourceProgress
+from streams.records.refused import Refused, encode_refused
+from streams.roles import decoding
+from streams.stage import TIMESTAMP_LOG_APPEND, Out, Partition, Record
+from streams.state import StateCodec
+from streams.watch.health import RoleHealth
+
+END_OF_LOG = "evenstream-end-of-log"
+"""Header of the record that ends a replayed partition; its timestamp is the time that has been reached."""
+
+_RECIPIENTS = ("attach", "a", "b")
+# A replayed record stamped further ahead of the clock than this would close windows that are still to come.
+_MAX_RECORD_TIME_AHEAD_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class SealOptions:
+    """What an operator may turn (``streams.settings``), as `seal` uses it."""
+
+    partitions: int
+    batch_rows: int
+    commit_interval_ms: int
+    max_event_bytes: int
+    shard: int
+    shards: int
+
+
+class _SourceState(msgspec.Struct):
+    """What is committed of one source partition: absolute values under the key source/TOPIC/i."""
+
+    offset: int
+    arrival_ms: int
+    next_sequence: list[int]
+    since_ms: dict[str, int]
+
+
+@dataclass
+class _Source:
+    """One source partition that this worker owns."""
+
+    topic: str
+    i: int
+    partitions: int
+    digest: bytes
+    state: _SourceState
+    changed: bool = True
+
+    @property
+    def key(self) -> bytes:
+        return f"source/{self.topic}/{self.i}".encode()
+
+
+@dataclass
+class _Buffer:
+    """Rows on their way into one batch."""
+
+    members: list[NDArray[np.bytes_]] = field(default_factory=list)
+    cells: list[NDArray[np.uint16]] = field(default_factory=list)
+    rows: int = 0
+
+    def add(self, members: NDArray[np.bytes_], cells: NDArray[np.uint16]) -> None:
+        self.members.append(members)
+        self.cells.append(cells)
+        self.rows += cells.size
+
+
+# (spec digest, topic, i, j, window end)
+_Slot = tuple[bytes, str, int, int, int]
+
+
+class SealStage:
+    """One worker of `seal`.
+
+    Args:
+        options: see :class:`SealOptions`.
+        topics: names of the topics sealed, refused and state-seal, by those words.
+        identity, control, keys, codec, health: the role's own.
+        source_partitions: number of partitions of a source topic.
+        start_offset: where to begin reading (topic, i) for a measurement that is new, and since when rows are counted
+            from there (epoch milliseconds; ``NEVER_MS`` where nothing that belongs to it can have been missed).
+    """
+
+    def __init__(
+        self,
+        options: SealOptions,
+        topics: Mapping[str, str],
+        identity: Identity,
+        control: ControlPlane,
+        keys: SendingKeys,
+        codec: StateCodec,
+        health: RoleHealth,
+        source_partitions: Callable[[str], int],
+        start_offset: Callable[[str, int, Approved], tuple[int, int]],
+    ) -> None:
+        self._options = options
+        self._topics = topics
+        self._identity = identity
+        self._control = control
+        self._keys = keys
+        self._codec = codec
+        self._health = health
+        self._source_partitions = source_partitions
+        self._start_offset = start_offset
+        self._stored: dict[tuple[str, int], _SourceState] = {}
+        self._sources: dict[Partition, _Source] = {}
+        self._decoders: dict[str, list[tuple[Approved, decoding.EventDecoder]]] = {}
+        self._control_version = -1
+        self._buffers: dict[_Slot, _Buffer] = {}
+        self._outputs: list[Out] = []
+        self._told: dict[bytes, int] = {}
+        self._last_commit_ms = 0
+
+    # -- state and assignment -------------------------------------------------------------------------------------
+
+    def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
+        """Take in one state record."""
+        kind, source, i = key.decode().split("/")
+        if kind == "source" and value is not None:
+            self._stored[source, int(i)] = self._codec.decode(key, value, _SourceState)
+
+    def positions(self) -> Mapping[Partition, int]:
+        """Source partitions that this worker owns, and where to read on."""
+        return {partition: source.state.offset for partition, source in self._sources.items()}
+
+    def refresh(self, now_ms: int) -> bool:
+        """Take in newly approved measurements; True when there are new partitions to read."""
+        if self._control.version == self._control_version:
+            return False
+        self._control_version = self._control.version
+        before = set(self._sources)
+        self._decoders = {}
+        for approved in self._control.approved():
+            topic = approved.measurement.source.topic
+            decoder = decoding.EventDecoder(approved.measurement)
+            self._decoders.setdefault(topic, []).append((approved, decoder))
+            partitions = self._source_partitions(topic)
+            for i in range(self._options.shard, partitions, self._options.shards):
+                self._begin(approved, topic, i, partitions)
+        return set(self._sources) != before
+
+    def _begin(self, approved: Approved, topic: str, i: int, partitions: int) -> None:
+        spec = approved.spec.hex()
+        source = self._sources.get((topic, i))
+        if source is None:
+            state = self._stored.get((topic, i))
+            if state is None:
+                offset, since_ms = self._start_offset(topic, i, approved)
+                state = _SourceState(offset, NEVER_MS, [0] * self._options.partitions, {spec: since_ms})
+            source = _Source(topic, i, partitions, source_digest(topic), state)
+            self._sources[topic, i] = source
+        if spec not in source.state.since_ms:
+            # What this worker has read so far was read without the new measurement.
+            source.state.since_ms[spec] = source.state.arrival_ms
+        source.changed = True
+
+    def blocked(self, now_ms: int) -> str | None:
+        """`seal` pauses, and never drops, while a recipient has no valid epoch key."""
+        missing = self._keys.missing(_RECIPIENTS, now_ms)
+        if missing:
+            return f"waiting for a valid epoch key of {', '.join(missing)} on the keys topic"
+        return None
+
+    def stopped(self) -> Mapping[Partition, str]:
+        """A source partition is never stopped: what is wrong with an event is refused by itself."""
+        return {}
+
+    # -- rows -----------------------------------------------------------------------------------------------------
+
+    def step(self, records: Sequence[Record], now_ms: int) -> None:
+        """Turn records into buffered rows, and full buffers into batches."""
+        by_partition: dict[Partition, list[Record]] = {}
+        for record in records:
+            by_partition.setdefault((record.topic(), record.partition()), []).append(record)
+        for partition, group in by_partition.items():
+            self._read(self._sources[partition], group, now_ms)
+
+    def _read(self, source: _Source, records: list[Record], now_ms: int) -> None:
+        arrival = self._arrivals(source, records, now_ms)
+        limit = self._options.max_event_bytes
+        values: list[bytes] = []
+        index: list[int] = []
+        for position, record in enumerate(records):
+            value = record.value()
+            if value and len(value) <= limit:
+                values.append(value)
+                index.append(position)
+            elif value:
+                self._refuse(source, record, decoding.TOO_LARGE, None)
+            elif not any(name == END_OF_LOG for name, _ in record.headers() or ()):
+                self._refuse(source, record, decoding.EMPTY, None)
+        positions = np.array(index, dtype=np.intp)
+        for approved, decoder in self._decoders.get(source.topic, ()):
+            self._take(source, approved, decoder.decode(values), records, positions, arrival, now_ms)
+        source.state.offset = records[-1].offset() + 1
+        source.state.arrival_ms = int(arrival[-1])
+        source.changed = True
+        self._health.progress(source.topic, source.i, now_ms / 1000)
+
+    def _arrivals(self, source: _Source, records: list[Record], now_ms: int) -> NDArray[np.int64]:
+        """Arrival of each record: shape (n,), int64, never falling within a partition."""
+        stamps = [record.timestamp() for record in records]
+        if self._time_of(source.topic) == "record_time":
+            milliseconds = np.array([stamp for _, stamp in stamps], dtype=np.int64)
+            milliseconds = np.where(milliseconds > now_ms + _MAX_RECORD_TIME_AHEAD_MS, NEVER_MS, milliseconds)
+        else:
+            milliseconds = np.array(
+                [stamp if kind == TIMESTAMP_LOG_APPEND else now_ms for kind, stamp in stamps], dtype=np.int64
+            )
+        return np.maximum.accumulate(np.maximum(milliseconds, source.state.arrival_ms))
+
+    def _time_of(self, topic: str) -> str:
+        return self._decoders[topic][0][0].measurement.source.arrival
+
+    def _take(
+        self,
+        source: _Source,
+        approved: Approved,
+        decoded: decoding.Decoded,
+        records: list[Record],
+        positions: NDArray[np.intp],
+        arrival: NDArray[np.int64],
+        now_ms: int,
+    ) -> None:
+        measurement, rows = approved.measurement, decoded.rows
+        for position, reason in decoded.refused:
+            self._refuse(source, records[positions[position]], reason, measurement.id)
+        if not rows.record.size:
+            return
+        base = measurement.base_ms
+        record = positions[rows.record]
+        delay = arrival[record] - rows.time_ms
+        end = (rows.time_ms // base + 1) * base
+        ours = (end - base >= approved.from_ms) & (end - base < approved.until_ms)
+        late, future = ours & (delay > measurement.lateness_ms), ours & (-delay > measurement.max_future_ms)
+        for bad, reason in ((late, decoding.LATE), (future, decoding.FUTURE)):
+            for position in np.unique(record[bad]):
+                self._refuse(source, records[position], reason, measurement.id)
+        good = np.flatnonzero(ours & ~late & ~future)
+        if not good.size:
+            return
+        members, cells, end = rows.members[good], rows.cells[good], end[good]
+        j = partition_of(members, self._options.partitions)
+        self._health.rows(int(good.size))
+        order = np.lexsort((end, j))
+        j, end = j[order], end[order]
+        starts = np.flatnonzero(np.concatenate(([True], (j[1:] != j[:-1]) | (end[1:] != end[:-1]))))
+        for start, stop in zip(starts, (*starts[1:], order.size), strict=True):
+            slot = (approved.spec, source.topic, source.i, int(j[start]), int(end[start]))
+            part = order[start:stop]
+            buffer = self._buffers.setdefault(slot, _Buffer())
+            buffer.add(members[part], cells[part])
+            if buffer.rows >= self._options.batch_rows:
+                self._emit_full(slot, approved, now_ms)
+
+    def _refuse(self, source: _Source, record: Record, reason: str, measurement: str | None) -> None:
+        self._health.refused(reason)
+        refused = Refused(reason, record.topic(), record.partition(), record.offset(), measurement)
+        self._outputs.append(Out(self._topics["refused"], 0, None, encode_refused(refused)))
+
+    # -- batches --------------------------------------------------------------------------------------------------
+
+    def _emit_full(self, slot: _Slot, approved: Approved, now_ms: int) -> None:
+        buffer = self._buffers.pop(slot)
+        members, cells = np.concatenate(buffer.members), np.concatenate(buffer.cells)
+        size = self._options.batch_rows
+        whole = members.size - members.size % size
+        for start in range(0, whole, size):
+            self._emit(slot, approved, members[start : start + size], cells[start : start + size], now_ms)
+        if whole < members.size:
+            rest = _Buffer()
+            rest.add(members[whole:], cells[whole:])
+            self._buffers[slot] = rest
+
+    def _emit(
+        self, slot: _Slot, approved: Approved, members: NDArray[np.bytes_], cells: NDArray[np.uint16], now_ms: int
+    ) -> None:
+        """Shuffle, seal and sign one batch."""
+        _, topic, i, j, end = slot
+        order = _random_order(members.size)
+        member_plain = members[order].tobytes()
+        cell_plain = cells[order].astype("<u2").tobytes()
+        salt = fresh_salt()
+        to_attach, attach_epoch = self._keys.current("members", "attach", now_ms)
+        to_a, a_epoch = self._keys.current("cells", "a", now_ms)
+        to_b, b_epoch = self._keys.current("cells", "b", now_ms)
+        source = self._sources[topic, i]
+        header = Header(
+            measurement=approved.measurement.id,
+            revision=approved.measurement.revision,
+            spec=approved.spec,
+            window_end_ms=end,
+            source=source.digest,
+            i=i,
+            j=j,
+            sequence=source.state.next_sequence[j],
+            rows=members.size,
+            process=self._keys.process,
+            attach_epoch=attach_epoch,
+            a_epoch=a_epoch,
+            b_epoch=b_epoch,
+            commitment=commit(cell_plain, salt),
+        )
+        header_bytes = encode_header(header)
+        batch = SealedBatch.signed(
+            self._identity,
+            header,
+            header_bytes,
+            to_attach.seal(member_plain, header_bytes),
+            to_a.seal(salt + cell_plain, header_bytes),
+            to_b.seal(salt + cell_plain, header_bytes),
+        )
+        source.state.next_sequence[j] += 1
+        source.changed = True
+        self._outputs.append(Out(self._topics["sealed"], j, None, batch.encode()))
+        self._health.batch()
+
+    # -- time and checkpoints -------------------------------------------------------------------------------------
+
+    def advance_idle(self, ends: Iterable[tuple[str, int, int]], asked_at_ms: int) -> None:
+        """Let partitions that were read to their end follow the clock.
+
+        Args:
+            ends: (topic, i, end offset) as the broker reported it *after* ``asked_at_ms``. Only a partition whose end
+                is the position already reached advances: a leader that cannot be asked merely looks idle.
+            asked_at_ms: the worker's clock when it asked, less the operator's margin for clocks that differ.
+        """
+        for topic, i, end in ends:
+            source = self._sources.get((topic, i))
+            if source is None or end != source.state.offset or self._time_of(topic) == "record_time":
+                continue
+            if asked_at_ms > source.state.arrival_ms:
+                source.state.arrival_ms = asked_at_ms
+                source.changed = True
+
+    def quiet_partitions(self, before_ms: int) -> list[Partition]:
+        """Live source partitions whose arrival is behind ``before_ms``: they may be idle, or merely behind."""
+        return [
+            partition
+            for partition, source in self._sources.items()
+            if source.state.arrival_ms < before_ms and self._time_of(source.topic) != "record_time"
+        ]
+
+    def at_end(self, topic: str, partition: int, offset: int) -> None:
+        """Move over offsets that hold no event (transaction markers, compacted records)."""
+        source = self._sources.get((topic, partition))
+        if source is not None and offset > source.state.offset:
+            source.state.offset = offset
+            source.changed = True
+
+    def _closed_through(self, approved: Approved) -> int:
+        """The end of the last base window that nothing of this worker's can reach any more."""
+        measurement = approved.measurement
+        arrivals = [s.state.arrival_ms for s in self._sources.values() if s.topic == measurement.source.topic]
+        if not arrivals:
+            return NEVER_MS
+        return (min(arrivals) - measurement.lateness_ms) // measurement.base_ms * measurement.base_ms
+
+    def due(self, now_ms: int) -> bool:
+        """At a window's end at once, otherwise once in a commit interval."""
+        for approved in self._control.approved():
+            if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS):
+                return True
+        pending = bool(self._buffers) or bool(self._outputs)
+        return pending and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
+
+    def checkpoint(self, now_ms: int) -> list[Out]:
+        """Flush every buffer, punctuate every j, and write down every changed source partition."""
+        by_spec = {approved.spec: approved for approved in self._control.approved()}
+        for slot, buffer in self._buffers.items():
+            members, cells = np.concatenate(buffer.members), np.concatenate(buffer.cells)
+            self._emit(slot, by_spec[slot[0]], members, cells, now_ms)
+        self._buffers.clear()
+        outputs, self._outputs = self._outputs, []
+        outputs += self._punctuation(now_ms)
+        for source in self._sources.values():
+            if source.changed:
+                outputs.append(
+                    Out(self._topics["state-seal"], 0, source.key, self._codec.encode(source.key, source.state))
+                )
+                source.changed = False
+        self._last_commit_ms = now_ms
+        for approved in by_spec.values():
+            self._told[approved.spec] = self._closed_through(approved)
+        return outputs
+
+    def _punctuation(self, now_ms: int) -> list[Out]:
+        if not self._sources:
+            return []
+        counting = tuple(
+            Counting(
+                approved.spec,
+                approved.source,
+                max(
+                    (
+                        source.state.since_ms.get(approved.spec.hex(), NEVER_MS)
+                        for source in self._sources.values()
+                        if source.digest == approved.source
+                    ),
+                    default=NEVER_MS,
+                ),
+            )
+            for approved in self._control.approved()
+            if any(source.digest == approved.source for source in self._sources.values())
+        )
+        outputs = []
+        for j in range(self._options.partitions):
+            progress = tuple(
+                SourceProgress(
+                    source.digest, source.i, source.partitions, source.state.arrival_ms, source.state.next_sequence[j]
+                )
+                for source in self._sources.values()
+            )
+            punctuation = Punctuation(
+                self._keys.process, j, now_ms, self._control.measurements_offset, progress, counting
+            )
+            outputs.append(
+                Out(self._topics["sealed"], j, None, SignedPunctuation.signed(self._identity, punctuation).encode())
+            )
+        return outputs
+
+    def committed(self) -> None:
+        """Nothing waits for durability here."""
+
+
+def _random_order(count: int) -> NDArray[np.intp]:
+    """A uniformly random permutation from the operating system's CSPRNG: shape (count,), intp.
+
+    Sorting 64-bit keys: two of 4,096 are equal with a probability below 10^-12, and the order is then merely stable.
+    """
+    return np.argsort(np.frombuffer(os.urandom(8 * count), dtype=np.uint64), kind="stable")

@@ -1,0 +1,114 @@
+"""`evenstream up`: all five roles as processes on one machine, each restarted when it dies.
+
+The roles stay apart as processes only: one machine that runs both parties can, of course, put their halves together.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "seal": ("seal",),
+    "attach": ("attach",),
+    "a": ("aggregate", "--party", "a"),
+    "b": ("aggregate", "--party", "b"),
+    "publish": ("publish",),
+}
+"""Role -> its command line after ``evenstream``."""
+
+_QUICK_SECONDS = 5.0
+_MAX_BACKOFF_SECONDS = 10.0
+_STOP_SECONDS = 15.0
+
+
+@dataclass
+class _Child:
+    process: subprocess.Popen[bytes]
+    started: float
+    quick_ends: int = 0
+    restart_at: float | None = None
+
+
+@dataclass
+class Supervisor:
+    """Starts the roles and keeps them up.
+
+    Args:
+        arguments: global options for every role (``--config``, ``--set``).
+        log_folder: one log file a role; None leaves their lines on this process's standard error.
+        ports: metrics port of each role; empty for the defaults.
+    """
+
+    arguments: Sequence[str]
+    log_folder: Path | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
+    restarts: int = 0
+    _children: dict[str, _Child] = field(default_factory=dict)
+
+    def start(self, roles: Sequence[str] = tuple(COMMANDS)) -> None:
+        """Start the roles."""
+        for role in roles:
+            self._children[role] = _Child(self._spawn(role), time.monotonic())
+
+    def _spawn(self, role: str) -> subprocess.Popen[bytes]:
+        port = ("--set", f"http.port={self.ports[role]}") if role in self.ports else ()
+        command = [sys.executable, "-m", "streams.cli", *self.arguments, *port, *COMMANDS[role]]
+        # A session of its own: a Ctrl-C in the terminal is for the supervisor, which then stops the roles in order.
+        if self.log_folder is None:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.log_folder.mkdir(parents=True, exist_ok=True)
+        with (self.log_folder / f"{role}.log").open("ab") as out:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def watch(self) -> None:
+        """Restart what has ended: at once, and with back-off when it ends again within seconds."""
+        for role, child in self._children.items():
+            now = time.monotonic()
+            if child.restart_at is None and child.process.poll() is not None:
+                quick = now - child.started < _QUICK_SECONDS
+                child.quick_ends = child.quick_ends + 1 if quick else 0
+                wait = min(_MAX_BACKOFF_SECONDS, 0.5 * 2**child.quick_ends) if child.quick_ends else 0.0
+                child.restart_at = now + wait
+                log.warning("role %s ended with status %s; again in %.1f s", role, child.process.returncode, wait)
+            if child.restart_at is not None and now >= child.restart_at:
+                child.process, child.started, child.restart_at = self._spawn(role), now, None
+                self.restarts += 1
+
+    def run(self, stop: threading.Event) -> None:
+        """Start, watch, and stop everything when told to."""
+        self.start()
+        try:
+            while not stop.wait(0.1):
+                self.watch()
+        finally:
+            self.stop()
+
+    def pid(self, role: str) -> int:
+        """A role's process id."""
+        return self._children[role].process.pid
+
+    def stop(self) -> None:
+        """End the roles: SIGTERM, and SIGKILL for what has not ended after 15 s. Only processes started here."""
+        children = [child.process for child in self._children.values() if child.process.poll() is None]
+        for process in children:
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        for process in children:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()

@@ -1,0 +1,1 @@
+"""What people and machines watch: metrics, health, and the small server that shows them."""

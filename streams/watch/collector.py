@@ -1,0 +1,264 @@
+"""What Prometheus reads at `publish`: a custom Collector over the last window of each level.
+
+No value or decision series exists before there is a release, and none for a void or suppressed value: never a last
+value, a 0 or NaN in place of an answer. Nothing is exposed before the replay of `releases` is complete, since counters
+that are scraped half-way look like a reset. A measurement that is no longer approved takes its series with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from privacy import epsilon
+from streams.control import Approved
+from streams.records.metric import FairnessMetric
+
+_KEY = ("measurement", "level", "metric", "score_bin", "group")
+_KNOWN_OUTCOMES = (
+    ("published", ""),
+    ("suppressed", "no_group_says_anything"),
+    ("void", "coverage_differs"),
+    ("void", "releases_differ"),
+    ("void", "not_finite"),
+    ("void", "implausible_entry"),
+    ("void", "incomplete_rollup"),
+    ("void", "measurement_applied_late"),
+    ("void", "budget_exceeded"),
+)
+"""Shown from 0 on: Prometheus sees no increase in a counter that is born as 1, so the first void would alert nobody."""
+
+_DELAYS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
+
+
+@dataclass
+class _Level:
+    """What is known of one level of one measurement."""
+
+    last: FairnessMetric | None = None
+    windows: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+class FairnessCollector(Collector):
+    """Holds what is shown; fed by `publish`, read by the HTTP server's threads."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lock = threading.Lock()
+        self._open = False
+        self._levels: dict[tuple[str, str], _Level] = {}
+        self._revisions: dict[str, list[Approved]] = {}
+        self._epsilon_limits: dict[str, float] = {}
+        self._released: dict[tuple[str, str, str], int] = {}
+        self._refused: dict[tuple[str, str, str], int] = {}
+        # Not registered by itself: it too is shown through collect(), once replay is complete.
+        self._delay = Histogram(
+            "evenstream_publish_delay_seconds",
+            "From window end plus lateness until its numbers are shown",
+            ("measurement", "level"),
+            buckets=_DELAYS,
+            registry=None,
+        )
+        registry.register(self)
+
+    def open(self) -> None:
+        """Replay is complete: begin to show."""
+        with self._lock:
+            self._open = True
+
+    def measurements(self, approved: Iterable[Approved], rho_limit: float) -> None:
+        """Which measurements there are, all revisions of each; what is not among them is no longer shown.
+
+        Args:
+            approved: as :meth:`streams.control.ControlPlane.approved` gives them.
+            rho_limit: what all measurements together may spend of a member-day (zCDP), positive.
+        """
+        revisions: dict[str, list[Approved]] = {}
+        for entry in sorted(approved, key=lambda entry: entry.measurement.revision):
+            revisions.setdefault(entry.measurement.id, []).append(entry)
+        limits = {
+            name: epsilon(rho_limit, entries[-1].measurement.privacy.delta) for name, entries in revisions.items()
+        }
+        with self._lock:
+            self._revisions, self._epsilon_limits = revisions, limits
+
+    def released(self, measurement: str, level: str, party: str, end_ms: int) -> None:
+        """A party has released a window."""
+        with self._lock:
+            key = (measurement, level, party)
+            self._released[key] = max(end_ms, self._released.get(key, 0))
+
+    def refused(self, counts: Mapping[str, int] | Mapping[tuple[str, str, str], int]) -> None:
+        """Releases that were not taken in, by (measurement, party, reason), or by reason where no more is known.
+
+        What cannot be decoded, or carries no valid signature, names no measurement that could be believed.
+        """
+        with self._lock:
+            self._refused = {("", "", key) if isinstance(key, str) else key: count for key, count in counts.items()}
+
+    def window(self, record: FairnessMetric, delay_seconds: float | None) -> None:
+        """A window is done. ``delay_seconds`` is None while old releases are replayed."""
+        with self._lock:
+            level = self._levels.setdefault((record.measurement, record.level), _Level())
+            counter = (record.status, record.reason or "")
+            level.windows[counter] = level.windows.get(counter, 0) + 1
+            if level.last is None or level.last.window.end_ms < record.window.end_ms:
+                level.last = record
+        if delay_seconds is not None:
+            self._delay.labels(record.measurement, record.level).observe(max(delay_seconds, 0.0))
+
+    # -- exposition -----------------------------------------------------------------------------------------------
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is promised before it exists (and registering must not collect)."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, from one consistent moment."""
+        with self._lock:
+            if not self._open:
+                return
+            families = [*self._values(), *self._freshness(), *self._counters(), *self._budget()]
+        yield from families
+        yield from self._delay.collect()
+
+    def _current(self) -> Iterator[tuple[str, Approved, bool]]:
+        """(measurement, the revision that its windows have reached, whether one of its windows is there).
+
+        A later revision is approved ahead of its start; until the windows get there, its terms are not what is shown.
+        """
+        for name, entries in self._revisions.items():
+            ends = [level.last.window.end_ms for (m, _), level in self._levels.items() if m == name and level.last]
+            reached = [entry for entry in entries if ends and entry.from_ms < max(ends)]
+            yield name, (reached or entries[:1])[-1], bool(reached)
+
+    def _values(self) -> Iterator[Metric]:
+        last = [
+            level.last
+            for (name, _), level in self._levels.items()
+            if level.last is not None and name in self._revisions
+        ]
+        results = [(record, result) for record in last for result in record.results]
+
+        def family(name: str, text: str, which: str, end: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
+            gauge = GaugeMetricFamily(f"evenstream_{name}", text, labels=labels)
+            for record, result in results:
+                interval = getattr(result, which)
+                if interval is None:
+                    continue
+                values = [record.measurement, record.level, result.metric, result.score_bin, result.group]
+                if "reference" in labels:
+                    values.append(record.reference)
+                gauge.add_metric([*values, result.estimator], getattr(interval, end))
+            return gauge
+
+        value_labels, gap_labels = (*_KEY, "estimator"), (*_KEY, "reference", "estimator")
+        for end, suffix, text in (
+            ("estimate", "", ""),
+            ("lower", "_lower", ", lower end"),
+            ("upper", "_upper", ", upper end"),
+        ):
+            yield family(f"group_value{suffix}_ratio", f"Rate of a group{text}", "value", end, value_labels)
+            yield family(f"gap{suffix}_ratio", f"Rate less the reference's{text}", "gap", end, gap_labels)
+            yield family(f"parity{suffix}_ratio", f"Rate over the reference's{text}", "ratio", end, gap_labels)
+        suppressed = GaugeMetricFamily(
+            "evenstream_group_suppressed",
+            "1 where none of a group's values can be shown",
+            labels=("measurement", "level", "group"),
+        )
+        for record in last:
+            if record.status == "void":
+                continue
+            for group in dict.fromkeys(result.group for result in record.results):
+                silent = all(result.value is None for result in record.results if result.group == group)
+                suppressed.add_metric([record.measurement, record.level, group], float(silent))
+        yield suppressed
+
+    def _freshness(self) -> Iterator[Metric]:
+        labels = ("measurement", "level")
+        end = GaugeMetricFamily("evenstream_window_end_timestamp_seconds", "End of the last window", labels=labels)
+        length = GaugeMetricFamily("evenstream_window_length_seconds", "Length of a window", labels=labels)
+        lateness = GaugeMetricFamily(
+            "evenstream_window_lateness_seconds", "How late a row may be", labels=("measurement",)
+        )
+        for name, approved, _ in self._current():
+            lateness.add_metric([name], approved.measurement.lateness_ms / 1000)
+            for level in approved.measurement.levels:
+                known = self._levels.get((name, level.name))
+                # Before the first window: the activation, so that a measurement that never starts is not silent.
+                moment = approved.from_ms if known is None or known.last is None else known.last.window.end_ms
+                end.add_metric([name, level.name], moment / 1000)
+                length.add_metric([name, level.name], level.length_ms / 1000)
+        released = GaugeMetricFamily(
+            "evenstream_released_window_end_timestamp_seconds",
+            "End of the last window that a party released",
+            labels=("measurement", "level", "party"),
+        )
+        for key, end_ms in self._released.items():
+            if key[0] in self._revisions:
+                released.add_metric(list(key), end_ms / 1000)
+        yield from (end, length, lateness, released)
+
+    def _counters(self) -> Iterator[Metric]:
+        windows = CounterMetricFamily(
+            "evenstream_windows", "Windows by status", labels=("measurement", "level", "status", "reason")
+        )
+        scheduled = {
+            (name, level.name): dict.fromkeys(_KNOWN_OUTCOMES, 0)
+            for name, approved, _ in self._current()
+            for level in approved.measurement.levels
+        }
+        seen = {key: known.windows for key, known in self._levels.items() if key[0] in self._revisions}
+        for measurement, level in sorted(scheduled.keys() | seen.keys()):
+            counts = scheduled.get((measurement, level), {}) | seen.get((measurement, level), {})
+            for (status, reason), count in counts.items():
+                windows.add_metric([measurement, level, status, reason], count)
+        refused = CounterMetricFamily(
+            "evenstream_releases_refused", "Releases not taken in", labels=("measurement", "party", "reason")
+        )
+        for labels, count in self._refused.items():
+            refused.add_metric(list(labels), count)
+        yield from (windows, refused)
+
+    def _budget(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily(
+            "evenstream_measurement_info",
+            "Approved measurements: scheduled until their first window is there, then active",
+            labels=("measurement", "revision", "reference", "state"),
+        )
+        parties = ("measurement", "party")
+        spent = GaugeMetricFamily(
+            "evenstream_privacy_budget_spent_ratio",
+            "Rho of a member-day (replacement) that the measurement spends, over what all together may spend",
+            labels=parties,
+        )
+        epsilon_spent = GaugeMetricFamily(
+            "evenstream_privacy_epsilon_spent",
+            "Epsilon of a member-day (replacement) at evenstream_privacy_delta that the measurement spends",
+            labels=parties,
+        )
+        limit = GaugeMetricFamily(
+            "evenstream_privacy_epsilon_limit",
+            "Epsilon of a member-day (replacement) at evenstream_privacy_delta that all measurements may spend",
+            labels=("measurement",),
+        )
+        delta = GaugeMetricFamily("evenstream_privacy_delta", "Delta of the epsilons", labels=("measurement",))
+        for name, approved, active in self._current():
+            measurement = approved.measurement
+            state = "active" if active else "scheduled"
+            info.add_metric([name, str(measurement.revision), measurement.reference, state], 1)
+            limit.add_metric([name], self._epsilon_limits[name])
+            delta.add_metric([name], measurement.privacy.delta)
+            records = [level.last for (m, _), level in self._levels.items() if m == name and level.last is not None]
+            if not records:
+                continue
+            privacy = max(records, key=lambda record: record.window.end_ms).privacy
+            for party in sorted({party for m, _, party in self._released if m == name}):
+                spent.add_metric([name, party], privacy.rho / privacy.rho_limit)
+                if privacy.epsilon is not None:
+                    epsilon_spent.add_metric([name, party], privacy.epsilon)
+        yield from (info, spent, epsilon_spent, limit, delta)

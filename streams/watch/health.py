@@ -1,0 +1,140 @@
+"""Pipeline health, the same small set in every role.
+
+Exact counts of rows that were opted out, over the cap or unknown are never shown: they re-link members. Rows are
+counted at `seal` only, which already knows them.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+log = logging.getLogger(__name__)
+
+ROLES = ("seal", "attach", "a", "b", "publish")
+
+_TRANSACTION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def _version() -> str:
+    try:
+        return version("evenstream")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "unknown"
+
+
+class RoleHealth:
+    """One role's health metrics.
+
+    Args:
+        role: "seal", "attach", "a", "b" or "publish".
+        registry: where they are registered.
+        revision: the source revision that was built, where that is known.
+
+    Raises:
+        ValueError: there is no such role: an alert on its absence would never clear.
+    """
+
+    def __init__(self, role: str, registry: CollectorRegistry, *, revision: str = "unknown") -> None:
+        if role not in ROLES:
+            raise ValueError(f"expected a role out of {', '.join(ROLES)}, got {role!r}")
+        self._role = role
+        build = Gauge(
+            "evenstream_build_info", "Version of this role", ("role", "version", "revision"), registry=registry
+        )
+        build.labels(role, _version(), revision).set(1)
+        self._batches = Counter("evenstream_batches", "Batches written or folded", ("role",), registry=registry)
+        self._batches.labels(role)
+        self._transactions = Counter(
+            "evenstream_transactions", "Kafka transactions by result", ("role", "result"), registry=registry
+        )
+        # Counters that alerts watch begin at 0: Prometheus sees no increase in one that is born as 1.
+        for result in ("committed", "aborted"):
+            self._transactions.labels(role, result)
+        self._duration = Histogram(
+            "evenstream_transaction_duration_seconds",
+            "Time from begin to commit of a transaction",
+            ("role",),
+            buckets=_TRANSACTION_BUCKETS,
+            registry=registry,
+        )
+        self._refused = Counter(
+            "evenstream_records_refused",
+            "Records (at seal: rows) refused, by reason",
+            ("role", "reason"),
+            registry=registry,
+        )
+        self._gaps = Counter(
+            "evenstream_sequence_gaps",
+            "Partitions stopped by a break of the protocol",
+            ("role", "topic"),
+            registry=registry,
+        )
+        labels = ("role", "topic", "partition")
+        self._lag = Gauge("evenstream_partition_lag_records", "Records not yet read", labels, registry=registry)
+        self._progress = Gauge(
+            "evenstream_partition_progress_timestamp_seconds",
+            "When a record was last taken in",
+            labels,
+            registry=registry,
+        )
+        self._watermark = Gauge(
+            "evenstream_watermark_timestamp_seconds", "Arrival time that has been passed", labels, registry=registry
+        )
+        self._rows: Counter | None = None
+        self._releases: Counter | None = None
+        if role == "seal":
+            self._rows = Counter("evenstream_rows", "Rows sealed", ("role",), registry=registry)
+            self._rows.labels(role)
+        if role in ("a", "b"):
+            self._releases = Counter(
+                "evenstream_releases",
+                "Windows closed by this party",
+                ("role", "measurement", "level", "status"),
+                registry=registry,
+            )
+
+    def rows(self, count: int) -> None:
+        """Rows were taken in. Shown by `seal` only: elsewhere an exact count could be set against another role's."""
+        if self._rows is not None:
+            self._rows.labels(self._role).inc(count)
+
+    def batch(self) -> None:
+        """A batch was written or folded."""
+        self._batches.labels(self._role).inc()
+
+    def transaction(self, result: str, seconds: float) -> None:
+        """A transaction ended: "committed" or "aborted"."""
+        self._transactions.labels(self._role, result).inc()
+        if result == "committed":
+            self._duration.labels(self._role).observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        """A record was refused."""
+        self._refused.labels(self._role, reason).inc()
+
+    def stop(self, topic: str, partition: int, offset: int, reason: str) -> None:
+        """A partition was stopped."""
+        self._gaps.labels(self._role, topic).inc()
+        log.error("%s [%d] is stopped at offset %d: %s", topic, partition, offset, reason)
+
+    def lag(self, topic: str, partition: int, records: int) -> None:
+        """How many records are yet to be read, by partition: a stalled one hides in a sum."""
+        self._gaps.labels(self._role, topic)
+        self._lag.labels(self._role, topic, str(partition)).set(records)
+
+    def progress(self, topic: str, partition: int, at_seconds: float) -> None:
+        """A record was taken in at this time."""
+        self._gaps.labels(self._role, topic)
+        self._progress.labels(self._role, topic, str(partition)).set(at_seconds)
+
+    def watermark(self, topic: str, partition: int, at_seconds: float) -> None:
+        """The arrival time that a partition has passed."""
+        self._watermark.labels(self._role, topic, str(partition)).set(at_seconds)
+
+    def window(self, measurement: str, level: str, status: str) -> None:
+        """A party closed a window."""
+        if self._releases is not None:
+            self._releases.labels(self._role, measurement, level, status).inc()

@@ -1,0 +1,57 @@
+"""What all tests share: one real Kafka a session, and a fresh deployment a test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.kafka.dev_broker import temporary_broker
+from streams.settings import Settings, load_settings
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker's address: the one that KAFKA_BOOTSTRAP names, or one that lives as long as the session."""
+    existing = os.environ.get("KAFKA_BOOTSTRAP")
+    if existing:
+        yield existing
+        return
+    folder = tmp_path_factory.mktemp("kafka")
+    with temporary_broker(folder / "broker", progress=print) as broker:
+        yield broker.bootstrap
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka_logs(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the session broker's log segments."""
+    if os.environ.get("KAFKA_BOOTSTRAP"):
+        pytest.skip("reads log segments from disk, which only the session's own broker allows: unset KAFKA_BOOTSTRAP")
+    return next(tmp_path_factory.getbasetemp().glob("kafka*/broker/data"))
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of a fresh deployment; further ones as ``name=value``."""
+
+    def make(bootstrap: str = "127.0.0.1:1", *overrides: str) -> Settings:
+        return load_settings(
+            None,
+            [
+                f"deployment=t-{uuid.uuid4().hex[:10]}",
+                f"kafka.bootstrap={bootstrap}",
+                "topics.replication_factor=1",
+                "topics.min_insync_replicas=1",
+                f"keys.dir={tmp_path / 'keys'}",
+                "test_cluster=true",
+                *overrides,
+            ],
+            environment={},
+        )
+
+    return make

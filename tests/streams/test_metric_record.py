@@ -1,0 +1,185 @@
+"""The record of `fairness-metrics`: its bytes, its headers, and what it refuses to say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from estimator import GROUPS, CellLayout, weighted
+from streams.errors import RecordMalformed
+from streams.records.metric import Checks, FairnessMetric, Interval, Privacy, PublishedWindow
+
+GOLDEN = Path(__file__).parent / "golden" / "fairness_metric.json"
+AXES = (("decision", 2),)
+TABLE = np.array([[7000, 850, 300, 300, 50, -12.25], [3000, 150, 300, 100, 50, 8.5]], dtype=np.float64)
+
+
+def window(**changes: Any) -> PublishedWindow:
+    """A published window, changed where the test needs it."""
+    plain = PublishedWindow(
+        measurement="feed",
+        revision=1,
+        spec_sha256="ab" * 32,
+        level="10s",
+        start_ms=1_764_000_000_000,
+        end_ms=1_764_000_010_000,
+        status="published",
+        reason=None,
+        reference="white",
+        confidence=0.95,
+        results=weighted(TABLE, CellLayout(AXES), sigma_rows=10.0, reference="white", rows_per_member=2),
+        axes=AXES,
+        table=TABLE,
+        privacy=Privacy(
+            unit="one member's rows of one UTC day",
+            period="day",
+            rho=0.1,
+            rho_limit=0.6,
+            epsilon=2.75,
+            epsilon_limit=7.25,
+            epsilon_add_remove=2.0,
+            delta=1e-9,
+            noise_sigma_rows=10.0,
+        ),
+        checks=Checks(release_signature_a="aa" * 64, release_signature_b="bb" * 64),
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def void() -> PublishedWindow:
+    """A window whose releases must not be added."""
+    return window(status="void", reason="coverage_differs", results=(), table=None)
+
+
+def test_golden_shape() -> None:
+    """Names, order and nesting of the public record are those of the golden file, and so are its values."""
+    golden = json.loads(GOLDEN.read_bytes())
+    found = json.loads(window().record().encode())
+
+    def outline(value: Any) -> Any:
+        if isinstance(value, dict):
+            return [(name, outline(part)) for name, part in value.items()]
+        return [outline(part) for part in value] if isinstance(value, list) else value
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: rounded(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [rounded(part) for part in value]
+        # Last digits of a logarithm may differ between processors.
+        return round(value, 9) if isinstance(value, float) else value
+
+    assert outline(rounded(found)) == outline(rounded(golden))
+
+
+def test_bytes_are_deterministic() -> None:
+    """Two windows from equal inputs give the same bytes, headers and key: a rebuild is byte-identical."""
+    one, other = window().record(), window(table=TABLE.copy()).record()
+    assert one.encode() == other.encode()
+    assert one.headers("demo") == other.headers("demo")
+    assert one.topic_key() == other.topic_key() == b"feed/10s/1764000010000"
+
+
+@pytest.mark.parametrize("built", [window(), void()])
+def test_round_trip(built: PublishedWindow) -> None:
+    """What is written is read back as it was, and written again as the same bytes."""
+    record = built.record()
+    again = FairnessMetric.decode(record.encode())
+    assert again == record
+    assert again.encode() == record.encode()
+
+
+def test_table_is_the_noised_one_to_the_last_unit() -> None:
+    """Subscribers can work with the table itself: fixed-point values survive JSON exactly."""
+    exact = TABLE + 1 / (1 << 20)
+    table = FairnessMetric.decode(window(table=exact).record().encode()).table
+    assert table is not None
+    assert (np.array(table.values) == exact).all()
+    assert table.groups == GROUPS
+
+
+def test_cloudevents_headers() -> None:
+    """Binary mode, CloudEvents 1.0: the attributes are headers, and the time is the window's end."""
+    assert window().record().headers("demo") == [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", b"feed/10s/1764000010000/1"),
+        ("ce_source", b"/evenstream/demo"),
+        ("ce_type", b"dev.evenstream.window.published.v1"),
+        ("ce_subject", b"feed/10s"),
+        ("ce_time", b"2025-11-24T16:00:10.000Z"),
+        ("ce_dataschema", b"urn:evenstream:schema:fairness-metrics:1"),
+        ("content-type", b"application/json"),
+    ]
+    assert dict(void().record().headers("demo"))["ce_type"] == b"dev.evenstream.window.void.v1"
+
+
+def test_one_partition_a_measurement() -> None:
+    """All windows and levels of a measurement go to one partition; measurements spread over several."""
+    ends = [1_764_000_010_000 + 10_000 * step for step in range(50)]
+    feed = {
+        window(end_ms=end, level=level).record().partition(12) for end, level in zip(ends, ["10s", "1m"] * 25, strict=True)
+    }
+    assert len(feed) == 1
+    assert len({window(measurement=f"feed-{number}").record().partition(12) for number in range(50)}) > 6
+
+
+@pytest.mark.parametrize("nothing", [math.nan, math.inf, -math.inf])
+def test_never_nan_or_infinity(nothing: float) -> None:
+    """A number that is none is refused when the record is made, so it can never be written."""
+    with pytest.raises(ValidationError):
+        Interval(estimate=nothing, lower=0.0, upper=1.0)
+    table = TABLE.copy()
+    table[0, 0] = nothing
+    with pytest.raises(ValidationError):
+        window(table=table).record()
+
+
+def test_no_epsilon_is_null() -> None:
+    """Where no epsilon is finite (test noise), the record says null."""
+    unbounded = window().privacy.model_copy(update={"epsilon": None, "epsilon_add_remove": None})
+    assert json.loads(window(privacy=unbounded).record().encode())["privacy"]["epsilon_spent"] is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": "void", "reason": "coverage_differs"},
+        {"status": "void", "reason": "coverage_differs", "results": ()},
+        {"status": "void", "reason": "coverage_differs", "table": None},
+        {"status": "void", "reason": None, "results": (), "table": None},
+        {"status": "published", "reason": "fine"},
+        {"status": "published", "table": None, "results": ()},
+        {"status": "suppressed", "reason": "no_group_says_anything"},
+        {"status": "withdrawn", "reason": "court order"},
+        {"end_ms": 1_764_000_000_000},
+    ],
+)
+def test_contradictions_are_refused(changes: dict[str, Any]) -> None:
+    """A void window never carries a number, and every status says what it has to say."""
+    with pytest.raises(ValidationError):
+        window(**changes).record()
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"measurement": None}, "measurement"),
+        ({"window": {"start_ms": 5}}, "window.end_ms"),
+    ],
+)
+def test_malformed_records_name_the_field(change: dict[str, Any], where: str) -> None:
+    """A record with unknown, missing or wrong fields is refused by name, without showing what it held."""
+    contents = json.loads(window().record().encode()) | change
+    with pytest.raises(RecordMalformed, match=where):
+        FairnessMetric.decode(json.dumps(contents).encode())
+    with pytest.raises(RecordMalformed) as caught:
+        FairnessMetric.decode(b'{"secret-payload"')
+    assert "secret" not in str(caught.value)
