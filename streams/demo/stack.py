@@ -1,0 +1,187 @@
+"""Everything that the demo starts: Kafka, topics, keys, approved measurements, roles. What it starts, it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from confluent_kafka import Consumer, TopicPartition
+
+from privacy import Measurement, next_boundary_ms, parse_measurement
+from secure_agg.keyring import create as create_keys
+from streams.cli.measurement import sign_now, submit_signed
+from streams.errors import EvenstreamError, InputError
+from streams.kafka import topics
+from streams.kafka.clients import consumer_config, wait_for_kafka
+from streams.kafka.dev_broker import DevBroker
+from streams.records.metric import FairnessMetric
+from streams.records.refused import decode_refused
+from streams.roles.supervisor import COMMANDS, Supervisor
+from streams.settings import Settings, load_settings
+
+_READY_SECONDS = 60.0
+
+
+class DemoStack:
+    """One run's deployment, in one folder.
+
+    Args:
+        folder: for Kafka's data, keys, logs and the truth.
+        say: shows a line.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self._say = say
+        self._broker: DevBroker | None = None
+        self.supervisor: Supervisor | None = None
+        self.deployment = f"demo-{secrets.token_hex(3)}"
+        self.settings: Settings = load_settings()
+        self.ports: dict[str, int] = {}
+
+    def start_kafka(self) -> None:
+        """Use the cluster that KAFKA_BOOTSTRAP names, or start one."""
+        bootstrap = os.environ.get("KAFKA_BOOTSTRAP")
+        overrides = [
+            f"deployment={self.deployment}",
+            f"keys.dir={self.folder / 'keys'}",
+            f"keys.epoch_dir={_memory_folder(self.folder, self.deployment)}",
+        ]
+        if bootstrap:
+            self._say(f"using the Kafka at {bootstrap} (KAFKA_BOOTSTRAP)")
+        else:
+            self._broker = DevBroker(self.folder / "kafka")
+            bootstrap = self._broker.start(progress=self._say).bootstrap
+            overrides += ["topics.replication_factor=1", "topics.min_insync_replicas=1"]
+        overrides.append(f"kafka.bootstrap={bootstrap}")
+        self._overrides = overrides
+        self.settings = load_settings(None, overrides)
+        wait_for_kafka(self.settings, 30.0)
+
+    def prepare(self, examples: Path, start_after_seconds: float) -> dict[str, Measurement]:
+        """Make topics and keys, and approve the two measurements, beginning at a whole minute."""
+        sources = {"simulated-feed": "rec-events", "primaries-2022": "primaries"}
+        names = {example: self.settings.topic(topic) for example, topic in sources.items()}
+        topics.create(
+            self.settings,
+            topics.plan(self.settings) + topics.input_plan(self.settings, tuple(names.values())),
+        )
+        create_keys(self.settings.keys.dir, self.deployment)
+        begin = time.time_ns() // 1_000_000 + round(start_after_seconds * 1000)
+        approved = {}
+        for example, topic in names.items():
+            path = examples / example / "measurement.yaml"
+            try:
+                text = path.read_text()
+            except OSError:
+                raise InputError(f"{path} is missing: run the demo from a checkout of evenstream") from None
+            spec = parse_measurement(text, origin=str(path))
+            spec = spec.model_copy(update={"source": spec.source.model_copy(update={"topic": topic})})
+            spec = spec.with_effective_from(next_boundary_ms(spec, begin))
+            signed = sign_now(spec, self.settings, self.settings.keys.dir / "governance" / "reviewer-1.key", begin)
+            approved[spec.id] = submit_signed(self.settings, signed)
+        return approved
+
+    def start_roles(self) -> None:
+        """Start the five roles and wait until all are at work."""
+        self.ports = {role: _free_port() for role in COMMANDS}
+        arguments = [part for override in self._overrides for part in ("--set", override)]
+        self.supervisor = Supervisor(arguments, self.folder / "logs", self.ports)
+        self.supervisor.start()
+        deadline = time.monotonic() + _READY_SECONDS
+        waiting = set(COMMANDS)
+        while waiting:
+            self.supervisor.watch()
+            waiting = {role for role in waiting if not self._is_ready(role)}
+            if waiting and time.monotonic() > deadline:
+                raise EvenstreamError(
+                    f"these roles did not become ready within {_READY_SECONDS:.0f} s: {', '.join(sorted(waiting))}; "
+                    f"their logs are in {self.folder / 'logs'}"
+                )
+            time.sleep(0.1)
+
+    def _is_ready(self, role: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[role]}/readyz", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    @property
+    def metrics_address(self) -> str:
+        """Where `publish` shows its metrics."""
+        return f"http://127.0.0.1:{self.ports['publish']}/metrics"
+
+    def scrape(self) -> str:
+        """What /metrics says now; empty where nobody answers."""
+        try:
+            with urllib.request.urlopen(self.metrics_address, timeout=2) as answer:  # noqa: S310
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    def refused(self) -> dict[str, int]:
+        """Rows refused so far, by reason."""
+        counts: dict[str, int] = {}
+        for value in self._all_values("refused"):
+            reason = decode_refused(value).reason
+            counts[reason] = counts.get(reason, 0) + 1
+        return counts
+
+    def _all_values(self, topic: str) -> list[bytes]:
+        follower = TopicFollower(self.settings, self.settings.topic(topic))
+        values = follower.poll(1.0)
+        follower.close()
+        return values
+
+    def stop(self) -> None:
+        """Stop what was started, roles first."""
+        if self.supervisor is not None:
+            self.supervisor.stop()
+        if self._broker is not None:
+            self._broker.stop()
+
+
+class TopicFollower:
+    """Follows one single-partition topic from its beginning, as a subscriber would."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self._consumer = Consumer(consumer_config(settings, settings.group("demo"), **{"fetch.wait.max.ms": 10}))
+        self._consumer.assign([TopicPartition(topic, 0, 0)])
+
+    def poll(self, seconds: float) -> list[bytes]:
+        """Values that came within ``seconds``, at the latest when the end is reached."""
+        values: list[bytes] = []
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            messages = self._consumer.consume(1000, 0.05)
+            values += [value for m in messages if m.error() is None and (value := m.value()) is not None]
+            if any(m.error() is not None for m in messages):
+                break
+        return values
+
+    def windows(self, seconds: float) -> list[FairnessMetric]:
+        """The same, as records of `fairness-metrics`."""
+        return [FairnessMetric.model_validate(json.loads(value)) for value in self.poll(seconds)]
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._consumer.close()
+
+
+def _memory_folder(fallback: Path, deployment: str) -> Path:
+    """Where epoch keys lie: memory-backed storage where there is some."""
+    shared = Path("/dev/shm")  # noqa: S108  # a folder of our own with mode 0700 is made in it
+    return shared / f"evenstream-{deployment}" if os.access(shared, os.W_OK) else fallback / "epochs"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
