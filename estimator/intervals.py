@@ -10,11 +10,13 @@ entry noised on its own with standard deviation s. For the true rate theta, the 
   one member are not independent; with at most c rows each, Cauchy-Schwarz gives at most c times the variance.
 * Privacy. A numerator entry's noise enters t and n, hence with 1 - theta; another denominator entry's with -theta.
 
-The interval holds every theta with (t - theta n)^2 <= z^2 V(theta): the roots of a quadratic. Without noise it is
-Wilson's (1927) score interval, which is right for rare events, where theta -+ z sd is not; without sampling variance it
-is Fieller's (1954), which is right for small denominators, where the delta method is not. Where it is unbounded
-(n not far enough from 0) the ends are infinite, and the caller suppresses the value. t is brought into [0, n] first:
-for theta in [0, 1] that only shrinks |t - theta n|, so coverage does not fall, and the estimate lies in its interval.
+The thetas with (t - theta n)^2 <= z^2 V(theta) lie between the roots of a quadratic a theta^2 - 2 b theta + c. Without
+noise that is Wilson's (1927) score interval, which holds for rare events, where theta -+ z sd does not. Without
+sampling variance it is Fieller's (1954), which holds for small denominators, where the delta method does not. Wilson's
+coverage dips (to .84) at about .2 expected hits, so V is taken at the centre b / a, as Agresti and Coull (1998) do: the
+half-width is z sqrt(V(b / a) / a), never less than the score interval's, and hardly more except near 0 and 1. Where the
+interval is unbounded (n not far enough from 0) the ends are infinite, and the caller suppresses the value. t is brought
+into [0, n] first: for theta in [0, 1] that only shrinks |t - theta n|, and the estimate lies in its interval.
 
 Two groups r and s are combined from their intervals by MOVER: Newcombe (1998) for the difference, Donner and Zou (2012)
 for the ratio, as if the two rates were uncorrelated. That is conservative. Noise of different groups is independent.
@@ -69,14 +71,15 @@ def rate_interval(
     """
     inside = np.clip(hits, 0.0, total)
     sampling, privacy = z * z * rows_per_member * total, (z * sigma_rows) ** 2
-    # a theta^2 - 2 b theta + c <= 0
     a = total**2 + sampling - privacy * denominator_cells
     b = inside * total + sampling / 2 - privacy * numerator_cells
     c = inside**2 - privacy * numerator_cells
     bounded = a > 0
     safe = np.where(bounded, a, 1.0)
-    # Not negative where a > 0, since theta = t / n fulfils the inequality; rounding may say otherwise.
-    root = np.sqrt(np.maximum(b * b - a * c, 0.0))
+    # b^2 - a c is not negative where a > 0, since theta = t / n fulfils the inequality; rounding may say otherwise. The
+    # other term makes of it a z^2 V at the centre, of which the score interval is short by the residual there.
+    score = np.maximum(b * b - a * c, 0.0)
+    root = np.sqrt(score + safe * (inside - b / safe * total) ** 2)
     estimate = inside / total
     # The estimate is inside by construction; minimum and maximum only take out rounding.
     lower = np.where(bounded, np.minimum((b - root) / safe, estimate), -np.inf)
@@ -117,7 +120,7 @@ def ratio_interval(rate: tuple[F, F, F], reference: tuple[F, F, F]) -> tuple[F, 
         lower = np.where(low > 0, low_term / (product + lower_root), 0.0)
         upper = (product + upper_root) / base_low_term
         estimate = value / base
-    sound = (base_low > 0) & (upper <= MAX_RATIO)
+    sound = (base > 0) & (base_low > 0) & (upper <= MAX_RATIO)
     # The estimate lies between the ends by construction; minimum and maximum only take out rounding.
     ends = estimate, np.minimum(lower, estimate), np.maximum(upper, estimate)
     return np.where(sound, ends[0], np.nan), np.where(sound, ends[1], np.nan), np.where(sound, ends[2], np.nan)

@@ -4,9 +4,9 @@ Open addressing with linear probing over a table of dense indices, all in numpy.
 and a flag byte (17 bytes, growing by a quarter at a time) and 1 / load entries of 4 bytes in the table (6.7 to 13.4):
 at most 35 bytes, and 40 once a given name's code joins them. No name, no address and no probability is in it.
 
-Members are told apart by a keyed 64-bit hash of their id (murmur-style mixing over 8-byte words, keyed at both ends).
-It is not a cryptographic promise: two of 50 million members share a tag with probability 7e-5, and would then share
-codes. The key keeps the tags from being linked to those of another installation.
+Members are told apart by a keyed 64-bit hash of their id (murmur-style mixing over 8-byte words, keyed at both ends and
+at each word). It is not a cryptographic promise: two of 50 million members share a tag with probability 7e-5, and would
+then share codes, flags and caps. The key keeps the tags from being linked to those of another installation.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ FLAG_OPTED_OUT = 1
 _MULTIPLIER = np.uint64(0xC6A4A7935BD1E995)
 _FINAL = np.uint64(0x9FB21C651E98DF25)
 _SHIFT = np.uint64(47)
+_KEY_WORDS = 32
 _LOAD = 0.6
 _FIRST_CAPACITY = 1024
 
@@ -41,9 +42,9 @@ class MemberStore:
     """
 
     def __init__(self, key: bytes) -> None:
-        digest = hashlib.sha256(b"evenstream/1/member-tag\0" + key).digest()
-        self._key_in = np.uint64(int.from_bytes(digest[:8], "little"))
-        self._key_out = np.uint64(int.from_bytes(digest[8:16], "little"))
+        stream = hashlib.shake_256(b"evenstream/1/member-tag\0" + key).digest(8 * (2 + _KEY_WORDS))
+        words = np.frombuffer(stream, dtype="<u8").astype(np.uint64)
+        self._key_in, self._key_out, self._word_keys = words[0], words[1], words[2:]
         self._count = 0
         self._table = np.full(2 * _FIRST_CAPACITY, -1, dtype=np.int32)
         self.tags = np.zeros(_FIRST_CAPACITY, dtype=np.uint64)
@@ -83,13 +84,18 @@ class MemberStore:
         blocks = padded.view("<u8")
         lengths = np.char.str_len(ids).astype(np.uint64)
         with np.errstate(over="ignore"):
-            mixed = (lengths * _MULTIPLIER) ^ self._key_in
+            mixed: NDArray[np.uint64] = (lengths * _MULTIPLIER) ^ self._key_in
             for position in range(words):
-                word = blocks[:, position] * _MULTIPLIER
+                # A key of its own before each word's mixing: else ids could be made to collide without knowing it.
+                word = blocks[:, position] ^ self._word_keys[position % _KEY_WORDS]
+                word *= _MULTIPLIER
                 word ^= word >> _SHIFT
                 word *= _MULTIPLIER
+                word ^= mixed
+                word *= _MULTIPLIER
+                word ^= word >> np.uint64(32)
                 # Words beyond an id's end are all padding: skipped, so that the width makes no difference.
-                mixed = np.where(np.uint64(8 * position) < lengths, (mixed ^ word) * _MULTIPLIER, mixed)
+                np.copyto(mixed, word, where=np.uint64(8 * position) < lengths)
             mixed ^= self._key_out
             mixed ^= mixed >> _SHIFT
             mixed *= _FINAL

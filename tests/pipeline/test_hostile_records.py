@@ -1,0 +1,271 @@
+"""What someone who can write to Kafka, or a role with wrong keys, can do to the pipeline: be noticed, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from privacy import parse_measurement
+from secure_agg import EnvelopeUnreadable, EpochKeys, Identity
+from secure_agg.envelopes import PURPOSES, Channel
+from streams.data_keys import ReceivingKeys
+from streams.inprocess import InProcessPipeline
+from streams.kafka.partitioner import partition_of
+from streams.records.batches import SealedBatch, SharesBatch
+from streams.records.frame import Kind, kind_of
+
+START_MS = 1_700_000_040_000
+SPEC = """
+id: feed
+purpose: hostile records
+source: {topic: rec-events, member: m, time: ts, time_format: epoch_ms}
+cells: {decision: {field: r}}
+windows: {base: 10s, rollups: [1m], lateness: 1s}
+reference: white
+privacy: {contribution_cap: 24, rho_member_day: 0.1, cap_rule: first}
+test_only: {noise_scale_units: 0.01}
+"""
+MEMBERS = [b"m%05d" % k for k in range(400)]
+
+
+def make_pipeline(folder: Path) -> InProcessPipeline:
+    """A pipeline with one measurement and four hundred members."""
+    pipeline = InProcessPipeline(folder / "keys", partitions=2, sources={"rec-events": 2}, start_ms=START_MS - 5_000)
+    pipeline.approve(parse_measurement(SPEC, origin="test").with_effective_from(START_MS))
+    for member in MEMBERS:
+        partition = int(partition_of(np.array([member]), 2)[0])
+        attributes = json.dumps({"family_name": "Garcia", "state": "CA"}).encode()
+        pipeline.log.append("member-attributes", partition, attributes, key=member)
+    return pipeline
+
+
+def send(pipeline: InProcessPipeline, seconds: int, events: int = 10) -> None:
+    """Move the clock, and write some events."""
+    pipeline.log.clock_ms = START_MS + 1000 * seconds
+    rng = np.random.default_rng(seconds)
+    for member in rng.choice(len(MEMBERS), events):
+        event = {"m": MEMBERS[member].decode(), "ts": pipeline.log.clock_ms, "r": bool(member % 2)}
+        pipeline.log.append("rec-events", int(member) % 2, json.dumps(event).encode())
+
+
+def totals(pipeline: InProcessPipeline) -> list[float]:
+    """Rows in each published base window."""
+    return [
+        round(sum(map(sum, window.table.values)), 4)
+        for window in pipeline.published
+        if window.level == "10s" and window.table is not None
+    ]
+
+
+def refused(pipeline: InProcessPipeline, role: str, reason: str) -> float:
+    """How many records a role has refused for a reason."""
+    labels = {"role": role, "reason": reason}
+    return pipeline.registries[role].get_sample_value("evenstream_records_refused_total", labels) or 0.0
+
+
+def last_batch(pipeline: InProcessPipeline, topic: str, kind: Kind) -> tuple[int, bytes]:
+    """Partition and value of the newest batch on a topic."""
+    for (name, partition), records in pipeline.log.partitions.items():
+        if name == topic:
+            for record in reversed(records):
+                if record.value_ and kind_of(record.value_) is kind:
+                    return partition, record.value_
+    raise AssertionError(f"no {kind.name} on {topic}")
+
+
+def _flip_header_bit(value: bytes) -> bytes:
+    return value[:14] + bytes([value[14] ^ 1]) + value[15:]
+
+
+HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "garbage": (lambda value: b"not a record", "malformed"),
+    "empty": (lambda value: b"", "malformed"),
+    "cut": (lambda value: value[: len(value) // 2], "malformed"),
+    "truncated envelope": (lambda value: _resize_section(value, 1, -5), "signature"),
+    "bit-flipped header": (_flip_header_bit, "signature"),
+    "trailing bytes": (lambda value: value + b"x", "malformed"),
+    "newer version": (lambda value: value[:2] + b"\x09" + value[3:], "malformed"),
+    "replayed": (lambda value: value, "repeat"),
+}
+
+
+def _resize_section(value: bytes, number: int, by: int) -> bytes:
+    from streams.records import frame
+
+    count = value[4]
+    sections = frame.decode(value, kind_of(value), count)
+    sections[number] = sections[number][:by]
+    return frame.encode(kind_of(value), sections)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(("topic", "reader", "kind"), [("sealed", "attach", Kind.SEALED), ("shares", "a", Kind.SHARES)])
+def test_injected_records_change_no_sum(tmp_path: Path, name: str, topic: str, reader: str, kind: Kind) -> None:
+    """A record that was injected, cut, altered or replayed is refused with its reason, and the pipeline goes on."""
+    change, reason = HOSTILE[name]
+    if name == "bit-flipped header" and topic == "shares":
+        reason = "signature"
+    pipeline = make_pipeline(tmp_path)
+    for second in range(75):
+        send(pipeline, second)
+        if second == 15:
+            partition, value = last_batch(pipeline, topic, kind)
+            pipeline.log.append(topic, partition, change(value))
+        pipeline.run()
+    assert refused(pipeline, reader, reason) == 1
+    assert not pipeline.stage(reader).stopped()
+    assert totals(pipeline) == [100.0] * 7
+
+
+def test_a_batch_moved_to_another_partition_is_refused(tmp_path: Path) -> None:
+    """A signed batch that is written to a partition other than its own is not part of that log."""
+    pipeline = make_pipeline(tmp_path)
+    for second in range(75):
+        send(pipeline, second)
+        if second == 15:
+            partition, value = last_batch(pipeline, "sealed", Kind.SEALED)
+            pipeline.log.append("sealed", 1 - partition, value)
+        pipeline.run()
+    assert refused(pipeline, "attach", "malformed") == 1
+    assert totals(pipeline) == [100.0] * 7
+
+
+def test_a_gap_stops_the_partition(tmp_path: Path) -> None:
+    """When a batch is lost between seal and attach, its partition stops loudly and no window is published short."""
+    pipeline = make_pipeline(tmp_path)
+    for second in range(30):
+        send(pipeline, second)
+        pipeline.turn("seal")
+        if second == 5:
+            records = pipeline.log.partitions["sealed", 0]
+            lost = next(k for k in range(len(records) - 1, 0, -1) if kind_of(records[k].value_ or b"") is Kind.SEALED)
+            del records[lost]
+            for k in range(lost, len(records)):  # what a broker that lost a record would serve
+                record = records[k]
+                records[k] = type(record)(record.topic_, 0, k, record.key_, record.value_, record.timestamp_)
+        pipeline.run(("attach", "a", "b"))
+    assert "gap" in next(iter(pipeline.stage("attach").stopped().values()))
+    assert totals(pipeline) == []
+
+
+def test_two_batches_under_one_number_stop_the_partition(tmp_path: Path) -> None:
+    """Seal cannot sign two different batches as the same one."""
+    pipeline = make_pipeline(tmp_path)
+    for second in range(12):
+        send(pipeline, second)
+        pipeline.run()
+    partition, value = last_batch(pipeline, "sealed", Kind.SEALED)
+    batch = SealedBatch.decode(value)
+    import msgspec
+
+    from streams.records.header import encode_header
+
+    other = msgspec.structs.replace(batch.header, rows=batch.header.rows + 1)
+    forged = SealedBatch.signed(
+        pipeline._keys["seal"].identity, other, encode_header(other), batch.members, batch.cells_a, batch.cells_b
+    )
+    pipeline.log.append("sealed", partition, forged.encode())
+    pipeline.run()
+    assert "two different batches" in next(iter(pipeline.stage("attach").stopped().values()))
+
+
+def test_an_unknown_revision_signed_by_seal_stops_the_partition(tmp_path: Path) -> None:
+    """A validly signed batch of a measurement that nobody approved cannot be folded, so nothing goes on without it."""
+    pipeline = make_pipeline(tmp_path)
+    for second in range(12):
+        send(pipeline, second)
+        pipeline.run()
+    partition, value = last_batch(pipeline, "sealed", Kind.SEALED)
+    batch = SealedBatch.decode(value)
+    import msgspec
+
+    from streams.records.header import encode_header
+
+    header = msgspec.structs.replace(batch.header, spec=bytes(32), sequence=batch.header.sequence + 1)
+    forged = SealedBatch.signed(
+        pipeline._keys["seal"].identity, header, encode_header(header), batch.members, batch.cells_a, batch.cells_b
+    )
+    pipeline.log.append("sealed", partition, forged.encode())
+    pipeline.run()
+    assert "not approved" in next(iter(pipeline.stage("attach").stopped().values()))
+
+
+@pytest.mark.parametrize("role", ["seal", "attach", "a", "b"])
+def test_a_role_with_a_foreign_identity_publishes_nothing(tmp_path: Path, role: str) -> None:
+    """Whoever holds a role's place but not its identity is refused by the next role, with its reason counted."""
+    pipeline = make_pipeline(tmp_path)
+    keys = pipeline._keys[role]
+    foreign = Identity(role, keys.identity.deployment, Ed25519PrivateKey.generate())
+    object.__setattr__(keys, "identity", foreign)
+    for second in range(75):
+        send(pipeline, second)
+        pipeline.run()
+    assert totals(pipeline) == []
+    if role == "seal":
+        assert refused(pipeline, "attach", "signature") > 0
+    elif role == "attach":
+        assert refused(pipeline, "a", "signature") > 0
+        assert refused(pipeline, "b", "signature") > 0
+    else:
+        assert pipeline.core.refused == {"signature": 8}
+
+
+@pytest.mark.parametrize("role", ["attach", "a", "b"])
+def test_a_role_with_foreign_epoch_keys_stops_and_publishes_nothing(tmp_path: Path, role: str) -> None:
+    """A recipient whose epoch keys are not the announced ones opens nothing, says so, and its partitions stop."""
+    pipeline = make_pipeline(tmp_path)
+    other = EpochKeys(role, tmp_path / "other", 10**10)
+    foreign = other.ensure_current(START_MS).key
+    for epoch in pipeline.epochs[role]._epochs.values():
+        object.__setattr__(epoch, "key", foreign)
+    for second in range(75):
+        send(pipeline, second)
+        pipeline.run()
+    assert totals(pipeline) == []
+    if role in ("attach", "a"):
+        assert any("does not open" in reason for reason in pipeline.stage(role).stopped().values())
+    else:
+        # b cannot even learn under which key coverage is shown.
+        assert pipeline.log.values("releases-b") == []
+
+
+def test_no_role_can_ask_for_another_roles_envelope(tmp_path: Path) -> None:
+    """By the code's own interfaces, attach has no way to open cells, and a party none to open members."""
+    for purpose, (sender, recipients) in PURPOSES.items():
+        for role in ("seal", "attach", "a", "b", "publish"):
+            if role not in recipients:
+                with pytest.raises(ValueError, match="there is no"):
+                    Channel("d", purpose, sender, role)
+    # ReceivingKeys takes no recipient: it asks for its own role only, so these are all the questions it can be asked.
+    pipeline = make_pipeline(tmp_path)
+    for second in range(12):
+        send(pipeline, second)
+        pipeline.run()
+    shares = SharesBatch.decode(last_batch(pipeline, "shares", Kind.SHARES)[1])
+    sealed = SealedBatch.decode(last_batch(pipeline, "sealed", Kind.SEALED)[1])
+    attach: ReceivingKeys = pipeline._receiving["attach"]
+    held = [*attach._keys.values()]
+    assert held  # attach does hold keys, those of its own envelopes
+    for key in held:
+        for ciphertext in (sealed.cells_a, sealed.cells_b):
+            with pytest.raises(EnvelopeUnreadable):
+                key.open(ciphertext, sealed.header_bytes)
+    with pytest.raises(EnvelopeUnreadable, match="on the keys topic"):
+        attach.find("members", "seal", bytes(8), sealed.header.attach_epoch)
+    with pytest.raises(ValueError, match="there is no 'cells' envelope"):
+        attach._control._wrapped["seal", sealed.header.process, "cells", "attach", sealed.header.attach_epoch] = next(
+            record for record in attach._control._wrapped.values() if record.purpose == "cells"
+        )
+        attach.find("cells", "seal", sealed.header.process, sealed.header.attach_epoch)
+    for party in ("a", "b"):
+        for key in pipeline._receiving[party]._keys.values():
+            with pytest.raises(EnvelopeUnreadable):
+                key.open(sealed.members, sealed.header_bytes)
+            other = shares.share_b if party == "a" else shares.share_a
+            with pytest.raises(EnvelopeUnreadable):
+                key.open(other, SharesBatch.binding(shares.header_bytes, shares.extension_bytes))
