@@ -58,7 +58,10 @@ class Stage(Protocol):
     """See the module's text."""
 
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
-        """Take in one committed record of a state topic, oldest first."""
+        """Take in the last committed value of one key of a state topic; None where it is a tombstone.
+
+        Records without a key, which no compaction touches, come all, oldest first, with an empty key.
+        """
 
     def positions(self) -> Mapping[Partition, int]:
         """Where to read on, by input partition: explicit offsets."""

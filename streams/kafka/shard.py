@@ -124,9 +124,7 @@ class ShardLoop:
         self._control.catch_up()
         stage = self._build()
         for topic in self._state_topics:
-            for record in read_to_end(self._settings, topic):
-                key = record.key()
-                stage.restore(topic, key if isinstance(key, bytes) else b"", record.value())
+            self._restore(stage, topic)
         stage.refresh(now_ms())
         consumer = Consumer(consumer_config(self._settings, self._group))
         try:
@@ -134,6 +132,22 @@ class ShardLoop:
             self._turns(stop, stage, producer, consumer)
         finally:
             consumer.close()
+
+    def _restore(self, stage: Stage, topic: str) -> None:
+        """Give a stage what compaction would leave of a state topic, whether it has run yet or not.
+
+        A stage that saw each old value would have to undo it at the tombstone that follows; records without a key (a
+        ledger's) are all given, in order.
+        """
+        latest: dict[bytes, bytes | None] = {}
+        for record in read_to_end(self._settings, topic):
+            key = record.key()
+            if isinstance(key, bytes):
+                latest[key] = record.value()
+            else:
+                stage.restore(topic, b"", record.value())
+        for key, value in latest.items():
+            stage.restore(topic, key, value)
 
     def _assign(self, consumer: Consumer, stage: Stage) -> None:
         positions = [TopicPartition(topic, i, offset) for (topic, i), offset in stage.positions().items()]
