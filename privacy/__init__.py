@@ -5,24 +5,30 @@ Source: DESIGN section 5; zCDP (Bun and Steinke 2016), discrete Gaussian (Canonn
 
 from __future__ import annotations
 
+from privacy.accountant import PrivacyStatement, epsilon
 from privacy.approvals import Approval, SignedMeasurement, approve, check_registry_budget, key_id, verify
-from privacy.calibration import ChannelNoise, NoisePlan, PrivacyStatement, plan_noise
+from privacy.calibration import ChannelNoise, NoisePlan, plan_noise
 from privacy.caps import ContributionCap
 from privacy.errors import (
     ApprovalError,
+    ApprovalMalformed,
     BudgetExceeded,
     LedgerBroken,
     MeasurementError,
+    NotEnoughApprovals,
     PrivacyError,
     RegistryBudgetError,
+    TestOnlyRefused,
+    WrongDeployment,
 )
 from privacy.ledger import Debit, Ledger
-from privacy.measurement import Level, Measurement, next_boundary_ms, parse_measurement
-from privacy.noise import epsilon
+from privacy.measurement import Measurement, next_boundary_ms, parse_measurement
+from privacy.spec_fields import Level
 
 __all__ = [
     "Approval",
     "ApprovalError",
+    "ApprovalMalformed",
     "BudgetExceeded",
     "ChannelNoise",
     "ContributionCap",
@@ -33,10 +39,13 @@ __all__ = [
     "Measurement",
     "MeasurementError",
     "NoisePlan",
+    "NotEnoughApprovals",
     "PrivacyError",
     "PrivacyStatement",
     "RegistryBudgetError",
     "SignedMeasurement",
+    "TestOnlyRefused",
+    "WrongDeployment",
     "approve",
     "check_registry_budget",
     "epsilon",

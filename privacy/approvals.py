@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from privacy.errors import ApprovalError, RegistryBudgetError
+from privacy.errors import (
+    ApprovalError,
+    ApprovalMalformed,
+    NotEnoughApprovals,
+    RegistryBudgetError,
+    TestOnlyRefused,
+    WrongDeployment,
+)
 from privacy.measurement import Measurement
 
 _MAX_BYTES = 256 * 1024
@@ -65,9 +72,9 @@ class SignedMeasurement:
 
     @classmethod
     def decode(cls, data: bytes) -> SignedMeasurement:
-        """Read JSON bytes, or raise :class:`ApprovalError`."""
+        """Read JSON bytes (at most 256 KiB, 64 approvals), or raise :class:`ApprovalMalformed`. Verifies nothing."""
         if len(data) > _MAX_BYTES:
-            raise ApprovalError(f"a signed measurement has at most {_MAX_BYTES} bytes, this one has {len(data)}")
+            raise ApprovalMalformed(f"a signed measurement has at most {_MAX_BYTES} bytes, this one has {len(data)}")
         try:
             content = json.loads(data)
             if set(content) != {"spec", "deployment", "approvals"} or len(content["approvals"]) > _MAX_APPROVALS:
@@ -77,9 +84,11 @@ class SignedMeasurement:
                 if set(entry) != {"key_id", "signature"} or not isinstance(entry["key_id"], str):
                     raise ValueError
                 approvals.append(Approval(entry["key_id"], base64.b64decode(entry["signature"], validate=True)))
-            return cls(content["spec"].encode(), str(content["deployment"]), tuple(approvals))
+            if not isinstance(content["deployment"], str):
+                raise ValueError
+            return cls(content["spec"].encode(), content["deployment"], tuple(approvals))
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            raise ApprovalError(
+            raise ApprovalMalformed(
                 "a record of measurements must be JSON with spec, deployment and approvals (key_id, signature); "
                 "write it with `evenstream measurement submit`"
             ) from None
@@ -90,7 +99,11 @@ class SignedMeasurement:
 
 
 def approve(measurement: Measurement, deployment: str, private_key: Ed25519PrivateKey) -> SignedMeasurement:
-    """Sign a measurement for a deployment. It must say when it takes effect."""
+    """Sign a measurement's canonical bytes for a deployment (Ed25519).
+
+    Raises:
+        ApprovalError: it does not say when it takes effect.
+    """
     if measurement.effective_from_ms is None:
         raise ApprovalError(f"{measurement.id!r} does not say when it takes effect; set effective_from first")
     spec = measurement.canonical_bytes()
@@ -108,32 +121,46 @@ def verify(
 ) -> Measurement:
     """Check approvals and read the spec.
 
+    Args:
+        signed: what was on `measurements`.
+        deployment: this deployment's name.
+        governance_keys: the pinned keys, by :func:`key_id`.
+        threshold: how many different keys must have signed, at least 1.
+        test_cluster: whether ``test_only`` specs are let in.
+
     Raises:
-        ApprovalError: it is for another deployment, too few known keys signed these bytes, or it is ``test_only``
-            outside a test cluster.
-        MeasurementError: the signed bytes are not a valid spec.
+        WrongDeployment: it was approved for another deployment.
+        NotEnoughApprovals: too few of the pinned keys signed exactly these bytes for it.
+        TestOnlyRefused: it is ``test_only`` and this is no test cluster.
+        MeasurementError: the signed bytes are not a valid spec, or not in canonical form.
+        ValueError: the threshold is below 1, or a key is pinned under an id that is not its own.
     """
+    if threshold < 1:
+        raise ValueError(f"expected a governance threshold of at least 1, got {threshold}: no approval is no approval")
+    for name, key in governance_keys.items():
+        if name != key_id(key):  # one key under two names would count as two
+            raise ValueError(f"governance key {key_id(key)} is pinned as {name!r}; pin each key under its own id")
     if signed.deployment != deployment:
-        raise ApprovalError(f"this measurement was approved for deployment {signed.deployment!r}, not {deployment!r}")
+        raise WrongDeployment(f"this measurement was approved for deployment {signed.deployment!r}, not {deployment!r}")
     message = _message(deployment, signed.spec)
     good = set()
     for approval in signed.signatures:
-        key = governance_keys.get(approval.key_id)
-        if key is None:
+        pinned = governance_keys.get(approval.key_id)
+        if pinned is None:
             continue
         try:
-            key.verify(approval.signature, message)
+            pinned.verify(approval.signature, message)
         except InvalidSignature:
             continue
         good.add(approval.key_id)
     if len(good) < threshold:
-        raise ApprovalError(
+        raise NotEnoughApprovals(
             f"expected valid approvals by {threshold} of the {len(governance_keys)} governance keys, found {len(good)}"
             ": the spec was changed after signing, or signed with keys that are not trusted here"
         )
     measurement = Measurement.from_canonical(signed.spec)
     if measurement.test_only is not None and not test_cluster:
-        raise ApprovalError(
+        raise TestOnlyRefused(
             f"{measurement.id!r} is marked test_only: its noise protects nobody. It is refused outside a test cluster "
             "(setting test_cluster)"
         )
@@ -144,13 +171,18 @@ def check_registry_budget(measurements: Iterable[Measurement], rho_limit: float)
     """Raise :class:`RegistryBudgetError` unless all measurements together fit into one member-day's budget.
 
     Args:
-        measurements: the latest revision of each.
+        measurements: all that would be live, in the order of their approval; of each id the latest revision counts.
         rho_limit: zCDP rho for one member-day over all measurements, on replacement.
     """
-    spending = {measurement.id: measurement.privacy.rho_member_day for measurement in measurements}
-    total = sum(spending.values())
-    if total > rho_limit + 1e-9:
-        *others, newest = spending
+    latest: dict[str, Measurement] = {}
+    newest = ""
+    for measurement in measurements:
+        if measurement.id not in latest or measurement.revision > latest[measurement.id].revision:
+            latest[measurement.id] = measurement
+            newest = measurement.id
+    spending = {name: measurement.privacy.rho_member_day for name, measurement in latest.items()}
+    if not sum(spending.values()) <= rho_limit + 1e-9:
+        others = [name for name in spending if name != newest]
         held = ", ".join(f"{name} {spending[name]:g}" for name in others) or "nothing"
         left = rho_limit - sum(spending[name] for name in others)
         raise RegistryBudgetError(

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.accountant import PrivacyStatement, member_day_statement
 from privacy.measurement import Measurement
-from privacy.noise import UNITS_PER_ROW, epsilon, rho_of, sample, scale_for, sensitivity_units
+from privacy.noise import UNITS_PER_ROW, rho_of, sample, scale_for, sensitivity_units
 from privacy.spend import TABLE_L2_ROWS, Relation, Spend
-
-_RHO_OF_NO_PROMISE = 100.0
 
 
 @dataclass(frozen=True)
@@ -50,27 +49,15 @@ class LevelNoise:
 
 
 @dataclass(frozen=True)
-class PrivacyStatement:
-    """A promise with all that belongs to it: an epsilon is never shown without these.
+class NoisePlan:
+    """The noise of one measurement: what one party adds, and what a member-day pays for it.
 
     Attributes:
-        rho, rho_add_remove: zCDP of one member-day, on replacement and on adding or removing it.
-        epsilon, epsilon_add_remove: the same as (epsilon, delta); None where rho is beyond any promise, as with
-            ``test_only`` noise.
+        levels: noise by the level's name.
+        rho_member_day: what is debited, the approved sum over levels (zCDP, on replacement).
+        spends: what each level costs, on each relation.
+        delta: for the statement.
     """
-
-    unit: str
-    period: str
-    rho: float
-    epsilon: float | None
-    rho_add_remove: float
-    epsilon_add_remove: float | None
-    delta: float
-
-
-@dataclass(frozen=True)
-class NoisePlan:
-    """The noise of one measurement."""
 
     levels: dict[str, LevelNoise]
     rho_member_day: float
@@ -78,28 +65,15 @@ class NoisePlan:
     delta: float
 
     def level(self, name: str) -> LevelNoise:
-        """The noise of a level, by its name."""
-        return self.levels[name]
+        """The noise of a level, by its name; ValueError where the measurement has no such level."""
+        try:
+            return self.levels[name]
+        except KeyError:
+            raise ValueError(f"there is no level {name!r}, only {', '.join(self.levels)}") from None
 
     def statement(self) -> PrivacyStatement:
         """What the measurement promises to each member for a day."""
-        rho = {
-            relation: sum(spend.rho for spend in self.spends if spend.relation == relation)
-            for relation in TABLE_L2_ROWS
-        }
-        return PrivacyStatement(
-            unit="one member's rows of one UTC day",
-            period="day",
-            rho=rho["replace"],
-            epsilon=_promise(rho["replace"], self.delta),
-            rho_add_remove=rho["add_remove"],
-            epsilon_add_remove=_promise(rho["add_remove"], self.delta),
-            delta=self.delta,
-        )
-
-
-def _promise(rho: float, delta: float) -> float | None:
-    return epsilon(rho, delta) if rho <= _RHO_OF_NO_PROMISE else None
+        return member_day_statement(self.spends, self.delta)
 
 
 def plan_noise(measurement: Measurement) -> NoisePlan:

@@ -5,7 +5,8 @@ of one member. Two rules. ``first``: the first c rows of the day. ``hours`` (the
 member c of the day's 24 hours, and one row counts in each, so that the end of the day is measured as well as its start.
 
 The keyed hash is splitmix64's finaliser over the member's tag, the key and the hour: it spreads hours evenly and is
-predictable only with the key. It is not a cryptographic promise; the cap holds whatever it yields.
+predictable only with the key. It is not a cryptographic promise; the cap holds whatever it yields. Each step of the
+finaliser is a bijection on 64 bits, so a member's 24 hours hash to 24 different values and exactly c are the lowest.
 """
 
 from __future__ import annotations
@@ -27,22 +28,30 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 class ContributionCap:
-    """The cap of one measurement and one UTC day.
+    """The cap of one measurement and one UTC day, over the members of one shard.
 
     Args:
         rule: "first" or "hours".
         cap: c, 1 to 24.
-        key: secret bytes; the same over restarts.
+        key: secret bytes, the same over restarts and different for each measurement and day: else a member would count
+            in the same hours every day.
+
+    Raises:
+        ValueError: the cap is out of range, or the rule is neither.
     """
 
     def __init__(self, rule: Literal["first", "hours"], cap: int, key: bytes) -> None:
         if not 1 <= cap <= _HOURS:
-            raise ValueError(f"a cap is 1 to {_HOURS} rows, got {cap}")
+            raise ValueError(f"expected a cap of 1 to {_HOURS} rows, got {cap}")
+        if rule not in ("first", "hours"):
+            raise ValueError(f"expected the rule first or hours, got {rule!r}")
         self._rule = rule
         self._cap = cap
         self._key = np.uint64(int.from_bytes(hashlib.sha256(b"evenstream/1/cap\0" + key).digest()[:8], "little"))
-        # For "first" the number of rows counted, for "hours" a bit for each hour in which a row has counted.
-        self._used = np.zeros(0, dtype=np.uint32)
+        # By member: for "first" how many rows counted, for "hours" a bit for each hour in which one has.
+        self._used: NDArray[np.uint8] | NDArray[np.uint32] = (
+            np.zeros(0, dtype=np.uint8) if rule == "first" else np.zeros(0, dtype=np.uint32)
+        )
 
     def select(self, member: NDArray[np.int64], tag: NDArray[np.uint64], hour: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Decide which rows count, in array order, and remember it.
@@ -50,47 +59,86 @@ class ContributionCap:
         Args:
             member: shape (n,), int64: dense index in the member store; -1 never counts and changes nothing.
             tag: shape (n,), uint64: the member's keyed hash.
-            hour: shape (n,), uint8: hour of the UTC day.
+            hour: shape (n,), uint8: hour of the UTC day, 0 to 23.
 
         Returns:
             Shape (n,), bool.
+
+        Raises:
+            ValueError: an hour is past 23.
         """
         counts = np.zeros(member.size, dtype=bool)
-        known = np.flatnonzero(member >= 0)
+        rows = np.flatnonzero(member >= 0)
         if self._rule == "hours":
-            known = known[self._is_chosen(tag[known], hour[known])]
-        if not known.size:
+            _check_hours(hour)
+            rows = rows[self._is_chosen(tag[rows], hour[rows])]
+        if not rows.size:
             return counts
-        self._grow(int(member[known].max()) + 1)
-        if self._rule == "first":
-            slot = member[known]
-            order = np.argsort(slot, kind="stable")
-            rank = _rank_in_run(slot[order])
-            chosen = known[order[self._used[slot[order]] + rank < self._cap]]
-            np.add.at(self._used, member[chosen], np.uint32(1))
-        else:
-            slot = member[known] * _HOURS + hour[known]
-            _, first = np.unique(slot, return_index=True)  # the first row of each member and hour
-            candidates = known[first]
-            bit = np.left_shift(np.uint32(1), hour[candidates].astype(np.uint32))
-            chosen = candidates[(self._used[member[candidates]] & bit) == 0]
-            np.bitwise_or.at(self._used, member[chosen], np.left_shift(np.uint32(1), hour[chosen].astype(np.uint32)))
-        counts[chosen] = True
+        self._grow(int(member[rows].max()) + 1)
+        if self._rule == "hours":
+            rows = self._first_of_each_open_hour(rows, member, hour)
+        who = member[rows]
+        order = np.argsort(who, kind="stable")
+        within = self._count(who[order]) + _rank_in_run(who[order]) < self._cap
+        # For "hours" this only repeats what the c chosen hours already ensure, unless the key changed over a restart.
+        # Sensitivity rests on it, so it rests on a count, not on a hash.
+        rows = rows[order[within]]
+        self._mark(member[rows], hour[rows])
+        counts[rows] = True
         return counts
 
-    def restore(self, member: NDArray[np.int64], hour: NDArray[np.uint8]) -> None:
-        """Count again rows that had counted before a restart: one entry a row, as :meth:`select` chose them."""
+    def buckets(self, hour: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What to keep, beside its tag, of each row that counted: its hour; for ``first`` zero, which tells less."""
+        return hour if self._rule == "hours" else np.zeros_like(hour)
+
+    def restore(self, member: NDArray[np.int64], bucket: NDArray[np.uint8]) -> None:
+        """Count again rows that had counted before a restart: one entry a row, as :meth:`select` chose them.
+
+        Args:
+            member: shape (n,), int64: dense index in the member store.
+            bucket: shape (n,), uint8: what :meth:`buckets` gave for it; ignored for ``first``.
+
+        Raises:
+            ValueError: a member is unknown (hold its rows back until the store knows it: forgetting them would let it
+                count again), or a bucket is no hour.
+        """
         if not member.size:
             return
+        if int(member.min()) < 0:
+            raise ValueError("a counted row's member is not in the member store; hold the row back until it is")
+        if self._rule == "hours":
+            _check_hours(bucket)
         self._grow(int(member.max()) + 1)
+        self._mark(member, bucket)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of state: at most 1.25 (``first``) or 5 (``hours``) for each member of the store."""
+        return self._used.nbytes
+
+    def _first_of_each_open_hour(
+        self, rows: NDArray[np.intp], member: NDArray[np.int64], hour: NDArray[np.uint8]
+    ) -> NDArray[np.intp]:
+        _, first = np.unique(member[rows] * _HOURS + hour[rows], return_index=True)
+        rows = np.sort(rows[first])
+        is_open = (self._used[member[rows]] & _bit(hour[rows])) == 0
+        return np.asarray(rows[is_open], dtype=np.intp)
+
+    def _count(self, member: NDArray[np.int64]) -> NDArray[np.int64]:
+        used = self._used[member]
+        counts: NDArray[np.int64] = (used if self._rule == "first" else np.bitwise_count(used)).astype(np.int64)
+        return counts
+
+    def _mark(self, member: NDArray[np.int64], hour: NDArray[np.uint8]) -> None:
         if self._rule == "first":
-            np.add.at(self._used, member, np.uint32(1))
+            who, times = np.unique(member, return_counts=True)
+            self._used[who] = np.minimum(self._used[who].astype(np.int64) + times, 255)  # full, never round to empty
         else:
-            np.bitwise_or.at(self._used, member, np.left_shift(np.uint32(1), hour.astype(np.uint32)))
+            np.bitwise_or.at(self._used, member, _bit(hour))
 
     def _grow(self, size: int) -> None:
         if size > self._used.size:
-            grown = np.zeros(max(size, self._used.size * 5 // 4), dtype=np.uint32)
+            grown = np.zeros(max(size, self._used.size * 5 // 4), dtype=self._used.dtype)
             grown[: self._used.size] = self._used
             self._used = grown
 
@@ -109,3 +157,12 @@ def _rank_in_run(ordered: NDArray[np.int64]) -> NDArray[np.int64]:
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     lengths = np.diff(np.concatenate((starts, [ordered.size])))
     return np.arange(ordered.size) - np.repeat(starts, lengths)
+
+
+def _bit(hour: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    return np.left_shift(np.uint32(1), hour.astype(np.uint32))
+
+
+def _check_hours(hour: NDArray[np.uint8]) -> None:
+    if hour.size and int(hour.max()) >= _HOURS:
+        raise ValueError(f"expected hours of the day, 0 to 23, got {int(hour.max())}")

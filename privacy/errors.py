@@ -2,7 +2,11 @@
 
 PrivacyError
 ├── MeasurementError      a spec is not valid; one line for each problem
-├── ApprovalError         a spec is not signed as it must be, or not for this deployment
+├── ApprovalError         a spec is inert here
+│   ├── ApprovalMalformed   its record cannot be read
+│   ├── WrongDeployment     it was approved for another deployment
+│   ├── NotEnoughApprovals  too few governance keys signed these bytes
+│   └── TestOnlyRefused     its noise protects nobody, and this is no test cluster
 ├── RegistryBudgetError   a measurement does not fit beside the others
 ├── BudgetExceeded        a party may not spend more on this member-day
 └── LedgerBroken          a ledger's chain does not hold
@@ -21,6 +25,24 @@ class MeasurementError(PrivacyError):
 
 class ApprovalError(PrivacyError):
     """A spec is not approved, or not for this deployment."""
+
+
+class ApprovalMalformed(ApprovalError):
+    """A record of `measurements` is not what it must be."""
+
+
+class WrongDeployment(ApprovalError):
+    """A spec was approved for another deployment."""
+
+
+class NotEnoughApprovals(ApprovalError):
+    """Too few governance keys signed a spec's exact bytes."""
+
+
+class TestOnlyRefused(ApprovalError):
+    """A spec with test noise met a cluster that is not for tests."""
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
 
 
 class RegistryBudgetError(PrivacyError):

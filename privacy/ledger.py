@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, fields
+from datetime import date
 
 from privacy.errors import BudgetExceeded, LedgerBroken
 
@@ -60,7 +62,7 @@ class Ledger:
         self._entries: list[Debit] = []
         self._last = _GENESIS
         self._spent: dict[str, dict[str, float]] = {}
-        self._paid: set[tuple[str, str, int]] = set()
+        self._paid: dict[tuple[str, str, int], Debit] = {}
 
     @property
     def entries(self) -> tuple[Debit, ...]:
@@ -71,6 +73,10 @@ class Ledger:
         """What a member-day has been debited over all measurements (rho)."""
         return sum(self._spent.get(day, {}).values())
 
+    def covers(self, day: str, measurement: str, revision: int) -> bool:
+        """Whether this day is paid for at this revision: a party whose release is not covered must not start."""
+        return (day, measurement, revision) in self._paid
+
     def debit(
         self, *, day: str, measurement: str, revision: int, spec_sha256: str, rho: float, at_ms: int
     ) -> bytes | None:
@@ -80,13 +86,23 @@ class Ledger:
             The record to append, or None where this day is already paid for at this revision.
 
         Raises:
-            BudgetExceeded: the day's sum would pass the limit; nothing was debited.
+            BudgetExceeded: the day's sum would pass the limit, or this revision was debited with other terms; nothing
+                was debited.
+            ValueError: the day is not YYYY-MM-DD, or rho is not positive and finite.
         """
-        if (day, measurement, revision) in self._paid:
+        _check_debit(day, rho)
+        paid = self._paid.get((day, measurement, revision))
+        if paid is not None:
+            if (paid.spec_sha256, paid.rho) != (spec_sha256, rho):
+                raise BudgetExceeded(
+                    f"party {self._party}: revision {revision} of {measurement!r} was debited on {day} at rho "
+                    f"{paid.rho:g} under spec {paid.spec_sha256[:16]}, and now comes as spec {spec_sha256[:16]} at rho "
+                    f"{rho:g}; a changed measurement needs a higher revision"
+                )
             return None
         already = self._spent.get(day, {})
         total = sum(already.values()) + rho  # revisions that share a day add up: both may have counted a member's rows
-        if total > self._rho_limit + _TOLERANCE:
+        if not total <= self._rho_limit + _TOLERANCE:
             raise BudgetExceeded(
                 f"party {self._party}: {measurement!r} asks for rho {rho:g} on {day}, but {sum(already.values()):g} of "
                 f"{self._rho_limit:g} is spent; its windows of that day are not released"
@@ -99,7 +115,7 @@ class Ledger:
             measurement=measurement,
             revision=revision,
             spec_sha256=spec_sha256,
-            rho=rho,
+            rho=float(rho),
             at_ms=at_ms,
         )
         record = debit.encode()
@@ -113,8 +129,8 @@ class Ledger:
             LedgerBroken: it is not this party's, or does not follow from the one before it.
         """
         try:
-            debit = Debit(**json.loads(record))
-        except (ValueError, TypeError):
+            debit = _read_debit(record)
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise LedgerBroken(f"record {len(self._entries)} of party {self._party}'s ledger is not a debit") from None
         if debit.party != self._party or debit.sequence != len(self._entries) or debit.previous != self._last:
             raise LedgerBroken(
@@ -123,6 +139,11 @@ class Ledger:
             )
         if debit.encode() != record:
             raise LedgerBroken(f"record {len(self._entries)} of party {self._party}'s ledger was rewritten")
+        if self.covers(debit.day, debit.measurement, debit.revision):
+            raise LedgerBroken(
+                f"record {len(self._entries)} of party {self._party}'s ledger debits {debit.measurement!r} revision "
+                f"{debit.revision} on {debit.day} a second time; two processes wrote to one ledger"
+            )
         self._append(debit, record)
 
     def _append(self, debit: Debit, record: bytes) -> None:
@@ -130,4 +151,22 @@ class Ledger:
         self._last = hashlib.sha256(record).hexdigest()
         by_measurement = self._spent.setdefault(debit.day, {})
         by_measurement[debit.measurement] = by_measurement.get(debit.measurement, 0.0) + debit.rho
-        self._paid.add((debit.day, debit.measurement, debit.revision))
+        self._paid[debit.day, debit.measurement, debit.revision] = debit
+
+
+def _check_debit(day: str, rho: float) -> None:
+    if date.fromisoformat(day).isoformat() != day:
+        raise ValueError(f"expected a UTC day as YYYY-MM-DD, got {day!r}")
+    if not (math.isfinite(rho) and rho > 0):  # NaN would pass the limit, a negative debit would be a credit
+        raise ValueError(f"expected a positive, finite rho, got {rho}")
+
+
+def _read_debit(record: bytes) -> Debit:
+    content = json.loads(record)
+    kinds = {"sequence": int, "revision": int, "at_ms": int, "rho": float}
+    for field in fields(Debit):
+        if type(content[field.name]) is not kinds.get(field.name, str):
+            raise TypeError(field.name)
+    debit = Debit(**content)
+    _check_debit(debit.day, debit.rho)
+    return debit

@@ -52,14 +52,8 @@ def rho_of(l2_rows: float, scale_units: float) -> float:
 
 
 def sample(size: int, scale_units: float) -> NDArray[np.int64]:
-    """Draw ``size`` independent discrete Gaussians: shape (size,), int64, fixed-point units."""
+    """Draw ``size`` independent discrete Gaussians on zeros: shape (size,), int64, fixed-point units.
+
+    It takes no values on purpose: whatever is to be noised is added by the caller, in the ring.
+    """
     return np.array(_mechanism(size, scale_units)([0] * size), dtype=np.int64)
-
-
-def epsilon(rho: float, delta: float) -> float:
-    """(epsilon, delta)-DP of rho-zCDP, by OpenDP's conversion; delta > 0."""
-    probe = dp.c.make_zCDP_to_approxDP(
-        dp.m.make_gaussian(dp.atom_domain(T="i64"), dp.absolute_distance(T=float), scale=1.0)
-    )
-    profile: Any = probe.map(math.sqrt(2 * rho))  # type: ignore[no-untyped-call]  # OpenDP publishes no types here
-    return float(profile.epsilon(delta))

@@ -1,0 +1,200 @@
+"""The parts of a measurement's spec, each field with its type and range. Rules between fields are in `measurement`.
+
+Nothing is guessed: true is no number, a bare number no time, and NaN, which passes every comparison written as a
+refusal, is nowhere let in.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    field_validator,
+)
+
+_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}.*")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("not a finite number")
+    return value
+
+
+def _moment(value: Any) -> Any:
+    if value is None or isinstance(value, datetime) or (isinstance(value, str) and _MOMENT.fullmatch(value)):
+        return value
+    raise ValueError("not a time")  # a bare number would be taken for seconds or milliseconds, by its size
+
+
+Real = Annotated[float, BeforeValidator(_number)]
+Whole = Annotated[int, BeforeValidator(_number)]
+Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+
+Path = Annotated[str, Field(pattern=r"^[^.\s\[\]]+(\.[^.\s\[\]]+)*(\[\](\.[^.\s\[\]]+)+)?$", max_length=200)]
+"""A dotted path in the company's JSON; ``list[].field`` names a field of an exploded list's elements."""
+
+ListPath = Annotated[str, Field(pattern=r"^[^.\s\[\]]+(\.[^.\s\[\]]+)*$", max_length=200)]
+
+
+def parse_duration(text: str) -> int:
+    """Milliseconds of a duration like ``10s``, ``1m`` or ``250ms``; ValueError otherwise."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError("expected a whole number and a unit (ms, s, m, h, d), for example 10s or 1m")
+    return int(match.group(1)) * _UNITS_MS[match.group(2)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Condition(Part):
+    """A filter: the field must hold one of these values (compared with their JSON type)."""
+
+    field: Path
+    one_of: tuple[StrictBool | StrictInt | StrictFloat | StrictStr, ...] = Field(min_length=1, max_length=1000)
+
+    @field_validator("one_of")
+    @classmethod
+    def _finite(cls, values: tuple[bool | int | float | str, ...]) -> tuple[bool | int | float | str, ...]:
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+            raise ValueError("not finite")  # JSON has no such value, so nothing could ever match it
+        return values
+
+
+class Source(Part):
+    """Which events, and where their fields lie."""
+
+    topic: str = Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")
+    arrival: Literal["live", "record_time"] = "live"
+    explode: ListPath | None = None
+    member: Path
+    member_max_bytes: Whole = Field(36, ge=1, le=128)
+    time: Path
+    time_format: Literal["iso8601", "epoch_ms", "epoch_s"] = "iso8601"
+    filter: tuple[Condition, ...] = ()
+
+
+class Flag(Part):
+    """A boolean feature: true or false, or 1 or 0."""
+
+    field: Path
+
+
+class Binned(Part):
+    """A numeric feature, cut at edges: bin k holds the values with exactly k edges at or below them."""
+
+    field: Path
+    bins: tuple[Real, ...] = Field(min_length=1, max_length=999)
+
+    @field_validator("bins")
+    @classmethod
+    def _rising(cls, bins: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(math.isfinite(edge) for edge in bins) or any(b <= a for a, b in itertools.pairwise(bins)):
+            raise ValueError("edges do not rise")
+        return bins
+
+
+class Cells(Part):
+    """The features whose cross product makes the cells; at least a decision or an outcome."""
+
+    score: Binned | None = None
+    decision: Flag | None = None
+    outcome: Flag | None = None
+    rank: Binned | None = None
+
+    @property
+    def axes(self) -> tuple[tuple[str, int], ...]:
+        """(name, size) of each axis; a cell's number is its place in C order over them."""
+        axes = []
+        if self.score is not None:
+            axes.append(("score", len(self.score.bins) + 1))
+        if self.decision is not None:
+            axes.append(("decision", 2))
+        if self.outcome is not None:
+            axes.append(("outcome", 2))
+        if self.rank is not None:
+            axes.append(("rank", len(self.rank.bins) + 1))
+        return tuple(axes)
+
+    @property
+    def count(self) -> int:
+        """Number of cells."""
+        return math.prod(size for _, size in self.axes)
+
+    def binding(self) -> Iterator[tuple[str, str]]:
+        """(axis, path of its field) of each axis."""
+        for name in ("score", "decision", "outcome", "rank"):
+            feature: Binned | Flag | None = getattr(self, name)
+            if feature is not None:
+                yield name, feature.field
+
+
+class Level(Part):
+    """A window length, named by itself."""
+
+    name: str
+    length_ms: int
+
+
+class Windows(Part):
+    """Tumbling windows of event time, and how late a row may be."""
+
+    base: str
+    rollups: tuple[str, ...] = ()
+    lateness: str = "1s"
+    max_future: str = "1s"
+
+    @field_validator("base", "rollups", "lateness", "max_future")
+    @classmethod
+    def _durations(cls, value: Any) -> Any:
+        for text in (value,) if isinstance(value, str) else value:
+            parse_duration(text)
+        return value
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """All levels, the base first."""
+        return tuple(Level(name=name, length_ms=parse_duration(name)) for name in (self.base, *self.rollups))
+
+
+class PrivacyTerms(Part):
+    """What the measurement may spend."""
+
+    contribution_cap: Whole = Field(ge=1, le=24)
+    cap_rule: Literal["hours", "first"] = "hours"
+    rho_member_day: Real = Field(gt=0, le=10)
+    level_shares: dict[str, Real] | None = None
+    channel_shares: dict[str, Real] = Field(default_factory=lambda: {"table": 1.0})
+    delta: Real = Field(1e-9, gt=0, lt=1e-3)
+
+    @field_validator("channel_shares")
+    @classmethod
+    def _table_only(cls, shares: dict[str, float]) -> dict[str, float]:
+        if shares != {"table": 1.0}:
+            raise ValueError("reserved")
+        return shares
+
+
+class TestOnly(Part):
+    """Noise that protects nobody, for exact tests; refused outside a test cluster."""
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    noise_scale_units: Real = Field(gt=0, le=1e6)

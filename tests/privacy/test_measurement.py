@@ -1,0 +1,258 @@
+"""The measurement's spec: what it derives, what is signed, and how it speaks of mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privacy import Measurement, MeasurementError, next_boundary_ms, parse_measurement
+from privacy.spec_problems import EXPECTED
+
+GOLDEN = Path(__file__).parent / "golden"
+BOUNDARY_MS = 1_764_000_000_000
+
+FULL = """
+id: feed
+revision: 3
+purpose: Do members of every group see equally good recommendations?
+source:
+  topic: rec-events
+  arrival: record_time
+  explode: candidates
+  member: candidates[].member_id
+  member_max_bytes: 40
+  time: shown_at
+  time_format: epoch_ms
+  filter:
+    - {field: surface, one_of: [feed, search, no, 3, true]}
+cells:
+  score: {field: 'candidates[].score', bins: [0.2, 0.4, 0.6, 0.8]}
+  decision: {field: recommended}
+  outcome: {field: clicked}
+  rank: {field: 'candidates[].rank', bins: [2, 6, 11]}
+windows: {base: 10s, rollups: [1m, 1h], lateness: 250ms, max_future: 2s}
+reference: white
+privacy:
+  contribution_cap: 2
+  rho_member_day: 0.1
+  level_shares: {10s: 0.5, 1m: 0.3, 1h: 0.2}
+  delta: 1e-9
+effective_from: 2026-11-24T15:00:00Z
+expires: 2027-11-24T00:00:00Z
+"""
+
+SMALL = """
+id: feed
+purpose: Are all groups recommended equally often?
+source: {topic: rec-events, member: m, time: ts}
+cells: {decision: {field: r}, outcome: {field: o}}
+windows: {base: 10s, rollups: [1m]}
+reference: white
+privacy: {contribution_cap: 2, rho_member_day: 0.1}
+"""
+
+
+def small(old: str = "", new: str = "") -> Measurement:
+    """The small spec with one piece of its text replaced."""
+    assert old in SMALL
+    return parse_measurement(SMALL.replace(old, new) if old else SMALL, origin="spec.yaml")
+
+
+def refusal(text: str) -> str:
+    """The message with which a spec is refused."""
+    with pytest.raises(MeasurementError) as caught:
+        parse_measurement(text, origin="spec.yaml")
+    return str(caught.value)
+
+
+def test_a_full_spec_gives_its_cells_levels_and_times() -> None:
+    """Axes come in the fixed order, levels base first, durations and moments in milliseconds."""
+    spec = parse_measurement(FULL, origin="spec.yaml")
+    assert spec.cell_axes == (("score", 5), ("decision", 2), ("outcome", 2), ("rank", 4))
+    assert spec.cell_count == 80
+    levels = [(level.name, level.length_ms) for level in spec.levels]
+    assert levels == [("10s", 10_000), ("1m", 60_000), ("1h", 3_600_000)]
+    assert (spec.base_ms, spec.lateness_ms, spec.max_future_ms) == (10_000, 250, 2_000)
+    assert spec.effective_from_ms == 1_795_532_400_000
+    assert spec.level_shares == {"10s": 0.5, "1m": 0.3, "1h": 0.2}
+    assert spec.privacy.delta == 1e-9
+    assert spec.source.filter[0].one_of == ("feed", "search", "no", 3, True)
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    """What a short spec leaves out takes the values that the documentation promises."""
+    spec = small()
+    assert (spec.revision, spec.source.arrival, spec.source.member_max_bytes) == (1, "live", 36)
+    assert (spec.privacy.cap_rule, spec.privacy.delta) == ("hours", 1e-9)
+    assert spec.level_shares == {"10s": 0.5, "1m": 0.5}
+    assert (spec.lateness_ms, spec.max_future_ms, spec.effective_from_ms, spec.expires_ms) == (1000, 1000, None, None)
+
+
+def test_canonical_bytes_are_pinned() -> None:
+    """The signed form of a spec never changes by accident: old signatures must stay valid."""
+    expected = (GOLDEN / "spec.canonical.json").read_bytes()
+    assert parse_measurement(FULL, origin="spec.yaml").canonical_bytes() == expected
+
+
+def test_canonical_bytes_round_trip_and_name_the_spec() -> None:
+    """The signed bytes read back to the same spec with the same digest."""
+    for spec in (parse_measurement(FULL, origin="x"), small().with_effective_from(BOUNDARY_MS)):
+        again = Measurement.from_canonical(spec.canonical_bytes())
+        assert again == spec
+        assert again.digest() == spec.digest()
+        assert len(spec.digest()) == 32
+
+
+def test_order_and_time_zone_of_the_text_do_not_change_the_signed_bytes() -> None:
+    """One measurement has one canonical form, however it was written."""
+    turned = "\n".join(reversed(SMALL.strip().splitlines()))
+    assert parse_measurement(turned, origin="x").canonical_bytes() == small().canonical_bytes()
+    here = parse_measurement(SMALL + "effective_from: 2026-11-24T15:00:00Z\n", origin="x")
+    there = parse_measurement(SMALL + "effective_from: 2026-11-24T16:00:00+01:00\n", origin="x")
+    assert here.canonical_bytes() == there.canonical_bytes()
+
+
+@pytest.mark.parametrize("change", [b" ", b'{"id":"feed"}', b"{", b"\xff", b"[]", b"1"])
+def test_what_is_not_canonical_is_refused(change: bytes) -> None:
+    """Signed bytes that are not exactly the canonical form of a spec are an error of this room."""
+    data = small().canonical_bytes()
+    with pytest.raises(MeasurementError):
+        Measurement.from_canonical(data + change if change == b" " else change)
+
+
+def test_with_effective_from_needs_a_boundary() -> None:
+    """A start inside a window of the longest level is refused in the room's own words."""
+    assert small().with_effective_from(BOUNDARY_MS).effective_from_ms == BOUNDARY_MS
+    with pytest.raises(MeasurementError, match=r"effective_from: must be a boundary of the longest level, 1m"):
+        small().with_effective_from(BOUNDARY_MS + 10_000)
+
+
+@given(now=st.integers(0, 4_000_000_000_000))
+def test_the_next_boundary_is_the_first_one_after_now(now: int) -> None:
+    """Signing at a boundary still leaves the roles a whole window to hear of it."""
+    boundary = next_boundary_ms(small(), now)
+    assert boundary % 60_000 == 0
+    assert now < boundary <= now + 60_000
+
+
+def test_messages_for_wrong_fields_are_pinned() -> None:
+    """Each problem is one line with field, expectation and what came; all problems come at once."""
+    message = refusal((GOLDEN / "wrong_fields.yaml").read_text())
+    assert message + "\n" == (GOLDEN / "wrong_fields.txt").read_text()
+    for jargon in ("Input should", "pydantic", "value_error", "string_type", "validation error"):
+        assert jargon not in message
+
+
+EDGES = list(range(300))
+RULES: list[tuple[str, str, str]] = [
+    ("cells: {decision: {field: r}, outcome: {field: o}}", "cells: {rank: {field: k, bins: [2]}}",
+     "cells: name a decision or an outcome (or both); there is nothing to compare otherwise"),
+    ("cells: {decision: {field: r}, outcome: {field: o}}",
+     f"cells: {{decision: {{field: r}}, score: {{field: s, bins: {EDGES}}}, rank: {{field: k, bins: {EDGES}}}}}",
+     "cells: 181202 cells are too many, at most 65535; use fewer bins"),
+    ("base: 10s", "base: 7s",
+     "windows.base: 7s does not divide the UTC day. A member's budget is per day, so no window may straddle two days; "
+     "use for example 10s, 1m, 1h or 1d\n"
+     "spec.yaml: windows.rollups[0]: 1m is not a multiple of 7s, the level before it"),
+    ("[1m]", "[1m, 90s]", "windows.rollups[1]: 90s is not a multiple of 1m, the level before it"),
+    ("[1m]", "[10s]", "windows.rollups[0]: 10s is not a multiple of 10s, the level before it"),
+    ("member: m,", "member: 'c[].m',",
+     "source.member: 'c[].m' speaks of the elements of 'c'; set source.explode to c, or name a field of the "
+     "record itself"),
+    ("{field: o}", "{field: 'c[].o'}",
+     "cells.outcome.field: 'c[].o' speaks of the elements of 'c'; set source.explode to c, or name a field of the "
+     "record itself"),
+    ("rho_member_day: 0.1", "rho_member_day: 0.1, level_shares: {10s: 1}",
+     "privacy.level_shares: names 10s; name 10s, 1m, each once"),
+    ("rho_member_day: 0.1", "rho_member_day: 0.1, level_shares: {10s: 0.5, 1m: 0.6}",
+     "privacy.level_shares: the shares must sum to 1, they sum to 1.1"),
+    ("rho_member_day: 0.1", "rho_member_day: 0.1, level_shares: {10s: 1, 1m: 0}",
+     "privacy.level_shares: each share must be above 0; leave a level out of windows instead"),
+    ("rho_member_day: 0.1", "rho_member_day: 1e-10",
+     "privacy.rho_member_day: leaves a level less than rho 1e-09, all noise; raise it"),
+    ("{base: 10s, rollups: [1m]}", "{base: 2h}",
+     "privacy.cap_rule: hours needs base windows of at most 1h, not 2h, since attach knows a row's hour by its window; "
+     "write cap_rule: first"),
+    ("reference: white", "reference: white\neffective_from: 2026-11-24T15:00:07Z",
+     "effective_from: must be a boundary of the longest level, 1m; the next one is 2026-11-24T15:01:00Z"),
+    ("reference: white", "reference: white\neffective_from: 2026-11-24T15:00:00Z\nexpires: 2026-11-24T14:00:00Z",
+     "expires: must come after effective_from"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), RULES)
+def test_rules_between_fields_say_which_field_and_what_to_do(old: str, new: str, expected: str) -> None:
+    """Each rule that binds several fields has its own line, under the field to mend."""
+    assert old in SMALL
+    assert refusal(SMALL.replace(old, new)) == f"spec.yaml: {expected}"
+
+
+MAPPING = "expected a mapping with id, purpose, source, cells, windows, reference and privacy"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", f"{MAPPING}, got nothing; see examples/"),
+        ("- a", f"{MAPPING}, got a list; see examples/"),
+        ("a: {b: c[].d}", "but got '['; within braces a path with [] needs quotes: 'list[].field'"),
+        ("a: [", "line 1, column 5: expected the node content, but found '<stream end>'"),
+        ("a: 1\nb: 2\na: 3", "line 3, column 1: 'a' is written twice; keep one of them"),
+        ("a: &x 1\nb: *x", "line 2, column 4: anchors (&, *) are not allowed in a spec; write the value out"),
+        ("[" * 5000, "the text is nested too deeply to be a spec"),
+        ("x" * 200_000, "a spec has at most 131072 bytes, this one has 200000; shorten it"),
+        ("a: !!python/object:os.system {}", "could not determine a constructor for the tag"),
+    ],
+)  # fmt: skip
+def test_text_that_is_no_spec_is_refused_in_one_line(text: str, expected: str) -> None:
+    """Broken, hostile or ambiguous YAML gives one line with the place, never a traceback."""
+    message = refusal(text)
+    assert message.startswith("spec.yaml: ")
+    assert expected in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("contribution_cap: 2", "contribution_cap: true", "privacy.contribution_cap"),
+        ("contribution_cap: 2", "contribution_cap: 2, contribution_cap: 24", "line 8"),
+        ("rho_member_day: 0.1", "rho_member_day: true", "privacy.rho_member_day"),
+        ("rho_member_day: 0.1", "rho_member_day: .nan", "privacy.rho_member_day"),
+        ("rho_member_day: 0.1", "rho_member_day: .inf", "privacy.rho_member_day"),
+        ("rho_member_day: 0.1", "rho_member_day: 0.1, level_shares: {10s: .nan, 1m: 0.5}", "privacy.level_shares"),
+        ("rho_member_day: 0.1", "rho_member_day: 0.1, channel_shares: {table: 0.5, moments: 0.5}", "channel_shares"),
+        ("rho_member_day: 0.1", "rho_member_day: 0.1, delta: 0", "privacy.delta"),
+        ("reference: white", "reference: white\ntest_only: {noise_scale_units: -1}", "test_only.noise_scale_units"),
+        ("reference: white", "reference: white\neffective_from: 1764000000", "effective_from"),
+        ("reference: white", "reference: white\neffective_from: 2026-11-24", "effective_from"),
+        ("reference: white", "reference: white\neffective_from: 2026-11-24T15:00:00.0005Z", "effective_from"),
+        ("base: 10s", 'base: "10s\\n"', "windows.base"),
+        ("base: 10s", "base: 0s", "windows.base"),
+    ],
+)
+def test_values_that_would_change_the_promise_in_silence_are_refused(old: str, new: str, field: str) -> None:
+    """NaN, booleans as numbers, a key written twice, bare numbers as times: none is guessed at."""
+    assert old in SMALL
+    assert field in refusal(SMALL.replace(old, new))
+
+
+def test_every_field_says_what_it_takes() -> None:
+    """No field of a spec can be wrong without an expectation in words, and no expectation outlives its field."""
+    found: set[str] = set()
+
+    def walk(schema: dict[str, Any], defs: dict[str, Any], path: str) -> None:
+        options = [schema, *schema.get("anyOf", []), *([schema["items"]] if "items" in schema else [])]
+        for option in options:
+            target = defs[option["$ref"].rpartition("/")[2]] if "$ref" in option else option
+            for name, field in target.get("properties", {}).items():
+                found.add(f"{path}.{name}".lstrip("."))
+                walk(field, defs, f"{path}.{name}".lstrip("."))
+
+    schema = Measurement.model_json_schema()
+    walk(schema, schema["$defs"], "")
+    assert found == set(EXPECTED)
