@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import Producer
 
@@ -11,6 +11,9 @@ from streams.kafka.clients import producer_config
 from streams.settings import Settings
 
 _FLUSH_SECONDS = 30.0
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many records have been written."""
 
 
 class Feed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +17,8 @@ from typing import Any
 
 from privacy import Measurement
 from streams.errors import InputError
-from streams.feed import Feed
+from streams.feed import Feed, Progress
 from streams.roles.seal import END_OF_LOG
-
-Progress = Callable[[int, int], None]
-"""Told how many of how many records have been written."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ The truth (each event's member, race and cell) goes to a file that no role reads
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimator import GROUPS, Population
+from streams.feed import Feed, Progress
 
 RECOMMENDED_RATIO = 0.30
 UNFAIR_RATIO = 0.15
 _SCORE_EDGES = np.array((0.2, 0.4, 0.6, 0.8))
+_TICK_SECONDS = 0.02
 _encoder = msgspec.json.Encoder()
 
 
@@ -142,3 +145,29 @@ def encode(events: Events) -> Iterator[tuple[bytes, bytes]]:
                 }
             ),
         )
+
+
+def run_traffic(
+    feed: Feed,
+    topic: str,
+    recommender: SimulatedRecommender,
+    *,
+    rate: float,
+    start_ms: int,
+    end_ms: int,
+    progress: Progress,
+) -> int:
+    """Write events as their time comes, from ``start_ms`` to ``end_ms``; returns how many."""
+    total = round(rate * (end_ms - start_ms) / 1000)
+    sent, last_ms = 0, start_ms
+    while sent < total:
+        now_ms = min(time.time_ns() // 1_000_000, end_ms)
+        due = round(rate * (now_ms - start_ms) / 1000)
+        if due > sent and now_ms > last_ms:
+            for key, value in encode(recommender.draw(last_ms, now_ms, due - sent)):
+                feed.send(topic, key, value)
+            sent, last_ms = due, now_ms
+            progress(sent, total)
+        time.sleep(_TICK_SECONDS)
+    feed.flush()
+    return sent

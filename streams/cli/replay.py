@@ -7,37 +7,15 @@ from pathlib import Path
 
 import click
 
-from privacy import Measurement
-from secure_agg.keyring import load_trusted
 from streams import replay as replays
 from streams.cli import Invocation, is_terminal
-from streams.control import ControlPlane
 from streams.errors import InputError
-from streams.feed import Feed
-from streams.kafka.clients import partition_count, read_to_end
-from streams.settings import Settings
+from streams.feed import Feed, Progress
+from streams.kafka.clients import partition_count
+from streams.registry import approved_measurement
 
 
-def approved_measurement(settings: Settings, name: str | None) -> Measurement:
-    """The approved measurement of this name, or the only one there is."""
-    control = ControlPlane(
-        load_trusted(settings.keys.dir / "governance"),
-        test_cluster=settings.test_cluster,
-        rho_limit=settings.privacy.rho_member_day_limit,
-        threshold=settings.keys.governance_threshold,
-    )
-    for record in read_to_end(settings, settings.topic("measurements")):
-        control.apply_measurement(int(record.offset() or 0), record.value())
-    found = {approved.measurement.id: approved.measurement for approved in control.approved()}
-    if name is None and len(found) == 1:
-        return next(iter(found.values()))
-    if name is None or name not in found:
-        known = ", ".join(sorted(found)) or "none yet; submit one with `evenstream measurement submit`"
-        raise InputError(f"name the measurement whose log this is with --measurement; approved: {known}")
-    return found[name]
-
-
-def progress_line(what: str) -> replays.Progress:
+def progress_line(what: str) -> Progress:
     """Shows progress on standard error: one line that is overwritten, or a line now and then where nobody watches."""
     shown = 0.0
 

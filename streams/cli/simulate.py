@@ -11,38 +11,7 @@ import numpy as np
 from streams.cli import Invocation
 from streams.cli.replay import progress_line
 from streams.feed import Feed
-from streams.replay import Progress
-from streams.settings import Settings
-from streams.simulate import SimulatedMembers, SimulatedRecommender, encode
-
-_TICK_SECONDS = 0.02
-
-
-def run_traffic(
-    settings: Settings,
-    topic: str,
-    recommender: SimulatedRecommender,
-    *,
-    rate: float,
-    start_ms: int,
-    end_ms: int,
-    progress: Progress,
-) -> int:
-    """Write events as their time comes, from ``start_ms`` to ``end_ms``; returns how many."""
-    feed = Feed(settings)
-    total = round(rate * (end_ms - start_ms) / 1000)
-    sent, last_ms = 0, start_ms
-    while sent < total:
-        now_ms = min(time.time_ns() // 1_000_000, end_ms)
-        due = round(rate * (now_ms - start_ms) / 1000)
-        if due > sent and now_ms > last_ms:
-            for key, value in encode(recommender.draw(last_ms, now_ms, due - sent)):
-                feed.send(topic, key, value)
-            sent, last_ms = due, now_ms
-            progress(sent, total)
-        time.sleep(_TICK_SECONDS)
-    feed.flush()
-    return sent
+from streams.simulate import SimulatedMembers, SimulatedRecommender, run_traffic
 
 
 @click.command()
@@ -69,13 +38,14 @@ def simulate(
     settings = invocation.settings()
     rng = np.random.default_rng(seed)
     population = SimulatedMembers(rng, members)
-    Feed(settings).send_all(settings.topic("member-attributes"), population.attributes())
+    feed = Feed(settings)
+    feed.send_all(settings.topic("member-attributes"), population.attributes())
     click.echo(f"{members:,} members written", err=True)
     start_ms = time.time_ns() // 1_000_000
     unfair_from = None if unfair_after is None else start_ms + round(unfair_after * 1000)
     recommender = SimulatedRecommender(rng, population, unfair_from)
     run_traffic(
-        settings,
+        feed,
         topic or settings.topic("rec-events"),
         recommender,
         rate=rate,

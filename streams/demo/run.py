@@ -19,14 +19,13 @@ from rich.table import Table
 from estimator import GROUPS
 from privacy import Measurement
 from streams import replay
-from streams.cli.simulate import run_traffic
 from streams.demo.stack import DemoStack, TopicFollower
 from streams.demo.truth import ExactRates, SimulatedTruth, primaries
 from streams.demo.verdict import judge, result_of
 from streams.errors import EvenstreamError
 from streams.feed import Feed
 from streams.records.metric import FairnessMetric, Interval
-from streams.simulate import SimulatedMembers, SimulatedRecommender
+from streams.simulate import SimulatedMembers, SimulatedRecommender, run_traffic
 
 MEMBERS = 200_000
 RATE = 2_000
@@ -142,7 +141,7 @@ def _live(
             sent[FEED] = done
 
         run_traffic(
-            stack.settings,
+            Feed(stack.settings),
             stack.settings.topic("rec-events"),
             recommender,
             rate=RATE,

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from privacy import Measurement, next_boundary_ms, parse_measurement
 from secure_agg.keyring import create as create_keys
-from streams.cli.measurement import sign_now, submit_signed
+from streams import registry
 from streams.errors import EvenstreamError, InputError
 from streams.kafka import topics
 from streams.kafka.clients import consumer_config, wait_for_kafka
@@ -84,8 +84,8 @@ class DemoStack:
             spec = parse_measurement(text, origin=str(path))
             spec = spec.model_copy(update={"source": spec.source.model_copy(update={"topic": topic})})
             spec = spec.with_effective_from(next_boundary_ms(spec, begin))
-            signed = sign_now(spec, self.settings, self.settings.keys.dir / "governance" / "reviewer-1.key", begin)
-            approved[spec.id] = submit_signed(self.settings, signed)
+            signed = registry.sign(spec, self.settings, self.settings.keys.dir / "governance" / "reviewer-1.key", begin)
+            approved[spec.id] = registry.submit(self.settings, signed)
         return approved
 
     def start_roles(self) -> None:
