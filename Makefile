@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-locks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit lock census clean
+.PHONY: help demo test check lint types imports unit all-tests jars lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -14,10 +14,22 @@ help: ## List the commands
 demo: $(STAMP) ## The main job, live, on a Kafka of its own (KEEP=1 keeps it up); about three minutes
 	@$(BIN)/evenstream demo $(if $(KEEP),--keep)
 
-test: check ## Everything: check, and the tests on a real Kafka; under 15 minutes
-	@$(BIN)/python -m pytest -m kafka
+test: $(STAMP) ## Everything: check, and the tests on a real Kafka; under 15 minutes
+	$(call each,lint types imports jars all-tests)
 
-check: lint types imports unit ## The quick part: lint, types, imports, unit tests; under 90 seconds
+check: $(STAMP) ## The quick part: lint, types, imports, unit tests; under 90 seconds
+	$(call each,lint types imports unit)
+
+# Runs every part, so that one run tells all that is wrong, and says at the end which parts failed.
+define each
+@failed=; for part in $(1); do \
+    begun=$$(date +%s); echo "== $$part"; \
+    $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; \
+    echo "   $$part: $$(($$(date +%s) - begun)) s"; \
+done; \
+if [ -n "$$failed" ]; then echo "$@ FAILED in:$$failed. Each can be run alone, for example: make$$failed" >&2; exit 1; fi; \
+echo "$@ passed"
+endef
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q . || { echo "lint failed: run $(BIN)/ruff check --fix . && $(BIN)/ruff format ."; exit 1; }
@@ -30,6 +42,13 @@ imports: $(STAMP)
 
 unit: $(STAMP)
 	@$(BIN)/python -m pytest -q -m "not kafka"
+
+all-tests: $(STAMP)
+	@$(BIN)/python -m pytest
+
+# Before the tests, and apart from them: here its progress can be seen, and a missing Java or Maven is one clear message.
+jars: $(STAMP)
+	@$(BIN)/evenstream dev kafka fetch
 
 lock: $(STAMP) ## Pin what the project stands on anew, by hash
 	@$(BIN)/python -m pip install -q pip-tools

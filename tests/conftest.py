@@ -14,6 +14,13 @@ from streams.kafka.dev_broker import temporary_broker
 from streams.settings import Settings, load_settings
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the broker, so that `make check` never starts one by oversight."""
+    for item in items:
+        if "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kafka)
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A broker's address: the one that KAFKA_BOOTSTRAP names, or one that lives as long as the session."""

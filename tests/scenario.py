@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,8 +143,7 @@ def _draw_event(scenario: Scenario, rng: np.random.Generator, members: int, time
     candidates = []
     if search:
         # A candidate's rows must come through one source partition as well: those of the viewer's own partition.
-        partition = int(partition_of(np.array([_id(viewer)]), SOURCE_PARTITIONS)[0])
-        pool = [k for k in range(members) if _partition(k) == partition]
+        pool = [k for k in range(members) if _partition(k) == _partition(viewer)]
         candidates = [
             {"id": _id(k).decode(), "picked": k % 2 == 1, "rank": k % 6}
             for k in rng.choice(pool, 4, replace=False).tolist()
@@ -202,13 +202,13 @@ def _refuse(scenario: Scenario, search: bool, reason: str, *, inside: bool) -> N
 
 
 def _append(scenario: Scenario, viewer: int, timestamp_ms: int, value: bytes) -> None:
-    partition = int(partition_of(np.array([_id(viewer)]), SOURCE_PARTITIONS)[0])
-    scenario.records.append(SourceRecord(partition, timestamp_ms, _id(viewer), value))
+    scenario.records.append(SourceRecord(_partition(viewer), timestamp_ms, _id(viewer), value))
 
 
 def _id(member: int) -> bytes:
     return b"m%05d" % member
 
 
+@cache
 def _partition(member: int) -> int:
     return int(partition_of(np.array([_id(member)]), SOURCE_PARTITIONS)[0])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 import wire_scan
+
 from estimator import RaceModel, to_fixed_point
 
 

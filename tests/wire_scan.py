@@ -32,9 +32,9 @@ def find_probability_rows(data: bytes) -> int:
     """Places where six numbers in a row are a race vector: u64 fixed point, float64 or float32."""
     found = 0
     for dtype, width in ((np.dtype("<u8"), 8), (np.dtype("<f8"), 8), (np.dtype("<f4"), 4)):
-        for offset in range(width):
-            usable = (len(data) - offset) // width * width
-            values = np.frombuffer(data, dtype=dtype, count=usable // width, offset=offset)
+        for offset in range(min(width, len(data))):
+            count = (len(data) - offset) // width
+            values = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
             if values.size < 6:
                 continue
             if dtype.kind == "u":
@@ -55,7 +55,7 @@ def find_probability_rows(data: bytes) -> int:
 def find_cells(data: bytes, cells: int) -> int:
     """Places where twelve u16 in a row are all valid cell numbers and not all alike: cells in clear."""
     found = 0
-    for offset in range(2):
+    for offset in range(min(2, len(data))):
         values = np.frombuffer(data, dtype="<u2", count=(len(data) - offset) // 2, offset=offset)
         if values.size < _RUN:
             continue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from streams.kafka.dev_broker import KAFKA_VERSION, DevBroker
+from streams.kafka.dev_broker import KAFKA_VERSION, DevBroker, ensure_jars
 
 
 @click.group()
@@ -42,6 +42,13 @@ def start(folder: Path, port: int) -> None:
         return
     broker = DevBroker(folder).start(port, progress=lambda line: click.echo(line, err=True))
     click.echo(f"Kafka {KAFKA_VERSION} is up: export KAFKA_BOOTSTRAP={broker.bootstrap}")
+
+
+@kafka.command()
+def fetch() -> None:
+    """Have Maven copy Kafka into the cache folder, and start nothing."""
+    if not _elsewhere():
+        click.echo(f"Kafka {KAFKA_VERSION} is in {ensure_jars(lambda line: click.echo(line, err=True))}")
 
 
 @kafka.command()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -29,6 +30,7 @@ _SCALA = "2.13"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _INSTALL = "apt-get install -y default-jre-headless maven"
+_JAVA_MAJOR = 17
 
 _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -83,19 +85,32 @@ def _require(program: str, what: str) -> str:
     return found
 
 
+def _java() -> str:
+    java = _require("java", f"Java ({_JAVA_MAJOR} or newer)")
+    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    version = re.search(r'version "(\d+)', told.stderr)
+    if version is not None and int(version[1]) < _JAVA_MAJOR:
+        raise PrerequisiteMissing(
+            f"Kafka {KAFKA_VERSION} needs Java {_JAVA_MAJOR} or newer; {java} is version {version[1]}. On Debian or "
+            f"Ubuntu run: {_INSTALL}"
+        )
+    return java
+
+
 def ensure_jars(progress: Callable[[str], None]) -> Path:
     """Return the folder with Kafka's jars, having Maven copy them there the first time.
 
     Raises:
-        PrerequisiteMissing: Java or Maven is missing, or Maven could not reach its repository.
+        PrerequisiteMissing: Maven is missing, or could not reach its repository.
     """
-    _require("java", "Java (17 or newer)")
     folder = cache_folder()
     if (folder / "complete").exists():
         return folder
     maven = _require("mvn", "Maven")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    progress(f"copying Apache Kafka {KAFKA_VERSION} with Maven (about 43 MB, once) ...")
+    progress(
+        f"copying Apache Kafka {KAFKA_VERSION} with Maven (about 43 MB, once; the first time Maven needs longer) ..."
+    )
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="partial-") as partial:
         work = Path(partial)
         (work / "pom.xml").write_text(_POM.format(scala=_SCALA, version=KAFKA_VERSION))
@@ -110,14 +125,19 @@ def ensure_jars(progress: Callable[[str], None]) -> Path:
         ]
         with (work / "maven.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=work, stdout=log, stderr=subprocess.STDOUT)
+            started_at = time.time()
             started = time.monotonic()
             told = started
-            while process.poll() is None:
-                time.sleep(0.2)
-                if time.monotonic() - told > 2:
-                    told = time.monotonic()
-                    size = sum(jar.stat().st_size for jar in libs.glob("*.jar")) if libs.exists() else 0
-                    progress(f"  {told - started:4.0f} s, {size / 1e6:5.1f} MB copied")
+            try:
+                while process.poll() is None:
+                    time.sleep(0.2)
+                    if time.monotonic() - told > 2:
+                        told = time.monotonic()
+                        progress(f"  {told - started:4.0f} s, {_downloaded_mb(started_at):5.1f} MB downloaded")
+            finally:  # a Ctrl-C here must not leave Maven behind, writing into a folder that goes
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
         if process.returncode != 0:
             tail = (work / "maven.log").read_text(errors="replace").strip().splitlines()[-5:]
             raise PrerequisiteMissing(
@@ -133,6 +153,30 @@ def ensure_jars(progress: Callable[[str], None]) -> Path:
         work.mkdir()  # so that the temporary folder's own clean-up finds what it expects
     progress(f"  {len(jars)} jars are in place")
     return folder
+
+
+def _downloaded_mb(since: float) -> float:
+    """What Maven has put into its own repository since a moment (epoch seconds); it copies only at the very end."""
+    repository = Path.home() / ".m2" / "repository"
+    size = 0
+    for file in repository.rglob("*"):
+        with suppress(OSError):  # Maven renames files while we look
+            stat = file.stat()
+            size += stat.st_size if stat.st_mtime >= since and file.is_file() else 0
+    return size / 1e6
+
+
+def _require_free(port: int, folder: Path) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise KafkaUnavailable(
+                f"Kafka cannot listen on 127.0.0.1:{port} ({error.strerror}). If the Kafka there is yours, set "
+                f"KAFKA_BOOTSTRAP=127.0.0.1:{port}; else choose another port (0 takes a free one), and for a broker "
+                f"that ran before also another folder than {folder}"
+            ) from None
 
 
 def _free_port() -> int:
@@ -181,7 +225,7 @@ class DevBroker:
         try:
             stored = json.loads(self._pid_file.read_text())
             process = BrokerProcess(stored["pid"], stored["started_ticks"], stored["port"], self.folder)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         return process if process.is_running() else None
 
@@ -189,7 +233,7 @@ class DevBroker:
         """Start the broker, or return the one that runs already.
 
         Args:
-            port: 0 takes a free one, or on a restart the same as before.
+            port: 0 takes a free one. A folder keeps the port of its first start.
             progress: told what is going on.
 
         Raises:
@@ -198,19 +242,25 @@ class DevBroker:
         running = self.running()
         if running is not None:
             return running
+        java = _java()
         jars = ensure_jars(progress)
-        java = _require("java", "Java (17 or newer)")
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
         classpath = f"{jars}/libs/*"
         if properties.exists():
             known = dict(line.split("=", 1) for line in properties.read_text().splitlines() if "=" in line)
             port = int(known["listeners"].split(":")[2].split(",")[0])
+            _require_free(port, self.folder)
         else:
             port = port or _free_port()
-            text = _PROPERTIES.format(port=port, controller=_free_port(), logs=self.folder / "data")
-            properties.write_text(text)
-            self._format(java, classpath, properties)
+            _require_free(port, self.folder)
+            # The file gets its name when the storage is formatted: a start that was interrupted begins anew.
+            draft = self.folder / "server.properties.new"
+            if draft.exists():
+                shutil.rmtree(self.folder / "data", ignore_errors=True)
+            draft.write_text(_PROPERTIES.format(port=port, controller=_free_port(), logs=self.folder / "data"))
+            self._format(java, classpath, draft)
+            draft.rename(properties)
         progress(f"starting Kafka {KAFKA_VERSION} on 127.0.0.1:{port} ...")
         log4j = self.folder / "log4j2.properties"
         log4j.write_text(

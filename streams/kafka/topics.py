@@ -164,9 +164,9 @@ def compare(settings: Settings, plans: tuple[TopicPlan, ...]) -> Iterator[Differ
     try:
         known = client.list_topics(timeout=timeout).topics
         present = [p for p in plans if p.name in known]
-        described = client.describe_configs(
-            [ConfigResource(ResourceType.TOPIC, p.name) for p in present], request_timeout=timeout
-        )
+        resources = [ConfigResource(ResourceType.TOPIC, p.name) for p in present]
+        # librdkafka takes an empty question for a mistake.
+        described = client.describe_configs(resources, request_timeout=timeout) if resources else {}
         configs = {resource.name: future.result() for resource, future in described.items()}
     except KafkaException as error:
         raise KafkaUnavailable(f"the topics could not be described: {error.args[0].str()}") from None

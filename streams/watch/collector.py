@@ -123,8 +123,11 @@ class FairnessCollector(Collector):
             if not self._open:
                 return
             families = [*self._values(), *self._freshness(), *self._counters(), *self._budget()]
+            shown = set(self._revisions)
         yield from families
-        yield from self._delay.collect()
+        for delay in self._delay.collect():
+            delay.samples = [sample for sample in delay.samples if sample.labels["measurement"] in shown]
+            yield delay
 
     def _current(self) -> Iterator[tuple[str, Approved, bool]]:
         """(measurement, the revision that its windows have reached, whether one of its windows is there).

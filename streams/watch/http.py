@@ -5,6 +5,8 @@ It answers GET and HEAD, holds no secret and reads no request body.
 
 from __future__ import annotations
 
+import logging
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +15,27 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+log = logging.getLogger(__name__)
+
 Route = Callable[[], tuple[int, str, bytes]]
 """Answers a path: (status, content type, body)."""
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), handler)
+
+    def server_bind(self) -> None:
+        """As its parent, without asking DNS for the host's full name: that can take seconds, and nobody reads it."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
 
 class HealthServer:
@@ -43,11 +64,21 @@ class HealthServer:
         def probe(question: Callable[[], str | None]) -> Route:
             def answer() -> tuple[int, str, bytes]:
                 reason = question()
-                return (503 if reason else 200), "text/plain; charset=utf-8", f"{reason or 'ok'}\n".encode()
+                line = " ".join(reason.split()) if reason else "ok"
+                return (503 if reason else 200), _TEXT, f"{line}\n".encode()
 
             return answer
 
         table: dict[str, Route] = {"/healthz": probe(healthy), "/readyz": probe(ready), **(routes or {})}
+
+        def respond(path: str, accept: str) -> tuple[int, str, bytes]:
+            if path == "/metrics":
+                encode, content_type = choose_encoder(accept)
+                return 200, content_type, encode(registry)
+            if path in table:
+                return table[path]()
+            known = ", ".join(sorted(("/metrics", *table)))
+            return 404, _TEXT, f"not found; try {known}\n".encode()
 
         class Handler(BaseHTTPRequestHandler):
             server_version = "evenstream"
@@ -63,15 +94,24 @@ class HealthServer:
 
             def _answer(self, *, with_body: bool) -> None:
                 path = self.path.partition("?")[0]
-                if path == "/metrics":
-                    encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-                    status, body = 200, encode(registry)
-                elif path in table:
-                    status, content_type, body = table[path]()
-                else:
-                    known = ", ".join(sorted(("/metrics", *table)))
-                    status, content_type, body = 404, "text/plain; charset=utf-8", f"not found; try {known}\n".encode()
+                try:
+                    status, content_type, body = respond(path, self.headers.get("Accept", ""))
+                except Exception:  # what answers is a role's own code: its mistake must not look like a dead role
+                    log.exception("%s could not be answered", path)
+                    status, content_type, body = 500, _TEXT, b"an internal error; see the role's log\n"
+                self._send(status, content_type, body, with_body=with_body)
+
+            def _refuse(self) -> None:
+                self.close_connection = True  # the request's body stays unread
+                self._send(405, _TEXT, b"only GET and HEAD\n", with_body=True)
+
+            do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse
+
+            def _send(self, status: int, content_type: str, body: bytes, *, with_body: bool) -> None:
                 self.send_response(status)
+                if status == 405:
+                    self.send_header("Allow", "GET, HEAD")
+                    self.send_header("Connection", "close")
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.send_header("X-Content-Type-Options", "nosniff")
@@ -83,8 +123,7 @@ class HealthServer:
             def log_message(self, format: str, *args: Any) -> None:
                 """Scrapes are not worth a line each."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(host, port, Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
         self._thread.start()
 

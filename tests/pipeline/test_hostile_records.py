@@ -1,4 +1,4 @@
-"""What someone who can write to Kafka, or a role with wrong keys, can do to the pipeline: be noticed, and nothing else."""
+"""What a writer on Kafka, or a role with wrong keys, can do to the pipeline: be noticed, and nothing else."""
 
 from __future__ import annotations
 

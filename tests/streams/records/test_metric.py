@@ -124,7 +124,8 @@ def test_one_partition_a_measurement() -> None:
     """All windows and levels of a measurement go to one partition; measurements spread over several."""
     ends = [1_764_000_010_000 + 10_000 * step for step in range(50)]
     feed = {
-        window(end_ms=end, level=level).record().partition(12) for end, level in zip(ends, ["10s", "1m"] * 25, strict=True)
+        window(end_ms=end, level=level).record().partition(12)
+        for end, level in zip(ends, ["10s", "1m"] * 25, strict=True)
     }
     assert len(feed) == 1
     assert len({window(measurement=f"feed-{number}").record().partition(12) for number in range(50)}) > 6

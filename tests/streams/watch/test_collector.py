@@ -1,0 +1,318 @@
+"""What /metrics shows of windows: which names, when, and when not."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from estimator import CellLayout, weighted
+from privacy import parse_measurement
+from streams.control import FOREVER_MS, Approved
+from streams.records.metric import Checks, FairnessMetric, Privacy, PublishedWindow, Status
+from streams.roles import publish
+from streams.watch.collector import _KNOWN_OUTCOMES, FairnessCollector
+
+GOLDEN = Path(__file__).parent / "golden" / "collector_metrics.txt"
+START_MS = 1_764_000_000_000
+"""A minute's boundary, at which the first revision starts."""
+AXES = (("decision", 2),)
+TABLE = np.array([[7000, 850, 300, 300, 50, -12], [3000, 150, 300, 100, 50, 9]], dtype=np.float64)
+"""White .3, black .15, api .5, hispanic .25; native and multiple are too few to say anything."""
+SPEC = """
+id: {name}
+revision: {revision}
+purpose: Do members of every group see equally good recommendations?
+source: {{topic: rec-events, member: member_id, time: shown_at}}
+cells: {{decision: {{field: recommended}}}}
+windows: {{base: 10s, rollups: [1m], lateness: 1s, max_future: 1s}}
+reference: {reference}
+privacy: {{contribution_cap: 2, cap_rule: first, rho_member_day: 0.1, delta: 1.0e-9}}
+"""
+
+
+def approved(
+    name: str = "feed",
+    *,
+    revision: int = 1,
+    reference: str = "white",
+    from_ms: int = START_MS,
+    until_ms: int = FOREVER_MS,
+) -> Approved:
+    """An approved measurement."""
+    spec = SPEC.format(name=name, revision=revision, reference=reference)
+    return Approved(
+        parse_measurement(spec, origin="test"), bytes([revision]) * 32, b"s" * 32, from_ms, until_ms, revision
+    )
+
+
+def record(
+    number: int = 1,
+    *,
+    name: str = "feed",
+    level: str = "10s",
+    status: Status = "published",
+    reason: str | None = None,
+    table: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = TABLE,
+    from_ms: int = START_MS,
+) -> FairnessMetric:
+    """The record of a measurement's window with this number, counted from 1."""
+    length = {"10s": 10_000, "1m": 60_000}[level]
+    results = weighted(table, CellLayout(AXES), sigma_rows=10.0, reference="white")
+    return PublishedWindow(
+        measurement=name,
+        revision=1,
+        spec_sha256="ab" * 32,
+        level=level,
+        start_ms=from_ms + (number - 1) * length,
+        end_ms=from_ms + number * length,
+        status=status,
+        reason=reason,
+        reference="white",
+        confidence=0.95,
+        results=() if status == "void" else results,
+        axes=AXES,
+        table=None if status == "void" else table,
+        privacy=Privacy(
+            unit="one member's rows of one UTC day",
+            period="day",
+            rho=0.1,
+            rho_limit=0.5,
+            epsilon=2.75,
+            epsilon_add_remove=2.0,
+            delta=1e-9,
+            noise_sigma_rows=10.0,
+        ),
+        checks=Checks(release_signature_a="aa", release_signature_b="bb"),
+    ).record()
+
+
+class Shown:
+    """A collector, and what it shows."""
+
+    def __init__(self, *measurements: Approved, is_open: bool = True) -> None:
+        self.registry = CollectorRegistry()
+        self.collector = FairnessCollector(self.registry)
+        self.collector.measurements(measurements or [approved()], 0.5)
+        if is_open:
+            self.collector.open()
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """A sample's value; None where there is no such series."""
+        return self.registry.get_sample_value(f"evenstream_{name}", labels)
+
+    def names(self) -> set[str]:
+        """Names of the samples that are there."""
+        return {sample.name for family in self.registry.collect() for sample in family.samples}
+
+
+LEVEL = {"measurement": "feed", "level": "10s"}
+BLACK = LEVEL | {"metric": "recommendation_rate", "score_bin": "all", "group": "black", "estimator": "weighted"}
+VALUES = ("evenstream_group_value", "evenstream_gap", "evenstream_parity", "evenstream_group_suppressed")
+
+
+def test_golden_names_and_labels() -> None:
+    """Names, kinds and labels are those of the golden file: dashboards, alerts and others' queries hold to them."""
+    shown = Shown()
+    shown.collector.released("feed", "10s", "a", START_MS)
+    shown.collector.refused({("feed", "a", "second_release"): 1})
+    shown.collector.window(record(), 0.2)
+    lines = set()
+    for family in shown.registry.collect():
+        for sample in family.samples:
+            if not sample.name.endswith("_created"):
+                labels = ",".join(name for name in sample.labels if name != "le")
+                lines.add(f"{family.type} {sample.name} {{{labels}}}\n")
+    assert "".join(sorted(lines)) == GOLDEN.read_text()
+
+
+def test_nothing_before_replay_is_complete() -> None:
+    """Until open(), no family at all is exposed: counters that are scraped half-way look like a reset."""
+    shown = Shown(is_open=False)
+    shown.collector.released("feed", "10s", "a", START_MS)
+    shown.collector.refused({"signature": 3})
+    shown.collector.window(record(), None)
+    shown.collector.window(record(2), 0.2)
+    assert generate_latest(shown.registry) == b""
+    shown.collector.open()
+    assert shown.value("windows_total", **LEVEL, status="published", reason="") == 2
+
+
+def test_no_value_before_a_release() -> None:
+    """A measurement that has no window yet shows when it was activated, and not one value or decision series."""
+    shown = Shown()
+    assert not any(name.startswith(VALUES) for name in shown.names())
+    for level, length in (("10s", 10), ("1m", 60)):
+        labels = {"measurement": "feed", "level": level}
+        assert shown.value("window_end_timestamp_seconds", **labels) == START_MS / 1000
+        assert shown.value("window_length_seconds", **labels) == length
+    assert shown.value("window_lateness_seconds", measurement="feed") == 1
+    assert shown.value("measurement_info", measurement="feed", revision="1", reference="white", state="scheduled") == 1
+    assert "evenstream_privacy_epsilon_spent" not in shown.names()
+
+
+def test_values_of_the_last_window() -> None:
+    """Value, gap and parity come with both ends and the estimator's name; a suppressed group has no series."""
+    shown = Shown()
+    shown.collector.window(record(), 0.2)
+    pair = BLACK | {"reference": "white"}
+    for name, labels, expected in (
+        ("group_value", BLACK, 0.15),
+        ("gap", pair, -0.15),
+        ("parity", pair, 0.5),
+    ):
+        lower, middle, upper = (shown.value(f"{name}{end}_ratio", **labels) for end in ("_lower", "", "_upper"))
+        assert lower is not None
+        assert upper is not None
+        assert middle == pytest.approx(expected)
+        assert lower < expected < upper
+    assert shown.value("group_value_ratio", **(BLACK | {"group": "native"})) is not None
+    assert shown.value("group_value_ratio", **(BLACK | {"group": "multiple"})) is None
+    assert shown.value("gap_ratio", **(pair | {"group": "white"})) is None
+    assert shown.value("group_suppressed", **LEVEL, group="black") == 0
+    assert shown.value("group_suppressed", **LEVEL, group="multiple") == 1
+    assert shown.value("window_end_timestamp_seconds", **LEVEL) == START_MS / 1000 + 10
+    assert shown.value("measurement_info", measurement="feed", revision="1", reference="white", state="active") == 1
+
+
+def test_a_void_window_takes_the_values_away() -> None:
+    """After a void window no value is shown, not even the last one; the window counts by its reason."""
+    shown = Shown()
+    shown.collector.window(record(), 0.2)
+    shown.collector.window(record(2, status="void", reason="coverage_differs"), 0.2)
+    assert not any(name.startswith(VALUES) for name in shown.names())
+    assert shown.value("windows_total", **LEVEL, status="void", reason="coverage_differs") == 1
+    assert shown.value("window_end_timestamp_seconds", **LEVEL) == START_MS / 1000 + 20
+    shown.collector.window(record(3), 0.2)
+    assert shown.value("group_value_ratio", **BLACK) == pytest.approx(0.15)
+
+
+def test_a_suppressed_window_shows_no_value() -> None:
+    """A window in which no group says anything flags all groups, and shows no number."""
+    shown = Shown()
+    shown.collector.window(record(status="suppressed", reason="no_group_says_anything", table=TABLE / 1000), 0.2)
+    assert "evenstream_group_value_ratio" not in shown.names()
+    assert shown.value("group_suppressed", **LEVEL, group="white") == 1
+    assert shown.value("windows_total", **LEVEL, status="suppressed", reason="no_group_says_anything") == 1
+
+
+def test_levels_stand_apart_and_older_windows_change_nothing() -> None:
+    """A void minute leaves the 10 s values; a window that comes after a newer one is counted and not shown."""
+    shown = Shown()
+    shown.collector.window(record(7), 0.2)
+    shown.collector.window(record(level="1m", status="void", reason="incomplete_rollup"), 0.2)
+    shown.collector.window(record(6, status="void", reason="not_finite"), 0.2)
+    assert shown.value("group_value_ratio", **BLACK) == pytest.approx(0.15)
+    assert shown.value("window_end_timestamp_seconds", **LEVEL) == START_MS / 1000 + 70
+    assert shown.value("windows_total", **LEVEL, status="void", reason="not_finite") == 1
+
+
+def test_counters_begin_at_0() -> None:
+    """Every known outcome is there from the start: Prometheus sees no increase in a counter that is born as 1."""
+    shown = Shown()
+    for status, reason in _KNOWN_OUTCOMES:
+        assert shown.value("windows_total", **LEVEL, status=status, reason=reason) == 0
+    assert {("void", publish.COVERAGE_DIFFERS), ("void", publish.RELEASES_DIFFER)} <= set(_KNOWN_OUTCOMES)
+
+
+def test_delay_counts_live_windows_only() -> None:
+    """Windows that are replayed have no delay; the live ones are in the histogram of their level."""
+    shown = Shown()
+    shown.collector.window(record(), None)
+    assert shown.value("publish_delay_seconds_count", **LEVEL) is None
+    shown.collector.window(record(2), 0.2)
+    shown.collector.window(record(3), -0.001)  # clocks differ by a little
+    assert shown.value("publish_delay_seconds_count", **LEVEL) == 2
+    assert shown.value("publish_delay_seconds_bucket", **LEVEL, le="0.5") == 2
+
+
+def test_parties_are_shown_apart() -> None:
+    """Each party's last release and budget have series of their own, and an old release moves nothing back."""
+    shown = Shown()
+    shown.collector.released("feed", "10s", "a", START_MS + 20_000)
+    shown.collector.released("feed", "10s", "b", START_MS + 10_000)
+    shown.collector.released("feed", "10s", "a", START_MS)
+    shown.collector.window(record(), 0.2)
+    for party, behind in (("a", 20), ("b", 10)):
+        assert shown.value("released_window_end_timestamp_seconds", **LEVEL, party=party) == START_MS / 1000 + behind
+        assert shown.value("privacy_budget_spent_ratio", measurement="feed", party=party) == pytest.approx(0.2)
+        assert shown.value("privacy_epsilon_spent", measurement="feed", party=party) == 2.75
+    limit = shown.value("privacy_epsilon_limit", measurement="feed")
+    assert limit is not None
+    assert 6 < limit < 7  # OpenDP's epsilon of rho .5 at delta 1e-9
+    assert shown.value("privacy_delta", measurement="feed") == 1e-9
+
+
+def test_refusals_by_what_is_known() -> None:
+    """A refusal names measurement and party where these can be believed, else only its reason."""
+    shown = Shown()
+    shown.collector.refused({"signature": 2})
+    assert shown.value("releases_refused_total", measurement="", party="", reason="signature") == 2
+    shown.collector.refused({("feed", "a", "second_release"): 1})
+    assert shown.value("releases_refused_total", measurement="feed", party="a", reason="second_release") == 1
+
+
+def test_a_measurement_that_is_gone_takes_its_series_with_it() -> None:
+    """No gauge of a measurement that is no longer approved stays behind."""
+    shown = Shown(approved("feed"), approved("other"))
+    for name in ("feed", "other"):
+        shown.collector.released(name, "10s", "a", START_MS)
+        shown.collector.window(record(name=name), 0.2)
+    shown.collector.measurements([approved("other")], 0.5)
+    measurements = {
+        sample.labels["measurement"]
+        for family in shown.registry.collect()
+        for sample in family.samples
+        if "measurement" in sample.labels
+    }
+    assert measurements == {"other"}
+
+
+def test_a_later_revision_shows_once_windows_reach_it() -> None:
+    """A revision approved ahead of its start changes nothing until a window lies in it."""
+    next_day = START_MS + 86_400_000
+    first = approved(until_ms=next_day)
+    second = approved(revision=2, reference="black", from_ms=next_day)
+    shown = Shown(second, first)
+    shown.collector.window(record(), 0.2)
+    info = {"measurement": "feed", "state": "active"}
+    assert shown.value("measurement_info", **info, revision="1", reference="white") == 1
+    assert shown.value("measurement_info", **info, revision="2", reference="black") is None
+    shown.collector.window(record(from_ms=next_day), 0.2)
+    assert shown.value("measurement_info", **info, revision="1", reference="white") is None
+    assert shown.value("measurement_info", **info, revision="2", reference="black") == 1
+
+
+def test_scrapes_while_windows_arrive() -> None:
+    """Scraped from two threads while fed from another, the collector never fails and never shows half a window."""
+    shown = Shown()
+    errors: list[BaseException] = []
+    stop = threading.Event()
+
+    def scrape() -> None:
+        try:
+            while not stop.is_set():
+                families = {family.name: family for family in shown.registry.collect()}
+                gap = len(families["evenstream_gap_ratio"].samples)
+                assert gap == len(families["evenstream_gap_upper_ratio"].samples)
+                assert gap in (0, 4)
+        except BaseException as error:  # whatever it was, the test must see it
+            errors.append(error)
+
+    scrapers = [threading.Thread(target=scrape) for _ in range(2)]
+    for thread in scrapers:
+        thread.start()
+    good, bad = record(), record(status="void", reason="coverage_differs")
+    for number in range(2, 300):
+        end = good.window.model_copy(update={"end_ms": START_MS + number * 10_000})
+        shown.collector.window((good, bad)[number % 2].model_copy(update={"window": end}), 0.1)
+        shown.collector.released("feed", "10s", "ab"[number % 2], end.end_ms)
+        shown.collector.measurements([approved()], 0.5) if number % 50 == 0 else None
+    stop.set()
+    for thread in scrapers:
+        thread.join(timeout=10)
+    assert not errors
+    assert not any(thread.is_alive() for thread in scrapers)

@@ -1,0 +1,115 @@
+"""The health metrics that every role shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from streams.watch.health import ROLES, RoleHealth
+
+GOLDEN = Path(__file__).parent / "golden" / "health_metrics.txt"
+
+
+def exercised(role: str) -> CollectorRegistry:
+    """The registry of a role that has used every method."""
+    registry = CollectorRegistry()
+    health = RoleHealth(role, registry, revision="abc123")
+    health.rows(4096)
+    health.batch()
+    health.transaction("committed", 0.02)
+    health.transaction("aborted", 0.0)
+    health.refused("malformed")
+    health.lag("evenstream.sealed", 3, 17)
+    health.progress("evenstream.sealed", 3, 1_764_000_000.5)
+    health.watermark("evenstream.sealed", 3, 1_764_000_000.0)
+    health.window("feed", "10s", "released")
+    return registry
+
+
+def outline(registry: CollectorRegistry) -> list[str]:
+    """Kind, name and labels of every sample."""
+    return sorted(
+        {
+            f"{family.type} {sample.name} {{{','.join(name for name in sample.labels if name != 'le')}}}"
+            for family in registry.collect()
+            for sample in family.samples
+            if not sample.name.endswith("_created")
+        }
+    )
+
+
+def test_golden_names_and_labels() -> None:
+    """Names, kinds and labels, role by role, are those of the golden file."""
+    text = "".join(f"# {role}\n" + "".join(f"{line}\n" for line in outline(exercised(role))) for role in ROLES)
+    assert text == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_values(role: str) -> None:
+    """What a role reports is what is shown, under its own name."""
+    registry = exercised(role)
+    place = {"role": role, "topic": "evenstream.sealed", "partition": "3"}
+    assert registry.get_sample_value("evenstream_batches_total", {"role": role}) == 1
+    assert registry.get_sample_value("evenstream_transactions_total", {"role": role, "result": "aborted"}) == 1
+    assert registry.get_sample_value("evenstream_transaction_duration_seconds_count", {"role": role}) == 1
+    assert registry.get_sample_value("evenstream_records_refused_total", {"role": role, "reason": "malformed"}) == 1
+    assert registry.get_sample_value("evenstream_partition_lag_records", place) == 17
+    assert registry.get_sample_value("evenstream_partition_progress_timestamp_seconds", place) == 1_764_000_000.5
+    assert registry.get_sample_value("evenstream_watermark_timestamp_seconds", place) == 1_764_000_000
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_rows_are_shown_by_seal_alone(role: str) -> None:
+    """Past `seal` no count of rows exists: set against another role's, it would tell who did not count."""
+    rows = exercised(role).get_sample_value("evenstream_rows_total", {"role": role})
+    assert rows == (4096 if role == "seal" else None)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_metric_tells_who_did_not_count(role: str) -> None:
+    """No name and no label speaks of members, opt-outs, caps or matches."""
+    text = "\n".join(outline(exercised(role)))
+    for word in ("member", "opted", "capped", "over_cap", "unknown", "unmatched", "trace"):
+        assert word not in text
+
+
+def test_watched_counters_begin_at_0() -> None:
+    """A partition's first sight and a role's start make the counters that alerts watch, before anything happens."""
+    registry = CollectorRegistry()
+    health = RoleHealth("attach", registry)
+    for result in ("committed", "aborted"):
+        assert registry.get_sample_value("evenstream_transactions_total", {"role": "attach", "result": result}) == 0
+    gaps = {"role": "attach", "topic": "evenstream.sealed"}
+    health.progress("evenstream.sealed", 0, 1.0)
+    assert registry.get_sample_value("evenstream_sequence_gaps_total", gaps) == 0
+    health.stop("evenstream.sealed", 0, 42, "sequence 7 came where 6 was expected")
+    assert registry.get_sample_value("evenstream_sequence_gaps_total", gaps) == 1
+
+
+def test_aborted_transactions_have_no_duration() -> None:
+    """The duration is that of commits: aborts, counted as 0, would make it look better than it is."""
+    registry = CollectorRegistry()
+    RoleHealth("a", registry).transaction("aborted", 0.0)
+    assert registry.get_sample_value("evenstream_transaction_duration_seconds_count", {"role": "a"}) in (None, 0)
+
+
+def test_build_info_names_the_revision() -> None:
+    """An alert on a role's absence, and a question about its age, find role, version and revision."""
+    samples = [
+        sample
+        for family in exercised("seal").collect()
+        if family.name == "evenstream_build_info"
+        for sample in family.samples
+    ]
+    assert [(sample.labels["role"], sample.labels["revision"], sample.value) for sample in samples] == [
+        ("seal", "abc123", 1.0)
+    ]
+    assert samples[0].labels["version"]
+
+
+def test_unknown_roles_are_refused() -> None:
+    """A misspelt role would fire the alert on the right one's absence for ever."""
+    with pytest.raises(ValueError, match="expected a role out of"):
+        RoleHealth("aggregate-a", CollectorRegistry())

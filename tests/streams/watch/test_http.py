@@ -1,0 +1,142 @@
+"""The roles' HTTP server."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterable, Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from streams.watch.http import HealthServer
+
+
+class Role:
+    """A role's answers, which a test may change."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        Gauge("evenstream_batches", "Batches", registry=self.registry).set(7)
+        self.unhealthy: str | None = None
+        self.unready: str | None = None
+
+
+@pytest.fixture
+def role() -> Role:
+    return Role()
+
+
+@pytest.fixture
+def server(role: Role) -> Iterator[HealthServer]:
+    def broken() -> tuple[int, str, bytes]:
+        raise RuntimeError("a secret")
+
+    server = HealthServer(
+        "127.0.0.1",
+        0,
+        registry=role.registry,
+        healthy=lambda: role.unhealthy,
+        ready=lambda: role.unready,
+        routes={"/windows": lambda: (200, "application/json", b"[]"), "/broken": broken},
+    )
+    yield server
+    server.close()
+
+
+def ask(
+    server: HealthServer, path: str, method: str = "GET", accept: str = "", body: bytes | None = None
+) -> tuple[int, str, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    try:
+        connection.request(method, path, body=body, headers={"Accept": accept})
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Content-Type", ""), answer.read()
+    finally:
+        connection.close()
+
+
+def test_metrics_are_in_the_format_that_is_asked_for(server: HealthServer) -> None:
+    """Prometheus' text is the default; OpenMetrics comes where the scraper accepts it."""
+    status, kind, body = ask(server, "/metrics")
+    assert (status, kind.split(";")[0]) == (200, "text/plain")
+    assert b"evenstream_batches 7.0" in body
+    _, kind, body = ask(server, "/metrics?x=1", accept="application/openmetrics-text; version=1.0.0")
+    assert kind.startswith("application/openmetrics-text")
+    assert body.endswith(b"# EOF\n")
+
+
+def test_probes_say_why_on_one_line(server: HealthServer, role: Role) -> None:
+    """A role that is well answers 200; one that is not answers 503 with its reason."""
+    assert ask(server, "/healthz")[::2] == (200, b"ok\n")
+    role.unhealthy, role.unready = "no turn for\n12 s", "waiting for a measurement"
+    assert ask(server, "/healthz")[::2] == (503, b"no turn for 12 s\n")
+    assert ask(server, "/readyz")[::2] == (503, b"waiting for a measurement\n")
+
+
+def test_a_role_adds_paths(server: HealthServer) -> None:
+    """A route of the role's own is answered, and a path that is not there names those that are."""
+    assert ask(server, "/windows") == (200, "application/json", b"[]")
+    status, _, body = ask(server, "/nothing")
+    assert status == 404
+    assert b"/windows" in body
+
+
+def test_head_has_the_headers_only(server: HealthServer) -> None:
+    """HEAD answers as GET does, without the body."""
+    assert ask(server, "/metrics", "HEAD")[::2] == (200, b"")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_nothing_can_be_written(server: HealthServer, method: str) -> None:
+    """Other methods are refused, and the server goes on."""
+    assert ask(server, "/metrics", method, body=b"x" * 100)[0] == 405
+    assert ask(server, "/healthz")[0] == 200
+
+
+def test_a_mistake_of_ours_is_a_500_without_details(server: HealthServer) -> None:
+    """An exception in what answers neither ends the server nor shows its text."""
+    status, _, body = ask(server, "/broken")
+    assert status == 500
+    assert b"secret" not in body
+    assert ask(server, "/healthz")[0] == 200
+
+
+def test_a_collector_that_fails_is_a_500(server: HealthServer, role: Role) -> None:
+    """A scrape that fails half-way is an error, never half of the metrics."""
+
+    class Broken(Collector):
+        def collect(self) -> Iterable[Metric]:
+            raise RuntimeError("half-way")
+
+        def describe(self) -> Iterable[Metric]:
+            return ()
+
+    role.registry.register(Broken())
+    assert ask(server, "/metrics")[0] == 500
+
+
+def test_a_taken_port_is_an_os_error(server: HealthServer, role: Role) -> None:
+    """The second server on a port does not start."""
+    with pytest.raises(OSError, match="in use"):
+        HealthServer(
+            "127.0.0.1", server.port, registry=role.registry, healthy=lambda: None, ready=lambda: None
+        )  # fmt: skip
+
+
+def test_close_frees_the_port(role: Role) -> None:
+    """After close, the port is free for the next process."""
+    first = HealthServer("127.0.0.1", 0, registry=role.registry, healthy=lambda: None, ready=lambda: None)
+    port = first.port
+    first.close()
+    HealthServer("127.0.0.1", port, registry=role.registry, healthy=lambda: None, ready=lambda: None).close()
+
+
+def test_ipv6_is_listened_on(role: Role) -> None:
+    """An address with colons is IPv6."""
+    try:
+        server = HealthServer("::1", 0, registry=role.registry, healthy=lambda: None, ready=lambda: None)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server.close()
