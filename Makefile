@@ -41,7 +41,7 @@ imports: $(STAMP)
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
 unit: $(STAMP)
-	@$(BIN)/python -m pytest -q -m "not kafka"
+	@$(BIN)/python -m pytest -q -n auto -m "not kafka"
 
 all-tests: $(STAMP)
 	@$(BIN)/python -m pytest
