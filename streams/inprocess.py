@@ -7,7 +7,7 @@ crashed role is built anew from its committed state, as the shard loop does it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -201,7 +201,10 @@ class InProcessPipeline:
                 return 0, NEVER_MS
 
             options = SealOptions(self.partitions, self._batch_rows, 1000, 1_000_000, 0, 1)
-            count: Callable[[str], int] = self.sources.__getitem__
+
+            def count(approved: Approved) -> int | None:
+                return self.sources.get(approved.measurement.source.topic)
+
             return SealStage(options, self._topics, keys.identity, control, sending, codec, health, count, start_offset)
         if role == "attach":
             if self._directory is None:

@@ -27,7 +27,7 @@ DEFAULT_PORTS = {"publish": 9100, "seal": 9101, "attach": 9102, "a": 9103, "b": 
 _ENV_PREFIX = "EVENSTREAM_"
 
 
-_OTHER_NAMES = frozenset(("EVENSTREAM_CONFIG", "EVENSTREAM_CACHE"))
+_OTHER_NAMES = frozenset(("EVENSTREAM_CONFIG", "EVENSTREAM_CACHE", "EVENSTREAM_SUPERVISOR"))
 """Variables with our prefix that are not settings."""
 
 _SERVICE_LINK = re.compile(r"[A-Z0-9_]+_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)")

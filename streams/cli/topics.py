@@ -21,14 +21,18 @@ def topics() -> None:
     "--with-inputs", multiple=True, metavar="TOPIC",
     help="Also make this source topic and member-attributes (for development; in production they are the company's).",
 )  # fmt: skip
+@click.option(
+    "--with-logged", multiple=True, metavar="TOPIC",
+    help="The same for a topic that `evenstream replay --as-logged` writes: it keeps the log's own times, for ever.",
+)  # fmt: skip
 @click.pass_obj
-def create(invocation: Invocation, check: bool, with_inputs: tuple[str, ...]) -> None:
+def create(invocation: Invocation, check: bool, with_inputs: tuple[str, ...], with_logged: tuple[str, ...]) -> None:
     """Make the topics that are missing, and check those that exist. Nothing that exists is changed."""
     settings = invocation.settings()
     wait_for_kafka(settings, settings.kafka.request_timeout_seconds)
     plans = kafka_topics.plan(settings)
-    if with_inputs:
-        plans += kafka_topics.input_plan(settings, with_inputs)
+    if with_inputs or with_logged:
+        plans += kafka_topics.input_plan(settings, with_inputs, with_logged)
     if check:
         differences = tuple(kafka_topics.compare(settings, plans))
     else:

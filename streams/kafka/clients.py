@@ -110,16 +110,28 @@ def wait_for_kafka(settings: Settings, timeout_seconds: float) -> None:
 
 def partition_count(settings: Settings, topic: str) -> int:
     """How many partitions a topic has, or raise :class:`TopicMismatch`."""
+    found = find_partition_count(settings, topic)
+    if found is None:
+        raise TopicMismatch(
+            f"topic {topic!r} does not exist (or may not be read). evenstream's own topics are made by "
+            "`evenstream topics create`; a source topic is the company's own: check the name in the measurement"
+        )
+    return found
+
+
+def find_partition_count(settings: Settings, topic: str) -> int | None:
+    """How many partitions a topic has; None where it does not exist or may not be read.
+
+    Raises:
+        KafkaUnavailable: the cluster did not answer.
+    """
     try:
         metadata = admin(settings).list_topics(topic, timeout=settings.kafka.request_timeout_seconds)
     except KafkaException as error:
         raise KafkaUnavailable(f"the partitions of {topic} could not be asked: {error.args[0].str()}") from None
     found = metadata.topics.get(topic)
     if found is None or found.error is not None or not found.partitions:
-        raise TopicMismatch(
-            f"topic {topic!r} does not exist (or may not be read). evenstream's own topics are made by "
-            "`evenstream topics create`; a source topic is the company's own: check the name in the measurement"
-        )
+        return None
     return len(found.partitions)
 
 

@@ -105,15 +105,26 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
     )
 
 
-def input_plan(settings: Settings, source_topics: tuple[str, ...]) -> tuple[TopicPlan, ...]:
-    """The company's own topics, as a developer's machine needs them: sources, and member-attributes."""
+LIVE_SOURCE = {"message.timestamp.type": "LogAppendTime"}
+"""A running recommender's topic: arrival is the broker's clock."""
+
+LOGGED_SOURCE = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
+"""A replayed log's topic: arrival is the log's own time, so a broker's retention would find it long expired."""
+
+
+def input_plan(settings: Settings, live: tuple[str, ...] = (), logged: tuple[str, ...] = ()) -> tuple[TopicPlan, ...]:
+    """The company's own topics, as a developer's machine needs them: sources, and member-attributes.
+
+    Args:
+        live: source topics of running recommenders (``source.arrival: live``).
+        logged: source topics of replays that keep a log's own times (``source.arrival: record_time``).
+    """
     topics = settings.topics
     durable = {"min.insync.replicas": str(topics.min_insync_replicas)}
     sources = tuple(
-        TopicPlan(
-            name, topics.partitions, topics.replication_factor, {"message.timestamp.type": "LogAppendTime"} | durable
-        )
-        for name in source_topics
+        TopicPlan(name, topics.partitions, topics.replication_factor, config | durable)
+        for names, config in ((live, LIVE_SOURCE), (logged, LOGGED_SOURCE))
+        for name in names
     )
     members = TopicPlan(
         settings.topic("member-attributes"),
@@ -190,11 +201,28 @@ def compare(settings: Settings, plans: tuple[TopicPlan, ...]) -> Iterator[Differ
         for name, expected in topic.config.items():
             actual = configs[topic.name][name].value if name in configs[topic.name] else ""
             if _normal(actual) != _normal(expected):
-                mend = (
-                    f"to change it: kafka-configs.sh {server} --alter --entity-type topics --entity-name {topic.name} "
-                    f"--add-config '{name}=[{expected}]'"
-                )
+                mend = f"to change it: {change_command(settings, topic.name, name, expected)}"
                 yield Difference(topic.name, name, expected, actual or "", mend)
+
+
+def timestamp_type(settings: Settings, topic: str) -> str | None:
+    """Whose clock stamps a topic's records: "CreateTime" or "LogAppendTime"; None where that may not be asked."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    timeout = settings.kafka.request_timeout_seconds
+    try:
+        config = admin(settings).describe_configs([resource], request_timeout=timeout)[resource].result(timeout)
+    except (KafkaException, TimeoutError):  # a principal that may read a topic need not be allowed to describe it
+        return None
+    entry = config.get("message.timestamp.type")
+    return None if entry is None else str(entry.value)
+
+
+def change_command(settings: Settings, topic: str, name: str, value: str) -> str:
+    """The command with which an operator changes one property of a topic, online."""
+    return (
+        f"kafka-configs.sh --bootstrap-server {settings.kafka.bootstrap} --alter --entity-type topics "
+        f"--entity-name {topic} --add-config '{name}=[{value}]'"
+    )
 
 
 def _normal(value: str | None) -> str:

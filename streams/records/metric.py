@@ -7,7 +7,6 @@ record, since in this mode an empty value would be a tombstone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -93,6 +92,12 @@ class Table(_Part):
     axes: tuple[tuple[str, int], ...]
     groups: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of(cls, axes: tuple[tuple[str, int], ...], values: NDArray[np.float64]) -> Table:
+        """From an array of shape (cells, 6), rows."""
+        rows: list[list[float]] = values.tolist()
+        return cls(axes=axes, groups=GROUPS, values=tuple(map(tuple, rows)))
 
 
 class Checks(_Part):
@@ -209,56 +214,3 @@ def result_of(disparity: Disparity) -> Result:
         ratio=interval(disparity.ratio),
         suppressed=disparity.suppressed,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class PublishedWindow:
-    """A finished window as the core holds it: from :meth:`record` both the topic and the collector are fed.
-
-    Attributes:
-        measurement, revision, level, reference: as in the spec. spec_sha256: hex.
-        start_ms, end_ms: epoch milliseconds.
-        status, reason: the reason is None exactly where the status is "published".
-        confidence: of the intervals.
-        results: the estimator's, empty where void.
-        axes: the table's axes, (name, size) in C order.
-        table: shape (cells, 6), float64, noised, rows; None where void.
-    """
-
-    measurement: str
-    revision: int
-    spec_sha256: str
-    level: str
-    start_ms: int
-    end_ms: int
-    status: Status
-    reason: str | None
-    reference: str
-    confidence: float
-    results: tuple[Disparity, ...]
-    axes: tuple[tuple[str, int], ...]
-    table: NDArray[np.float64] | None
-    privacy: Privacy
-    checks: Checks
-
-    def record(self) -> FairnessMetric:
-        """The public record; ValidationError where the status and the contents contradict each other."""
-        table = None
-        if self.table is not None:
-            rows: list[list[float]] = self.table.tolist()
-            table = Table(axes=self.axes, groups=GROUPS, values=tuple(map(tuple, rows)))
-        return FairnessMetric(
-            measurement=self.measurement,
-            revision=self.revision,
-            spec_sha256=self.spec_sha256,
-            level=self.level,
-            window=Window(start_ms=self.start_ms, end_ms=self.end_ms),
-            status=self.status,
-            reason=self.reason,
-            reference=self.reference,
-            confidence=self.confidence,
-            results=tuple(map(result_of, self.results)),
-            table=table,
-            privacy=self.privacy,
-            checks=self.checks,
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import resource
 import signal
 import threading
@@ -30,6 +31,10 @@ from streams.watch.http import HealthServer, Route
 
 log = logging.getLogger(__name__)
 
+SUPERVISOR = "EVENSTREAM_SUPERVISOR"
+"""Set by ``evenstream up`` for the roles that it starts: its process id. They end when it does, however it ends."""
+
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _KAFKA_SECONDS = 60.0
 
@@ -41,6 +46,19 @@ def harden() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     except (OSError, AttributeError):
         log.warning("this system has no prctl: the process stays dumpable")
+
+
+def end_with_supervisor() -> None:
+    """Where a supervisor started this role, have the kernel send SIGTERM when that supervisor is gone (Linux)."""
+    supervisor = os.environ.get(SUPERVISOR)
+    if supervisor is None:
+        return
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    except (OSError, AttributeError):
+        log.warning("this system has no prctl: should `evenstream up` be killed, end this role by hand")
+    if str(os.getppid()) != supervisor:  # it was gone before we could ask
+        raise EvenstreamError("the `evenstream up` that started this role has ended; so does the role")
 
 
 def stop_on_signals() -> threading.Event:
@@ -76,6 +94,7 @@ class RoleProcess:
             EvenstreamError: a key file, the cluster or the topics are not as they must be.
         """
         configure_logging(role, settings.logging)
+        end_with_supervisor()
         harden()
         try:
             keys = load_role(settings.keys.dir, role, settings.deployment)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator import GROUPS, CellLayout, implausible, weighted
-from privacy import PrivacyStatement, plan_noise
+from estimator import CellLayout, implausible, weighted
+from privacy import PrivacyStatement, epsilon, plan_noise
 from secure_agg import SCALE, SignatureInvalid
 from secure_agg.ring import to_rows
 from streams.control import Approved, ControlPlane
@@ -133,11 +133,7 @@ class PublishCore:
                     rows_per_member=measurement.privacy.contribution_cap,
                 )
             )
-            shown = Table(
-                axes=measurement.cell_axes,
-                groups=GROUPS,
-                values=tuple(tuple(float(value) for value in row) for row in table),
-            )
+            shown = Table.of(measurement.cell_axes, table)
             if all(result.value is None for result in results):
                 status, reason = "suppressed", "no_group_says_anything"
         statement = self.statement(approved)
@@ -159,6 +155,7 @@ class PublishCore:
                 rho=statement.rho,
                 rho_limit=self._rho_limit,
                 epsilon=statement.epsilon,
+                epsilon_limit=epsilon(self._rho_limit, statement.delta),
                 epsilon_add_remove=statement.epsilon_add_remove,
                 delta=statement.delta,
                 noise_sigma_rows=sigma_rows,

@@ -17,7 +17,8 @@ from typing import Any
 
 import faust
 
-from streams.kafka.clients import read_to_end
+from streams.kafka.clients import partition_count, read_to_end
+from streams.kafka.faust_credentials import credentials
 from streams.records.metric import FairnessMetric
 from streams.roles.process import RoleProcess
 from streams.roles.publish import PublishCore
@@ -109,6 +110,7 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric]) -> faust.App:
     app = faust.App(
         f"{settings.group('publish')}.{os.urandom(4).hex()}",
         broker=[f"kafka://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
+        broker_credentials=credentials(settings.kafka.properties),
         store="memory://",
         web_enabled=False,
         topic_allow_declare=False,
@@ -120,16 +122,17 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric]) -> faust.App:
     releases = app.topic(
         *publisher.topics, key_type=bytes, value_type=bytes, value_serializer="raw", key_serializer="raw"
     )
-    metrics = app.topic(settings.topic("fairness-metrics"), key_type=bytes, value_type=bytes, value_serializer="raw")
+    metrics_topic = settings.topic("fairness-metrics")
+    partitions = partition_count(settings, metrics_topic)
+    metrics = app.topic(metrics_topic, key_type=bytes, value_type=bytes, value_serializer="raw")
 
     async def emit(window: FairnessMetric) -> None:
         if publisher.is_new(window):
-            # Partitioned by measurement: the key holds the window, and the default partitioner would scatter it.
             await metrics.send(
                 key=window.topic_key(),
                 value=window.encode(),
                 headers=window.headers(settings.deployment),
-                partition=0,
+                partition=window.partition(partitions),
             )
 
     @app.agent(releases)

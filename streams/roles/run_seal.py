@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -10,7 +11,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its API
 
 from streams.control import Approved
-from streams.kafka.clients import admin, consumer_config, partition_count
+from streams.kafka import topics
+from streams.kafka.clients import admin, consumer_config, find_partition_count
 from streams.kafka.shard import ShardLoop, now_ms
 from streams.records.punctuation import NEVER_MS
 from streams.roles.process import RoleProcess, stop_on_signals
@@ -19,6 +21,11 @@ from streams.settings import Settings
 from streams.stage import Stage
 
 log = logging.getLogger(__name__)
+
+_CLOCK_ADVICE = {
+    "live": "arrival is taken from this worker's clock, and a backlog older than the lateness is refused as late",
+    "record_time": "a log replayed with its own times would all be late, since the broker overwrites them",
+}
 
 
 class IdleProbe:
@@ -84,6 +91,30 @@ def _start_offset(settings: Settings) -> Any:
     return start
 
 
+def _source_partitions(settings: Settings) -> Callable[[Approved], int | None]:
+    """Asks for a source topic's partitions, and says once where its clock does not suit the measurement."""
+    judged: set[str] = set()
+
+    def ask(approved: Approved) -> int | None:
+        source = approved.measurement.source
+        count = find_partition_count(settings, source.topic)
+        if count is not None and source.topic not in judged:
+            judged.add(source.topic)
+            clock = topics.timestamp_type(settings, source.topic)
+            wanted = "LogAppendTime" if source.arrival == "live" else "CreateTime"
+            if clock is not None and clock != wanted:
+                log.warning(
+                    "%s has message.timestamp.type %s: %s. To change it: %s",
+                    source.topic,
+                    clock,
+                    _CLOCK_ADVICE[source.arrival],
+                    topics.change_command(settings, source.topic, "message.timestamp.type", wanted),
+                )
+        return count
+
+    return ask
+
+
 def run(settings: Settings) -> None:
     """Run one worker of `seal` until it is told to stop."""
     stop = stop_on_signals()
@@ -97,6 +128,8 @@ def run(settings: Settings) -> None:
         shards=settings.seal.shards,
     )
 
+    source_partitions = _source_partitions(settings)
+
     def build() -> SealStage:
         # New data keys with every attempt: what an aborted transaction has shown is under keys that are used no more.
         return SealStage(
@@ -107,7 +140,7 @@ def run(settings: Settings) -> None:
             process.sending_keys(),
             process.codec,
             process.health,
-            lambda topic: partition_count(settings, topic),
+            source_partitions,
             _start_offset(settings),
         )
 

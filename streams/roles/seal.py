@@ -11,6 +11,7 @@ said. Punctuation follows arrival, one record for each j and transaction (DESIGN
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,10 @@ from streams.watch.health import RoleHealth
 END_OF_LOG = "evenstream-end-of-log"
 """Header of the record that ends a replayed partition; its timestamp is the time that has been reached."""
 
+log = logging.getLogger(__name__)
+
 _RECIPIENTS = ("attach", "a", "b")
+_ABSENT_RETRY_MS = 5_000
 # A replayed record stamped further ahead of the clock than this would close windows that are still to come.
 _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
 
@@ -103,7 +107,7 @@ class SealStage:
         options: see :class:`SealOptions`.
         topics: names of the topics sealed, refused and state-seal, by those words.
         identity, control, keys, codec, health: the role's own.
-        source_partitions: number of partitions of a source topic.
+        source_partitions: number of partitions of a measurement's source topic; None where there is no such topic.
         start_offset: where to begin reading (topic, i) for a measurement that is new, and since when rows are counted
             from there (epoch milliseconds; ``NEVER_MS`` where nothing that belongs to it can have been missed).
     """
@@ -117,7 +121,7 @@ class SealStage:
         keys: SendingKeys,
         codec: StateCodec,
         health: RoleHealth,
-        source_partitions: Callable[[str], int],
+        source_partitions: Callable[[Approved], int | None],
         start_offset: Callable[[str, int, Approved], tuple[int, int]],
     ) -> None:
         self._options = options
@@ -136,6 +140,8 @@ class SealStage:
         self._buffers: dict[_Slot, _Buffer] = {}
         self._outputs: list[Out] = []
         self._told: dict[bytes, int] = {}
+        self._absent: set[str] = set()
+        self._absent_asked_ms = 0
         self._last_commit_ms = 0
 
     # -- state and assignment -------------------------------------------------------------------------------------
@@ -152,18 +158,28 @@ class SealStage:
 
     def refresh(self, now_ms: int) -> bool:
         """Take in newly approved measurements; True when there are new partitions to read."""
-        if self._control.version == self._control_version:
+        overdue = self._absent and now_ms - self._absent_asked_ms >= _ABSENT_RETRY_MS
+        if self._control.version == self._control_version and not overdue:
             return False
         self._control_version = self._control.version
+        self._absent_asked_ms = now_ms
         before = set(self._sources)
         self._decoders = {}
+        absent: set[str] = set()
         for approved in self._control.approved():
             topic = approved.measurement.source.topic
+            partitions = self._source_partitions(approved)
+            if partitions is None:
+                absent.add(topic)
+                continue
             decoder = decoding.EventDecoder(approved.measurement)
             self._decoders.setdefault(topic, []).append((approved, decoder))
-            partitions = self._source_partitions(topic)
             for i in range(self._options.shard, partitions, self._options.shards):
                 self._begin(approved, topic, i, partitions)
+        for topic in sorted(absent - self._absent):
+            # One measurement's missing topic must not stop the others; its own windows stay open until it is there.
+            log.error("source topic %r does not exist, or may not be read; its measurements wait for it", topic)
+        self._absent = absent
         return set(self._sources) != before
 
     def _begin(self, approved: Approved, topic: str, i: int, partitions: int) -> None:

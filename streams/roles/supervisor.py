@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streams.roles.process import SUPERVISOR
+
 log = logging.getLogger(__name__)
 
 COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -64,13 +66,19 @@ class Supervisor:
     def _spawn(self, role: str) -> subprocess.Popen[bytes]:
         port = ("--set", f"http.port={self.ports[role]}") if role in self.ports else ()
         command = [sys.executable, "-m", "streams.cli", *self.arguments, *port, *COMMANDS[role]]
+        environment = os.environ | {SUPERVISOR: str(os.getpid())}
         # A session of its own: a Ctrl-C in the terminal is for the supervisor, which then stops the roles in order.
         if self.log_folder is None:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
         self.log_folder.mkdir(parents=True, exist_ok=True)
         with (self.log_folder / f"{role}.log").open("ab") as out:
             return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
             )
 
     def watch(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -14,46 +13,52 @@ from pydantic import ValidationError
 
 from estimator import GROUPS, CellLayout, weighted
 from streams.errors import RecordMalformed
-from streams.records.metric import Checks, FairnessMetric, Interval, Privacy, PublishedWindow
+from streams.records.metric import Checks, FairnessMetric, Interval, Privacy, Table, Window, result_of
 
 GOLDEN = Path(__file__).parent / "golden" / "fairness_metric.json"
 AXES = (("decision", 2),)
 TABLE = np.array([[7000, 850, 300, 300, 50, -12.25], [3000, 150, 300, 100, 50, 8.5]], dtype=np.float64)
 
+PRIVACY = Privacy(
+    unit="one member's rows of one UTC day",
+    period="day",
+    rho=0.1,
+    rho_limit=0.6,
+    epsilon=2.75,
+    epsilon_limit=7.25,
+    epsilon_add_remove=2.0,
+    delta=1e-9,
+    noise_sigma_rows=10.0,
+)
 
-def window(**changes: Any) -> PublishedWindow:
-    """A published window, changed where the test needs it."""
-    plain = PublishedWindow(
-        measurement="feed",
+
+def window(**changes: Any) -> FairnessMetric:
+    """A published window's record, changed where the test needs it."""
+    parts: dict[str, Any] = {
+        "measurement": "feed",
+        "level": "10s",
+        "end_ms": 1_764_000_010_000,
+        "status": "published",
+        "reason": None,
+        "results": weighted(TABLE, CellLayout(AXES), sigma_rows=10.0, reference="white", rows_per_member=2),
+        "table": TABLE,
+        "privacy": PRIVACY,
+    } | changes
+    table = parts.pop("table")
+    return FairnessMetric(
         revision=1,
         spec_sha256="ab" * 32,
-        level="10s",
-        start_ms=1_764_000_000_000,
-        end_ms=1_764_000_010_000,
-        status="published",
-        reason=None,
+        window=Window(start_ms=1_764_000_000_000, end_ms=parts.pop("end_ms")),
         reference="white",
         confidence=0.95,
-        results=weighted(TABLE, CellLayout(AXES), sigma_rows=10.0, reference="white", rows_per_member=2),
-        axes=AXES,
-        table=TABLE,
-        privacy=Privacy(
-            unit="one member's rows of one UTC day",
-            period="day",
-            rho=0.1,
-            rho_limit=0.6,
-            epsilon=2.75,
-            epsilon_limit=7.25,
-            epsilon_add_remove=2.0,
-            delta=1e-9,
-            noise_sigma_rows=10.0,
-        ),
+        results=tuple(map(result_of, parts.pop("results"))),
+        table=None if table is None else Table.of(AXES, table),
         checks=Checks(release_signature_a="aa" * 64, release_signature_b="bb" * 64),
+        **parts,
     )
-    return dataclasses.replace(plain, **changes)
 
 
-def void() -> PublishedWindow:
+def void() -> FairnessMetric:
     """A window whose releases must not be added."""
     return window(status="void", reason="coverage_differs", results=(), table=None)
 
@@ -61,7 +66,7 @@ def void() -> PublishedWindow:
 def test_golden_shape() -> None:
     """Names, order and nesting of the public record are those of the golden file, and so are its values."""
     golden = json.loads(GOLDEN.read_bytes())
-    found = json.loads(window().record().encode())
+    found = json.loads(window().encode())
 
     def outline(value: Any) -> Any:
         if isinstance(value, dict):
@@ -81,16 +86,16 @@ def test_golden_shape() -> None:
 
 def test_bytes_are_deterministic() -> None:
     """Two windows from equal inputs give the same bytes, headers and key: a rebuild is byte-identical."""
-    one, other = window().record(), window(table=TABLE.copy()).record()
+    one, other = window(), window(table=TABLE.copy())
     assert one.encode() == other.encode()
     assert one.headers("demo") == other.headers("demo")
     assert one.topic_key() == other.topic_key() == b"feed/10s/1764000010000"
 
 
 @pytest.mark.parametrize("built", [window(), void()])
-def test_round_trip(built: PublishedWindow) -> None:
+def test_round_trip(built: FairnessMetric) -> None:
     """What is written is read back as it was, and written again as the same bytes."""
-    record = built.record()
+    record = built
     again = FairnessMetric.decode(record.encode())
     assert again == record
     assert again.encode() == record.encode()
@@ -99,7 +104,7 @@ def test_round_trip(built: PublishedWindow) -> None:
 def test_table_is_the_noised_one_to_the_last_unit() -> None:
     """Subscribers can work with the table itself: fixed-point values survive JSON exactly."""
     exact = TABLE + 1 / (1 << 20)
-    table = FairnessMetric.decode(window(table=exact).record().encode()).table
+    table = FairnessMetric.decode(window(table=exact).encode()).table
     assert table is not None
     assert (np.array(table.values) == exact).all()
     assert table.groups == GROUPS
@@ -107,7 +112,7 @@ def test_table_is_the_noised_one_to_the_last_unit() -> None:
 
 def test_cloudevents_headers() -> None:
     """Binary mode, CloudEvents 1.0: the attributes are headers, and the time is the window's end."""
-    assert window().record().headers("demo") == [
+    assert window().headers("demo") == [
         ("ce_specversion", b"1.0"),
         ("ce_id", b"feed/10s/1764000010000/1"),
         ("ce_source", b"/evenstream/demo"),
@@ -117,18 +122,15 @@ def test_cloudevents_headers() -> None:
         ("ce_dataschema", b"urn:evenstream:schema:fairness-metrics:1"),
         ("content-type", b"application/json"),
     ]
-    assert dict(void().record().headers("demo"))["ce_type"] == b"dev.evenstream.window.void.v1"
+    assert dict(void().headers("demo"))["ce_type"] == b"dev.evenstream.window.void.v1"
 
 
 def test_one_partition_a_measurement() -> None:
     """All windows and levels of a measurement go to one partition; measurements spread over several."""
     ends = [1_764_000_010_000 + 10_000 * step for step in range(50)]
-    feed = {
-        window(end_ms=end, level=level).record().partition(12)
-        for end, level in zip(ends, ["10s", "1m"] * 25, strict=True)
-    }
+    feed = {window(end_ms=end, level=level).partition(12) for end, level in zip(ends, ["10s", "1m"] * 25, strict=True)}
     assert len(feed) == 1
-    assert len({window(measurement=f"feed-{number}").record().partition(12) for number in range(50)}) > 6
+    assert len({window(measurement=f"feed-{number}").partition(12) for number in range(50)}) > 6
 
 
 @pytest.mark.parametrize("nothing", [math.nan, math.inf, -math.inf])
@@ -139,13 +141,13 @@ def test_never_nan_or_infinity(nothing: float) -> None:
     table = TABLE.copy()
     table[0, 0] = nothing
     with pytest.raises(ValidationError):
-        window(table=table).record()
+        window(table=table)
 
 
 def test_no_epsilon_is_null() -> None:
     """Where no epsilon is finite (test noise), the record says null."""
     unbounded = window().privacy.model_copy(update={"epsilon": None, "epsilon_add_remove": None})
-    assert json.loads(window(privacy=unbounded).record().encode())["privacy"]["epsilon_spent"] is None
+    assert json.loads(window(privacy=unbounded).encode())["privacy"]["epsilon_spent"] is None
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_no_epsilon_is_null() -> None:
 def test_contradictions_are_refused(changes: dict[str, Any]) -> None:
     """A void window never carries a number, and every status says what it has to say."""
     with pytest.raises(ValidationError):
-        window(**changes).record()
+        window(**changes)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_contradictions_are_refused(changes: dict[str, Any]) -> None:
 )
 def test_malformed_records_name_the_field(change: dict[str, Any], where: str) -> None:
     """A record with unknown, missing or wrong fields is refused by name, without showing what it held."""
-    contents = json.loads(window().record().encode()) | change
+    contents = json.loads(window().encode()) | change
     with pytest.raises(RecordMalformed, match=where):
         FairnessMetric.decode(json.dumps(contents).encode())
     with pytest.raises(RecordMalformed) as caught:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from estimator import CellLayout, weighted
 from privacy import parse_measurement
 from streams.control import FOREVER_MS, Approved
-from streams.records.metric import Checks, FairnessMetric, Privacy, PublishedWindow, Status
+from streams.records.metric import Checks, FairnessMetric, Privacy, Status, Table, Window, result_of
 from streams.roles import publish
 from streams.watch.collector import _KNOWN_OUTCOMES, FairnessCollector
 
@@ -62,20 +62,18 @@ def record(
     """The record of a measurement's window with this number, counted from 1."""
     length = {"10s": 10_000, "1m": 60_000}[level]
     results = weighted(table, CellLayout(AXES), sigma_rows=10.0, reference="white")
-    return PublishedWindow(
+    return FairnessMetric(
         measurement=name,
         revision=1,
         spec_sha256="ab" * 32,
         level=level,
-        start_ms=from_ms + (number - 1) * length,
-        end_ms=from_ms + number * length,
+        window=Window(start_ms=from_ms + (number - 1) * length, end_ms=from_ms + number * length),
         status=status,
         reason=reason,
         reference="white",
         confidence=0.95,
-        results=() if status == "void" else results,
-        axes=AXES,
-        table=None if status == "void" else table,
+        results=() if status == "void" else tuple(map(result_of, results)),
+        table=None if status == "void" else Table.of(AXES, table),
         privacy=Privacy(
             unit="one member's rows of one UTC day",
             period="day",
@@ -87,7 +85,7 @@ def record(
             noise_sigma_rows=10.0,
         ),
         checks=Checks(release_signature_a="aa", release_signature_b="bb"),
-    ).record()
+    )
 
 
 class Shown:
