@@ -12,6 +12,7 @@ from streams.cli import Invocation, is_terminal
 from streams.errors import InputError
 from streams.feed import Feed, Progress
 from streams.kafka.clients import partition_count
+from streams.kafka.topics import change_command, timestamp_type
 from streams.registry import approved_measurement
 
 
@@ -51,6 +52,12 @@ def replay(
     log = replays.read_events(events, measurement)
     attributes = replays.read_members(members) if members is not None else []
     partitions = partition_count(settings, measurement.source.topic)
+    if mode == "as-logged" and timestamp_type(settings, measurement.source.topic) == "LogAppendTime":
+        command = change_command(settings, measurement.source.topic, "message.timestamp.type", "CreateTime")
+        raise InputError(
+            f"{measurement.source.topic} is a LogAppendTime topic: the broker would put the present in place of the "
+            f"log's own times. Replay to a CreateTime topic (`evenstream topics create --with-logged`), or: {command}"
+        )
     feed = Feed(settings)
     if attributes:
         feed.send_all(settings.topic("member-attributes"), attributes)

@@ -209,8 +209,9 @@ def timestamp_type(settings: Settings, topic: str) -> str | None:
     """Whose clock stamps a topic's records: "CreateTime" or "LogAppendTime"; None where that may not be asked."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     timeout = settings.kafka.request_timeout_seconds
+    client = admin(settings)  # kept until the answer is there: a client that is let go drops its questions
     try:
-        config = admin(settings).describe_configs([resource], request_timeout=timeout)[resource].result(timeout)
+        config = client.describe_configs([resource], request_timeout=timeout)[resource].result(timeout)
     except (KafkaException, TimeoutError):  # a principal that may read a topic need not be allowed to describe it
         return None
     entry = config.get("message.timestamp.type")
