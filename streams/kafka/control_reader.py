@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.control import ControlPlane
 from streams.errors import KafkaUnavailable
@@ -16,6 +16,8 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 _CATCH_UP_SECONDS = 15.0
+_QUESTION_SECONDS = 5.0
+_RETRY_SECONDS = 0.1
 
 
 class ControlReader:
@@ -61,16 +63,24 @@ class ControlReader:
             KafkaUnavailable: that took longer than 15 s.
         """
         deadline = time.monotonic() + _CATCH_UP_SECONDS
-        ends = {}
-        for topic in self._next:
-            watermarks = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=_CATCH_UP_SECONDS)
-            if watermarks is None:
-                raise KafkaUnavailable(f"the end of {topic} could not be asked within {_CATCH_UP_SECONDS:.0f} s")
-            ends[topic] = watermarks[1]
+        ends = {topic: self._end(topic, deadline) for topic in self._next}
         while any(self._next[topic] < end for topic, end in ends.items()):
             if time.monotonic() > deadline:
                 raise KafkaUnavailable(f"{', '.join(ends)} could not be read to the end in {_CATCH_UP_SECONDS:.0f} s")
             self._apply(0.02)
+
+    def _end(self, topic: str, deadline: float) -> int:
+        while True:
+            try:
+                watermarks = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=_QUESTION_SECONDS)
+                if watermarks is not None:
+                    return int(watermarks[1])
+                why = "no answer"
+            except KafkaException as error:  # a topic that was just made, or whose leader moves, has none for a moment
+                why = error.args[0].str()
+            if time.monotonic() > deadline:
+                raise KafkaUnavailable(f"the end of {topic} could not be asked in {_CATCH_UP_SECONDS:.0f} s: {why}")
+            time.sleep(_RETRY_SECONDS)
 
     def announce(self, record: KeyRecord) -> None:
         """Write a record to `keys` and wait until it is durable, so that no batch can be ahead of its key."""

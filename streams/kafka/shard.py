@@ -108,10 +108,18 @@ class ShardLoop:
             try:
                 self._session(stop)
             except _Rewind as error:
-                self._not_ready = "rewinding to committed state"
                 self._health.transaction("aborted", 0.0)
-                log.warning("transaction did not commit (%s); going back to committed state", error)
-                stop.wait(_RETRY_SECONDS)
+                self._go_back(f"a transaction did not commit: {error}", stop)
+            except KafkaException as error:  # a question beside the transactions failed, such as a topic's end
+                meaning = self._translate(error)
+                if not isinstance(meaning, _Rewind):
+                    raise meaning from error
+                self._go_back(str(meaning), stop)
+
+    def _go_back(self, reason: str, stop: threading.Event) -> None:
+        self._not_ready = "going back to committed state"
+        log.warning("%s; going back to committed state", reason)
+        stop.wait(_RETRY_SECONDS)
 
     # -- one producer's life --------------------------------------------------------------------------------------
 
