@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -18,17 +19,16 @@ from numpy.typing import NDArray
 from estimator.groups import GROUPS
 from estimator.rounding import to_fixed_point
 from privacy.caps import ContributionCap
-from secure_agg import EnvelopeUnreadable, EpochKeys, Identity, SignatureInvalid
+from secure_agg import EpochKeys, Identity
 from secure_agg.sharing import split
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
 from streams.errors import ProtocolStop, RecordMalformed
-from streams.records import frame
 from streams.records.batches import CHANNEL_TABLE, Extension, SealedBatch, SharesBatch
-from streams.records.frame import Kind
-from streams.records.punctuation import NEVER_MS, Passage, SignedPunctuation
+from streams.records.punctuation import Passage, SignedPunctuation
 from streams.roles.log_partition import LogPartition, PartitionState
 from streams.roles.member_directory import MemberDirectory
+from streams.roles.signed_log import SignedLog
 from streams.stage import Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
@@ -99,7 +99,7 @@ class AttachStage:
         self._directory_version = directory.version
         self._directory_positions = dict(directory_positions)
         self._cap_key = cap_key
-        self._partitions = {j: LogPartition(j) for j in range(options.shard, options.partitions, options.shards)}
+        self._log = SignedLog(topics["sealed"], range(options.shard, options.partitions, options.shards), health)
         self._days: dict[tuple[bytes, int], _MemberDays] = {}
         self._next_chunk: dict[int, int] = {}
         self._outputs: list[Out] = []
@@ -114,9 +114,7 @@ class AttachStage:
         """Take in one state record."""
         kind, *rest = key.decode().split("/")
         if kind == "position" and value is not None:
-            partition = self._partitions.get(int(rest[0]))
-            if partition is not None:
-                partition.restore(self._codec.decode(key, value, PartitionState))
+            self._log.restore(int(rest[0]), self._codec.decode(key, value, PartitionState))
         elif kind == "counted":
             spec, day, j, number = bytes.fromhex(rest[0]), int(rest[1]), int(rest[2]), int(rest[3])
             self._next_chunk[j] = max(self._next_chunk.get(j, 0), number + 1)
@@ -154,8 +152,7 @@ class AttachStage:
 
     def positions(self) -> Mapping[Partition, int]:
         """Sealed partitions that this worker owns, and the same partitions of `member-attributes`."""
-        sealed = {(self._topics["sealed"], j): partition.offset for j, partition in self._partitions.items()}
-        return sealed | self._directory_positions
+        return self._log.positions() | self._directory_positions
 
     def refresh(self, now_ms: int) -> bool:
         """Partitions are fixed; new measurements are looked up when their first batch comes."""
@@ -170,11 +167,7 @@ class AttachStage:
 
     def stopped(self) -> Mapping[Partition, str]:
         """Partitions of `sealed` that were stopped."""
-        return {
-            (self._topics["sealed"], j): partition.stopped
-            for j, partition in self._partitions.items()
-            if partition.stopped is not None
-        }
+        return self._log.stopped()
 
     # -- records --------------------------------------------------------------------------------------------------
 
@@ -189,9 +182,10 @@ class AttachStage:
         if self._directory.version != self._directory_version:
             self._directory_version = self._directory.version
             self._adopt_orphans()
+        punctuation, batch = partial(self._punctuation, now_ms), partial(self._batch, now_ms)
         for record in records:
             if record.topic() == sealed:
-                self._take(self._partitions[record.partition()], record, now_ms)
+                self._log.take(record, now_ms, punctuation, batch)
 
     def _adopt_orphans(self) -> None:
         for days in self._days.values():
@@ -200,27 +194,7 @@ class AttachStage:
                 days.orphans = (np.empty(0, np.uint64), np.empty(0, np.uint8))
                 self._recount(days, tags, buckets)
 
-    def _take(self, partition: LogPartition, record: Record, now_ms: int) -> None:
-        if partition.stopped is not None:
-            return
-        try:
-            value = record.value() or b""
-            if frame.kind_of(value) is Kind.PUNCTUATION:
-                self._punctuation(partition, value, now_ms)
-            else:
-                self._batch(partition, value, now_ms)
-        except (RecordMalformed, SignatureInvalid) as error:
-            # Not part of the log: anyone who may write to Kafka could have put it there.
-            self._health.refused("malformed" if isinstance(error, RecordMalformed) else "signature")
-        except (ProtocolStop, EnvelopeUnreadable) as error:
-            partition.stopped = str(error)
-            self._health.stop(record.topic(), record.partition(), record.offset(), str(error))
-            return
-        partition.offset = record.offset() + 1
-        partition.changed = True
-        self._health.progress(record.topic(), record.partition(), now_ms / 1000)
-
-    def _punctuation(self, partition: LogPartition, value: bytes, now_ms: int) -> None:
+    def _punctuation(self, now_ms: int, partition: LogPartition, value: bytes) -> None:
         signed = SignedPunctuation.decode(value)
         signed.verify(self._control.trusted.identities, passed=False)
         if signed.punctuation.j != partition.j:
@@ -236,7 +210,7 @@ class AttachStage:
         if self._punctuated_ms is None:
             self._punctuated_ms = now_ms
 
-    def _batch(self, partition: LogPartition, value: bytes, now_ms: int) -> None:
+    def _batch(self, now_ms: int, partition: LogPartition, value: bytes) -> None:
         batch = SealedBatch.decode(value)
         batch.verify(self._control.trusted.identities)
         header = batch.header
@@ -313,12 +287,11 @@ class AttachStage:
 
     def due(self, now_ms: int) -> bool:
         """Soon after punctuation, otherwise once in a commit interval."""
-        if self._punctuated_ms is not None:
-            live = sum(partition.stopped is None for partition in self._partitions.values())
-            if len(self._punctuated) >= live or now_ms - self._punctuated_ms >= _GATHER_MS:
-                return True
-        changed = any(partition.changed for partition in self._partitions.values())
-        return changed and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
+        if self._punctuated_ms is not None and (
+            len(self._punctuated) >= self._log.live or now_ms - self._punctuated_ms >= _GATHER_MS
+        ):
+            return True
+        return self._log.changed and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Shares and punctuation, who has counted, and where to read on."""
@@ -337,10 +310,7 @@ class AttachStage:
                 days.chunks.append(key)
             days.fresh = {}
         outputs += self._forget_days(state)
-        for partition in self._partitions.values():
-            if partition.changed:
-                outputs.append(Out(state, 0, partition.key, self._codec.encode(partition.key, partition.state())))
-                partition.changed = False
+        outputs += [Out(state, 0, key, value) for key, value in self._log.state(self._codec)]
         self._punctuated_ms = None
         self._punctuated.clear()
         self._last_commit_ms = now_ms
@@ -353,19 +323,13 @@ class AttachStage:
             approved = self._control.find(spec)
             if approved is None:
                 continue
-            reached = [
-                progress.arrival_ms
-                for partition in self._partitions.values()
-                for stream, progress in partition.streams()
-                if stream.source == approved.source
-            ]
+            reached = [progress.arrival_ms for _, progress in self._log.streams(approved.source)]
             if reached and min(reached) > (day + 2) * _DAY_MS:
                 outputs += [Out(state, 0, key, None) for key in self._days.pop((spec, day)).chunks]
         return outputs
 
     def committed(self) -> None:
         """What was committed is folded out of this role: epochs that have ended can be destroyed."""
-        clocks = [progress.clock_ms for partition in self._partitions.values() for _, progress in partition.streams()]
-        covered = {stream.j for partition in self._partitions.values() for stream, _ in partition.streams()}
-        if covered == set(self._partitions) and min(clocks, default=NEVER_MS) > NEVER_MS:
-            self._receiving.forget(self._epochs.destroy_ended(min(clocks)))
+        clock_ms = self._log.senders_clock_ms()
+        if clock_ms is not None:
+            self._receiving.forget(self._epochs.destroy_ended(clock_ms))

@@ -1,8 +1,7 @@
 """`seal`: the recommender's side. Turns events into sealed batches of rows.
 
 Reads source partition i, routes each row to `sealed` partition j = murmur2(member id) mod P, and seals member ids to
-`attach` and cells to the two parties. Rows of a batch are shuffled by a CSPRNG and have a fixed width, so that neither
-order (a ranked list!) nor length tells features.
+`attach` and cells to the two parties (``batching``).
 
 Time. *Arrival* is the Kafka record's own timestamp (LogAppendTime), or this worker's clock on a CreateTime topic, or
 the record's timestamp in a replay. A row is late by its own arrival less its own event time, never by what other events
@@ -12,24 +11,22 @@ said. Punctuation follows arrival, one record for each j and transaction (DESIGN
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from secure_agg import Identity
-from secure_agg.commitments import commit, fresh_salt
 from streams.control import Approved, ControlPlane
 from streams.data_keys import SendingKeys
 from streams.kafka.partitioner import partition_of
-from streams.records.batches import SealedBatch
-from streams.records.header import Header, encode_header, source_digest
+from streams.records.header import source_digest
 from streams.records.punctuation import NEVER_MS, Counting, Punctuation, SignedPunctuation, SourceProgress
 from streams.records.refused import Refused, encode_refused
 from streams.roles import decoding
+from streams.roles.batching import Batcher, Sealed
+from streams.roles.source_partition import SourcePartition, SourceState
 from streams.stage import TIMESTAMP_LOG_APPEND, Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
@@ -55,49 +52,6 @@ class SealOptions:
     max_event_bytes: int
     shard: int
     shards: int
-
-
-class _SourceState(msgspec.Struct):
-    """What is committed of one source partition: absolute values under the key source/TOPIC/i."""
-
-    offset: int
-    arrival_ms: int
-    next_sequence: list[int]
-    since_ms: dict[str, int]
-
-
-@dataclass
-class _Source:
-    """One source partition that this worker owns."""
-
-    topic: str
-    i: int
-    partitions: int
-    digest: bytes
-    state: _SourceState
-    changed: bool = True
-
-    @property
-    def key(self) -> bytes:
-        return f"source/{self.topic}/{self.i}".encode()
-
-
-@dataclass
-class _Buffer:
-    """Rows on their way into one batch."""
-
-    members: list[NDArray[np.bytes_]] = field(default_factory=list)
-    cells: list[NDArray[np.uint16]] = field(default_factory=list)
-    rows: int = 0
-
-    def add(self, members: NDArray[np.bytes_], cells: NDArray[np.uint16]) -> None:
-        self.members.append(members)
-        self.cells.append(cells)
-        self.rows += cells.size
-
-
-# (spec digest, topic, i, j, window end)
-_Slot = tuple[bytes, str, int, int, int]
 
 
 class SealStage:
@@ -133,11 +87,11 @@ class SealStage:
         self._health = health
         self._source_partitions = source_partitions
         self._start_offset = start_offset
-        self._stored: dict[tuple[str, int], _SourceState] = {}
-        self._sources: dict[Partition, _Source] = {}
+        self._stored: dict[tuple[str, int], SourceState] = {}
+        self._sources: dict[Partition, SourcePartition] = {}
         self._decoders: dict[str, list[tuple[Approved, decoding.EventDecoder]]] = {}
         self._control_version = -1
-        self._buffers: dict[_Slot, _Buffer] = {}
+        self._batcher = Batcher(identity, keys, options.batch_rows)
         self._outputs: list[Out] = []
         self._told: dict[bytes, int] = {}
         self._absent: set[str] = set()
@@ -150,7 +104,7 @@ class SealStage:
         """Take in one state record."""
         kind, source, i = key.decode().split("/")
         if kind == "source" and value is not None:
-            self._stored[source, int(i)] = self._codec.decode(key, value, _SourceState)
+            self._stored[source, int(i)] = self._codec.decode(key, value, SourceState)
 
     def positions(self) -> Mapping[Partition, int]:
         """Source partitions that this worker owns, and where to read on."""
@@ -189,8 +143,8 @@ class SealStage:
             state = self._stored.get((topic, i))
             if state is None:
                 offset, since_ms = self._start_offset(topic, i, approved)
-                state = _SourceState(offset, NEVER_MS, [0] * self._options.partitions, {spec: since_ms})
-            source = _Source(topic, i, partitions, source_digest(topic), state)
+                state = SourceState(offset, NEVER_MS, [0] * self._options.partitions, {spec: since_ms})
+            source = SourcePartition(topic, i, partitions, source_digest(topic), state)
             self._sources[topic, i] = source
         if spec not in source.state.since_ms:
             # What this worker has read so far was read without the new measurement.
@@ -218,7 +172,7 @@ class SealStage:
         for partition, group in by_partition.items():
             self._read(self._sources[partition], group, now_ms)
 
-    def _read(self, source: _Source, records: list[Record], now_ms: int) -> None:
+    def _read(self, source: SourcePartition, records: list[Record], now_ms: int) -> None:
         arrival = self._arrivals(source, records, now_ms)
         limit = self._options.max_event_bytes
         values: list[bytes] = []
@@ -240,7 +194,7 @@ class SealStage:
         source.changed = True
         self._health.progress(source.topic, source.i, now_ms / 1000)
 
-    def _arrivals(self, source: _Source, records: list[Record], now_ms: int) -> NDArray[np.int64]:
+    def _arrivals(self, source: SourcePartition, records: list[Record], now_ms: int) -> NDArray[np.int64]:
         """Arrival of each record: shape (n,), int64, never falling within a partition."""
         stamps = [record.timestamp() for record in records]
         if self._time_of(source.topic) == "record_time":
@@ -257,7 +211,7 @@ class SealStage:
 
     def _take(
         self,
-        source: _Source,
+        source: SourcePartition,
         approved: Approved,
         decoded: decoding.Decoded,
         records: list[Record],
@@ -283,80 +237,19 @@ class SealStage:
         if not good.size:
             return
         members, cells, end = rows.members[good], rows.cells[good], end[good]
-        j = partition_of(members, self._options.partitions)
         self._health.rows(int(good.size))
-        order = np.lexsort((end, j))
-        j, end = j[order], end[order]
-        starts = np.flatnonzero(np.concatenate(([True], (j[1:] != j[:-1]) | (end[1:] != end[:-1]))))
-        for start, stop in zip(starts, (*starts[1:], order.size), strict=True):
-            slot = (approved.spec, source.topic, source.i, int(j[start]), int(end[start]))
-            part = order[start:stop]
-            buffer = self._buffers.setdefault(slot, _Buffer())
-            buffer.add(members[part], cells[part])
-            if buffer.rows >= self._options.batch_rows:
-                self._emit_full(slot, approved, now_ms)
+        j = partition_of(members, self._options.partitions)
+        self._write(self._batcher.add(approved, source, members, cells, j, end, now_ms))
 
-    def _refuse(self, source: _Source, record: Record, reason: str, measurement: str | None) -> None:
+    def _write(self, batches: Iterable[Sealed]) -> None:
+        for j, value in batches:
+            self._outputs.append(Out(self._topics["sealed"], j, None, value))
+            self._health.batch()
+
+    def _refuse(self, source: SourcePartition, record: Record, reason: str, measurement: str | None) -> None:
         self._health.refused(reason)
         refused = Refused(reason, record.topic(), record.partition(), record.offset(), measurement)
         self._outputs.append(Out(self._topics["refused"], 0, None, encode_refused(refused)))
-
-    # -- batches --------------------------------------------------------------------------------------------------
-
-    def _emit_full(self, slot: _Slot, approved: Approved, now_ms: int) -> None:
-        buffer = self._buffers.pop(slot)
-        members, cells = np.concatenate(buffer.members), np.concatenate(buffer.cells)
-        size = self._options.batch_rows
-        whole = members.size - members.size % size
-        for start in range(0, whole, size):
-            self._emit(slot, approved, members[start : start + size], cells[start : start + size], now_ms)
-        if whole < members.size:
-            rest = _Buffer()
-            rest.add(members[whole:], cells[whole:])
-            self._buffers[slot] = rest
-
-    def _emit(
-        self, slot: _Slot, approved: Approved, members: NDArray[np.bytes_], cells: NDArray[np.uint16], now_ms: int
-    ) -> None:
-        """Shuffle, seal and sign one batch."""
-        _, topic, i, j, end = slot
-        order = _random_order(members.size)
-        member_plain = members[order].tobytes()
-        cell_plain = cells[order].astype("<u2").tobytes()
-        salt = fresh_salt()
-        to_attach, attach_epoch = self._keys.current("members", "attach", now_ms)
-        to_a, a_epoch = self._keys.current("cells", "a", now_ms)
-        to_b, b_epoch = self._keys.current("cells", "b", now_ms)
-        source = self._sources[topic, i]
-        header = Header(
-            measurement=approved.measurement.id,
-            revision=approved.measurement.revision,
-            spec=approved.spec,
-            window_end_ms=end,
-            source=source.digest,
-            i=i,
-            j=j,
-            sequence=source.state.next_sequence[j],
-            rows=members.size,
-            process=self._keys.process,
-            attach_epoch=attach_epoch,
-            a_epoch=a_epoch,
-            b_epoch=b_epoch,
-            commitment=commit(cell_plain, salt),
-        )
-        header_bytes = encode_header(header)
-        batch = SealedBatch.signed(
-            self._identity,
-            header,
-            header_bytes,
-            to_attach.seal(member_plain, header_bytes),
-            to_a.seal(salt + cell_plain, header_bytes),
-            to_b.seal(salt + cell_plain, header_bytes),
-        )
-        source.state.next_sequence[j] += 1
-        source.changed = True
-        self._outputs.append(Out(self._topics["sealed"], j, None, batch.encode()))
-        self._health.batch()
 
     # -- time and checkpoints -------------------------------------------------------------------------------------
 
@@ -404,16 +297,13 @@ class SealStage:
         for approved in self._control.approved():
             if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS):
                 return True
-        pending = bool(self._buffers) or bool(self._outputs)
-        return pending and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
+        return (
+            self._batcher.pending or bool(self._outputs)
+        ) and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""
-        by_spec = {approved.spec: approved for approved in self._control.approved()}
-        for slot, buffer in self._buffers.items():
-            members, cells = np.concatenate(buffer.members), np.concatenate(buffer.cells)
-            self._emit(slot, by_spec[slot[0]], members, cells, now_ms)
-        self._buffers.clear()
+        self._write(self._batcher.flush(now_ms))
         outputs, self._outputs = self._outputs, []
         outputs += self._punctuation(now_ms)
         for source in self._sources.values():
@@ -423,7 +313,7 @@ class SealStage:
                 )
                 source.changed = False
         self._last_commit_ms = now_ms
-        for approved in by_spec.values():
+        for approved in self._control.approved():
             self._told[approved.spec] = self._closed_through(approved)
         return outputs
 
@@ -464,11 +354,3 @@ class SealStage:
 
     def committed(self) -> None:
         """Nothing waits for durability here."""
-
-
-def _random_order(count: int) -> NDArray[np.intp]:
-    """A uniformly random permutation from the operating system's CSPRNG: shape (count,), intp.
-
-    Sorting 64-bit keys: two of 4,096 are equal with a probability below 10^-12, and the order is then merely stable.
-    """
-    return np.argsort(np.frombuffer(os.urandom(8 * count), dtype=np.uint64), kind="stable")

@@ -114,7 +114,7 @@ def test_coverage_that_differs_is_void(tmp_path: Path) -> None:
     pipeline.turn("b", commit=False)
     # Party b loses one batch of one window, as a faulty or dishonest party would.
     stage = pipeline.stage("b")
-    window = next(iter(stage._windows.values()))
+    window = next(iter(stage._windows._base.values()))
     stream = next(iter(window.coverage.streams))
     window.coverage.streams[stream].chain = bytes(32)
     pipeline.run()

@@ -1,0 +1,157 @@
+"""A party's releases: debited, noised once, signed, committed, and only then sent.
+
+Two steps (DESIGN section 5, "noise once"). An aborted Kafka transaction stays readable, so a release must not leave in
+the transaction that draws its noise: the noised bytes, the budget debit and the input offsets are first committed to
+private state; only when that commit is durable do the same bytes go to `releases`, now or after any number of restarts.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from estimator.groups import GROUPS
+from privacy import BudgetExceeded, Ledger, NoisePlan, plan_noise
+from secure_agg import Identity
+from secure_agg.commitments import DIGEST_BYTES, authenticate
+from streams.control import Approved
+from streams.records.release import Release, SignedRelease
+from streams.roles.windows import ClosedWindow
+from streams.state import StateCodec
+from streams.watch.health import RoleHealth
+
+log = logging.getLogger(__name__)
+
+_DAY_MS = 86_400_000
+_PENDING = b"pending/"
+
+
+class _PendingState(msgspec.Struct, array_like=True):
+    """A release that is noised and committed, but perhaps not yet sent."""
+
+    release: bytes
+
+
+class ReleaseDesk:
+    """See the module's text.
+
+    Args:
+        party: "a" or "b". identity, ledger, health: its own.
+    """
+
+    def __init__(self, party: str, identity: Identity, ledger: Ledger, health: RoleHealth) -> None:
+        self._party = party
+        self._identity = identity
+        self._ledger = ledger
+        self._health = health
+        self._plans: dict[bytes, NoisePlan] = {}
+        self._drawn: dict[bytes, bytes] = {}
+        self._committed: dict[bytes, bytes] = {}
+        self._debits: list[bytes] = []
+
+    def restore(self, key: bytes, value: bytes, codec: StateCodec) -> bool:
+        """Take in one state record; False where it is none of a release."""
+        if not key.startswith(_PENDING):
+            return False
+        self._committed[key] = codec.decode(key, value, _PendingState).release
+        return True
+
+    def restore_ledger(self, record: bytes) -> None:
+        """Take in the next record of the ledger."""
+        self._ledger.restore(record)
+
+    @property
+    def can_send(self) -> bool:
+        """Whether a release has been committed and not been sent."""
+        return bool(self._committed)
+
+    def sendable(self) -> list[tuple[bytes, bytes, bytes]]:
+        """What earlier commits have made sendable: (its state key, its key on `releases`, its bytes)."""
+        ready = [(key, key.removeprefix(_PENDING), value) for key, value in self._committed.items()]
+        self._committed = {}
+        return ready
+
+    def debits(self) -> list[bytes]:
+        """Ledger records since the last call."""
+        records, self._debits = self._debits, []
+        return records
+
+    def state(self, codec: StateCodec) -> list[tuple[bytes, bytes]]:
+        """Key and value of the releases drawn since the last commit."""
+        return [(key, codec.encode(key, _PendingState(value))) for key, value in self._drawn.items()]
+
+    def committed(self) -> None:
+        """What was drawn is durable, and may leave."""
+        self._committed, self._drawn = self._drawn, {}
+
+    # -- drawing --------------------------------------------------------------------------------------------------
+
+    def release(self, window: ClosedWindow, coverage_key: bytes, now_ms: int) -> None:
+        """Noise a closed window's share, once, and keep the signed bytes until they are committed.
+
+        Args:
+            coverage_key: 32 bytes under which both parties show their coverage.
+            now_ms: the party's clock, for the ledger.
+        """
+        approved, measurement = window.approved, window.approved.measurement
+        plan = self._plans.get(approved.spec)
+        if plan is None:
+            plan = self._plans[approved.spec] = plan_noise(measurement)
+        channel = plan.level(window.level).table
+        status, reason = ("void", window.void_reason) if window.void_reason else ("released", "")
+        if status == "released":
+            refusal = self._debit(approved, window.start_ms, plan, now_ms)
+            if refusal is not None:
+                status, reason = "refused", refusal
+        release = Release(
+            party=self._party,  # type: ignore[arg-type]  # "a" or "b", as the constructor was told
+            measurement=measurement.id,
+            revision=measurement.revision,
+            spec=approved.spec,
+            level=window.level,
+            start_ms=window.start_ms,
+            end_ms=window.end_ms,
+            status=status,  # type: ignore[arg-type]  # one of the three literals above
+            reason=reason,
+            coverage=bytes(DIGEST_BYTES),
+            cells=measurement.cell_count,
+            columns=len(GROUPS),
+            sigma_units=channel.scale_units,
+            rho=channel.rho,
+        )
+        release = msgspec.structs.replace(
+            release, coverage=authenticate(coverage_key, window.coverage, release.coverage_binding())
+        )
+        noised: NDArray[np.uint64] | None = None
+        if status == "released":
+            # The noise is drawn on zeros and added in the ring: OpenDP's own integers saturate at their ends.
+            noised = window.table + channel.sample(window.table.size).view(np.uint64).reshape(window.table.shape)
+        signed = SignedRelease.signed(self._identity, release, noised)
+        self._drawn[_PENDING + release.topic_key()] = signed.encode()
+        self._health.window(measurement.id, window.level, status)
+
+    def _debit(self, approved: Approved, start_ms: int, plan: NoisePlan, now_ms: int) -> str | None:
+        """Debit the member-day before its first window; the reason for a refusal, or None."""
+        measurement = approved.measurement
+        try:
+            record = self._ledger.debit(
+                day=_utc_day(start_ms),
+                measurement=measurement.id,
+                revision=measurement.revision,
+                spec_sha256=approved.spec.hex(),
+                rho=plan.rho_member_day,
+                at_ms=now_ms,
+            )
+        except BudgetExceeded as error:
+            log.error("release refused: %s", error)
+            return "budget_exceeded"
+        if record is not None:
+            self._debits.append(record)
+        return None
+
+
+def _utc_day(start_ms: int) -> str:
+    return str(np.datetime64(start_ms // _DAY_MS, "D"))

@@ -1,0 +1,110 @@
+"""`sealed` or `shares` as a role follows it: signed records, partition by partition, and where a bad one leads.
+
+`attach` and both parties judge records alike (DESIGN section 2.2). What is malformed or carries no valid signature is
+not part of the log: anyone who may write to Kafka could have put it there, so it is refused and counted. What is signed
+but breaks the protocol, or does not open, stops its partition, before anything of it has been taken in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from secure_agg import SecureAggregationError, SignatureInvalid, Stream
+from streams.errors import ProtocolStop, RecordMalformed
+from streams.records import frame
+from streams.records.frame import Kind
+from streams.records.punctuation import NEVER_MS
+from streams.roles.log_partition import LogPartition, PartitionState, StreamProgress
+from streams.stage import Partition, Record
+from streams.state import StateCodec
+from streams.watch.health import RoleHealth
+
+Taker = Callable[[LogPartition, bytes], None]
+"""Takes in the value of one record, or raises: ``RecordMalformed``, ``ProtocolStop``, a ``SecureAggregationError``."""
+
+
+class SignedLog:
+    """One topic's partitions, as one worker reads them.
+
+    Args:
+        topic: its full name.
+        partitions: those that this worker owns.
+        health: counts what is refused and what stops.
+    """
+
+    def __init__(self, topic: str, partitions: Iterable[int], health: RoleHealth) -> None:
+        self._topic = topic
+        self._partitions = {j: LogPartition(j) for j in partitions}
+        self._health = health
+
+    def restore(self, j: int, state: PartitionState) -> None:
+        """Go on from committed state; a partition of another worker's is left to it."""
+        if j in self._partitions:
+            self._partitions[j].restore(state)
+
+    def positions(self) -> dict[Partition, int]:
+        """Where to read on."""
+        return {(self._topic, j): partition.offset for j, partition in self._partitions.items()}
+
+    def stopped(self) -> dict[Partition, str]:
+        """Partitions that were stopped, with the reason."""
+        return {
+            (self._topic, j): partition.stopped
+            for j, partition in self._partitions.items()
+            if partition.stopped is not None
+        }
+
+    @property
+    def live(self) -> int:
+        """How many partitions are not stopped."""
+        return sum(partition.stopped is None for partition in self._partitions.values())
+
+    @property
+    def changed(self) -> bool:
+        """Whether something was read since the last :meth:`state`."""
+        return any(partition.changed for partition in self._partitions.values())
+
+    def take(self, record: Record, now_ms: int, punctuation: Taker, batch: Taker) -> None:
+        """Hand one record to ``punctuation`` or ``batch``, by its kind, and do what their verdict demands."""
+        partition = self._partitions[record.partition()]
+        if partition.stopped is not None:
+            return
+        try:
+            value = record.value() or b""
+            if frame.kind_of(value) is Kind.PUNCTUATION:
+                punctuation(partition, value)
+            else:
+                batch(partition, value)
+        except (RecordMalformed, SignatureInvalid) as error:
+            self._health.refused("malformed" if isinstance(error, RecordMalformed) else "signature")
+        except (ProtocolStop, SecureAggregationError) as error:
+            partition.stopped = str(error)
+            self._health.stop(record.topic(), record.partition(), record.offset(), str(error))
+            return
+        partition.offset = record.offset() + 1
+        partition.changed = True
+        self._health.progress(record.topic(), record.partition(), now_ms / 1000)
+
+    def streams(self, source: bytes) -> Iterator[tuple[Stream, StreamProgress]]:
+        """All streams of one source (SHA-256 of its topic's name) that have been seen."""
+        for partition in self._partitions.values():
+            for stream, progress in partition.streams():
+                if stream.source == source:
+                    yield stream, progress
+
+    def senders_clock_ms(self) -> int | None:
+        """A time that every sender's clock had passed when it wrote what has been read; None while one is unheard."""
+        clocks = [progress.clock_ms for partition in self._partitions.values() for _, progress in partition.streams()]
+        heard = {stream.j for partition in self._partitions.values() for stream, _ in partition.streams()}
+        if heard != set(self._partitions) or min(clocks) == NEVER_MS:
+            return None
+        return min(clocks)
+
+    def state(self, codec: StateCodec) -> list[tuple[bytes, bytes]]:
+        """Key and value of each state record that has changed since the last call."""
+        records = []
+        for partition in self._partitions.values():
+            if partition.changed:
+                records.append((partition.key, codec.encode(partition.key, partition.state())))
+                partition.changed = False
+        return records

@@ -1,0 +1,45 @@
+"""One partition i of a source topic as `seal` reads it: how far, until when, and which batch of each j is next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+
+class SourceState(msgspec.Struct):
+    """What is committed of one source partition: absolute values under the key source/TOPIC/i.
+
+    Attributes:
+        offset: where to read on.
+        arrival_ms: nothing that arrived before this time is still to come.
+        next_sequence: by j, the number of the next batch of (i, j).
+        since_ms: by spec digest (hex), the arrival time from which rows are counted for it.
+    """
+
+    offset: int
+    arrival_ms: int
+    next_sequence: list[int]
+    since_ms: dict[str, int]
+
+
+@dataclass
+class SourcePartition:
+    """A source partition that this worker owns.
+
+    Attributes:
+        partitions: how many the topic has. digest: SHA-256 of the topic's name.
+        changed: whether there is something to commit.
+    """
+
+    topic: str
+    i: int
+    partitions: int
+    digest: bytes
+    state: SourceState
+    changed: bool = True
+
+    @property
+    def key(self) -> bytes:
+        """The state record's key."""
+        return f"source/{self.topic}/{self.i}".encode()
