@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from streams.kafka.dev_broker import KAFKA_VERSION, DevBroker, ensure_jars
+from streams.kafka.dev_broker import DevBroker
+from streams.kafka.dev_jars import KAFKA_VERSION, ensure_jars
 
 
 @click.group()

@@ -19,7 +19,8 @@ from confluent_kafka import Producer
 from streams.errors import KafkaUnavailable, PrerequisiteMissing
 from streams.kafka import dev_broker
 from streams.kafka.clients import producer_config, read_to_end, wait_for_kafka
-from streams.kafka.dev_broker import KAFKA_VERSION, DevBroker, cache_folder, ensure_jars
+from streams.kafka.dev_broker import DevBroker
+from streams.kafka.dev_jars import KAFKA_VERSION, cache_folder, ensure_jars
 from streams.kafka.topics import create, plan
 from streams.settings import Settings
 
