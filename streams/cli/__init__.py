@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,8 @@ class Invocation:
 def main(ctx: click.Context, config: Path | None, overrides: tuple[str, ...]) -> None:
     """A live, private monitor of Equal Treatment for recommender systems, on Kafka."""
     ctx.obj = Invocation(config, overrides)
+    # A command says itself what went wrong; librdkafka's retries are for a role's log, which lets them through again.
+    logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
 
 
 def is_terminal() -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
+import shutil
 import socket
 import time
 import urllib.request
@@ -18,7 +18,7 @@ from secure_agg.keyring import create as create_keys
 from streams import registry
 from streams.errors import EvenstreamError, InputError
 from streams.kafka import topics
-from streams.kafka.clients import consumer_config, wait_for_kafka
+from streams.kafka.clients import broker_count, consumer_config, wait_for_kafka
 from streams.kafka.dev_broker import DevBroker
 from streams.records.metric import FairnessMetric
 from streams.records.refused import decode_refused
@@ -26,6 +26,7 @@ from streams.roles.supervisor import COMMANDS, Supervisor
 from streams.settings import Settings, load_settings
 
 _READY_SECONDS = 60.0
+_KAFKA_SECONDS = 30.0
 
 
 class DemoStack:
@@ -40,38 +41,41 @@ class DemoStack:
         self.folder = folder
         self._say = say
         self._broker: DevBroker | None = None
-        self.supervisor: Supervisor | None = None
+        self._supervisor: Supervisor | None = None
+        self._made: tuple[str, ...] = ()
         self.deployment = f"demo-{secrets.token_hex(3)}"
+        self._keys = folder / "keys"
+        self._epochs = _memory_folder(folder, self.deployment)
         self.settings: Settings = load_settings()
         self.ports: dict[str, int] = {}
 
     def start_kafka(self) -> None:
         """Use the cluster that KAFKA_BOOTSTRAP names, or start one."""
-        bootstrap = os.environ.get("KAFKA_BOOTSTRAP")
         overrides = [
             f"deployment={self.deployment}",
-            f"keys.dir={self.folder / 'keys'}",
-            f"keys.epoch_dir={_memory_folder(self.folder, self.deployment)}",
+            f"keys.dir={self._keys}",
+            f"keys.epoch_dir={self._epochs}",
         ]
+        bootstrap = os.environ.get("KAFKA_BOOTSTRAP")
         if bootstrap:
             self._say(f"using the Kafka at {bootstrap} (KAFKA_BOOTSTRAP)")
         else:
             self._broker = DevBroker(self.folder / "kafka")
             bootstrap = self._broker.start(progress=self._say).bootstrap
-            overrides += ["topics.replication_factor=1", "topics.min_insync_replicas=1"]
         overrides.append(f"kafka.bootstrap={bootstrap}")
+        wait_for_kafka(load_settings(None, overrides), _KAFKA_SECONDS)
+        copies = min(3, broker_count(load_settings(None, overrides)))
+        overrides += [f"topics.replication_factor={copies}", f"topics.min_insync_replicas={max(1, copies - 1)}"]
         self._overrides = overrides
         self.settings = load_settings(None, overrides)
-        wait_for_kafka(self.settings, 30.0)
 
     def prepare(self, examples: Path, start_after_seconds: float) -> dict[str, Measurement]:
         """Make topics and keys, and approve the two measurements, beginning at a whole minute."""
         sources = {"simulated-feed": "rec-events", "primaries-2022": "primaries"}
         names = {example: self.settings.topic(topic) for example, topic in sources.items()}
-        topics.create(
-            self.settings,
-            topics.plan(self.settings) + topics.input_plan(self.settings, tuple(names.values())),
-        )
+        plans = topics.plan(self.settings) + topics.input_plan(self.settings, tuple(names.values()))
+        self._made = tuple(plan.name for plan in plans)  # before they are: an interruption must not leave them behind
+        topics.create(self.settings, plans)
         create_keys(self.settings.keys.dir, self.deployment)
         begin = time.time_ns() // 1_000_000 + round(start_after_seconds * 1000)
         approved = {}
@@ -92,12 +96,12 @@ class DemoStack:
         """Start the five roles and wait until all are at work."""
         self.ports = {role: _free_port() for role in COMMANDS}
         arguments = [part for override in self._overrides for part in ("--set", override)]
-        self.supervisor = Supervisor(arguments, self.folder / "logs", self.ports)
-        self.supervisor.start()
+        self._supervisor = Supervisor(arguments, self.folder / "logs", self.ports)
+        self._supervisor.start()
         deadline = time.monotonic() + _READY_SECONDS
         waiting = set(COMMANDS)
         while waiting:
-            self.supervisor.watch()
+            self._supervisor.watch()
             waiting = {role for role in waiting if not self._is_ready(role)}
             if waiting and time.monotonic() > deadline:
                 raise EvenstreamError(
@@ -140,12 +144,26 @@ class DemoStack:
         follower.close()
         return values
 
+    def watch(self) -> None:
+        """Restart roles that died."""
+        if self._supervisor is not None:
+            self._supervisor.watch()
+
+    @property
+    def restarts(self) -> int:
+        """How many times a role had to be restarted."""
+        return 0 if self._supervisor is None else self._supervisor.restarts
+
     def stop(self) -> None:
-        """Stop what was started, roles first."""
-        if self.supervisor is not None:
-            self.supervisor.stop()
+        """Stop what was started, roles first, and remove what no one needs afterwards; logs and the truth stay."""
+        if self._supervisor is not None:
+            self._supervisor.stop()
         if self._broker is not None:
             self._broker.stop()
+        elif self._made:
+            topics.delete(self.settings, self._made)  # a cluster that was there before gets none of the demo to keep
+        for folder in (self.folder / "kafka", self._keys, self._epochs):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class TopicFollower:
@@ -168,7 +186,7 @@ class TopicFollower:
 
     def windows(self, seconds: float) -> list[FairnessMetric]:
         """The same, as records of `fairness-metrics`."""
-        return [FairnessMetric.model_validate(json.loads(value)) for value in self.poll(seconds)]
+        return [FairnessMetric.decode(value) for value in self.poll(seconds)]
 
     def close(self) -> None:
         """Give the connection back."""

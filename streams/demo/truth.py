@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from estimator import GROUPS, RaceModel
 from streams.simulate import SimulatedMembers, SimulatedRecommender
 
+_DAY_MS = 86_400_000
+
 
 @dataclass(frozen=True)
 class ExactRates:
@@ -56,7 +58,10 @@ class SimulatedTruth:
         self._race = members.people.race
         inside = history.time_ms >= from_ms
         self._counted = np.zeros(history.member.size, dtype=bool)
-        self._counted[inside] = counted(history.member[inside], cap)
+        # The cap is a member-day's: a demo that runs over midnight has two days.
+        day = history.time_ms[inside] // _DAY_MS
+        member_day = history.member[inside] + day * members.count
+        self._counted[inside] = counted(member_day, cap)
         people = members.people
         self._p = RaceModel.load().posterior(people.surname.tolist(), zctas=people.zcta.tolist())
 

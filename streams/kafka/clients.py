@@ -108,6 +108,14 @@ def wait_for_kafka(settings: Settings, timeout_seconds: float) -> None:
                 ) from None
 
 
+def broker_count(settings: Settings) -> int:
+    """How many brokers the cluster has, or raise :class:`KafkaUnavailable`."""
+    try:
+        return len(admin(settings).list_topics(timeout=settings.kafka.request_timeout_seconds).brokers)
+    except KafkaException as error:
+        raise KafkaUnavailable(f"the cluster's brokers could not be asked: {error.args[0].str()}") from None
+
+
 def partition_count(settings: Settings, topic: str) -> int:
     """How many partitions a topic has, or raise :class:`TopicMismatch`."""
     found = find_partition_count(settings, topic)

@@ -172,11 +172,16 @@ class DevBroker:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C in the terminal is for us; the broker is stopped last
             )
-        started = BrokerProcess(process.pid, _start_ticks(process.pid), port, self.folder)
-        self._pid_file.write_text(
-            json.dumps({"pid": started.pid, "started_ticks": started.started_ticks, "port": started.port}) + "\n"
-        )
-        self._await(started, process)
+        try:
+            started = BrokerProcess(process.pid, _start_ticks(process.pid), port, self.folder)
+            self._pid_file.write_text(
+                json.dumps({"pid": started.pid, "started_ticks": started.started_ticks, "port": started.port}) + "\n"
+            )
+            self._await(started, process)
+        except BaseException:  # a Ctrl-C while it starts must not leave it behind
+            process.terminate()
+            process.wait()
+            raise
         return started
 
     def _format(self, java: str, classpath: str, properties: Path) -> None:

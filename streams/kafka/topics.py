@@ -6,6 +6,7 @@ create` checks every topic that exists, names each difference, and changes none 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType  # type
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import admin
 from streams.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _HOUR_MS = 3_600_000
 _LARGE_BYTES = "10485760"
@@ -103,6 +106,16 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
         TopicPlan(settings.topic(name), partitions, topics.replication_factor, config | durable)
         for name, partitions, config in table
     )
+
+
+def delete(settings: Settings, names: tuple[str, ...]) -> None:
+    """Delete topics; those that are not there, or may not be deleted, are left. For trials, which clean up."""
+    client = admin(settings)
+    for name, future in client.delete_topics(list(names)).items():
+        try:
+            future.result(settings.kafka.request_timeout_seconds)
+        except (KafkaException, TimeoutError) as error:
+            log.warning("topic %s was not deleted: %s", name, error)
 
 
 LIVE_SOURCE = {"message.timestamp.type": "LogAppendTime"}

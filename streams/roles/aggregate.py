@@ -84,6 +84,7 @@ class AggregateStage:
         self._log = SignedLog(topics["shares"], range(options.partitions), health)
         self._windows = OpenWindows()
         self._desk = ReleaseDesk(party, identity, ledger, health)
+        self._control_version = -1
         self._last_commit_ms = 0
 
     # -- state and assignment -------------------------------------------------------------------------------------
@@ -110,6 +111,10 @@ class AggregateStage:
 
     def refresh(self, now_ms: int) -> bool:
         """Partitions are fixed. Party a hands the coverage secret to each new epoch of b; b looks for it."""
+        if self._control.version != self._control_version:
+            self._control_version = self._control.version
+            for approved in self._control.approved():
+                self._desk.plan(approved)
         if self._coverage_sender is not None:
             keys, secret = self._coverage_sender
             keys.share_secret("coverage", "b", secret, now_ms)

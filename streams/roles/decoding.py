@@ -36,8 +36,10 @@ FUTURE = "future"
 REASONS = (NOT_JSON, WRONG_TYPE, MISSING_FIELD, BAD_MEMBER_ID, TIME_OUT_OF_RANGE, TOO_LARGE, EMPTY, LATE, FUTURE)
 """Why an event, or one row of it, is not counted."""
 
+_HUGE = 1 << 1023  # from here on an integer may be beyond float64
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
 _Scalar = str | int | float | bool | None
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _TIME_TYPES: dict[str, Any] = {
     "iso8601": Annotated[datetime, Meta(tz=True)] | None,
     "epoch_ms": float | None,
@@ -90,9 +92,12 @@ class EventDecoder:
         self._explode = source.explode
         self._compiled = _compile(self._types, self._explode)
         # Where another kind of event shares the topic, its fields may have other types: whether it is filtered out
-        # is asked before its types are held against it.
-        filters = {condition.field: _Scalar for condition in source.filter}
-        self._filter_only = _compile(filters, self._explode) if filters else None
+        # is asked before its types are held against it, and of the record itself before its list.
+        filters: dict[str, Any] = {condition.field: _Scalar for condition in source.filter}
+        of_record = {path: kind for path, kind in filters.items() if "[]" not in path}
+        self._filters_only = [_compile(of_record, None)] if of_record else []
+        if len(of_record) < len(filters):
+            self._filters_only.append(_compile(filters, self._explode))
 
     def _declare(self, path: str, kind: Any) -> None:
         known = self._types.get(path)
@@ -117,22 +122,25 @@ class EventDecoder:
             except msgspec.ValidationError:
                 if not self._filtered_out(value):
                     refused.append((position, WRONG_TYPE))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except _UNDECODABLE:
                 refused.append((position, NOT_JSON))
         return objects, kept
 
     def _filtered_out(self, value: bytes) -> bool:
-        if self._filter_only is None:
-            return False
-        try:
-            flat = self._filter_only.flatten([self._filter_only.decode_one(value)])
-        except msgspec.ValidationError:
-            return False
-        return not bool(self._passing(flat).any())
+        for filters in self._filters_only:
+            try:
+                flat = filters.flatten([filters.decode_one(value)])
+            except _UNDECODABLE:  # a wrong type may stand before the place where the record stops being JSON
+                return False
+            if not self._passing(flat).any():
+                return True
+        return False
 
     def _passing(self, flat: _Flat) -> NDArray[np.bool_]:
         passing = np.ones(flat.count, dtype=bool)
         for condition in self._measurement.source.filter:
+            if condition.field not in flat.getters:
+                continue
             # bool is compared by type too: JSON's true is not 1.
             wanted = {(type(value), value) for value in condition.one_of}
             passing &= np.fromiter(
@@ -152,7 +160,8 @@ class EventDecoder:
                 refused.extend((int(position), reason) for position in np.unique(record[bad]))
                 good = good & ~bad
 
-        time_ms, missing, absurd = self._times(flat)
+        time_ms, wrong, missing, absurd = self._times(flat)
+        refuse(wrong, WRONG_TYPE)
         refuse(missing, MISSING_FIELD)
         refuse(absurd, TIME_OUT_OF_RANGE)
         cells = self._cells(flat, refuse)
@@ -163,19 +172,22 @@ class EventDecoder:
             record, time_ms, members, cells = record[good], time_ms[good], members[good], cells[good]
         return Decoded(Rows(record, time_ms, members, cells), refused)
 
-    def _times(self, flat: _Flat) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    def _times(self, flat: _Flat) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
         source = self._measurement.source
         column = flat.column(source.time)
         if source.time_format == "iso8601":
-            seconds = np.array([None if value is None else value.timestamp() for value in column], dtype=np.float64)
-            milliseconds = seconds * 1000.0
-        else:
-            milliseconds = np.array(column, dtype=np.float64) * (1000.0 if source.time_format == "epoch_s" else 1.0)
-        missing = np.isnan(milliseconds)
-        absurd = ~missing & ~((milliseconds >= 0) & (milliseconds <= _LATEST_MS))
+            # Where the path serves a second purpose it was not decoded as a time, and is refused as text is.
+            column = [
+                value.timestamp() if isinstance(value, datetime) else None if value is None else "" for value in column
+            ]
+        milliseconds, wrong = _numbers(column)
+        if source.time_format != "epoch_ms":
+            milliseconds *= 1000.0
+        missing = np.isnan(milliseconds) & ~wrong
+        absurd = ~wrong & ~missing & ~((milliseconds >= 0) & (milliseconds <= _LATEST_MS))
         # Half a microsecond absorbs the float's own rounding, so that an event on a boundary stays on its side.
-        clean = np.where(missing | absurd, 0.0, milliseconds)
-        return np.floor(clean + 5e-4).astype(np.int64), missing, absurd
+        clean = np.where(wrong | missing | absurd, 0.0, milliseconds)
+        return np.floor(clean + 5e-4).astype(np.int64), wrong, missing, absurd
 
     def _members(self, flat: _Flat) -> tuple[NDArray[np.bytes_], NDArray[np.bool_], NDArray[np.bool_]]:
         width = self._measurement.source.member_max_bytes
@@ -220,12 +232,18 @@ def _member_bytes(value: str | int | None) -> bytes:
 
 
 def _numbers(column: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Numbers as float64 (NaN where None), and which entries are of another type."""
-    wrong = np.zeros(len(column), dtype=bool)
-    if any(isinstance(value, str) for value in column):  # only where one path serves two purposes
-        wrong = np.fromiter((isinstance(value, str) for value in column), bool, len(column))
-        column = [None if isinstance(value, str) else value for value in column]
-    return np.array(column, dtype=np.float64), wrong
+    """Numbers as float64 (NaN where None), and which entries are of another type, or beyond float64."""
+    try:
+        if not any(isinstance(value, str) for value in column):  # np.array would read digits in text as a number
+            return np.array(column, dtype=np.float64), np.zeros(len(column), dtype=bool)
+    except OverflowError:  # an integer of hundreds of digits
+        pass
+    wrong = np.fromiter(map(_no_float, column), bool, len(column))
+    return np.array([None if _no_float(value) else value for value in column], dtype=np.float64), wrong
+
+
+def _no_float(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) >= _HUGE)
 
 
 @dataclass(frozen=True)
@@ -270,17 +288,17 @@ class _Compiled:
     def decode_all(self, values: Sequence[bytes]) -> list[Any] | None:
         """All records in one call, or None where they must be looked at one by one.
 
-        Each value has to be one line of its own: a value that holds a newline, or nothing, could otherwise shift the
-        records after it.
+        Each value has to be one line of its own, from brace to brace: one that holds a newline, nothing, half an
+        object or two could otherwise shift the records after it. So each holds at least one, and the count tells.
         """
         if not values:
             return []
         joined = b"\n".join(values)
-        if joined.count(b"\n") != len(values) - 1:
+        if {joined.count(b"\n"), joined.count(b"}\n{")} != {len(values) - 1} or joined[:1] + joined[-1:] != b"{}":
             return None
         try:
             objects = self._decoder.decode_lines(joined)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _UNDECODABLE:
             return None
         return objects if len(objects) == len(values) else None
 

@@ -93,6 +93,8 @@ class Publisher:
 
     def refresh_measurements(self) -> None:
         """Show what is approved now."""
+        for approved in self.process.control.approved():
+            self.core.statement(approved)  # worked out now, and not when the first window waits for it
         self.collector.measurements(self.process.control.approved(), self.settings.privacy.rho_member_day_limit)
 
     def is_new(self, window: FairnessMetric) -> bool:

@@ -89,6 +89,13 @@ class ReleaseDesk:
 
     # -- drawing --------------------------------------------------------------------------------------------------
 
+    def plan(self, approved: Approved) -> NoisePlan:
+        """The noise of a measurement, worked out once: ask before its first window, since that takes 0.1 s."""
+        plan = self._plans.get(approved.spec)
+        if plan is None:
+            plan = self._plans[approved.spec] = plan_noise(approved.measurement)
+        return plan
+
     def release(self, window: ClosedWindow, coverage_key: bytes, now_ms: int) -> None:
         """Noise a closed window's share, once, and keep the signed bytes until they are committed.
 
@@ -97,9 +104,7 @@ class ReleaseDesk:
             now_ms: the party's clock, for the ledger.
         """
         approved, measurement = window.approved, window.approved.measurement
-        plan = self._plans.get(approved.spec)
-        if plan is None:
-            plan = self._plans[approved.spec] = plan_noise(measurement)
+        plan = self.plan(approved)
         channel = plan.level(window.level).table
         status, reason = ("void", window.void_reason) if window.void_reason else ("released", "")
         if status == "released":

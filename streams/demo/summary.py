@@ -1,0 +1,108 @@
+"""What the demo says at its end: published, without noise, and the truth, side by side; and whether it all holds."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+from estimator import GROUPS
+from streams.demo.live import FEED, MINUTE_MS, PRIMARIES, Schedule, Seen, shown_interval
+from streams.demo.stack import DemoStack
+from streams.demo.truth import ExactRates, SimulatedTruth
+from streams.demo.verdict import judge, result_of
+from streams.records.metric import FairnessMetric
+
+_THREE_THINGS = (
+    "Three things are kept apart above. [bold]published[/bold]: the weighted estimate with noise, and its 95 % "
+    "interval. [bold]no noise[/bold]: the same estimate of the same rows. [bold]truth[/bold]: what really happened. "
+    "The weighted estimate understates gaps by design, since a name and a place only hint at race; on the primaries "
+    "log the proxy (surname and state) sees only about a third of the true gap."
+)
+
+
+def summarise(
+    console: Console,
+    stack: DemoStack,
+    schedule: Schedule,
+    seen: Seen,
+    truth: SimulatedTruth,
+    primaries: dict[str, ExactRates],
+) -> bool:
+    """Print the summary; True where every condition of the demo holds."""
+    minutes = {end_ms: seen.window(FEED, "1m", end_ms) for end_ms in (schedule.turn_ms, schedule.end_ms)}
+    exact = {end_ms: truth.recommendation(end_ms - MINUTE_MS, end_ms) for end_ms in minutes}
+    for end_ms, name in ((schedule.turn_ms, "fair minute"), (schedule.end_ms, "unfair minute")):
+        _compare(console, f"{FEED}, {name}: recommendation rate", minutes[end_ms], "recommendation_rate", exact[end_ms])
+    log_window = seen.window(PRIMARIES, "1m", schedule.turn_ms)
+    for metric, text in (("recommendation_rate", "endorsed"), ("precision", "won, given endorsed")):
+        _compare(console, f"{PRIMARIES} (real candidates): {text}", log_window, metric, primaries[metric])
+    console.print(_THREE_THINGS)
+    _figures(console, stack, seen)
+    conditions = judge(
+        minutes[schedule.turn_ms],
+        minutes[schedule.end_ms],
+        seen.windows,
+        {end_ms: rates.rows for end_ms, rates in exact.items()},
+        schedule.feed.privacy.contribution_cap,
+    )
+    for condition in conditions:
+        mark = "[green]holds[/green]" if condition.holds else "[red]FAILS[/red]"
+        console.print(f"{mark}  {condition.text}", highlight=False)
+    return all(condition.holds for condition in conditions)
+
+
+def _figures(console: Console, stack: DemoStack, seen: Seen) -> None:
+    refused = stack.refused()
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(refused.items())) or "none"
+    sent = f"{seen.sent[FEED]:,} simulated, {seen.sent[PRIMARIES]:,} of the primaries log"
+    console.print(f"events in: {sent}; rows refused at seal: {reasons}")
+    released = {name: sum(w.measurement == name for w in seen.windows) for name in (FEED, PRIMARIES)}
+    console.print(f"windows released: {released[FEED]} of {FEED}, {released[PRIMARIES]} of {PRIMARIES}")
+    for name, cost in sorted({w.measurement: w.privacy for w in seen.windows}.items()):
+        epsilon = "unbounded" if cost.epsilon is None else f"{cost.epsilon:.2f}"
+        console.print(
+            f"spent on each member's day by {name}: rho {cost.rho:g}, epsilon {epsilon} at delta {cost.delta:g} "
+            "(replacing a member's race probabilities)"
+        )
+    if seen.delays:
+        ordered = sorted(1000 * delay for delay in seen.delays)
+        console.print(
+            f"window end plus lateness until visible on /metrics, {len(ordered)} windows at "
+            f"{stack.settings.topics.partitions} partitions: median {ordered[len(ordered) // 2]:.0f} ms, "
+            f"p99 (here the largest) {ordered[-1]:.0f} ms; target p99 500 ms"
+        )
+    if stack.restarts:
+        console.print(f"roles that had to be restarted: {stack.restarts} (see the logs)")
+
+
+def _compare(console: Console, title: str, window: FairnessMetric | None, metric: str, exact: ExactRates) -> None:
+    if window is None or window.table is None:
+        console.print(f"{title}: nothing was published")
+        return
+    table = Table(title=title, title_justify="left")
+    for column in ("group", "published", "no noise", "truth", "gap published", "gap no noise", "gap truth"):
+        table.add_column(column, justify="left" if column == "group" else "right")
+    for group in GROUPS:
+        result = result_of(window, metric, group)
+        if result.value is None:
+            table.add_row(group, f"({result.suppressed})", *_rates(exact, group), "-", "-", "-")
+            continue
+        published = f"{result.value.estimate:.3f} [{result.value.lower:.3f}, {result.value.upper:.3f}]"
+        gaps = ("-", "-") if group == window.reference else _gaps(exact, group, window.reference)
+        table.add_row(group, published, *_rates(exact, group), shown_interval(result.gap), *gaps)
+    console.print(table)
+
+
+def _rates(exact: ExactRates, group: str) -> tuple[str, str]:
+    return _shown(exact.weighted[group], ".3f"), _shown(exact.truth[group], ".3f")
+
+
+def _gaps(exact: ExactRates, group: str, reference: str) -> tuple[str, str]:
+    weighted = exact.weighted[group] - exact.weighted[reference]
+    return _shown(weighted, "+.3f"), _shown(exact.truth[group] - exact.truth[reference], "+.3f")
+
+
+def _shown(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
