@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-locks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit all-tests jars lock census clean
+.PHONY: help demo test check lint types imports unit jars kafka lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -15,7 +15,7 @@ demo: $(STAMP) ## The main job, live, on a Kafka of its own (KEEP=1 keeps it up)
 	@$(BIN)/evenstream demo $(if $(KEEP),--keep)
 
 test: $(STAMP) ## Everything: check, and the tests on a real Kafka; under 15 minutes
-	$(call each,lint types imports jars all-tests)
+	$(call each,lint types imports unit jars kafka)
 
 check: $(STAMP) ## The quick part: lint, types, imports, unit tests; under 90 seconds
 	$(call each,lint types imports unit)
@@ -43,12 +43,12 @@ imports: $(STAMP)
 unit: $(STAMP)
 	@$(BIN)/python -m pytest -q -n auto -m "not kafka"
 
-all-tests: $(STAMP)
-	@$(BIN)/python -m pytest
-
 # Before the tests, and apart from them: here its progress can be seen, and a missing Java or Maven is one clear message.
 jars: $(STAMP)
 	@$(BIN)/evenstream dev kafka fetch
+
+kafka: $(STAMP)
+	@$(BIN)/python -m pytest -m kafka
 
 lock: $(STAMP) ## Pin what the project stands on anew, by hash
 	@$(BIN)/python -m pip install -q pip-tools

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -27,6 +27,7 @@ from privacy.errors import (
 from privacy.measurement import Measurement
 
 _MAX_BYTES = 256 * 1024
+_DAY_MS = 86_400_000
 _MAX_APPROVALS = 64
 
 
@@ -167,25 +168,37 @@ def verify(
     return measurement
 
 
-def check_registry_budget(measurements: Iterable[Measurement], rho_limit: float) -> None:
-    """Raise :class:`RegistryBudgetError` unless all measurements together fit into one member-day's budget.
+def check_registry_budget(measurements: Sequence[Measurement], rho_limit: float) -> None:
+    """Raise :class:`RegistryBudgetError` unless all measurements together fit into one member-day's budget, every day.
 
     Args:
-        measurements: all that would be live, in the order of their approval; of each id the latest revision counts.
+        measurements: all revisions that are or would be approved, in the order of their approval.
         rho_limit: zCDP rho for one member-day over all measurements, on replacement.
     """
-    latest: dict[str, Measurement] = {}
-    newest = ""
-    for measurement in measurements:
-        if measurement.id not in latest or measurement.revision > latest[measurement.id].revision:
-            latest[measurement.id] = measurement
-            newest = measurement.id
-    spending = {name: measurement.privacy.rho_member_day for name, measurement in latest.items()}
-    if not sum(spending.values()) <= rho_limit + 1e-9:
-        others = [name for name in spending if name != newest]
+    newest = measurements[-1].id if measurements else ""
+    for day in sorted({_first_day(spec) for spec in measurements}):  # spending rises only where something begins
+        spending = {spec.id: spec.privacy.rho_member_day for spec in _live(measurements, day)}
+        if sum(spending.values()) <= rho_limit + 1e-9:
+            continue
+        asks = newest if newest in spending else next(iter(spending))
+        others = [name for name in spending if name != asks]
         held = ", ".join(f"{name} {spending[name]:g}" for name in others) or "nothing"
         left = rho_limit - sum(spending[name] for name in others)
         raise RegistryBudgetError(
-            f"{newest!r} asks for rho {spending[newest]:g} a member-day, but only {max(left, 0.0):g} of {rho_limit:g} "
-            f"is left ({held}): lower its rho_member_day, or have the registry's limit raised"
+            f"{asks!r} asks for rho {spending[asks]:g} a member-day, but only {max(left, 0):g} of {rho_limit:g} is "
+            f"left ({held}): lower its rho_member_day, or have the registry's limit raised"
         )
+
+
+def _first_day(spec: Measurement) -> int:
+    return 0 if spec.effective_from_ms is None else spec.effective_from_ms // _DAY_MS
+
+
+def _live(measurements: Sequence[Measurement], day: int) -> list[Measurement]:
+    """Of each id the newest revision that has begun by this UTC day, unless it has expired before it."""
+    begun: dict[str, Measurement] = {}
+    for spec in measurements:
+        known = begun.get(spec.id)
+        if _first_day(spec) <= day and (known is None or spec.revision > known.revision):
+            begun[spec.id] = spec
+    return [spec for spec in begun.values() if spec.expires_ms is None or spec.expires_ms > day * _DAY_MS]

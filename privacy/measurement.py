@@ -65,7 +65,7 @@ class Measurement(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Measurement:
-        problems = [*_path_problems(self), *_window_problems(self.windows)]
+        problems = [*_path_problems(self), *_window_problems(self.windows), *_lateness_problems(self.windows)]
         if self.cells.decision is None and self.cells.outcome is None:
             problems.append(("cells", "name a decision or an outcome (or both); there is nothing to compare otherwise"))
         if self.cells.count > 65_535:
@@ -187,6 +187,14 @@ def _window_problems(windows: Windows) -> Iterator[tuple[str, str]]:
         shorter = level
 
 
+def _lateness_problems(windows: Windows) -> Iterator[tuple[str, str]]:
+    for field in ("lateness", "max_future"):
+        text = getattr(windows, field)
+        if parse_duration(text) > _DAY_MS:
+            # Who has counted on a day must be remembered until no row of that day can come.
+            yield f"windows.{field}", f"{text} is more than a day, which no budget of days can follow; use at most 1d"
+
+
 def _privacy_problems(spec: Measurement) -> Iterator[tuple[str, str]]:
     terms, shares, names = spec.privacy, spec.level_shares, [level.name for level in spec.levels]
     if set(shares) != set(names):
@@ -211,6 +219,12 @@ def _validity_problems(spec: Measurement) -> Iterator[tuple[str, str]]:
         if moment is not None and moment % longest.length_ms:
             after = _utc((moment // longest.length_ms + 1) * longest.length_ms)
             yield field, f"must be a boundary of the longest level, {longest.name}; the next one is {after:%FT%TZ}"
+    if begin is not None and spec.revision > 1 and begin % _DAY_MS:
+        text = (
+            "a later revision takes over at a UTC day, so that no member-day is counted under two; use for example "
+            f"{_utc((begin // _DAY_MS + 1) * _DAY_MS):%FT%TZ}"
+        )
+        yield "effective_from", text
     if begin is not None and end is not None and end <= begin:
         yield "expires", "must come after effective_from"
 
@@ -247,9 +261,12 @@ def _epoch_ms(moment: datetime) -> int:
 
 
 def next_boundary_ms(measurement: Measurement, now_ms: int) -> int:
-    """The next boundary of the longest level strictly after ``now_ms``."""
-    longest = measurement.levels[-1].length_ms
-    return (now_ms // longest + 1) * longest
+    """When the measurement may begin: the next boundary of its longest level strictly after ``now_ms``.
+
+    A later revision begins at the next UTC day.
+    """
+    length = measurement.levels[-1].length_ms if measurement.revision == 1 else _DAY_MS
+    return (now_ms // length + 1) * length
 
 
 def parse_measurement(text: str, *, origin: str) -> Measurement:

@@ -197,4 +197,4 @@ class TestOnly(Part):
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
-    noise_scale_units: Real = Field(gt=0, le=1e6)
+    noise_scale_units: Real = Field(ge=1e-3, le=1e6)

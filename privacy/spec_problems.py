@@ -61,7 +61,7 @@ EXPECTED: Mapping[str, str] = {
     "effective_from": _MOMENT,
     "expires": _MOMENT,
     "test_only": "{noise_scale_units: number}, or nothing",
-    "test_only.noise_scale_units": "a number above 0 and at most 1000000: the noise's scale in units of 2^-20 row",
+    "test_only.noise_scale_units": "a number from 0.001 to 1000000: the noise's scale in units of 2^-20 row",
 }
 """What each field takes, by its path without list positions."""
 

@@ -38,7 +38,8 @@ def fresh_salt() -> bytes:
 
 def check(commitment: bytes, cells: bytes, salt: bytes) -> None:
     """Raise :class:`CommitmentMismatch` unless ``commitment`` opens to these cells."""
-    if not hmac.compare_digest(commitment, commit(cells, salt)):
+    # The salt's length is part of the binding: bytes moved between salt and cells would leave the hash as it is.
+    if len(salt) != SALT_BYTES or not hmac.compare_digest(commitment, commit(cells, salt)):
         raise CommitmentMismatch(
             "the cells in this envelope are not those committed to in the header: seal gave the parties different "
             "cells, or the record was altered; nothing of this batch was folded"

@@ -105,9 +105,11 @@ def public_from_bytes(raw: bytes) -> MLKEM768X25519PublicKey:
     """Decode a KEM public key: ML-KEM-768 (1184 bytes) followed by X25519 (32 bytes)."""
     if len(raw) != KEM_PUBLIC_BYTES:
         raise EnvelopeUnreadable(f"a KEM public key has {KEM_PUBLIC_BYTES} bytes, this one has {len(raw)}")
-    return MLKEM768X25519PublicKey(
-        MLKEM768PublicKey.from_public_bytes(raw[:1184]), X25519PublicKey.from_public_bytes(raw[1184:])
-    )
+    try:
+        mlkem = MLKEM768PublicKey.from_public_bytes(raw[:1184])
+    except ValueError:
+        raise EnvelopeUnreadable("a KEM public key's first 1184 bytes are not an ML-KEM-768 key") from None
+    return MLKEM768X25519PublicKey(mlkem, X25519PublicKey.from_public_bytes(raw[1184:]))
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,17 @@ def wrap(secret: bytes, public: bytes, channel: Channel, context: bytes) -> byte
         public: the recipient's KEM public key (1216 bytes), already authenticated by its identity's signature.
         channel: who sends what to whom.
         context: bytes that bind the wrapping to its sender process and the recipient's epoch.
+
+    Raises:
+        EnvelopeUnreadable: ``public`` is not a key that anything can be wrapped for.
     """
-    return _SUITE.encrypt(secret, public_from_bytes(public), channel.binding() + context)
+    key = public_from_bytes(public)
+    try:
+        return _SUITE.encrypt(secret, key, channel.binding() + context)
+    except ValueError:
+        raise EnvelopeUnreadable(
+            f"nothing can be wrapped for {channel.recipient}'s public key: its X25519 point has a low order"
+        ) from None
 
 
 def fresh_key(channel: Channel) -> DataKey:

@@ -74,11 +74,16 @@ class EpochKeys:
                 stored = json.loads(read_private(path))
                 key = KemPrivateKey(bytes.fromhex(stored["key"]))
                 key.public_bytes()
-                yield Epoch(self.role, int(stored["epoch"]), int(stored["not_after_ms"]), key)
-            except (ValueError, KeyError, TypeError, EnvelopeUnreadable):
+                number = int(stored["epoch"])
+                if path != self._path(number):
+                    # A copy would survive the destruction of its epoch, and come back at the next start.
+                    raise ValueError
+                yield Epoch(self.role, number, int(stored["not_after_ms"]), key)
+            except (ValueError, KeyError, TypeError, OverflowError, EnvelopeUnreadable):
                 raise KeyFileError(
-                    f"{path.name} is not an epoch key file (JSON with epoch, not_after_ms, key). If it was damaged, "
-                    "rows sealed to that epoch are lost: remove the file and expect that partition to stop"
+                    f"{path.name} is not an epoch key file (NUMBER.epoch: JSON with epoch, not_after_ms, key). "
+                    "If it was damaged, rows sealed to that epoch are lost: remove the file and expect that partition "
+                    "to stop"
                 ) from None
 
     def current(self, now_ms: int) -> Epoch | None:
@@ -128,10 +133,11 @@ class EpochKeys:
             path = self._path(number)
             if path.exists():
                 with path.open("r+b") as file:
-                    file.write(os.urandom(path.stat().st_size))
+                    # Unlinked first: a process killed between the two must not leave noise that stops the next start.
+                    path.unlink()
+                    file.write(os.urandom(os.fstat(file.fileno()).st_size))
                     file.flush()
                     os.fsync(file.fileno())
-                path.unlink()
             del self._epochs[number]
         return ended
 

@@ -47,6 +47,8 @@ def read_private(path: Path) -> bytes:
         raise KeyFileError(
             f"{path} does not exist; make a set of keys with `evenstream keys init`, or copy this role's folder here"
         ) from None
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise KeyFileError(
             f"{path} has mode {stat.S_IMODE(mode):04o}, expected 0600: others may have read it. "
@@ -136,6 +138,8 @@ def load_trusted(folder: Path) -> Trusted:
         raise KeyFileError(
             f"{path} does not exist; make a set of keys with `evenstream keys init`, or copy this role's folder here"
         ) from None
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KeyFileError(
             f"{path} must be JSON with deployment, identities (role: public key in hex) and governance (public keys)"

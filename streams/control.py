@@ -127,11 +127,7 @@ class ControlPlane:
                     f"{measurement.source.arrival!r}, but {other.id!r} reads it with {other.source.arrival!r}: "
                     "one topic has one notion of arrival"
                 )
-        latest: dict[str, Measurement] = {}
-        for candidate in (*(spec_[0] for spec_ in self._specs.values()), measurement):
-            if candidate.id not in latest or candidate.revision > latest[candidate.id].revision:
-                latest[candidate.id] = candidate
-        check_registry_budget(latest.values(), self._rho_limit)
+        check_registry_budget([*(approved for approved, _, _ in self._specs.values()), measurement], self._rho_limit)
         self._specs[key] = (measurement, spec, offset)
         self._rebuild()
         log.info("measurement %s revision %d approved", measurement.id, measurement.revision)
@@ -182,9 +178,11 @@ class ControlPlane:
             key = (record.sender, record.process, record.purpose, record.recipient, record.epoch)
             self._wrapped[key] = record
 
-    def epoch_public(self, role: str, now_ms: int) -> EpochPublicKey | None:
-        """The newest epoch of ``role`` that a sender may use at ``now_ms``."""
-        usable = [key for (owner, _), key in self._epochs.items() if owner == role and key.not_after_ms > now_ms]
+    def epoch_public(self, role: str, now_ms: int, *, margin_ms: int = 0) -> EpochPublicKey | None:
+        """The newest epoch of ``role`` that a sender may use at ``now_ms`` and for ``margin_ms`` after it."""
+        usable = [
+            key for (owner, _), key in self._epochs.items() if owner == role and key.not_after_ms > now_ms + margin_ms
+        ]
         return max(usable, key=lambda key: key.epoch, default=None)
 
     def wrapped(self, sender: str, process: bytes, purpose: str, recipient: str, epoch: int) -> WrappedKey | None:

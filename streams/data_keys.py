@@ -13,9 +13,11 @@ from collections.abc import Callable
 from secure_agg import Channel, DataKey, EnvelopeUnreadable, EpochKeys, EpochPublicKey, Identity
 from secure_agg.envelopes import fresh_key, wrap
 from streams.control import ControlPlane
+from streams.errors import RecipientAbsent
 from streams.records.keys import KeyRecord, WrappedKey, sign_wrapped_key, wrapping_context
 
 PROCESS_BYTES = 8
+_MARGIN_MS = 5_000
 
 
 class SendingKeys:
@@ -36,17 +38,19 @@ class SendingKeys:
 
     def missing(self, recipients: tuple[str, ...], now_ms: int) -> tuple[str, ...]:
         """The recipients that have no usable epoch key at ``now_ms``. A sender pauses while there are any."""
-        return tuple(role for role in recipients if self._control.epoch_public(role, now_ms) is None)
+        # The margin is for what a sender does before it asks again: what it has begun, it can finish.
+        find = self._control.epoch_public
+        return tuple(role for role in recipients if find(role, now_ms, margin_ms=_MARGIN_MS) is None)
 
     def current(self, purpose: str, recipient: str, now_ms: int) -> tuple[DataKey, int]:
         """The data key for the recipient's newest epoch, and that epoch's number.
 
         Raises:
-            EnvelopeUnreadable: the recipient has no usable epoch; ask :meth:`missing` first.
+            RecipientAbsent: the recipient has no usable epoch; ask :meth:`missing` first.
         """
         public = self._control.epoch_public(recipient, now_ms)
         if public is None:
-            raise EnvelopeUnreadable(f"role {recipient!r} has announced no epoch key that is valid now")
+            raise RecipientAbsent(f"role {recipient!r} has announced no epoch key that is valid now; start that role")
         slot = (purpose, recipient, public.epoch)
         if slot not in self._keys:
             key = fresh_key(Channel(self._identity.deployment, purpose, self._identity.role, recipient))

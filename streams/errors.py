@@ -8,6 +8,7 @@
     ├── MembersMisplaced         member-attributes was written with another partitioner
     ├── PositionLost             the log no longer holds what comes next
     ├── StateUnreadable          the role's own state does not open
+    ├── RecipientAbsent          a recipient has announced no epoch key that is valid now
     ├── Fenced                   another instance took over this shard
     ├── InputError               a file that the user named is not what it should be
     ├── RecordMalformed          bytes from Kafka are not the record they should be: refused and counted
@@ -50,6 +51,10 @@ class PositionLost(EvenstreamError):
 
 class StateUnreadable(EvenstreamError):
     """A record of the role's own state does not open with the role's state key."""
+
+
+class RecipientAbsent(EvenstreamError):
+    """A recipient has no valid epoch key, so nothing can be sent to it; the sender waits, and drops nothing."""
 
 
 class Fenced(EvenstreamError):

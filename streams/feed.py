@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from confluent_kafka import Producer
-
 from streams.errors import KafkaUnavailable
-from streams.kafka.clients import producer_config
+from streams.kafka.clients import make_producer
 from streams.settings import Settings
 
 _FLUSH_SECONDS = 30.0
@@ -20,7 +18,7 @@ class Feed:
     """A producer that partitions as Java clients do and loses nothing in silence."""
 
     def __init__(self, settings: Settings) -> None:
-        self._producer = Producer(producer_config(settings, None, **{"message.timeout.ms": 30_000}))
+        self._producer = make_producer(settings, None, **{"message.timeout.ms": 30_000})
         self._failed = 0
         self._why = ""
 

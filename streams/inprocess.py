@@ -169,7 +169,6 @@ class InProcessPipeline:
         for role, epochs in self.epochs.items():
             self._announce(sign_epoch_key(self._keys[role].identity, epochs.ensure_current(start_ms).public()))
         self._directory: MemberDirectory | None = None
-        self._directory_positions: dict[Partition, int] = {("member-attributes", j): 0 for j in range(partitions)}
         self.core = PublishCore(self.controls["publish"], confidence=0.95, rho_limit=rho_limit)
         self._published_offset = {"a": 0, "b": 0}
         self.published: list[FairnessMetric] = []
@@ -209,6 +208,7 @@ class InProcessPipeline:
         if role == "attach":
             if self._directory is None:
                 self._directory = MemberDirectory(RaceModel.load(), keys.derive("members"), self.partitions)
+                self._directory.positions = {("member-attributes", j): 0 for j in range(self.partitions)}
             self._load_members()
             return AttachStage(
                 AttachOptions(self.partitions, 1000, 0, 1),
@@ -221,7 +221,6 @@ class InProcessPipeline:
                 codec,
                 health,
                 self._directory,
-                self._directory_positions,
                 keys.derive("cap"),
             )
         return AggregateStage(
@@ -240,10 +239,8 @@ class InProcessPipeline:
 
     def _load_members(self) -> None:
         assert self._directory is not None
-        for (topic, j), offset in self._directory_positions.items():
-            records = self.log.read(topic, j, offset)
-            self._directory.load(records)
-            self._directory_positions[topic, j] = offset + len(records)
+        for (topic, j), offset in list(self._directory.positions.items()):
+            self._directory.load(self.log.read(topic, j, offset))
 
     def start(self, role: str) -> None:
         """Build a role from its committed state; called again, it is what a crash and a restart do."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from confluent_kafka import Producer
-
 from privacy import Measurement, SignedMeasurement, approve, key_id, next_boundary_ms, verify
 from secure_agg.keyring import load_governance, load_trusted
 from streams.control import ControlPlane
 from streams.errors import InputError, KafkaUnavailable
-from streams.kafka.clients import producer_config, read_to_end
+from streams.kafka.clients import make_producer, read_to_end
 from streams.settings import Settings
+
+_TAKE_OVER_LEAD_MS = 120_000
 
 
 def sign(spec: Measurement, settings: Settings, key: Path, now_ms: int) -> SignedMeasurement:
@@ -29,8 +29,11 @@ def sign(spec: Measurement, settings: Settings, key: Path, now_ms: int) -> Signe
     return approve(spec, settings.deployment, load_governance(key))
 
 
-def submit(settings: Settings, signed: SignedMeasurement) -> Measurement:
+def submit(settings: Settings, signed: SignedMeasurement, now_ms: int) -> Measurement:
     """Check and write one signed measurement.
+
+    Args:
+        now_ms: epoch milliseconds: a revision that takes over needs time to reach every role before it does.
 
     Raises:
         EvenstreamError, PrivacyError: it would have no effect, and why.
@@ -45,7 +48,14 @@ def submit(settings: Settings, signed: SignedMeasurement) -> Measurement:
         test_cluster=settings.test_cluster,
     )
     control.admit(accepted, signed.spec_digest(), control.measurements_offset)
-    producer = Producer(producer_config(settings, None))
+    begin_ms = accepted.effective_from_ms or 0
+    if accepted.revision > 1 and begin_ms < now_ms + _TAKE_OVER_LEAD_MS:
+        raise InputError(
+            f"revision {accepted.revision} of {accepted.id!r} would take over at {accepted.effective_from}, which is "
+            f"past or less than {_TAKE_OVER_LEAD_MS // 60_000} minutes away: rows of the old revision are already on "
+            "their way. Sign it again; it then begins at the next UTC day"
+        )
+    producer = make_producer(settings, None)
     failures: list[str] = []
     producer.produce(
         settings.topic("measurements"),

@@ -20,6 +20,8 @@ from streams.errors import InputError
 from streams.feed import Feed, Progress
 from streams.roles.seal import END_OF_LOG
 
+_LATEST_MS = 253_402_300_799_000  # the end of the year 9999
+
 
 @dataclass(frozen=True)
 class LoggedEvent:
@@ -38,7 +40,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     continue
                 try:
                     content = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     raise InputError(f"{path}:{number}: expected one JSON object a line, this is not JSON") from None
                 if not isinstance(content, dict):
                     raise InputError(f"{path}:{number}: expected a JSON object, got {type(content).__name__}")
@@ -52,9 +54,10 @@ def read_members(path: Path) -> list[tuple[bytes, bytes]]:
     records = []
     for number, content in _lines(path):
         member = content.pop("member_id", None)
-        if not isinstance(member, str | int) or member == "":
-            raise InputError(f"{path}:{number}: expected a member_id (text or number)")
-        records.append((str(member).encode(), json.dumps(content).encode()))
+        where = f"{path}:{number}"
+        if not isinstance(member, str | int) or isinstance(member, bool) or member == "":
+            raise InputError(f"{where}: expected a member_id (text or number)")
+        records.append((_key(member, where), json.dumps(content).encode()))
     return records
 
 
@@ -71,11 +74,18 @@ def read_events(path: Path, measurement: Measurement) -> list[LoggedEvent]:
                 f"got {type(moment).__name__}"
             )
         member = None if "[]" in measurement.source.member else _get(content, measurement.source.member)
-        events.append(LoggedEvent(time_ms, b"" if member is None else str(member).encode(), content))
+        events.append(LoggedEvent(time_ms, b"" if member is None else _key(member, where), content))
     if not events:
         raise InputError(f"{path} holds no events")
     events.sort(key=lambda event: event.time_ms)
     return events
+
+
+def _key(member: Any, where: str) -> bytes:
+    try:
+        return str(member).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: expected a member id, got half a surrogate pair, which is no text") from None
 
 
 def _get(content: dict[str, Any], path: str) -> Any:
@@ -91,10 +101,15 @@ def _parse_time(value: Any, time_format: str) -> int | None:
             moment = datetime.fromisoformat(value)
         except (TypeError, ValueError):
             return None
-        return None if moment.tzinfo is None else round(moment.timestamp() * 1000)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+        if moment.tzinfo is None:
+            return None
+        milliseconds = moment.timestamp() * 1000
+    elif isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return round(value * (1000 if time_format == "epoch_s" else 1))
+    else:
+        milliseconds = value * (1000 if time_format == "epoch_s" else 1)
+    # Python's JSON lets NaN and Infinity in; Kafka has no record from before 1970.
+    return round(milliseconds) if 0 <= milliseconds <= _LATEST_MS else None
 
 
 def _stamped(event: LoggedEvent, measurement: Measurement, time_ms: int) -> bytes:

@@ -102,10 +102,11 @@ class SimulatedRecommender:
 
     def history(self) -> Events:
         """All events drawn so far, in order."""
+        kinds = {"time_ms": np.int64, "member": np.int64, "score": np.float64, "recommended": bool, "clicked": bool}
         return Events(
             *(
-                np.concatenate([getattr(events, name) for events in self._history] or [np.empty(0)])
-                for name in ("time_ms", "member", "score", "recommended", "clicked")
+                np.concatenate([np.empty(0, kind), *(getattr(events, name) for events in self._history)])
+                for name, kind in kinds.items()
             )
         )
 

@@ -77,7 +77,7 @@ def submit(invocation: Invocation, signed: Path) -> None:
         value = signed.read_bytes()
     except OSError as error:
         raise InputError(f"{signed} cannot be read: {error.strerror}") from None
-    accepted = registry.submit(invocation.settings(), SignedMeasurement.decode(value))
+    accepted = registry.submit(invocation.settings(), SignedMeasurement.decode(value), time.time_ns() // 1_000_000)
     click.echo(
         f"{accepted.id} revision {accepted.revision} is on the topic; its first window begins {accepted.effective_from}"
     )

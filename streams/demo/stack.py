@@ -11,14 +11,14 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from privacy import Measurement, next_boundary_ms, parse_measurement
 from secure_agg.keyring import create as create_keys
 from streams import registry
 from streams.errors import EvenstreamError, InputError
 from streams.kafka import topics
-from streams.kafka.clients import broker_count, consumer_config, wait_for_kafka
+from streams.kafka.clients import broker_count, make_consumer, wait_for_kafka
 from streams.kafka.dev_broker import DevBroker
 from streams.records.metric import FairnessMetric
 from streams.records.refused import decode_refused
@@ -89,7 +89,7 @@ class DemoStack:
             spec = spec.model_copy(update={"source": spec.source.model_copy(update={"topic": topic})})
             spec = spec.with_effective_from(next_boundary_ms(spec, begin))
             signed = registry.sign(spec, self.settings, self.settings.keys.dir / "governance" / "reviewer-1.key", begin)
-            approved[spec.id] = registry.submit(self.settings, signed)
+            approved[spec.id] = registry.submit(self.settings, signed, begin)
         return approved
 
     def start_roles(self) -> None:
@@ -170,7 +170,7 @@ class TopicFollower:
     """Follows one single-partition topic from its beginning, as a subscriber would."""
 
     def __init__(self, settings: Settings, topic: str) -> None:
-        self._consumer = Consumer(consumer_config(settings, settings.group("demo"), **{"fetch.wait.max.ms": 10}))
+        self._consumer = make_consumer(settings, settings.group("demo"), **{"fetch.wait.max.ms": 10})
         self._consumer.assign([TopicPartition(topic, 0, 0)])
 
     def poll(self, seconds: float) -> list[bytes]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.errors import KafkaUnavailable, TopicMismatch
+from streams.errors import KafkaUnavailable, SettingsError, TopicMismatch
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -77,9 +78,33 @@ def admin_config(settings: Settings, **extra: Any) -> dict[str, Any]:
     }
 
 
-def admin(settings: Settings) -> AdminClient:
-    """A client for administrative requests."""
-    return AdminClient(admin_config(settings))
+def make_consumer(settings: Settings, group: str, **extra: Any) -> Consumer:
+    """A consumer with :func:`consumer_config`, or :class:`SettingsError` where librdkafka refuses a property."""
+    with _properties_explained():
+        return Consumer(consumer_config(settings, group, **extra))
+
+
+def make_producer(settings: Settings, transactional_id: str | None, **extra: Any) -> Producer:
+    """A producer with :func:`producer_config`, or :class:`SettingsError` where librdkafka refuses a property."""
+    with _properties_explained():
+        return Producer(producer_config(settings, transactional_id, **extra))
+
+
+def admin(settings: Settings, **extra: Any) -> AdminClient:
+    """A client for administrative requests, or :class:`SettingsError` where librdkafka refuses a property."""
+    with _properties_explained():
+        return AdminClient(admin_config(settings, **extra))
+
+
+@contextmanager
+def _properties_explained() -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        raise SettingsError(
+            f"librdkafka refuses a property: {error.args[0].str()}. See kafka.properties, kafka.consumer_properties, "
+            "kafka.producer_properties and kafka.admin_properties"
+        ) from None
 
 
 def wait_for_kafka(settings: Settings, timeout_seconds: float) -> None:
@@ -93,7 +118,7 @@ def wait_for_kafka(settings: Settings, timeout_seconds: float) -> None:
     """
     deadline = time.monotonic() + timeout_seconds
     reasons: list[str] = []
-    client = AdminClient(admin_config(settings, error_cb=lambda error: reasons.append(str(error.str()))))
+    client = admin(settings, error_cb=lambda error: reasons.append(str(error.str())))
     while True:
         try:
             client.list_topics(timeout=max(0.1, min(2.0, timeout_seconds)))
@@ -127,14 +152,14 @@ def partition_count(settings: Settings, topic: str) -> int:
     return found
 
 
-def find_partition_count(settings: Settings, topic: str) -> int | None:
+def find_partition_count(settings: Settings, topic: str, client: AdminClient | None = None) -> int | None:
     """How many partitions a topic has; None where it does not exist or may not be read.
 
     Raises:
         KafkaUnavailable: the cluster did not answer.
     """
     try:
-        metadata = admin(settings).list_topics(topic, timeout=settings.kafka.request_timeout_seconds)
+        metadata = (client or admin(settings)).list_topics(topic, timeout=settings.kafka.request_timeout_seconds)
     except KafkaException as error:
         raise KafkaUnavailable(f"the partitions of {topic} could not be asked: {error.args[0].str()}") from None
     found = metadata.topics.get(topic)
@@ -144,25 +169,33 @@ def find_partition_count(settings: Settings, topic: str) -> int | None:
 
 
 def read_to_end(
-    settings: Settings, topic: str, *, isolation: str = "read_committed", timeout_seconds: float = 60.0
+    settings: Settings,
+    topic: str,
+    *,
+    isolation: str = "read_committed",
+    begin: int = 0,
+    timeout_seconds: float = 60.0,
 ) -> Iterator[Message]:
-    """Every record that a topic holds now, from the beginning, partition by partition in order.
+    """Every record that a topic holds now, from offset ``begin``, partition by partition in order.
+
+    "Now" is each partition's high watermark. A read_committed reader's own end is the last stable offset, which another
+    producer's open transaction holds back: whoever stopped there would miss what was committed behind it, so this waits
+    until such a transaction has ended (the broker ends it after its time-out).
 
     Raises:
         TopicMismatch: there is no such topic.
         KafkaUnavailable: nothing came for ``timeout_seconds``.
     """
     partitions = partition_count(settings, topic)
-    consumer = Consumer(
-        consumer_config(
-            settings,
-            settings.group("state-reader"),
-            **{"isolation.level": isolation, "fetch.wait.max.ms": 10, "auto.offset.reset": "earliest"},
-        )
+    ends = _high_watermarks(settings, topic, partitions)
+    consumer = make_consumer(
+        settings,
+        settings.group("state-reader"),
+        **{"isolation.level": isolation, "fetch.wait.max.ms": 10, "auto.offset.reset": "earliest"},
     )
     try:
-        consumer.assign([TopicPartition(topic, i, 0) for i in range(partitions)])
-        waiting = set(range(partitions))
+        consumer.assign([TopicPartition(topic, i, begin) for i in range(partitions)])
+        waiting = {i for i, end in ends.items() if end > 0}
         heard = time.monotonic()
         while waiting:
             messages = consumer.consume(5_000, 0.05)
@@ -171,14 +204,44 @@ def read_to_end(
                     f"{topic} could not be read to its end: nothing came for {timeout_seconds:.0f} s"
                 )
             for message in messages:
-                error = message.error()
+                i, error = int(message.partition() or 0), message.error()
                 if error is None:
                     yield message
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
-                    waiting.discard(int(message.partition() or 0))
+                    if int(message.offset() or 0) >= ends[i]:
+                        waiting.discard(i)
                 elif not error.retriable():
                     raise KafkaUnavailable(f"{topic} could not be read: {error.str()}")
             if messages:
                 heard = time.monotonic()  # the time that the reader took is not the broker's
     finally:
         consumer.close()
+
+
+def read_tail(settings: Settings, topic: str, count: int) -> Iterator[Message]:
+    """The last ``count`` offsets of a topic with one partition, uncommitted records as well."""
+    end = _high_watermarks(settings, topic, 1)[0]
+    yield from read_to_end(settings, topic, isolation="read_uncommitted", begin=max(0, end - count))
+
+
+def _high_watermarks(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
+    consumer = make_consumer(settings, settings.group("state-reader"), **{"isolation.level": "read_uncommitted"})
+    deadline = time.monotonic() + settings.kafka.request_timeout_seconds
+    ends: dict[int, int] = {}
+    try:
+        while len(ends) < partitions:
+            i = len(ends)
+            try:
+                found = consumer.get_watermark_offsets(TopicPartition(topic, i), timeout=5.0)
+                why = "no answer"
+            except KafkaException as error:  # a topic that was just made has no leader for a moment
+                found, why = None, error.args[0].str()
+            if found is not None:
+                ends[i] = int(found[1])
+            elif time.monotonic() > deadline:
+                raise KafkaUnavailable(f"the end of {topic} [{i}] could not be asked: {why}")
+            else:
+                time.sleep(0.05)
+    finally:
+        consumer.close()
+    return ends

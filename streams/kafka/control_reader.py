@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.control import ControlPlane
 from streams.errors import KafkaUnavailable
-from streams.kafka.clients import consumer_config, producer_config
+from streams.kafka.clients import make_consumer, make_producer
 from streams.records.keys import KeyRecord
 from streams.settings import Settings
 
@@ -31,9 +31,10 @@ class ControlReader:
         control.catch_up = self.catch_up
         self._measurements = settings.topic("measurements")
         self._keys = settings.topic("keys")
-        self._consumer = Consumer(consumer_config(settings, settings.group(f"{role}-control")))
+        self._consumer = make_consumer(settings, settings.group(f"{role}-control"))
         self._consumer.assign([TopicPartition(self._measurements, 0, 0), TopicPartition(self._keys, 0, 0)])
-        self._producer = Producer(producer_config(settings, None))
+        self._settings = settings
+        self._producer = make_producer(settings, None)
         self._next = {self._measurements: 0, self._keys: 0}
 
     def poll(self) -> None:
@@ -94,6 +95,7 @@ class ControlReader:
         )
         if self._producer.flush(_CATCH_UP_SECONDS) or failures:
             why = failures[0].str() if failures else "no acknowledgement"
+            self._producer = make_producer(self._settings, None)  # a fatal error of the old one would stay with it
             raise KafkaUnavailable(f"a key could not be written to {self._keys}: {why}")
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from typing import cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.errors import Fenced, KafkaUnavailable, PositionLost
-from streams.kafka.clients import consumer_config, producer_config, read_to_end
+from streams.kafka.clients import make_consumer, make_producer, read_to_end
 from streams.kafka.control_reader import ControlReader
 from streams.settings import Settings
 from streams.stage import Out, Record, Stage
@@ -62,6 +62,7 @@ class ShardLoop:
         build: makes a new, empty stage; called again after every abort.
         control: follows the control topics.
         health: the role's health metrics.
+        verify: called with the stage when its state is restored, before it reads anything.
         tick: called at every turn with the stage and the time, for what a role does beside its records.
     """
 
@@ -75,6 +76,7 @@ class ShardLoop:
         build: Callable[[], Stage],
         control: ControlReader,
         health: RoleHealth,
+        verify: Callable[[Stage], None] = lambda stage: None,
         tick: Callable[[Stage, int], None] = lambda stage, now: None,
     ) -> None:
         self._settings = settings
@@ -84,6 +86,7 @@ class ShardLoop:
         self._build = build
         self._control = control
         self._health = health
+        self._verify = verify
         self._tick = tick
         self._not_ready: str | None = "starting"
         self._turned_at = time.monotonic()
@@ -124,7 +127,7 @@ class ShardLoop:
     # -- one producer's life --------------------------------------------------------------------------------------
 
     def _session(self, stop: threading.Event) -> None:
-        producer = Producer(producer_config(self._settings, self._transactional_id))
+        producer = make_producer(self._settings, self._transactional_id)
         try:
             producer.init_transactions(_INIT_TIMEOUT_SECONDS)
         except KafkaException as error:
@@ -133,8 +136,9 @@ class ShardLoop:
         stage = self._build()
         for topic in self._state_topics:
             self._restore(stage, topic)
+        self._verify(stage)
         stage.refresh(now_ms())
-        consumer = Consumer(consumer_config(self._settings, self._group))
+        consumer = make_consumer(self._settings, self._group)
         try:
             self._assign(consumer, stage)
             self._turns(stop, stage, producer, consumer)
@@ -149,6 +153,7 @@ class ShardLoop:
         """
         latest: dict[bytes, bytes | None] = {}
         for record in read_to_end(self._settings, topic):
+            self._turned_at = time.monotonic()  # a long restoration is no hang
             key = record.key()
             if isinstance(key, bytes):
                 latest[key] = record.value()

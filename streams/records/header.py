@@ -75,7 +75,7 @@ def decode_header(data: bytes) -> Header:
     """Decode a header, or raise :class:`RecordMalformed`."""
     try:
         return _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the second: text that is not UTF-8
         raise RecordMalformed(f"batch header: {error}") from None
 
 

@@ -112,6 +112,6 @@ def decode_key_record(data: bytes, trusted: PinnedIdentities) -> EpochKey | Wrap
             wrapped = _wrapped_decoder.decode(body)
             trusted.verify(wrapped.sender, _WRAPPED_KEY, signature, body)
             return wrapped
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the second: text that is not UTF-8
         raise RecordMalformed(f"{kind.name}: {error}") from None
     raise RecordMalformed(f"a {kind.name} record does not belong on the keys topic")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from streams.errors import RecordMalformed
+
 
 class Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """JSON object.
@@ -31,5 +33,8 @@ def encode_refused(refused: Refused) -> bytes:
 
 
 def decode_refused(data: bytes) -> Refused:
-    """The record's value, decoded."""
-    return _decoder.decode(data)
+    """The record's value, decoded, or :class:`RecordMalformed`."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the second: text that is not UTF-8
+        raise RecordMalformed(f"refused: {error}") from None

@@ -11,6 +11,7 @@ change: the signature is deterministic, and no clock reading is inside.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, Literal
 
 import msgspec
@@ -114,8 +115,11 @@ class SignedRelease:
         body, table_bytes, signature = frame.decode(data, Kind.RELEASE, 3)
         try:
             release = _decoder.decode(body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the second: text that is not UTF-8
             raise RecordMalformed(f"release: {error}") from None
+        # What is not a window, or no amount of noise, would fail in `publish` instead, at every restart.
+        if not (release.start_ms < release.end_ms and 0 <= release.sigma_units < inf and 0 <= release.rho < inf):
+            raise RecordMalformed("release: expected a window that ends after its start, and finite noise and cost")
         expected = 8 * release.cells * release.columns if release.status == "released" else 0
         if len(table_bytes) != expected:
             raise RecordMalformed(f"release: expected {expected} bytes of table, got {len(table_bytes)}")

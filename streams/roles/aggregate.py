@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from estimator.groups import GROUPS
 from privacy import Ledger
-from secure_agg import EnvelopeUnreadable, EpochKeys, Identity
+from secure_agg import EnvelopeUnreadable, EpochKeys, Identity, SignatureInvalid
 from secure_agg.commitments import SALT_BYTES, check
 from secure_agg.sharing import expand
 from streams.control import Approved, ControlPlane
@@ -26,6 +26,7 @@ from streams.errors import ProtocolStop, RecordMalformed, StateUnreadable
 from streams.records.batches import CHANNEL_TABLE, SharesBatch
 from streams.records.header import digest
 from streams.records.punctuation import SignedPunctuation
+from streams.records.release import SignedRelease
 from streams.roles.log_partition import LogPartition, PartitionState
 from streams.roles.releasing import ReleaseDesk
 from streams.roles.signed_log import SignedLog
@@ -36,8 +37,10 @@ from streams.watch.health import RoleHealth
 
 APPLIED_LATE = "measurement_applied_late"
 _COVERAGE_KEY = b"coverage-key"
-# A party that was down for long closes its backlog in pieces, so that no transaction grows without bound.
+# A party that was down for long closes its backlog in pieces, so that no transaction grows without bound: by windows,
+# and by table entries, since each costs a draw of noise (about 20 microseconds).
 _WINDOWS_A_CHECKPOINT = 256
+_DRAWS_A_CHECKPOINT = 200_000
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,20 @@ class AggregateStage:
                 "by a newer one: run that"
             )
 
+    def check_sent(self, value: bytes) -> None:
+        """Check one of the party's own releases, as it lies on its topic, against the restored state and ledger.
+
+        Raises:
+            LedgerBroken: it is ahead of them.
+        """
+        try:
+            signed = SignedRelease.decode(value)
+            signed.verify(self._control.trusted.identities)
+        except (RecordMalformed, SignatureInvalid):
+            return  # not this party's
+        if signed.release.party == self._party:
+            self._desk.check_sent(signed, self._windows.closed_through_ms(signed.release.spec))
+
     def positions(self) -> Mapping[Partition, int]:
         """All partitions of `shares`."""
         return self._log.positions()
@@ -115,6 +132,7 @@ class AggregateStage:
             self._control_version = self._control.version
             for approved in self._control.approved():
                 self._desk.plan(approved)
+                self._windows.forget_taken_over(approved)
         if self._coverage_sender is not None:
             keys, secret = self._coverage_sender
             keys.share_secret("coverage", "b", secret, now_ms)
@@ -170,7 +188,10 @@ class AggregateStage:
             raise ProtocolStop(
                 f"a batch was signed for revision {header.revision} of a measurement that is not approved"
             )
-        self._windows.check(approved, header.window_end_ms)
+        if not self._windows.takes(approved, header.window_end_ms):
+            partition.advance(header, batch.header_bytes)
+            self._health.refused("superseded")
+            return
         cells = self._open_cells(batch, approved)
         values = self._open_share(batch)
         self._windows.fold(
@@ -225,14 +246,12 @@ class AggregateStage:
         None while some stream of the measurement's source has not been heard of, or a worker does not know the
         measurement yet: its windows stay open until they can be judged.
         """
-        seen = {stream: progress for stream, progress in self._log.streams(approved.source) if progress.partitions}
-        if not seen:
+        arrived = self._log.arrived_ms(approved.source)
+        since = [progress.since_ms.get(approved.spec) for _, progress in self._log.streams(approved.source)]
+        known = [moment for moment in since if moment is not None]
+        if arrived is None or len(known) < len(since):
             return None
-        expected = max(progress.partitions for progress in seen.values()) * self._options.partitions
-        if len(seen) < expected or any(approved.spec not in progress.since_ms for progress in seen.values()):
-            return None
-        arrival = min(progress.arrival_ms for progress in seen.values())
-        return arrival, max(progress.since_ms[approved.spec] for progress in seen.values())
+        return arrived, max(known)
 
     def _closable(self) -> Iterator[tuple[Approved, int, str | None]]:
         """Base windows that are complete, each measurement's in order: (measurement, start, why it is void or None)."""
@@ -249,9 +268,13 @@ class AggregateStage:
                 yield approved, start, APPLIED_LATE if late else None
 
     def _close_windows(self, coverage_key: bytes, now_ms: int) -> None:
+        draws = 0
         for approved, start, void_reason in list(islice(self._closable(), _WINDOWS_A_CHECKPOINT)):
             for window in self._windows.close(approved, start, void_reason):
                 self._desk.release(window, coverage_key, now_ms)
+                draws += window.table.size
+            if draws >= _DRAWS_A_CHECKPOINT:
+                return
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 

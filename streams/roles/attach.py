@@ -12,20 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from estimator.groups import GROUPS
 from estimator.rounding import to_fixed_point
-from privacy.caps import ContributionCap
 from secure_agg import EpochKeys, Identity
 from secure_agg.sharing import split
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
-from streams.errors import ProtocolStop, RecordMalformed
+from streams.errors import ProtocolStop, RecordMalformed, StateUnreadable
 from streams.records.batches import CHANNEL_TABLE, Extension, SealedBatch, SharesBatch
 from streams.records.punctuation import Passage, SignedPunctuation
+from streams.roles.counted_rows import CountedRows
 from streams.roles.log_partition import LogPartition, PartitionState
 from streams.roles.member_directory import MemberDirectory
 from streams.roles.signed_log import SignedLog
@@ -34,8 +33,6 @@ from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 
 _RECIPIENTS = ("a", "b")
-_DAY_MS = 86_400_000
-_HOUR_MS = 3_600_000
 # Punctuation of one transaction of `seal` reaches the partitions a few milliseconds apart: worth one commit.
 _GATHER_MS = 10
 
@@ -48,24 +45,6 @@ class AttachOptions:
     commit_interval_ms: int
     shard: int
     shards: int
-
-
-class _Counted(msgspec.Struct, array_like=True):
-    """Rows that counted in one checkpoint, for one measurement and day: tags (u64 LE) and cap buckets (u8)."""
-
-    tags: bytes
-    buckets: bytes
-
-
-class _MemberDays:
-    """The contribution cap of one measurement and day, with what is yet to be committed of it."""
-
-    def __init__(self, cap: ContributionCap) -> None:
-        self.cap = cap
-        self.chunks: list[bytes] = []
-        self.fresh: dict[int, list[tuple[NDArray[np.uint64], NDArray[np.uint8]]]] = {}
-        # Counted rows of members that the store does not know (yet): applied when they appear.
-        self.orphans: tuple[NDArray[np.uint64], NDArray[np.uint8]] = (np.empty(0, np.uint64), np.empty(0, np.uint8))
 
 
 class AttachStage:
@@ -83,7 +62,6 @@ class AttachStage:
         codec: StateCodec,
         health: RoleHealth,
         directory: MemberDirectory,
-        directory_positions: Mapping[Partition, int],
         cap_key: bytes,
     ) -> None:
         self._options = options
@@ -96,63 +74,29 @@ class AttachStage:
         self._codec = codec
         self._health = health
         self._directory = directory
-        self._directory_version = directory.version
-        self._directory_positions = dict(directory_positions)
-        self._cap_key = cap_key
+        self._counted = CountedRows(control, directory, cap_key)
         self._log = SignedLog(topics["sealed"], range(options.shard, options.partitions, options.shards), health)
-        self._days: dict[tuple[bytes, int], _MemberDays] = {}
-        self._next_chunk: dict[int, int] = {}
         self._outputs: list[Out] = []
         self._punctuated_ms: int | None = None
         self._punctuated: set[int] = set()
         self._last_commit_ms = 0
-        self._extension_columns = len(GROUPS)
 
     # -- state and assignment -------------------------------------------------------------------------------------
 
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Take in one state record."""
-        kind, *rest = key.decode().split("/")
-        if kind == "position" and value is not None:
-            self._log.restore(int(rest[0]), self._codec.decode(key, value, PartitionState))
-        elif kind == "counted":
-            spec, day, j, number = bytes.fromhex(rest[0]), int(rest[1]), int(rest[2]), int(rest[3])
-            self._next_chunk[j] = max(self._next_chunk.get(j, 0), number + 1)
-            if value is None:
-                return
-            days = self._member_days(spec, day)
-            if days is not None:
-                days.chunks.append(key)
-                counted = self._codec.decode(key, value, _Counted)
-                self._recount(
-                    days, np.frombuffer(counted.tags, "<u8").astype(np.uint64), np.frombuffer(counted.buckets, np.uint8)
-                )
-
-    def _member_days(self, spec: bytes, day: int) -> _MemberDays | None:
-        days = self._days.get((spec, day))
-        if days is None:
-            approved = self._control.find(spec)
-            if approved is None:
-                return None
-            privacy = approved.measurement.privacy
-            key = self._cap_key + spec + day.to_bytes(8, "little")
-            days = _MemberDays(ContributionCap(privacy.cap_rule, privacy.contribution_cap, key))
-            self._days[spec, day] = days
-        return days
-
-    def _recount(self, days: _MemberDays, tags: NDArray[np.uint64], buckets: NDArray[np.uint8]) -> None:
-        index = self._directory.store.find_tags(tags)
-        known = index >= 0
-        days.cap.restore(index[known], buckets[known])
-        if not known.all():
-            days.orphans = (
-                np.concatenate((days.orphans[0], tags[~known])),
-                np.concatenate((days.orphans[1], buckets[~known])),
+        if key.startswith(b"position/"):
+            if value is not None:
+                self._log.restore(int(key.split(b"/")[1]), self._codec.decode(key, value, PartitionState))
+        elif not self._counted.restore(key, value, self._codec):
+            raise StateUnreadable(
+                "attach's state holds a record of a kind that this version does not know; it was written by a newer "
+                "one: run that"
             )
 
     def positions(self) -> Mapping[Partition, int]:
         """Sealed partitions that this worker owns, and the same partitions of `member-attributes`."""
-        return self._log.positions() | self._directory_positions
+        return self._log.positions() | self._directory.positions
 
     def refresh(self, now_ms: int) -> bool:
         """Partitions are fixed; new measurements are looked up when their first batch comes."""
@@ -176,23 +120,11 @@ class AttachStage:
         sealed = self._topics["sealed"]
         attributes = [record for record in records if record.topic() != sealed]
         if attributes:
-            self._directory.load(attributes)
-            for record in attributes:
-                self._directory_positions[record.topic(), record.partition()] = record.offset() + 1
-        if self._directory.version != self._directory_version:
-            self._directory_version = self._directory.version
-            self._adopt_orphans()
+            self._directory.load(attributes, at_run_time=True)
         punctuation, batch = partial(self._punctuation, now_ms), partial(self._batch, now_ms)
         for record in records:
             if record.topic() == sealed:
                 self._log.take(record, now_ms, punctuation, batch)
-
-    def _adopt_orphans(self) -> None:
-        for days in self._days.values():
-            if days.orphans[0].size:
-                tags, buckets = days.orphans
-                days.orphans = (np.empty(0, np.uint64), np.empty(0, np.uint8))
-                self._recount(days, tags, buckets)
 
     def _punctuation(self, now_ms: int, partition: LogPartition, value: bytes) -> None:
         signed = SignedPunctuation.decode(value)
@@ -225,15 +157,12 @@ class AttachStage:
                 f"a batch was signed for revision {header.revision} of a measurement that is not approved"
             )
         members = self._open_members(batch, approved)
-        values, counted = self._values(approved, header.window_end_ms, partition.j, members)
+        values = self._values(approved, header.window_end_ms, partition.j, members)
         try:
             shares = self._shares(batch, values, now_ms)
         finally:
             values.fill(0)
         self._outputs.append(Out(self._topics["shares"], partition.j, None, shares.encode()))
-        if counted is not None:
-            days, tags, buckets = counted
-            days.fresh.setdefault(partition.j, []).append((tags, buckets))
         partition.advance(header, batch.header_bytes)
         self._health.batch()
 
@@ -250,25 +179,18 @@ class AttachStage:
 
     def _values(
         self, approved: Approved, window_end_ms: int, j: int, members: NDArray[np.bytes_]
-    ) -> tuple[NDArray[np.uint64], tuple[_MemberDays, NDArray[np.uint64], NDArray[np.uint8]] | None]:
+    ) -> NDArray[np.uint64]:
         """Fixed-point race probabilities of the rows that count, zero for the others: (n, 6) uint64."""
         start_ms = window_end_ms - approved.measurement.base_ms
-        days = self._member_days(approved.spec, start_ms // _DAY_MS)
-        assert days is not None  # the measurement is approved
-        store = self._directory.store
-        index = self._directory.countable(members)
-        tags = np.zeros(index.size, dtype=np.uint64)
-        tags[index >= 0] = store.tags[index[index >= 0]]
-        hours = np.full(index.size, start_ms % _DAY_MS // _HOUR_MS, dtype=np.uint8)
-        counts = days.cap.select(index, tags, hours)
-        values = np.zeros((index.size, self._extension_columns), dtype=np.uint64)
-        if not counts.any():
-            return values, None
-        who = index[counts]
-        probabilities = self._directory.model.posterior_of_codes(store.surname[who], store.place[who])
-        values[counts] = to_fixed_point(probabilities)
-        probabilities.fill(0)
-        return values, (days, tags[counts], hours[counts])
+        index = self._counted.select(approved, start_ms, j, members)
+        values = np.zeros((index.size, len(GROUPS)), dtype=np.uint64)
+        counts = index >= 0
+        if counts.any():
+            store, who = self._directory.store, index[counts]
+            probabilities = self._directory.model.posterior_of_codes(store.surname[who], store.place[who])
+            values[counts] = to_fixed_point(probabilities)
+            probabilities.fill(0)
+        return values
 
     def _shares(self, sealed: SealedBatch, values: NDArray[np.uint64], now_ms: int) -> SharesBatch:
         to_a, a_epoch = self._sending.current("share", "a", now_ms)
@@ -297,35 +219,12 @@ class AttachStage:
         """Shares and punctuation, who has counted, and where to read on."""
         outputs, self._outputs = self._outputs, []
         state = self._topics["state-attach"]
-        for (spec, day), days in self._days.items():
-            for j, parts in days.fresh.items():
-                number = self._next_chunk.get(j, 0)
-                self._next_chunk[j] = number + 1
-                key = f"counted/{spec.hex()}/{day}/{j}/{number}".encode()
-                counted = _Counted(
-                    np.concatenate([tags for tags, _ in parts]).astype("<u8").tobytes(),
-                    np.concatenate([buckets for _, buckets in parts]).tobytes(),
-                )
-                outputs.append(Out(state, 0, key, self._codec.encode(key, counted)))
-                days.chunks.append(key)
-            days.fresh = {}
-        outputs += self._forget_days(state)
+        self._counted.forget(self._log.arrived_ms)
+        outputs += [Out(state, 0, key, value) for key, value in self._counted.state(self._codec)]
         outputs += [Out(state, 0, key, value) for key, value in self._log.state(self._codec)]
         self._punctuated_ms = None
         self._punctuated.clear()
         self._last_commit_ms = now_ms
-        return outputs
-
-    def _forget_days(self, state: str) -> list[Out]:
-        """Tombstones for days that no row can reach any more: punctuation has passed them by a day."""
-        outputs: list[Out] = []
-        for spec, day in list(self._days):
-            approved = self._control.find(spec)
-            if approved is None:
-                continue
-            reached = [progress.arrival_ms for _, progress in self._log.streams(approved.source)]
-            if reached and min(reached) > (day + 2) * _DAY_MS:
-                outputs += [Out(state, 0, key, None) for key in self._days.pop((spec, day)).chunks]
         return outputs
 
     def committed(self) -> None:

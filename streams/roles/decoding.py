@@ -9,6 +9,7 @@ A record that is refused touches nothing else: this is what lets one event chang
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import operator
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ FUTURE = "future"
 REASONS = (NOT_JSON, WRONG_TYPE, MISSING_FIELD, BAD_MEMBER_ID, TIME_OUT_OF_RANGE, TOO_LARGE, EMPTY, LATE, FUTURE)
 """Why an event, or one row of it, is not counted."""
 
-_HUGE = 1 << 1023  # from here on an integer may be beyond float64
+_HUGE = (1 << 1024) - (1 << 970)  # the least integer that is beyond float64
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
 _Scalar = str | int | float | bool | None
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -83,21 +84,16 @@ class EventDecoder:
         self._declare(source.member, str | int | None)
         for condition in source.filter:
             self._declare(condition.field, _Scalar)
-        for axis in (cells.decision, cells.outcome):
-            if axis is not None:
-                self._declare(axis.field, bool | int | None)
-        for binned in (cells.score, cells.rank):
-            if binned is not None:
-                self._declare(binned.field, float | None)
+        for axis, path in cells.binding():
+            self._declare(path, bool | int | None if axis in ("decision", "outcome") else float | None)
         self._explode = source.explode
         self._compiled = _compile(self._types, self._explode)
         # Where another kind of event shares the topic, its fields may have other types: whether it is filtered out
         # is asked before its types are held against it, and of the record itself before its list.
         filters: dict[str, Any] = {condition.field: _Scalar for condition in source.filter}
         of_record = {path: kind for path, kind in filters.items() if "[]" not in path}
-        self._filters_only = [_compile(of_record, None)] if of_record else []
-        if len(of_record) < len(filters):
-            self._filters_only.append(_compile(filters, self._explode))
+        stages = ((of_record, None), (filters, self._explode))
+        self._filters_only = [_compile(fields, explode) for fields, explode in stages if fields]
 
     def _declare(self, path: str, kind: Any) -> None:
         known = self._types.get(path)
@@ -129,11 +125,10 @@ class EventDecoder:
     def _filtered_out(self, value: bytes) -> bool:
         for filters in self._filters_only:
             try:
-                flat = filters.flatten([filters.decode_one(value)])
+                if not self._passing(filters.flatten([filters.decode_one(value)])).any():
+                    return True
             except _UNDECODABLE:  # a wrong type may stand before the place where the record stops being JSON
                 return False
-            if not self._passing(flat).any():
-                return True
         return False
 
     def _passing(self, flat: _Flat) -> NDArray[np.bool_]:
@@ -143,9 +138,8 @@ class EventDecoder:
                 continue
             # bool is compared by type too: JSON's true is not 1.
             wanted = {(type(value), value) for value in condition.one_of}
-            passing &= np.fromiter(
-                ((type(value), value) in wanted for value in flat.column(condition.field)), bool, flat.count
-            )
+            column = flat.column(condition.field)
+            passing &= np.fromiter(((type(value), value) in wanted for value in column), bool, flat.count)
         return passing
 
     def _columns(self, objects: list[Any], index: NDArray[np.intp], refused: list[tuple[int, str]]) -> Decoded:
@@ -177,9 +171,7 @@ class EventDecoder:
         column = flat.column(source.time)
         if source.time_format == "iso8601":
             # Where the path serves a second purpose it was not decoded as a time, and is refused as text is.
-            column = [
-                value.timestamp() if isinstance(value, datetime) else None if value is None else "" for value in column
-            ]
+            column = [None if at is None else at.timestamp() if isinstance(at, datetime) else "" for at in column]
         milliseconds, wrong = _numbers(column)
         if source.time_format != "epoch_ms":
             milliseconds *= 1000.0
@@ -233,17 +225,12 @@ def _member_bytes(value: str | int | None) -> bytes:
 
 def _numbers(column: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Numbers as float64 (NaN where None), and which entries are of another type, or beyond float64."""
-    try:
-        if not any(isinstance(value, str) for value in column):  # np.array would read digits in text as a number
+    with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+        if str not in set(map(type, column)):  # only where one path serves two purposes
             return np.array(column, dtype=np.float64), np.zeros(len(column), dtype=bool)
-    except OverflowError:  # an integer of hundreds of digits
-        pass
-    wrong = np.fromiter(map(_no_float, column), bool, len(column))
-    return np.array([None if _no_float(value) else value for value in column], dtype=np.float64), wrong
-
-
-def _no_float(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, int) and abs(value) >= _HUGE)
+    column = ["" if isinstance(value, int) and abs(value) >= _HUGE else value for value in column]
+    wrong = np.fromiter((isinstance(value, str) for value in column), bool, len(column))
+    return np.array([None if isinstance(value, str) else value for value in column], dtype=np.float64), wrong
 
 
 @dataclass(frozen=True)

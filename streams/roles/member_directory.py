@@ -6,10 +6,12 @@ codes for one batch at a time.
 
 Attribute records are the company's own JSON: ``family_name``, ``given_name``, ``state``, ``county``, ``zcta`` (or
 ``zip``), ``opt_out``. A tombstone takes the member out, and so does a record that cannot be read (fail closed).
+A key that can be no member's id is left aside.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import msgspec
@@ -20,7 +22,9 @@ from estimator import RaceModel
 from estimator.members import FLAG_OPTED_OUT, MemberStore
 from streams.errors import MembersMisplaced
 from streams.kafka.partitioner import partition_of
-from streams.stage import Record
+from streams.stage import Partition, Record
+
+log = logging.getLogger(__name__)
 
 _Text = str | None
 
@@ -36,6 +40,13 @@ class _Attributes(msgspec.Struct, gc=False):
 
 
 _OUT = _Attributes(opt_out=True)
+_MAX_ID_BYTES = 128
+"""No measurement lets longer ids in (``Source.member_max_bytes``), so no row can ask for them."""
+
+
+def _is_member_id(key: bytes | None) -> bool:
+    # `seal` refuses ids that hold NUL: in an array, whose padding it is, they would pass for other ones.
+    return key is not None and 0 < len(key) <= _MAX_ID_BYTES and b"\0" not in key
 
 
 class MemberDirectory:
@@ -53,21 +64,39 @@ class MemberDirectory:
         self.version = 0
         """Rises with every change."""
         self.unreadable = 0
-        """Attribute records that could not be read; their members do not count."""
+        """Attribute records whose key or value could not be read; their members do not count."""
+        self.misplaced = 0
+        """Attribute records that lay in a wrong partition when they came at run time; they change nothing."""
+        self.positions: dict[Partition, int] = {}
+        """Where to read on, by partition: kept here, since what was taken in is never taken back by a rewind."""
         self._partitions = partitions
         self._decoder = msgspec.json.Decoder(_Attributes)
 
-    def load(self, records: Sequence[Record]) -> None:
+    def load(self, records: Sequence[Record], *, at_run_time: bool = False) -> None:
         """Take in attribute records, in order within each partition.
 
+        Args:
+            at_run_time: a key in a wrong partition is then logged and left out: one stray record must not end a role.
+
         Raises:
-            MembersMisplaced: a key lies in another partition than murmur2 gives it.
+            MembersMisplaced: not ``at_run_time``, and a key lies in another partition than murmur2 gives it.
         """
-        kept = [record for record in records if record.key()]
+        for record in records:
+            self.positions[record.topic(), record.partition()] = record.offset() + 1
+        kept = [record for record in records if _is_member_id(record.key())]
+        self.unreadable += len(records) - len(kept)
         if not kept:
             return
         ids = np.array([record.key() for record in kept], dtype=np.bytes_)
-        self._check_partitions(ids, kept)
+        placed = self._in_place(ids, kept)
+        if not placed.all():
+            if not at_run_time:
+                raise MembersMisplaced(_misplaced(kept, placed))
+            log.error("%s", _misplaced(kept, placed))
+            self.misplaced += int((~placed).sum())
+            kept, ids = [record for record, good in zip(kept, placed, strict=True) if good], ids[placed]
+            if not kept:
+                return
         attributes = [self._decode(record.value()) for record in kept]
         surname, place = self.model.encode(
             [entry.family_name for entry in attributes],
@@ -79,17 +108,9 @@ class MemberDirectory:
         self.store.upsert(ids, surname, place, flags)
         self.version += 1
 
-    def _check_partitions(self, ids: NDArray[np.bytes_], records: Sequence[Record]) -> None:
-        expected = partition_of(ids, self._partitions)
+    def _in_place(self, ids: NDArray[np.bytes_], records: Sequence[Record]) -> NDArray[np.bool_]:
         actual = np.fromiter((record.partition() for record in records), np.int64, len(records))
-        misplaced = np.flatnonzero(expected != actual)
-        if misplaced.size:
-            first = records[int(misplaced[0])]
-            raise MembersMisplaced(
-                f"{first.topic()} partition {first.partition()} offset {first.offset()} holds a key that Kafka's "
-                f"murmur2 partitioner puts elsewhere ({misplaced.size} of {len(records)} keys of this batch do): write "
-                "the topic with partitioner=murmur2_random (librdkafka) or a Java client, or its members stay unknown"
-            )
+        return np.asarray(partition_of(ids, self._partitions) == actual)
 
     def _decode(self, value: bytes | None) -> _Attributes:
         if value is None:
@@ -106,3 +127,12 @@ class MemberDirectory:
         known = index >= 0
         index[known] = np.where(self.store.flags[index[known]] & FLAG_OPTED_OUT, -1, index[known])
         return index
+
+
+def _misplaced(records: Sequence[Record], placed: NDArray[np.bool_]) -> str:
+    first = records[int(np.flatnonzero(~placed)[0])]
+    return (
+        f"{first.topic()} partition {first.partition()} offset {first.offset()} holds a key that Kafka's murmur2 "
+        f"partitioner puts elsewhere ({int((~placed).sum())} of {len(records)} keys of this batch do): write the topic "
+        "with partitioner=murmur2_random (librdkafka) or a Java client, or its members stay unknown"
+    )

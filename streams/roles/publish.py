@@ -7,9 +7,10 @@ published is post-processing.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +35,10 @@ RELEASES_DIFFER = "releases_differ"
 
 @dataclass
 class _Pair:
-    """What has come of one window."""
+    """What has come of one window: which parties' releases, and the one that waits for the other."""
 
-    a: SignedRelease | None = None
-    b: SignedRelease | None = None
+    parties: set[str] = field(default_factory=set)
+    waiting: SignedRelease | None = None
 
 
 class PublishCore:
@@ -54,6 +55,7 @@ class PublishCore:
         self._confidence = confidence
         self._rho_limit = rho_limit
         self._pairs: dict[WindowKey, _Pair] = {}
+        self._taken: dict[str, set[bytes]] = {"a": set(), "b": set()}
         self._statements: dict[bytes, PrivacyStatement] = {}
         self.refused: dict[str, int] = {}
         """Releases that were not taken in, by reason."""
@@ -62,6 +64,9 @@ class PublishCore:
 
     def apply(self, party: str, value: bytes) -> FairnessMetric | None:
         """Take in one record of a party's releases topic; the window's record once both parties are there."""
+        digest = hashlib.sha256(value).digest()
+        if digest in self._taken[party]:
+            return None  # every copy of a release is the same bytes, and has been judged
         try:
             signed = SignedRelease.decode(value)
             signed.verify(self._control.trusted.identities)
@@ -75,19 +80,17 @@ class PublishCore:
             self._refuse("unknown_measurement", f"a release of {party} names a spec that is not approved")
             return None
         pair = self._pairs.setdefault(signed.release.key, _Pair())
-        known = pair.a if party == "a" else pair.b
-        if known is not None:
-            if known.body != signed.body or known.table_bytes != signed.table_bytes:
-                self._refuse("second_release", f"party {party} released one window twice; the first one stands")
+        if party in pair.parties:
+            self._refuse("second_release", f"party {party} released one window twice; the first one stands")
             return None
+        self._taken[party].add(digest)
+        pair.parties.add(party)
         self.last_release = (signed.release.measurement, signed.release.level, party, signed.release.end_ms)
-        if party == "a":
-            pair.a = signed
-        else:
-            pair.b = signed
-        if pair.a is None or pair.b is None:
+        other, pair.waiting = pair.waiting, signed
+        if other is None:
             return None
-        return self._join(approved, pair.a, pair.b)
+        pair.waiting = None
+        return self._join(approved, *((signed, other) if party == "a" else (other, signed)))
 
     def _refuse(self, reason: str, text: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -49,7 +49,11 @@ class Publisher:
         self._lock = threading.Lock()
 
     def replay(self) -> list[FairnessMetric]:
-        """Rebuild from retained releases; the windows that were not yet emitted."""
+        """Rebuild from retained releases: the windows that are not on `fairness-metrics`, but should be.
+
+        What was released longer ago than that topic keeps its records has been there, and gone.
+        """
+        oldest_ms = 1000 * (time.time() - self.settings.topics.metrics_retention_hours * 3600)
         self.process.reader.catch_up()
         for record in read_to_end(self.settings, self.settings.topic("fairness-metrics")):
             key = record.key()
@@ -60,12 +64,12 @@ class Publisher:
             # What an aborted transaction left counts too: every copy of a release is the same signed bytes.
             for record in read_to_end(self.settings, topic, isolation="read_uncommitted"):
                 window = self.take(party, record.value() or b"", live=False)
-                if window is not None:
+                if window is not None and record.timestamp()[1] >= oldest_ms and self.is_new(window):
                     fresh.append(window)
         self.refresh_measurements()
         self.collector.open()
         self.not_ready = None
-        return [window for window in fresh if window.topic_key() not in self._emitted]
+        return fresh
 
     def take(self, party: str, value: bytes, *, live: bool) -> FairnessMetric | None:
         """Take in one release; the window's record when it is complete."""
@@ -98,16 +102,16 @@ class Publisher:
         self.collector.measurements(self.process.control.approved(), self.settings.privacy.rho_member_day_limit)
 
     def is_new(self, window: FairnessMetric) -> bool:
-        """Whether a window has not been emitted yet; it counts as emitted from now on."""
-        key = window.topic_key()
-        if key in self._emitted:
-            return False
-        self._emitted.add(key)
-        return True
+        """Whether a window has not been emitted yet."""
+        return window.topic_key() not in self._emitted
+
+    def emitted(self, window: FairnessMetric) -> None:
+        """A window's record is durable."""
+        self._emitted.add(window.topic_key())
 
 
 def make_app(publisher: Publisher, replayed: list[FairnessMetric]) -> faust.App:
-    """The Faust app around a publisher; ``replayed`` are windows that are complete but not yet emitted."""
+    """The Faust app around a publisher; ``replayed`` are windows that are complete; those not yet emitted are."""
     settings = publisher.settings
     app = faust.App(
         f"{settings.group('publish')}.{os.urandom(4).hex()}",
@@ -130,12 +134,14 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric]) -> faust.App:
 
     async def emit(window: FairnessMetric) -> None:
         if publisher.is_new(window):
-            await metrics.send(
+            sent = await metrics.send(
                 key=window.topic_key(),
                 value=window.encode(),
                 headers=window.headers(settings.deployment),
                 partition=window.partition(partitions),
             )
+            await sent  # an error ends this process; the next one finds the window missing, and emits it
+            publisher.emitted(window)
 
     @app.agent(releases)
     async def join(stream: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimator.groups import GROUPS
-from privacy import BudgetExceeded, Ledger, NoisePlan, plan_noise
+from privacy import BudgetExceeded, Ledger, LedgerBroken, NoisePlan, plan_noise
 from secure_agg import Identity
 from secure_agg.commitments import DIGEST_BYTES, authenticate
 from streams.control import Approved
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 _DAY_MS = 86_400_000
 _PENDING = b"pending/"
+_NOT_AFRESH = (
+    "The party does not start without it, since it would noise windows a second time; else use a new deployment"
+)
 
 
 class _PendingState(msgspec.Struct, array_like=True):
@@ -62,6 +65,24 @@ class ReleaseDesk:
     def restore_ledger(self, record: bytes) -> None:
         """Take in the next record of the ledger."""
         self._ledger.restore(record)
+
+    def check_sent(self, signed: SignedRelease, closed_through_ms: int) -> None:
+        """Check one of the party's own releases against what it remembers: it must not be ahead of it.
+
+        Args:
+            closed_through_ms: the end of the last window of its measurement that the party's state has as closed.
+
+        Raises:
+            LedgerBroken: the ledger does not cover it, or the state does not know it: either was lost. Going on would
+                noise a window twice, or spend a budget twice.
+        """
+        release = signed.release
+        what = f"party {self._party}'s release of {'/'.join(map(str, release.key))}"
+        day = _utc_day(release.start_ms)
+        if release.status == "released" and not self._ledger.covers(day, release.measurement, release.revision):
+            raise LedgerBroken(f"{what} is ahead of its ledger, which was lost or cut: restore it. {_NOT_AFRESH}")
+        if release.end_ms > closed_through_ms:
+            raise LedgerBroken(f"{what} is ahead of its state, which was lost or cut: restore it. {_NOT_AFRESH}")
 
     @property
     def can_send(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from privacy import Ledger
+from streams.kafka.clients import read_tail
 from streams.kafka.shard import ShardLoop, now_ms
 from streams.roles.aggregate import AggregateOptions, AggregateStage
 from streams.roles.process import RoleProcess, stop_on_signals
@@ -10,6 +11,8 @@ from streams.settings import Settings
 from streams.stage import Stage
 
 _EPOCH_CHECK_MS = 1000
+_OWN_RELEASES = 2_000
+"""How many of its last releases a party checks at its start; the last of each measurement would do."""
 
 
 def run(settings: Settings, party: str) -> None:
@@ -42,6 +45,11 @@ def run(settings: Settings, party: str) -> None:
             coverage_sender,
         )
 
+    def verify(stage: Stage) -> None:
+        assert isinstance(stage, AggregateStage)
+        for record in read_tail(settings, names[f"releases-{party}"], _OWN_RELEASES):
+            stage.check_sent(record.value() or b"")
+
     checked = 0
 
     def tick(stage: Stage, now: int) -> None:
@@ -58,6 +66,7 @@ def run(settings: Settings, party: str) -> None:
         build=build,
         control=process.reader,
         health=process.health,
+        verify=verify,
         tick=tick,
     )
     server = process.serve(loop.healthy, loop.ready)

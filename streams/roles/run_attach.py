@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import KafkaError, Message, TopicPartition
 
 from estimator import RaceModel
 from streams.errors import KafkaUnavailable, TopicMismatch
-from streams.kafka.clients import consumer_config, partition_count
+from streams.kafka.clients import make_consumer, partition_count
 from streams.kafka.shard import ShardLoop, now_ms
 from streams.roles.attach import AttachOptions, AttachStage
 from streams.roles.member_directory import MemberDirectory
 from streams.roles.process import RoleProcess, stop_on_signals
 from streams.settings import Settings
-from streams.stage import Partition, Record, Stage
+from streams.stage import Record, Stage
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,8 @@ _EPOCH_CHECK_MS = 1000
 _LOAD_TIMEOUT_SECONDS = 60.0
 
 
-def load_members(settings: Settings, directory: MemberDirectory, owned: list[int]) -> dict[Partition, int]:
-    """Read this worker's partitions of `member-attributes` to their end.
-
-    Returns:
-        Where to read on.
-    """
+def load_members(settings: Settings, directory: MemberDirectory, owned: list[int]) -> None:
+    """Read this worker's partitions of `member-attributes` to their end."""
     topic = settings.topic("member-attributes")
     partitions = partition_count(settings, topic)
     if partitions != settings.topics.partitions:
@@ -40,10 +36,8 @@ def load_members(settings: Settings, directory: MemberDirectory, owned: list[int
             "must lie in the partition of the member's rows. Write the attributes to a topic with "
             f"{settings.topics.partitions} partitions, or use topics.partitions={partitions} for a new deployment"
         )
-    consumer = Consumer(
-        consumer_config(settings, settings.group("attach-members"), **{"auto.offset.reset": "earliest"})
-    )
-    positions: dict[Partition, int] = {(topic, j): 0 for j in owned}
+    consumer = make_consumer(settings, settings.group("attach-members"), **{"auto.offset.reset": "earliest"})
+    directory.positions = {(topic, j): 0 for j in owned}
     started = time.monotonic()
     try:
         consumer.assign([TopicPartition(topic, j, 0) for j in owned])
@@ -59,10 +53,8 @@ def load_members(settings: Settings, directory: MemberDirectory, owned: list[int
                 error = message.error()
                 if error is None:
                     records.append(message)
-                    positions[topic, int(message.partition() or 0)] = int(message.offset() or 0) + 1
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                     waiting.discard(int(message.partition() or 0))
-                    positions[topic, int(message.partition() or 0)] = int(message.offset() or 0)
                 elif not error.retriable():
                     raise KafkaUnavailable(f"{topic} could not be read: {error.str()}")
             for chunk in _chunks(records):
@@ -75,7 +67,6 @@ def load_members(settings: Settings, directory: MemberDirectory, owned: list[int
         seconds,
         directory.store.nbytes / max(len(directory.store), 1),
     )
-    return positions
 
 
 def _chunks(records: list[Message]) -> Iterator[list[Message]]:
@@ -99,7 +90,7 @@ def run(settings: Settings) -> None:
     process.announce_epoch(epochs, now_ms())
     directory = MemberDirectory(RaceModel.load(), process.keys.derive("members"), options.partitions)
     owned = list(range(options.shard, options.partitions, options.shards))
-    positions = load_members(settings, directory, owned)
+    load_members(settings, directory, owned)
     receiving = process.receiving_keys(epochs)
 
     def build() -> AttachStage:
@@ -114,7 +105,6 @@ def run(settings: Settings) -> None:
             process.codec,
             process.health,
             directory,
-            positions,
             process.keys.derive("cap"),
         )
 

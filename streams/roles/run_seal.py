@@ -7,12 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its API
 
 from streams.control import Approved
+from streams.errors import KafkaUnavailable
 from streams.kafka import topics
-from streams.kafka.clients import admin, consumer_config, find_partition_count
+from streams.kafka.clients import admin, find_partition_count, make_consumer
 from streams.kafka.shard import ShardLoop, now_ms
 from streams.records.punctuation import NEVER_MS
 from streams.roles.process import RoleProcess, stop_on_signals
@@ -21,6 +22,9 @@ from streams.settings import Settings
 from streams.stage import Stage
 
 log = logging.getLogger(__name__)
+
+_CLOCKS_DIFFER_MS = 500
+"""How far a broker's clock may be ahead of this worker's."""
 
 _CLOCK_ADVICE = {
     "live": "arrival is taken from this worker's clock, and a backlog older than the lateness is refused as late",
@@ -68,36 +72,48 @@ class IdleProbe:
         return ends
 
 
-def _start_offset(settings: Settings) -> Any:
+def _start_offset(settings: Settings) -> Callable[[str, int, Approved], tuple[int, int] | None]:
     """Where to begin with a source partition that this deployment has never read."""
 
-    def start(topic: str, i: int, approved: Approved) -> tuple[int, int]:
-        consumer = Consumer(consumer_config(settings, settings.group("seal-start")))
+    def start(topic: str, i: int, approved: Approved) -> tuple[int, int] | None:
+        consumer = make_consumer(settings, settings.group("seal-start"))
         timeout = settings.kafka.request_timeout_seconds
         try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, i), timeout=timeout)
+            ends = consumer.get_watermark_offsets(TopicPartition(topic, i), timeout=timeout)
+            if ends is None:
+                return None
+            low, high = ends
             if approved.measurement.source.arrival == "record_time":
                 return low, NEVER_MS
             # Nothing that arrived earlier than this can belong to the measurement.
             wanted = approved.from_ms - approved.measurement.max_future_ms
             now = now_ms()
-            if wanted > now:
-                return high, now
-            found = consumer.offsets_for_times([TopicPartition(topic, i, wanted)], timeout=timeout)[0].offset
-            return (high, NEVER_MS) if found < 0 else (max(found, low), NEVER_MS)
+            if wanted > now + _CLOCKS_DIFFER_MS:
+                return high, now + _CLOCKS_DIFFER_MS
+            found = consumer.offsets_for_times([TopicPartition(topic, i, wanted)], timeout=timeout)[0]
+            if found.error is not None:
+                return None
+            return (high if found.offset < 0 else max(found.offset, low)), wanted
+        except KafkaException as error:
+            log.warning("where to begin with %s [%d] could not be asked: %s", topic, i, error.args[0].str())
+            return None
         finally:
             consumer.close()
 
     return start
 
 
-def _source_partitions(settings: Settings) -> Callable[[Approved], int | None]:
+def _source_partitions(settings: Settings, client: AdminClient) -> Callable[[Approved], int | None]:
     """Asks for a source topic's partitions, and says once where its clock does not suit the measurement."""
     judged: set[str] = set()
 
     def ask(approved: Approved) -> int | None:
         source = approved.measurement.source
-        count = find_partition_count(settings, source.topic)
+        try:
+            count = find_partition_count(settings, source.topic, client)
+        except KafkaUnavailable as error:
+            log.warning("%s", error)
+            return None
         if count is not None and source.topic not in judged:
             judged.add(source.topic)
             clock = topics.timestamp_type(settings, source.topic)
@@ -128,7 +144,8 @@ def run(settings: Settings) -> None:
         shards=settings.seal.shards,
     )
 
-    source_partitions = _source_partitions(settings)
+    client = admin(settings)
+    source_partitions = _source_partitions(settings, client)
 
     def build() -> SealStage:
         # New data keys with every attempt: what an aborted transaction has shown is under keys that are used no more.
@@ -152,7 +169,7 @@ def run(settings: Settings) -> None:
         build=build,
         control=process.reader,
         health=process.health,
-        tick=IdleProbe(admin(settings), settings.seal.idle_check_ms, settings.seal.idle_margin_ms),
+        tick=IdleProbe(client, settings.seal.idle_check_ms, settings.seal.idle_margin_ms),
     )
     server = process.serve(loop.healthy, loop.ready)
     try:

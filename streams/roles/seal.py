@@ -37,7 +37,7 @@ END_OF_LOG = "evenstream-end-of-log"
 log = logging.getLogger(__name__)
 
 _RECIPIENTS = ("attach", "a", "b")
-_ABSENT_RETRY_MS = 5_000
+_TOPICS_INTERVAL_MS = 5_000
 # A replayed record stamped further ahead of the clock than this would close windows that are still to come.
 _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
 
@@ -62,8 +62,8 @@ class SealStage:
         topics: names of the topics sealed, refused and state-seal, by those words.
         identity, control, keys, codec, health: the role's own.
         source_partitions: number of partitions of a measurement's source topic; None where there is no such topic.
-        start_offset: where to begin reading (topic, i) for a measurement that is new, and since when rows are counted
-            from there (epoch milliseconds; ``NEVER_MS`` where nothing that belongs to it can have been missed).
+        start_offset: where to begin reading (topic, i) for a measurement, and the arrival time from which every row is
+            read from there (epoch milliseconds; ``NEVER_MS``: all of them); None where the broker cannot say now.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class SealStage:
         codec: StateCodec,
         health: RoleHealth,
         source_partitions: Callable[[Approved], int | None],
-        start_offset: Callable[[str, int, Approved], tuple[int, int]],
+        start_offset: Callable[[str, int, Approved], tuple[int, int] | None],
     ) -> None:
         self._options = options
         self._topics = topics
@@ -95,7 +95,7 @@ class SealStage:
         self._outputs: list[Out] = []
         self._told: dict[bytes, int] = {}
         self._absent: set[str] = set()
-        self._absent_asked_ms = 0
+        self._topics_asked_ms = 0
         self._last_commit_ms = 0
 
     # -- state and assignment -------------------------------------------------------------------------------------
@@ -107,49 +107,78 @@ class SealStage:
             self._stored[source, int(i)] = self._codec.decode(key, value, SourceState)
 
     def positions(self) -> Mapping[Partition, int]:
-        """Source partitions that this worker owns, and where to read on."""
-        return {partition: source.state.offset for partition, source in self._sources.items()}
+        """Source partitions that this worker owns, and where to read on; those of absent topics wait."""
+        return {
+            partition: source.state.offset
+            for partition, source in self._sources.items()
+            if source.topic not in self._absent
+        }
 
     def refresh(self, now_ms: int) -> bool:
-        """Take in newly approved measurements; True when there are new partitions to read."""
-        overdue = self._absent and now_ms - self._absent_asked_ms >= _ABSENT_RETRY_MS
+        """Take in newly approved measurements, and topics that came, went or grew; True when reading changes."""
+        overdue = now_ms - self._topics_asked_ms >= _TOPICS_INTERVAL_MS
         if self._control.version == self._control_version and not overdue:
             return False
         self._control_version = self._control.version
-        self._absent_asked_ms = now_ms
-        before = set(self._sources)
-        self._decoders = {}
-        absent: set[str] = set()
+        self._topics_asked_ms = now_ms
+        before = set(self.positions())
+        approved_of: dict[str, list[Approved]] = {}
         for approved in self._control.approved():
-            topic = approved.measurement.source.topic
-            partitions = self._source_partitions(approved)
-            if partitions is None:
-                absent.add(topic)
-                continue
-            decoder = decoding.EventDecoder(approved.measurement)
-            self._decoders.setdefault(topic, []).append((approved, decoder))
-            for i in range(self._options.shard, partitions, self._options.shards):
-                self._begin(approved, topic, i, partitions)
+            approved_of.setdefault(approved.measurement.source.topic, []).append(approved)
+        known = {approved.spec: decoder for pairs in self._decoders.values() for approved, decoder in pairs}
+        self._decoders = {
+            topic: [(a, known.get(a.spec) or decoding.EventDecoder(a.measurement)) for a in group]
+            for topic, group in approved_of.items()
+        }
+        absent = {topic for topic, group in approved_of.items() if not self._follow(topic, group)}
         for topic in sorted(absent - self._absent):
             # One measurement's missing topic must not stop the others; its own windows stay open until it is there.
-            log.error("source topic %r does not exist, or may not be read; its measurements wait for it", topic)
+            log.error("source topic %r does not exist, or cannot be read now; its measurements wait for it", topic)
         self._absent = absent
-        return set(self._sources) != before
+        return set(self.positions()) != before
 
-    def _begin(self, approved: Approved, topic: str, i: int, partitions: int) -> None:
-        spec = approved.spec.hex()
+    def _follow(self, topic: str, group: list[Approved]) -> bool:
+        """See to a topic's partitions; False where it cannot be read now."""
+        shard, shards = self._options.shard, self._options.shards
+        partitions = self._source_partitions(group[0])
+        if partitions is None:
+            # What it was is still told: the clock in its punctuation lets key epochs end.
+            owned = [i for name, i in self._stored if name == topic and i % shards == shard]
+        else:
+            owned = list(range(shard, partitions, shards))
+        begun = [self._begin(topic, i, group, partitions) for i in owned]
+        return partitions is not None and all(begun)
+
+    def _begin(self, topic: str, i: int, group: list[Approved], partitions: int | None) -> bool:
+        """See to one partition; False where the broker cannot say where to begin."""
         source = self._sources.get((topic, i))
         if source is None:
-            state = self._stored.get((topic, i))
+            state = self._stored.get((topic, i)) or self._first_state(topic, i, group)
             if state is None:
-                offset, since_ms = self._start_offset(topic, i, approved)
-                state = SourceState(offset, NEVER_MS, [0] * self._options.partitions, {spec: since_ms})
-            source = SourcePartition(topic, i, partitions, source_digest(topic), state)
-            self._sources[topic, i] = source
-        if spec not in source.state.since_ms:
-            # What this worker has read so far was read without the new measurement.
-            source.state.since_ms[spec] = source.state.arrival_ms
+                return False
+            source = self._sources[topic, i] = SourcePartition(topic, i, source_digest(topic), state)
+        if partitions is not None:
+            source.state.partitions = partitions
+        for approved in group:
+            source.state.claim(approved.spec.hex())
         source.changed = True
+        return True
+
+    def _first_state(self, topic: str, i: int, group: list[Approved]) -> SourceState | None:
+        """Where to begin with a partition that was never read: early enough for every measurement of its topic."""
+        starts = [self._start_offset(topic, i, approved) for approved in group]
+        found = [start for start in starts if start is not None]
+        if len(found) < len(starts):
+            return None
+        offset = min(offset for offset, _ in found)
+        sequences = [0] * self._options.partitions
+        reached = max((s.state.arrival_ms for s in self._sources.values() if s.topic == topic), default=NEVER_MS)
+        if reached > NEVER_MS:
+            # The topic has grown. What came to the new partition before it was seen is late; windows that are open now
+            # lack it, and are void.
+            return SourceState(offset, reached, sequences, {a.spec.hex(): reached + 1 for a in group})
+        since = {a.spec.hex(): since_ms for a, (_, since_ms) in zip(group, found, strict=True)}
+        return SourceState(offset, NEVER_MS, sequences, since)
 
     def blocked(self, now_ms: int) -> str | None:
         """`seal` pauses, and never drops, while a recipient has no valid epoch key."""
@@ -274,7 +303,9 @@ class SealStage:
         return [
             partition
             for partition, source in self._sources.items()
-            if source.state.arrival_ms < before_ms and self._time_of(source.topic) != "record_time"
+            if source.state.arrival_ms < before_ms
+            and source.topic not in self._absent
+            and self._time_of(source.topic) != "record_time"
         ]
 
     def at_end(self, topic: str, partition: int, offset: int) -> None:
@@ -297,9 +328,8 @@ class SealStage:
         for approved in self._control.approved():
             if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS):
                 return True
-        return (
-            self._batcher.pending or bool(self._outputs)
-        ) and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
+        waiting = self._batcher.pending or bool(self._outputs)
+        return waiting and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""
@@ -340,7 +370,11 @@ class SealStage:
         for j in range(self._options.partitions):
             progress = tuple(
                 SourceProgress(
-                    source.digest, source.i, source.partitions, source.state.arrival_ms, source.state.next_sequence[j]
+                    source.digest,
+                    source.i,
+                    source.state.partitions,
+                    source.state.arrival_ms,
+                    source.state.next_sequence[j],
                 )
                 for source in self._sources.values()
             )

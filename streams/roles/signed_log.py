@@ -92,6 +92,14 @@ class SignedLog:
                 if stream.source == source:
                     yield stream, progress
 
+    def arrived_ms(self, source: bytes) -> int | None:
+        """The arrival time that every stream of a source has passed; None while one has not been heard of."""
+        progress = [known for _, known in self.streams(source) if known.partitions]
+        expected = max((known.partitions for known in progress), default=0) * len(self._partitions)
+        if not progress or len(progress) < expected:
+            return None
+        return min(known.arrival_ms for known in progress)
+
     def senders_clock_ms(self) -> int | None:
         """A time that every sender's clock had passed when it wrote what has been read; None while one is unheard."""
         clocks = [progress.clock_ms for partition in self._partitions.values() for _, progress in partition.streams()]

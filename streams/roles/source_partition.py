@@ -15,12 +15,20 @@ class SourceState(msgspec.Struct):
         arrival_ms: nothing that arrived before this time is still to come.
         next_sequence: by j, the number of the next batch of (i, j).
         since_ms: by spec digest (hex), the arrival time from which rows are counted for it.
+        partitions: how many the topic has.
     """
 
     offset: int
     arrival_ms: int
     next_sequence: list[int]
     since_ms: dict[str, int]
+    partitions: int = 1
+
+    def claim(self, spec: str) -> None:
+        """Begin to count for one more spec: from what is read next."""
+        if spec not in self.since_ms:
+            begun_ms = min(self.since_ms.values(), default=self.arrival_ms)
+            self.since_ms[spec] = max(self.arrival_ms + 1, begun_ms)
 
 
 @dataclass
@@ -28,13 +36,12 @@ class SourcePartition:
     """A source partition that this worker owns.
 
     Attributes:
-        partitions: how many the topic has. digest: SHA-256 of the topic's name.
+        digest: SHA-256 of the topic's name.
         changed: whether there is something to commit.
     """
 
     topic: str
     i: int
-    partitions: int
     digest: bytes
     state: SourceState
     changed: bool = True

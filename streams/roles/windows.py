@@ -18,6 +18,7 @@ from secure_agg import Coverage, Stream, StreamCoverage, WindowShare
 from secure_agg.commitments import DIGEST_BYTES, combine
 from streams.control import Approved
 from streams.errors import ProtocolStop
+from streams.records.punctuation import NEVER_MS
 from streams.state import StateCodec
 
 INCOMPLETE_ROLLUP = "incomplete_rollup"
@@ -130,14 +131,34 @@ class OpenWindows:
 
     # -- folding --------------------------------------------------------------------------------------------------
 
-    def check(self, approved: Approved, end_ms: int) -> None:
-        """Raise :class:`ProtocolStop` unless a batch may still name this base window."""
+    def takes(self, approved: Approved, end_ms: int) -> bool:
+        """Whether a batch of this base window is folded; False where another revision has taken the window over.
+
+        Rows that `seal` wrote before it learned of a later revision count for neither: the window is the later
+        revision's, and void, since that worker did not count it from the window's start.
+
+        Raises:
+            ProtocolStop: a batch must not name this window.
+        """
         base = approved.measurement.base_ms
         start = end_ms - base
-        if end_ms % base or not approved.covers(start):
+        if end_ms % base or start < approved.from_ms:
             raise ProtocolStop("a batch names a window that its measurement does not have")
         if start < self._next_start.get(approved.spec, approved.from_ms):
             raise ProtocolStop("a batch came for a window that its own punctuation had closed")
+        return approved.covers(start)
+
+    def closed_through_ms(self, spec: bytes) -> int:
+        """The end of the last base window of a measurement that was closed; ``NEVER_MS`` where none was."""
+        return self._next_start.get(spec, NEVER_MS)
+
+    def forget_taken_over(self, approved: Approved) -> None:
+        """Drop what was folded of windows before it was known that a later revision takes them over."""
+        base = approved.measurement.base_ms
+        for spec, end_ms in list(self._base):
+            if spec == approved.spec and not approved.covers(end_ms - base):
+                del self._base[spec, end_ms]
+                self._drop(_window_key(spec, end_ms))
 
     def fold(
         self,

@@ -145,6 +145,8 @@ class SealSettings(_Sharded):
 class AttachSettings(_Sharded):
     """The role `attach`."""
 
+    shards: int = Field(1, ge=1, le=1, description="how many workers share the partitions; in this version one")
+
     commit_interval_seconds: float = Field(1.0, gt=0, le=60, description="seconds between commits without punctuation")
 
 

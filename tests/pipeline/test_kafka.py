@@ -69,7 +69,7 @@ def finished(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     create_keys(settings.keys.dir, settings.deployment)
     governance = load_governance(settings.keys.dir / "governance" / "reviewer-1.key")
     for measurement in scenario.measurements:
-        registry.submit(settings, approve(measurement, settings.deployment, governance))
+        registry.submit(settings, approve(measurement, settings.deployment, governance), scenario.end_ms)
     feed = Feed(settings)
     for key, value in scenario.members:
         feed.send(settings.topic("member-attributes"), key, value)

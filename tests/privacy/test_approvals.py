@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -61,7 +62,11 @@ def check(
 
 def costing(name: str, rho: float, revision: int = 1) -> Measurement:
     """A measurement that spends ``rho``."""
-    text = TEXT.replace("id: feed", f"id: {name}\nrevision: {revision}").replace("0.1", repr(rho))
+    text = (
+        TEXT.replace("id: feed", f"id: {name}\nrevision: {revision}")
+        .replace("0.1", repr(rho))
+        .replace("T15:00", "T00:00")
+    )
     return parse_measurement(text, origin="x")
 
 
@@ -217,3 +222,21 @@ def test_the_latest_revision_counts_in_whatever_order_they_come() -> None:
     for order in ([costing("a", 0.5, 2), costing("a", 0.1, 1)], [costing("a", 0.1, 1), costing("a", 0.5, 2)]):
         with pytest.raises(RegistryBudgetError, match=r"'a' asks for rho 0\.5 a member-day, but only 0.2 of 0.2"):
             check_registry_budget(order, 0.2)
+
+
+def test_what_has_expired_is_free_again() -> None:
+    """A budget is a day's: measurements that share no UTC day may each have all of it, and those that do may not."""
+    first = lasting("a", "2026-11-01T00:00:00Z", "2026-11-10T12:00:00Z")
+    check_registry_budget([first, lasting("b", "2026-11-11T00:00:00Z", "2026-12-01T00:00:00Z")], 0.6)
+    with pytest.raises(RegistryBudgetError, match="'b' asks for rho"):
+        # Their hours do not overlap, but a member's day does.
+        check_registry_budget([first, lasting("b", "2026-11-10T12:00:00Z", "2026-12-01T00:00:00Z")], 0.6)
+    with pytest.raises(RegistryBudgetError, match="'c' asks for rho"):
+        check_registry_budget([first, lasting("c", "2026-10-01T00:00:00Z", "2027-01-01T00:00:00Z")], 0.6)
+
+
+def lasting(name: str, begin: str, end: str) -> Measurement:
+    """A measurement of rho 0.5 with a beginning and an end."""
+    spec = costing(name, 0.5)
+    dates = {"effective_from": datetime.fromisoformat(begin), "expires": datetime.fromisoformat(end)}
+    return spec.model_copy(update=dates)

@@ -41,7 +41,7 @@ privacy:
   rho_member_day: 0.1
   level_shares: {10s: 0.5, 1m: 0.3, 1h: 0.2}
   delta: 1e-9
-effective_from: 2026-11-24T15:00:00Z
+effective_from: 2026-11-24T00:00:00Z
 expires: 2027-11-24T00:00:00Z
 """
 
@@ -77,7 +77,7 @@ def test_a_full_spec_gives_its_cells_levels_and_times() -> None:
     levels = [(level.name, level.length_ms) for level in spec.levels]
     assert levels == [("10s", 10_000), ("1m", 60_000), ("1h", 3_600_000)]
     assert (spec.base_ms, spec.lateness_ms, spec.max_future_ms) == (10_000, 250, 2_000)
-    assert spec.effective_from_ms == 1_795_532_400_000
+    assert spec.effective_from_ms == 1_795_478_400_000
     assert spec.level_shares == {"10s": 0.5, "1m": 0.3, "1h": 0.2}
     assert spec.privacy.delta == 1e-9
     assert spec.source.filter[0].one_of == ("feed", "search", "no", 3, True)
@@ -179,6 +179,11 @@ RULES: list[tuple[str, str, str]] = [
      "write cap_rule: first"),
     ("reference: white", "reference: white\neffective_from: 2026-11-24T15:00:07Z",
      "effective_from: must be a boundary of the longest level, 1m; the next one is 2026-11-24T15:01:00Z"),
+    ("reference: white", "reference: white\nrevision: 2\neffective_from: 2026-11-24T15:00:00Z",
+     "effective_from: a later revision takes over at a UTC day, so that no member-day is counted under two; use for "
+     "example 2026-11-25T00:00:00Z"),
+    ("windows: {", "windows: {lateness: 25h, ",
+     "windows.lateness: 25h is more than a day, which no budget of days can follow; use at most 1d"),
     ("reference: white", "reference: white\neffective_from: 2026-11-24T15:00:00Z\nexpires: 2026-11-24T14:00:00Z",
      "expires: must come after effective_from"),
 ]  # fmt: skip

@@ -1,0 +1,92 @@
+"""`make demo`, as a person runs it: it ends with a verdict, and whatever ends it, nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from streams.kafka.clients import admin
+from streams.settings import load_settings
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start a demo with its runs in ``folder``."""
+    clean = {name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP"}
+    command = [sys.executable, "-m", "streams.cli", "demo", "--dir", str(folder)]
+    return subprocess.Popen(
+        command, env=clean | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Command lines of processes that name the folder, and what of keys and data is still there."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(folder) in line and int(process.name) != os.getpid():
+            found.append(line)
+    return found + [str(path) for run in folder.glob("*") for path in (run / "keys", run / "kafka") if path.exists()]
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_ends_with_its_verdict_and_leaves_no_topic(kafka: str, tmp_path: Path) -> None:
+    """On a cluster that was there before: exit code 0, every condition holds, and its topics are gone afterwards."""
+    demo = start(tmp_path, KAFKA_BOOTSTRAP=kafka)
+    output, _ = demo.communicate(timeout=280)
+    assert demo.returncode == 0, output
+    assert len(re.findall(r"^holds ", output, re.MULTILINE)) == 5
+    assert "FAILS" not in output
+    assert "events in: 240,000 simulated, 2,676 of the primaries log" in output
+    assert re.search(r"simulated-feed: rho 0.1, epsilon 2.7\d at delta 1e-09", output)
+    settings = load_settings(None, [f"kafka.bootstrap={kafka}"], environment={})
+    assert not [name for name in admin(settings).list_topics(timeout=10).topics if name.startswith("demo-")]
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("moment", ["starting Kafka", "drawing", "starting seal", "metrics:"])
+def test_ctrl_c_stops_all_that_was_started(tmp_path: Path, moment: str) -> None:
+    """An interruption at any stage ends with 130, no process, no keys and no data."""
+    demo = start(tmp_path)
+    assert demo.stdout is not None
+    seen = ""
+    for line in demo.stdout:
+        seen += line
+        if moment in line:
+            break
+    time.sleep(0.5)  # into the middle of what the line announces
+    demo.send_signal(signal.SIGINT)
+    rest, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 130, seen + rest
+    assert "Traceback" not in seen + rest
+    assert left_behind(tmp_path) == []
+
+
+def test_a_failure_before_kafka_touches_no_keys(tmp_path: Path) -> None:
+    """Without Java the demo says what to install, and a folder of keys beside it stays as it was."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "precious.key").write_text("mine")
+    demo = subprocess.run(
+        [sys.executable, "-m", "streams.cli", "demo"],
+        cwd=tmp_path,
+        env={"PATH": "/nonexistent", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert demo.returncode == 1
+    assert "apt-get install" in demo.stderr
+    assert (tmp_path / "keys" / "precious.key").read_text() == "mine"

@@ -1,0 +1,110 @@
+"""The frame around binary records: its layout, and that it takes nothing apart that is not whole."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.errors import RecordMalformed
+from streams.records import frame
+from streams.records.frame import Kind
+
+KINDS = st.sampled_from(Kind)
+SECTIONS = st.lists(st.binary(max_size=40), max_size=6)
+
+
+@given(kind=KINDS, sections=SECTIONS)
+def test_round_trip(kind: Kind, sections: list[bytes]) -> None:
+    """What is put into a frame comes out of it, empty sections included."""
+    value = frame.encode(kind, sections)
+    assert frame.kind_of(value) is kind
+    assert frame.decode(value, kind, len(sections)) == sections
+
+
+def test_layout() -> None:
+    """Magic, version, kind, a little-endian count, and little-endian lengths before the sections: byte by byte."""
+    value = frame.encode(Kind.RELEASE, [b"abc", b"", b"x" * 258])
+    assert value[:6] == b"ES\x01\x04\x03\x00"
+    assert value[6:] == b"\x03\0\0\0abc" + b"\0\0\0\0" + b"\x02\x01\0\0" + b"x" * 258
+
+
+def test_kinds_keep_their_numbers() -> None:
+    """The number of a kind is part of the wire format and never changes."""
+    assert {kind.name: kind.value for kind in Kind} == {
+        "SEALED": 1,
+        "SHARES": 2,
+        "PUNCTUATION": 3,
+        "RELEASE": 4,
+        "EPOCH_KEY": 5,
+        "WRAPPED_KEY": 6,
+    }
+
+
+@given(kind=KINDS, one=SECTIONS, other=SECTIONS)
+def test_no_two_contents_share_bytes(kind: Kind, one: list[bytes], other: list[bytes]) -> None:
+    """Different sections give different frames: no byte can move from one section to its neighbour."""
+    assert (frame.encode(kind, one) == frame.encode(kind, other)) == (one == other)
+
+
+@given(kind=KINDS, sections=SECTIONS, data=st.data())
+def test_a_frame_cut_anywhere_is_malformed(kind: Kind, sections: list[bytes], data: st.DataObject) -> None:
+    """No beginning of a frame is a frame."""
+    value = frame.encode(kind, sections)
+    length = data.draw(st.integers(0, len(value) - 1))
+    with pytest.raises(RecordMalformed):
+        frame.decode(value[:length], kind, len(sections))
+
+
+@given(kind=KINDS, sections=SECTIONS, more=st.binary(min_size=1, max_size=8))
+def test_nothing_may_follow(kind: Kind, sections: list[bytes], more: bytes) -> None:
+    """Bytes after the last section are malformed, and the message says how many."""
+    with pytest.raises(RecordMalformed, match=f"{len(more)} bytes after its last section"):
+        frame.decode(frame.encode(kind, sections) + more, kind, len(sections))
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"", "at least 6 bytes, got 0"),
+        (b"ES\x01\x01\x00", "at least 6 bytes, got 5"),
+        (b"SE\x01\x01\0\0", "magic"),
+        (b"es\x01\x01\0\0", "magic"),
+        (b"ES\x00\x01\0\0", "expected format version 1, got 0"),
+        (b"ES\x02\x01\0\0", "expected format version 1, got 2: upgrade this role first"),
+        (b"ES\x01\x00\0\0", "unknown record kind 0"),
+        (b"ES\x01\x07\0\0", "unknown record kind 7"),
+        (b"ES\x01\xff\0\0", "unknown record kind 255"),
+        (b"ES\x01\x02\0\0", "expected a SEALED record, got SHARES"),
+        (b"ES\x01\x01\x01\0", "has 0 sections, this one has 1"),
+        (b"ES\x01\x01\xff\xff", "has 0 sections, this one has 65535"),
+    ],
+)
+def test_a_wrong_head_is_named(head: bytes, words: str) -> None:
+    """Magic, version, kind and number of sections are checked before anything else is read."""
+    with pytest.raises(RecordMalformed, match=words):
+        frame.decode(head, Kind.SEALED, 0)
+
+
+@pytest.mark.parametrize("length", [4, 5, 1 << 16, (1 << 32) - 1])
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_section_that_claims_more_than_there_is(number: int, length: int) -> None:
+    """A length beyond the record's end is malformed, wherever it stands and however large it is."""
+    value = bytearray(frame.encode(Kind.SEALED, [b"abc", b"xyz"]))
+    # The first section could reach into the second: then what is left is no whole section.
+    struct.pack_into("<I", value, 6 + 7 * number, length)
+    with pytest.raises(RecordMalformed, match="cut off"):
+        frame.decode(bytes(value), Kind.SEALED, 2)
+
+
+@given(value=st.binary(max_size=60) | st.binary(max_size=60).map(lambda rest: b"ES\x01" + rest), kind=KINDS)
+def test_arbitrary_bytes_are_a_frame_or_malformed(value: bytes, kind: Kind) -> None:
+    """Whatever lies on a topic, taking it apart gives a frame that encodes to the same bytes, or RecordMalformed."""
+    count = value[4] if len(value) > 4 else 0
+    try:
+        sections = frame.decode(value, kind, count)
+    except RecordMalformed:
+        return
+    assert frame.encode(kind, sections) == value

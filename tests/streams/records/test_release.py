@@ -1,0 +1,209 @@
+"""A release: its bytes, its table, and that neither can be changed, exchanged or absurd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from known_records import (
+    NOT_UTF8,
+    RELEASE,
+    TRUSTED,
+    accepted,
+    as_hex,
+    golden,
+    hostile_frame,
+    identity,
+    packed,
+    released,
+    with_section,
+)
+from numpy.typing import NDArray
+
+from secure_agg import PinnedIdentities, SignatureInvalid
+from streams.errors import RecordMalformed
+from streams.records.release import Release, SignedRelease
+
+SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 6))
+TABLES = SHAPES.flatmap(lambda shape: arrays.arrays(np.uint64, shape, elements=st.integers(0, (1 << 64) - 1)))
+VALUE = released().encode()
+
+
+def changed(**changes: Any) -> Release:
+    """The known release, changed."""
+    return msgspec.structs.replace(RELEASE, **changes)
+
+
+def judge(value: bytes) -> SignedRelease:
+    """Read and verify, as `publish` does."""
+    signed = SignedRelease.decode(value)
+    signed.verify(TRUSTED)
+    return signed
+
+
+@given(table=TABLES, party=st.sampled_from(["a", "b"]))
+def test_round_trip(table: NDArray[np.uint64], party: Any) -> None:
+    """A table comes back in its shape and to the last unit of the ring, under either party's signature."""
+    release = changed(party=party, cells=table.shape[0], columns=table.shape[1])
+    signed = SignedRelease.signed(identity(party), release, table)
+    again = judge(signed.encode())
+    assert again == signed
+    assert again.release == release
+    assert again.table is not None
+    assert again.table.dtype == np.uint64
+    assert (again.table == table).all()
+
+
+@pytest.mark.parametrize("status", ["void", "refused"])
+def test_no_table_unless_released(status: str) -> None:
+    """A window that is void or refused is released without a table, and with a table it is malformed."""
+    signed = released(changed(status=status, reason="why"))
+    assert judge(signed.encode()).table is None
+    with pytest.raises(RecordMalformed, match="expected 0 bytes of table, got 96"):
+        SignedRelease.decode(with_section(signed.encode(), 1, bytes(96)))
+
+
+def test_golden_bytes() -> None:
+    """The exact bytes of one release are pinned, its table little-endian, and are still read."""
+    assert as_hex(VALUE) == as_hex(golden("release"))
+    again = judge(golden("release"))
+    assert again.release == RELEASE
+    assert again.table is not None
+    assert again.table[0].tolist() == [(k * 0x0123456789ABCDEF) % (1 << 64) for k in range(6)]
+    assert again.table_bytes[8:16] == bytes.fromhex("efcdab8967452301")
+
+
+def test_bytes_never_change() -> None:
+    """The same release signed twice is the same bytes: every copy, aborted or not, is one and the same."""
+    assert released().encode() == released().encode()
+
+
+def test_no_change_is_accepted() -> None:
+    """Body, table and signature altered, cut or exchanged are malformed or badly signed."""
+    assert accepted(judge, VALUE) == []
+
+
+@pytest.mark.parametrize("name", [name for name in Release.__struct_fields__ if name != "party"])
+def test_every_field_is_signed(name: str) -> None:
+    """Changing one field of the body leaves a signature that does not hold."""
+    value = getattr(RELEASE, name)
+    other = {"status": "void", "reason": "x", "cells": 3, "columns": 4}.get(name)
+    if other is None:
+        other = (
+            value * 2 if isinstance(value, int | float) else value[:-1] + (b"!" if isinstance(value, bytes) else "!")
+        )
+    body = packed(list(msgspec.structs.astuple(changed(**{name: other}))))
+    with pytest.raises((SignatureInvalid, RecordMalformed)):
+        judge(with_section(VALUE, 0, body))
+
+
+@pytest.mark.parametrize("signer", ["seal", "attach", "b", "publish"])
+def test_only_the_party_that_it_names_signs(signer: str) -> None:
+    """One party cannot release in the other's name, nor can any other role."""
+    table = np.zeros((2, 6), np.uint64)
+    with pytest.raises(SignatureInvalid, match="'a'"):
+        judge(SignedRelease.signed(identity(signer), RELEASE, table).encode())
+
+
+def test_another_deployments_release_is_refused() -> None:
+    """A release holds in its own deployment only."""
+    with pytest.raises(SignatureInvalid):
+        released().verify(PinnedIdentities("elsewhere", TRUSTED.keys))
+
+
+@pytest.mark.parametrize("size", [0, 8, 95, 97, 104, 192])
+def test_the_table_has_the_size_that_the_body_says(size: int) -> None:
+    """Another number of bytes than cells x columns x 8 is malformed, before any signature is looked at."""
+    with pytest.raises(RecordMalformed, match=f"expected 96 bytes of table, got {size}"):
+        SignedRelease.decode(with_section(VALUE, 1, bytes(size)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("party", "c"),
+        ("party", ""),
+        ("party", None),
+        ("measurement", ""),
+        ("measurement", "x" * 64),
+        ("revision", -1),
+        ("spec", bytes(31)),
+        ("level", ""),
+        ("level", "x" * 17),
+        ("start_ms", 1 << 54),
+        ("end_ms", "0"),
+        ("status", "published"),
+        ("reason", "x" * 201),
+        ("reason", None),
+        ("coverage", bytes(33)),
+        ("cells", 0),
+        ("cells", 65_536),
+        ("columns", 0),
+        ("columns", 256),
+        ("sigma_units", "1"),
+        ("rho", None),
+    ],
+)
+def test_out_of_range_is_malformed(name: str, value: Any) -> None:
+    """A field of another type, size or range is refused where the record is read."""
+    fields = list(msgspec.structs.astuple(RELEASE))
+    fields[Release.__struct_fields__.index(name)] = value
+    with pytest.raises(RecordMalformed, match="release"):
+        SignedRelease.decode(with_section(VALUE, 0, packed(fields)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sigma_units": float("nan")},
+        {"sigma_units": float("inf")},
+        {"sigma_units": -1.0},
+        {"rho": float("nan")},
+        {"rho": float("inf")},
+        {"rho": -0.1},
+        {"start_ms": RELEASE.end_ms},
+        {"start_ms": RELEASE.end_ms + 1},
+    ],
+)
+def test_a_signed_absurdity_is_malformed(changes: dict[str, Any]) -> None:
+    """No party's signature makes noise of an impossible size, or a window without length, a release."""
+    with pytest.raises(RecordMalformed, match="release"):
+        judge(released(changed(**changes)).encode())
+
+
+def test_text_that_is_not_utf8_is_malformed() -> None:
+    """Text that is not UTF-8 is malformed like anything else, and does not end `publish`."""
+    for word in (b"feed", b"released"):
+        with pytest.raises(RecordMalformed, match="utf-8"):
+            SignedRelease.decode(VALUE.replace(word, NOT_UTF8 * (len(word) // 4)))
+
+
+def test_coverage_is_bound_to_its_window() -> None:
+    """Equal coverage of two windows, levels or revisions is not recognisable: each has a binding of its own."""
+    bindings = {
+        changed(**changes).coverage_binding()
+        for changes in ({}, {"end_ms": RELEASE.end_ms + 10_000}, {"level": "1m"}, {"spec": bytes(32)})
+    }
+    assert len(bindings) == 4
+    assert RELEASE.coverage_binding() == bytes(range(32)) + b"/10s/1764000010000"
+    assert changed(party="b").coverage_binding() == RELEASE.coverage_binding()
+
+
+def test_keys_name_the_window() -> None:
+    """Both parties' releases of a window have one key, on the topic and in memory."""
+    assert RELEASE.topic_key() == b"feed/10s/1764000010000"
+    assert RELEASE.key == changed(party="b").key == ("feed", "10s", 1_764_000_010_000)
+
+
+@given(value=hostile_frame(VALUE, 0))
+def test_arbitrary_bytes(value: bytes) -> None:
+    """No bytes raise anything but RecordMalformed or SignatureInvalid, and only the signed ones are accepted."""
+    try:
+        assert judge(value) == released()
+    except (RecordMalformed, SignatureInvalid):
+        return
