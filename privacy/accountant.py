@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import opendp.prelude as dp
@@ -45,6 +46,7 @@ class PrivacyStatement:
     relation: Relation = "replace"
 
 
+@lru_cache(maxsize=1024)
 def epsilon(rho: float, delta: float) -> float:
     """(epsilon, delta)-DP of rho-zCDP, by OpenDP's conversion.
 
