@@ -186,6 +186,7 @@ class ShardLoop:
             if records:
                 stage.step(cast(Sequence[Record], records), now)
                 self._pause_stopped(consumer, stage)
+            self._not_ready = next((f"{t} [{i}] is stopped: {why}" for (t, i), why in stage.stopped().items()), None)
             for topic, partition, offset in ends:
                 stage.at_end(topic, partition, offset)
             self._tick(stage, now)

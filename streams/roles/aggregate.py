@@ -19,7 +19,7 @@ from estimator.groups import GROUPS
 from privacy import Ledger
 from secure_agg import EnvelopeUnreadable, EpochKeys, Identity, SignatureInvalid
 from secure_agg.commitments import SALT_BYTES, check
-from secure_agg.sharing import expand
+from secure_agg.sharing import SEED_BYTES, expand
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
 from streams.errors import ProtocolStop, RecordMalformed, StateUnreadable
@@ -230,12 +230,12 @@ class AggregateStage:
         epoch = extension.a_epoch if self._party == "a" else extension.b_epoch
         key = self._receiving.find("share", "attach", extension.process, epoch)
         plain = key.open(batch.share_a if self._party == "a" else batch.share_b, binding)
-        if self._party == "a":
+        if self._party == "a" and len(plain) == SEED_BYTES:
             values = expand(plain, count)
-        elif len(plain) == 8 * count:
+        elif self._party == "b" and len(plain) == 8 * count:
             values = np.frombuffer(plain, dtype="<u8").astype(np.uint64)
         else:
-            raise ProtocolStop(f"expected {count} masked values, got {len(plain)} bytes of them")
+            raise ProtocolStop(f"expected a seed, or {count} masked values, and got {len(plain)} bytes")
         return values.reshape(header.rows, extension.columns)
 
     # -- windows --------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 For each sealed batch: open the member ids, look the members up, apply the contribution cap, compute the rows'
 fixed-point race probabilities, split them into two shares, seal one to each party, and pass the batch on with seal's
-cell envelopes untouched. Rows that must not count (opted out, over the cap, unknown) stay as shares of zero: no one
-else can tell who, or how many. Probabilities exist in RAM for one batch and are overwritten.
+cell envelopes untouched. Rows that must not count (opted out, over the cap, unknown) stay as shares of zero: no other
+role can tell who, or how many. Probabilities exist in RAM for one batch; the arrays that we own are overwritten.
 """
 
 from __future__ import annotations
@@ -120,7 +120,10 @@ class AttachStage:
         sealed = self._topics["sealed"]
         attributes = [record for record in records if record.topic() != sealed]
         if attributes:
+            wrong = self._directory.unreadable + self._directory.misplaced
             self._directory.load(attributes, at_run_time=True)
+            for _ in range(self._directory.unreadable + self._directory.misplaced - wrong):
+                self._health.refused("attributes")
         punctuation, batch = partial(self._punctuation, now_ms), partial(self._batch, now_ms)
         for record in records:
             if record.topic() == sealed:
@@ -156,8 +159,11 @@ class AttachStage:
             raise ProtocolStop(
                 f"a batch was signed for revision {header.revision} of a measurement that is not approved"
             )
+        start_ms = header.window_end_ms - approved.measurement.base_ms
+        if start_ms % approved.measurement.base_ms or start_ms < approved.from_ms:
+            raise ProtocolStop("a batch names a window that its measurement does not have")
         members = self._open_members(batch, approved)
-        values = self._values(approved, header.window_end_ms, partition.j, members)
+        values = self._values(approved, start_ms, partition.j, members)
         try:
             shares = self._shares(batch, values, now_ms)
         finally:
@@ -177,11 +183,8 @@ class AttachStage:
             )
         return np.frombuffer(plain, dtype=f"S{width}")
 
-    def _values(
-        self, approved: Approved, window_end_ms: int, j: int, members: NDArray[np.bytes_]
-    ) -> NDArray[np.uint64]:
+    def _values(self, approved: Approved, start_ms: int, j: int, members: NDArray[np.bytes_]) -> NDArray[np.uint64]:
         """Fixed-point race probabilities of the rows that count, zero for the others: (n, 6) uint64."""
-        start_ms = window_end_ms - approved.measurement.base_ms
         index = self._counted.select(approved, start_ms, j, members)
         values = np.zeros((index.size, len(GROUPS)), dtype=np.uint64)
         counts = index >= 0

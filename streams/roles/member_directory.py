@@ -66,7 +66,7 @@ class MemberDirectory:
         self.unreadable = 0
         """Attribute records whose key or value could not be read; their members do not count."""
         self.misplaced = 0
-        """Attribute records that lay in a wrong partition when they came at run time; they change nothing."""
+        """Attribute records that lay in a wrong partition when they came at run time; their members do not count."""
         self.positions: dict[Partition, int] = {}
         """Where to read on, by partition: kept here, since what was taken in is never taken back by a rewind."""
         self._partitions = partitions
@@ -76,7 +76,8 @@ class MemberDirectory:
         """Take in attribute records, in order within each partition.
 
         Args:
-            at_run_time: a key in a wrong partition is then logged and left out: one stray record must not end a role.
+            at_run_time: a key in a wrong partition then takes its member out, and is logged: one stray record must not
+                end a role, and an opt-out must act wherever it lies.
 
         Raises:
             MembersMisplaced: not ``at_run_time``, and a key lies in another partition than murmur2 gives it.
@@ -94,10 +95,9 @@ class MemberDirectory:
                 raise MembersMisplaced(_misplaced(kept, placed))
             log.error("%s", _misplaced(kept, placed))
             self.misplaced += int((~placed).sum())
-            kept, ids = [record for record, good in zip(kept, placed, strict=True) if good], ids[placed]
-            if not kept:
-                return
-        attributes = [self._decode(record.value()) for record in kept]
+        attributes = [
+            self._decode(record.value()) if good else _OUT for record, good in zip(kept, placed.tolist(), strict=True)
+        ]
         surname, place = self.model.encode(
             [entry.family_name for entry in attributes],
             zctas=[entry.zcta or entry.zip for entry in attributes],

@@ -73,6 +73,7 @@ class PublishCore:
             if signed.release.party != party:
                 raise RecordMalformed(f"a release of party {signed.release.party} lies on the topic of party {party}")
         except (RecordMalformed, SignatureInvalid) as error:
+            self._taken[party].add(digest)  # judged once, however often it is read
             self._refuse("malformed" if isinstance(error, RecordMalformed) else "signature", str(error))
             return None
         approved = self._control.find(signed.release.spec)
@@ -80,10 +81,10 @@ class PublishCore:
             self._refuse("unknown_measurement", f"a release of {party} names a spec that is not approved")
             return None
         pair = self._pairs.setdefault(signed.release.key, _Pair())
+        self._taken[party].add(digest)
         if party in pair.parties:
             self._refuse("second_release", f"party {party} released one window twice; the first one stands")
             return None
-        self._taken[party].add(digest)
         pair.parties.add(party)
         self.last_release = (signed.release.measurement, signed.release.level, party, signed.release.end_ms)
         other, pair.waiting = pair.waiting, signed

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterable
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -45,6 +48,7 @@ class Publisher:
         self.collector = FairnessCollector(process.registry)
         self.topics = {settings.topic("releases-a"): "a", settings.topic("releases-b"): "b"}
         self.not_ready: str | None = "replaying releases"
+        self.failed: str | None = None
         self._emitted: set[bytes] = set()
         self._lock = threading.Lock()
 
@@ -105,12 +109,18 @@ class Publisher:
         """Whether a window has not been emitted yet."""
         return window.topic_key() not in self._emitted
 
+    def give_up(self, reason: str) -> None:
+        """End this process; the next one finds what is missing on `fairness-metrics`, and emits it."""
+        log.error("%s; ending, to be restarted", reason)
+        self.failed = reason
+        os.kill(os.getpid(), signal.SIGTERM)
+
     def emitted(self, window: FairnessMetric) -> None:
         """A window's record is durable."""
         self._emitted.add(window.topic_key())
 
 
-def make_app(publisher: Publisher, replayed: list[FairnessMetric]) -> faust.App:
+def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path) -> faust.App:
     """The Faust app around a publisher; ``replayed`` are windows that are complete; those not yet emitted are."""
     settings = publisher.settings
     app = faust.App(
@@ -118,6 +128,7 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric]) -> faust.App:
         broker=[f"kafka://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
         broker_credentials=credentials(settings.kafka.properties),
         store="memory://",
+        datadir=str(folder),
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
@@ -140,7 +151,7 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric]) -> faust.App:
                 headers=window.headers(settings.deployment),
                 partition=window.partition(partitions),
             )
-            await sent  # an error ends this process; the next one finds the window missing, and emits it
+            await sent
             publisher.emitted(window)
 
     @app.agent(releases)
@@ -150,7 +161,11 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric]) -> faust.App:
             party = publisher.topics[event.message.topic]
             window = publisher.take(party, event.value, live=True)
             if window is not None:
-                await emit(window)
+                try:
+                    await emit(window)
+                except Exception as error:  # Faust would restart the agent, and the window would never be emitted
+                    publisher.give_up(f"a window's record could not be written: {error}")
+                    raise
 
     @app.task
     async def emit_replayed() -> None:
@@ -171,12 +186,15 @@ def run(settings: Settings) -> None:
     """Run `publish` until it is told to stop."""
     process = RoleProcess.start("publish", settings)
     publisher = Publisher(process)
-    server = process.serve(lambda: None, lambda: publisher.not_ready)
+    server = process.serve(lambda: publisher.failed, lambda: publisher.not_ready)
     pending = publisher.replay()
-    app = make_app(publisher, pending)
+    # Faust makes a folder for tables, of which there are none.
+    folder = tempfile.TemporaryDirectory(prefix="evenstream-publish-")
+    app = make_app(publisher, pending, Path(folder.name))
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
     try:
         worker.execute_from_commandline()
     finally:
+        folder.cleanup()
         server.close()
         process.reader.close()

@@ -342,6 +342,8 @@ class SealStage:
                     Out(self._topics["state-seal"], 0, source.key, self._codec.encode(source.key, source.state))
                 )
                 source.changed = False
+                if source.state.arrival_ms > NEVER_MS:
+                    self._health.watermark(source.topic, source.i, source.state.arrival_ms / 1000)
         self._last_commit_ms = now_ms
         for approved in self._control.approved():
             self._told[approved.spec] = self._closed_through(approved)

@@ -115,4 +115,7 @@ class SignedLog:
             if partition.changed:
                 records.append((partition.key, codec.encode(partition.key, partition.state())))
                 partition.changed = False
+                arrived = [known.arrival_ms for _, known in partition.streams()]
+                if arrived and min(arrived) > NEVER_MS:
+                    self._health.watermark(self._topic, partition.j, min(arrived) / 1000)
         return records

@@ -62,7 +62,7 @@ class RoleHealth:
         )
         self._refused = Counter(
             "evenstream_records_refused",
-            "Records (at seal: rows) refused, by reason",
+            "Records refused, by reason (at seal: one an event, measurement and reason)",
             ("role", "reason"),
             registry=registry,
         )
