@@ -10,8 +10,6 @@ A record that is refused touches nothing else: this is what lets one event chang
 from __future__ import annotations
 
 import contextlib
-import itertools
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +21,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from privacy import Measurement
+from streams.roles.json_fields import UNDECODABLE, FlatRecords, compile_fields
 
 NOT_JSON = "not_json"
 WRONG_TYPE = "wrong_type"
@@ -39,8 +38,8 @@ REASONS = (NOT_JSON, WRONG_TYPE, MISSING_FIELD, BAD_MEMBER_ID, TIME_OUT_OF_RANGE
 
 _HUGE = (1 << 1024) - (1 << 970)  # the least integer that is beyond float64
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
+_Mask = NDArray[np.bool_]
 _Scalar = str | int | float | bool | None
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _TIME_TYPES: dict[str, Any] = {
     "iso8601": Annotated[datetime, Meta(tz=True)] | None,
     "epoch_ms": float | None,
@@ -87,13 +86,13 @@ class EventDecoder:
         for axis, path in cells.binding():
             self._declare(path, bool | int | None if axis in ("decision", "outcome") else float | None)
         self._explode = source.explode
-        self._compiled = _compile(self._types, self._explode)
+        self._compiled = compile_fields(self._types, self._explode)
         # Where another kind of event shares the topic, its fields may have other types: whether it is filtered out
         # is asked before its types are held against it, and of the record itself before its list.
         filters: dict[str, Any] = {condition.field: _Scalar for condition in source.filter}
         of_record = {path: kind for path, kind in filters.items() if "[]" not in path}
         stages = ((of_record, None), (filters, self._explode))
-        self._filters_only = [_compile(fields, explode) for fields, explode in stages if fields]
+        self._filters_only = [compile_fields(fields, explode) for fields, explode in stages if fields]
 
     def _declare(self, path: str, kind: Any) -> None:
         known = self._types.get(path)
@@ -101,37 +100,44 @@ class EventDecoder:
 
     def decode(self, values: Sequence[bytes]) -> Decoded:
         """Decode records, given as the bytes of their values."""
-        refused: list[tuple[int, str]] = []
-        index: NDArray[np.intp] = np.arange(len(values), dtype=np.intp)
         objects = self._compiled.decode_all(values)
         if objects is None:
-            objects, kept = self._decode_singly(values, refused)
-            index = np.array(kept, dtype=np.intp)
-        return self._columns(objects, index, refused)
+            return self._decode_singly(values)
+        return self._columns(self._compiled.flatten(objects), np.arange(len(values), dtype=np.intp), [])
 
-    def _decode_singly(self, values: Sequence[bytes], refused: list[tuple[int, str]]) -> tuple[list[Any], list[int]]:
-        objects, kept = [], []
+    def _decode_singly(self, values: Sequence[bytes]) -> Decoded:
+        refused: list[tuple[int, str]] = []
+        objects: list[Any] = []
+        kept: list[int] = []
+        items_of: dict[int, list[Any]] = {}
         for position, value in enumerate(values):
             try:
                 objects.append(self._compiled.decode_one(value))
                 kept.append(position)
             except msgspec.ValidationError:
-                if not self._filtered_out(value):
-                    refused.append((position, WRONG_TYPE))
-            except _UNDECODABLE:
+                if self._filtered_out(value):
+                    continue
+                refused.append((position, WRONG_TYPE))
+                # A candidate's own mistake must not cost the others of its list their rows.
+                good = self._compiled.decode_good_items(value)
+                if good is not None:
+                    items_of[len(objects)] = good[1]
+                    objects.append(good[0])
+                    kept.append(position)
+            except UNDECODABLE:
                 refused.append((position, NOT_JSON))
-        return objects, kept
+        return self._columns(self._compiled.flatten(objects, items_of), np.array(kept, dtype=np.intp), refused)
 
     def _filtered_out(self, value: bytes) -> bool:
         for filters in self._filters_only:
             try:
                 if not self._passing(filters.flatten([filters.decode_one(value)])).any():
                     return True
-            except _UNDECODABLE:  # a wrong type may stand before the place where the record stops being JSON
+            except UNDECODABLE:  # a wrong type may stand before the place where the record stops being JSON
                 return False
         return False
 
-    def _passing(self, flat: _Flat) -> NDArray[np.bool_]:
+    def _passing(self, flat: FlatRecords) -> NDArray[np.bool_]:
         passing = np.ones(flat.count, dtype=bool)
         for condition in self._measurement.source.filter:
             if condition.field not in flat.getters:
@@ -142,8 +148,7 @@ class EventDecoder:
             passing &= np.fromiter(((type(value), value) in wanted for value in column), bool, flat.count)
         return passing
 
-    def _columns(self, objects: list[Any], index: NDArray[np.intp], refused: list[tuple[int, str]]) -> Decoded:
-        flat = self._compiled.flatten(objects)
+    def _columns(self, flat: FlatRecords, index: NDArray[np.intp], refused: list[tuple[int, str]]) -> Decoded:
         record = index[flat.record]
         good = self._passing(flat) if self._measurement.source.filter else np.ones(flat.count, dtype=bool)
 
@@ -166,7 +171,9 @@ class EventDecoder:
             record, time_ms, members, cells = record[good], time_ms[good], members[good], cells[good]
         return Decoded(Rows(record, time_ms, members, cells), refused)
 
-    def _times(self, flat: _Flat) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    def _times(
+        self, flat: FlatRecords
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
         source = self._measurement.source
         column = flat.column(source.time)
         if source.time_format == "iso8601":
@@ -181,7 +188,7 @@ class EventDecoder:
         clean = np.where(wrong | missing | absurd, 0.0, milliseconds)
         return np.floor(clean + 5e-4).astype(np.int64), wrong, missing, absurd
 
-    def _members(self, flat: _Flat) -> tuple[NDArray[np.bytes_], NDArray[np.bool_], NDArray[np.bool_]]:
+    def _members(self, flat: FlatRecords) -> tuple[NDArray[np.bytes_], NDArray[np.bool_], NDArray[np.bool_]]:
         width = self._measurement.source.member_max_bytes
         column = flat.column(self._measurement.source.member)
         try:
@@ -193,7 +200,7 @@ class EventDecoder:
         nul = np.fromiter((b"\0" in value for value in encoded), bool, len(encoded))
         return np.array(encoded, dtype=f"S{width}"), lengths == 0, (lengths > width) | nul
 
-    def _cells(self, flat: _Flat, refuse: Callable[[NDArray[np.bool_], str], None]) -> NDArray[np.uint16]:
+    def _cells(self, flat: FlatRecords, refuse: Callable[[NDArray[np.bool_], str], None]) -> NDArray[np.uint16]:
         spec = self._measurement.cells
         cell = np.zeros(flat.count, dtype=np.int64)
         for axis, binned in (("score", spec.score), ("decision", None), ("outcome", None), ("rank", spec.rank)):
@@ -231,119 +238,3 @@ def _numbers(column: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]
     column = ["" if isinstance(value, int) and abs(value) >= _HUGE else value for value in column]
     wrong = np.fromiter((isinstance(value, str) for value in column), bool, len(column))
     return np.array([None if isinstance(value, str) else value for value in column], dtype=np.float64), wrong
-
-
-@dataclass(frozen=True)
-class _Flat:
-    """Records with their candidates laid out: one entry a row."""
-
-    objects: list[Any]
-    items: list[Any] | None
-    record: NDArray[np.intp]
-    getters: dict[str, tuple[Callable[[Any], Any], bool]]
-
-    @property
-    def count(self) -> int:
-        return self.record.size
-
-    def column(self, path: str) -> list[Any]:
-        """The values at a path, one a row."""
-        getter, of_item = self.getters[path]
-        if of_item:
-            assert self.items is not None  # paths of items exist only where the measurement explodes
-            return [getter(item) for item in self.items]
-        values = [getter(item) for item in self.objects]
-        return values if self.items is None else [values[position] for position in self.record]
-
-
-class _Compiled:
-    """Paths compiled into one msgspec type."""
-
-    def __init__(
-        self,
-        kind: type[msgspec.Struct],
-        getters: dict[str, tuple[Callable[[Any], Any], bool]],
-        list_getter: Callable[[Any], Any] | None,
-    ) -> None:
-        self._decoder = msgspec.json.Decoder(kind)
-        self._getters = getters
-        self._list_getter = list_getter
-
-    def decode_one(self, value: bytes) -> Any:
-        return self._decoder.decode(value)
-
-    def decode_all(self, values: Sequence[bytes]) -> list[Any] | None:
-        """All records in one call, or None where they must be looked at one by one.
-
-        Each value has to be one line of its own, from brace to brace: one that holds a newline, nothing, half an
-        object or two could otherwise shift the records after it. So each holds at least one, and the count tells.
-        """
-        if not values:
-            return []
-        joined = b"\n".join(values)
-        if {joined.count(b"\n"), joined.count(b"}\n{")} != {len(values) - 1} or joined[:1] + joined[-1:] != b"{}":
-            return None
-        try:
-            objects = self._decoder.decode_lines(joined)
-        except _UNDECODABLE:
-            return None
-        return objects if len(objects) == len(values) else None
-
-    def flatten(self, objects: list[Any]) -> _Flat:
-        if self._list_getter is None:
-            return _Flat(objects, None, np.arange(len(objects), dtype=np.intp), self._getters)
-        lists = [self._list_getter(item) for item in objects]
-        counts = np.fromiter(map(len, lists), np.intp, len(lists))
-        items = list(itertools.chain.from_iterable(lists))
-        return _Flat(objects, items, np.repeat(np.arange(len(objects), dtype=np.intp), counts), self._getters)
-
-
-def _compile(types: dict[str, Any], explode: str | None) -> _Compiled:
-    """Compile dotted paths, some of them inside ``explode``'s elements (written ``list[].field``)."""
-    prefix = f"{explode}[]." if explode else None
-    inner = {path: kind for path, kind in types.items() if prefix and path.startswith(prefix)}
-    outer = {path: kind for path, kind in types.items() if path not in inner}
-    getters: dict[str, tuple[Callable[[Any], Any], bool]] = {}
-    list_getter = None
-    leaves: dict[str, Any] = {path: (kind, None) for path, kind in outer.items()}
-    if explode and prefix:
-        item_type, item_getters = _struct({path.removeprefix(prefix): (kind, None) for path, kind in inner.items()})
-        getters |= {prefix + path: (getter, True) for path, getter in item_getters.items()}
-        leaves[explode] = (list[item_type], ())  # type: ignore[valid-type]  # built at run time
-    record_type, record_getters = _struct(leaves)
-    if explode:
-        list_getter = record_getters.pop(explode)
-    getters |= {path: (getter, False) for path, getter in record_getters.items()}
-    return _Compiled(record_type, getters, list_getter)
-
-
-def _struct(leaves: dict[str, Any]) -> tuple[type[msgspec.Struct], dict[str, Callable[[Any], Any]]]:
-    """A Struct for dotted paths: its type, and an accessor for each path."""
-    tree: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        node = tree
-        *parents, last = path.split(".")
-        for name in parents:
-            node = node.setdefault(name, {})
-        node[last] = leaf
-    names: dict[str, str] = {}
-    kind = _node_type(tree, "", names)
-    return kind, {path: operator.attrgetter(names[path]) for path in leaves}
-
-
-def _node_type(tree: dict[str, Any], prefix: str, names: dict[str, str], attribute: str = "") -> type[msgspec.Struct]:
-    fields: list[tuple[str, Any, Any]] = []
-    rename = {}
-    for number, (name, node) in enumerate(tree.items()):
-        path = f"{prefix}.{name}" if prefix else name
-        python_name = f"f{number}"
-        rename[python_name] = name
-        dotted = f"{attribute}.{python_name}" if attribute else python_name
-        if isinstance(node, dict):
-            nested = _node_type(node, path, names, dotted)
-            fields.append((python_name, nested, msgspec.field(default_factory=nested)))
-        else:
-            leaf_type, default = node
-            names[path] = dotted
-            fields.append((python_name, leaf_type, msgspec.field(default=default)))
-    return msgspec.defstruct("Fields", fields, rename=rename, gc=False, frozen=True)
