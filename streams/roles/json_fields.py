@@ -84,19 +84,19 @@ class CompiledFields:
     def decode_good_items(self, value: bytes) -> tuple[Any, list[Any]] | None:
         """A record that does not decode as a whole, and those elements of its exploded list that do by themselves.
 
-        None where there is no list, or what is wrong is in the record itself.
+        None where there is no list, what is wrong is in the record itself, or some of it is no JSON.
         """
         if self._lenient is None or self._list_getter is None:
             return None
         record_decoder, item_decoder = self._lenient
+        good = []
         try:
             record = record_decoder.decode(value)
-        except msgspec.ValidationError:
+            for raw in self._list_getter(record):
+                with contextlib.suppress(msgspec.ValidationError):
+                    good.append(item_decoder.decode(raw))
+        except UNDECODABLE:  # a wrong type may stand before the place where the record stops being JSON
             return None
-        good = []
-        for raw in self._list_getter(record):
-            with contextlib.suppress(msgspec.ValidationError):
-                good.append(item_decoder.decode(raw))
         return record, good
 
     def flatten(self, objects: list[Any], items_of: Mapping[int, list[Any]] | None = None) -> FlatRecords:

@@ -11,7 +11,7 @@ said. Punctuation follows arrival, one record for each j and transaction (DESIGN
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +21,12 @@ from secure_agg import Identity
 from streams.control import Approved, ControlPlane
 from streams.data_keys import SendingKeys
 from streams.kafka.partitioner import partition_of
-from streams.records.header import source_digest
 from streams.records.punctuation import NEVER_MS, Counting, Punctuation, SignedPunctuation, SourceProgress
 from streams.records.refused import Refused, encode_refused
 from streams.roles import decoding
 from streams.roles.batching import Batcher, Sealed
 from streams.roles.source_partition import SourcePartition, SourceState
+from streams.roles.source_topics import AskPartitions, AskStart, SourceTopics
 from streams.stage import TIMESTAMP_LOG_APPEND, Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
@@ -61,9 +61,7 @@ class SealStage:
         options: see :class:`SealOptions`.
         topics: names of the topics sealed, refused and state-seal, by those words.
         identity, control, keys, codec, health: the role's own.
-        source_partitions: number of partitions of a measurement's source topic; None where there is no such topic.
-        start_offset: where to begin reading (topic, i) for a measurement, and the arrival time from which every row is
-            read from there (epoch milliseconds; ``NEVER_MS``: all of them); None where the broker cannot say now.
+        source_partitions, start_offset: what the broker is asked about sources (``source_topics``).
     """
 
     def __init__(
@@ -75,8 +73,8 @@ class SealStage:
         keys: SendingKeys,
         codec: StateCodec,
         health: RoleHealth,
-        source_partitions: Callable[[Approved], int | None],
-        start_offset: Callable[[str, int, Approved], tuple[int, int] | None],
+        source_partitions: AskPartitions,
+        start_offset: AskStart,
     ) -> None:
         self._options = options
         self._topics = topics
@@ -85,16 +83,12 @@ class SealStage:
         self._keys = keys
         self._codec = codec
         self._health = health
-        self._source_partitions = source_partitions
-        self._start_offset = start_offset
-        self._stored: dict[tuple[str, int], SourceState] = {}
-        self._sources: dict[Partition, SourcePartition] = {}
+        self._sources = SourceTopics(options, source_partitions, start_offset)
         self._decoders: dict[str, list[tuple[Approved, decoding.EventDecoder]]] = {}
         self._control_version = -1
         self._batcher = Batcher(identity, keys, options.batch_rows)
         self._outputs: list[Out] = []
         self._told: dict[bytes, int] = {}
-        self._absent: set[str] = set()
         self._topics_asked_ms = 0
         self._last_commit_ms = 0
 
@@ -104,15 +98,11 @@ class SealStage:
         """Take in one state record."""
         kind, source, i = key.decode().split("/")
         if kind == "source" and value is not None:
-            self._stored[source, int(i)] = self._codec.decode(key, value, SourceState)
+            self._sources.restore(source, int(i), self._codec.decode(key, value, SourceState))
 
     def positions(self) -> Mapping[Partition, int]:
         """Source partitions that this worker owns, and where to read on; those of absent topics wait."""
-        return {
-            partition: source.state.offset
-            for partition, source in self._sources.items()
-            if source.topic not in self._absent
-        }
+        return self._sources.positions()
 
     def refresh(self, now_ms: int) -> bool:
         """Take in newly approved measurements, and topics that came, went or grew; True when reading changes."""
@@ -122,63 +112,16 @@ class SealStage:
         self._control_version = self._control.version
         self._topics_asked_ms = now_ms
         before = set(self.positions())
-        approved_of: dict[str, list[Approved]] = {}
+        groups: dict[str, list[Approved]] = {}
         for approved in self._control.approved():
-            approved_of.setdefault(approved.measurement.source.topic, []).append(approved)
+            groups.setdefault(approved.measurement.source.topic, []).append(approved)
         known = {approved.spec: decoder for pairs in self._decoders.values() for approved, decoder in pairs}
         self._decoders = {
             topic: [(a, known.get(a.spec) or decoding.EventDecoder(a.measurement)) for a in group]
-            for topic, group in approved_of.items()
+            for topic, group in groups.items()
         }
-        absent = {topic for topic, group in approved_of.items() if not self._follow(topic, group)}
-        for topic in sorted(absent - self._absent):
-            # One measurement's missing topic must not stop the others; its own windows stay open until it is there.
-            log.error("source topic %r does not exist, or cannot be read now; its measurements wait for it", topic)
-        self._absent = absent
+        self._sources.follow(groups)
         return set(self.positions()) != before
-
-    def _follow(self, topic: str, group: list[Approved]) -> bool:
-        """See to a topic's partitions; False where it cannot be read now."""
-        shard, shards = self._options.shard, self._options.shards
-        partitions = self._source_partitions(group[0])
-        if partitions is None:
-            # What it was is still told: the clock in its punctuation lets key epochs end.
-            owned = [i for name, i in self._stored if name == topic and i % shards == shard]
-        else:
-            owned = list(range(shard, partitions, shards))
-        begun = [self._begin(topic, i, group, partitions) for i in owned]
-        return partitions is not None and all(begun)
-
-    def _begin(self, topic: str, i: int, group: list[Approved], partitions: int | None) -> bool:
-        """See to one partition; False where the broker cannot say where to begin."""
-        source = self._sources.get((topic, i))
-        if source is None:
-            state = self._stored.get((topic, i)) or self._first_state(topic, i, group)
-            if state is None:
-                return False
-            source = self._sources[topic, i] = SourcePartition(topic, i, source_digest(topic), state)
-        if partitions is not None:
-            source.state.partitions = partitions
-        for approved in group:
-            source.state.claim(approved.spec.hex())
-        source.changed = True
-        return True
-
-    def _first_state(self, topic: str, i: int, group: list[Approved]) -> SourceState | None:
-        """Where to begin with a partition that was never read: early enough for every measurement of its topic."""
-        starts = [self._start_offset(topic, i, approved) for approved in group]
-        found = [start for start in starts if start is not None]
-        if len(found) < len(starts):
-            return None
-        offset = min(offset for offset, _ in found)
-        sequences = [0] * self._options.partitions
-        reached = max((s.state.arrival_ms for s in self._sources.values() if s.topic == topic), default=NEVER_MS)
-        if reached > NEVER_MS:
-            # The topic has grown. What came to the new partition before it was seen is late; windows that are open now
-            # lack it, and are void.
-            return SourceState(offset, reached, sequences, {a.spec.hex(): reached + 1 for a in group})
-        since = {a.spec.hex(): since_ms for a, (_, since_ms) in zip(group, found, strict=True)}
-        return SourceState(offset, NEVER_MS, sequences, since)
 
     def blocked(self, now_ms: int) -> str | None:
         """`seal` pauses, and never drops, while a recipient has no valid epoch key."""
@@ -301,10 +244,10 @@ class SealStage:
     def quiet_partitions(self, before_ms: int) -> list[Partition]:
         """Live source partitions whose arrival is behind ``before_ms``: they may be idle, or merely behind."""
         return [
-            partition
-            for partition, source in self._sources.items()
+            (source.topic, source.i)
+            for source in self._sources
             if source.state.arrival_ms < before_ms
-            and source.topic not in self._absent
+            and self._sources.is_read(source.topic)
             and self._time_of(source.topic) != "record_time"
         ]
 
@@ -318,7 +261,7 @@ class SealStage:
     def _closed_through(self, approved: Approved) -> int:
         """The end of the last base window that nothing of this worker's can reach any more."""
         measurement = approved.measurement
-        arrivals = [s.state.arrival_ms for s in self._sources.values() if s.topic == measurement.source.topic]
+        arrivals = [s.state.arrival_ms for s in self._sources if s.topic == measurement.source.topic]
         if not arrivals:
             return NEVER_MS
         return (min(arrivals) - measurement.lateness_ms) // measurement.base_ms * measurement.base_ms
@@ -336,7 +279,7 @@ class SealStage:
         self._write(self._batcher.flush(now_ms))
         outputs, self._outputs = self._outputs, []
         outputs += self._punctuation(now_ms)
-        for source in self._sources.values():
+        for source in self._sources:
             if source.changed:
                 outputs.append(
                     Out(self._topics["state-seal"], 0, source.key, self._codec.encode(source.key, source.state))
@@ -359,14 +302,14 @@ class SealStage:
                 max(
                     (
                         source.state.since_ms.get(approved.spec.hex(), NEVER_MS)
-                        for source in self._sources.values()
+                        for source in self._sources
                         if source.digest == approved.source
                     ),
                     default=NEVER_MS,
                 ),
             )
             for approved in self._control.approved()
-            if any(source.digest == approved.source for source in self._sources.values())
+            if any(source.digest == approved.source for source in self._sources)
         )
         outputs = []
         for j in range(self._options.partitions):
@@ -378,7 +321,7 @@ class SealStage:
                     source.state.arrival_ms,
                     source.state.next_sequence[j],
                 )
-                for source in self._sources.values()
+                for source in self._sources
             )
             punctuation = Punctuation(
                 self._keys.process, j, now_ms, self._control.measurements_offset, progress, counting

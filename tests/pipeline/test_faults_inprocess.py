@@ -175,7 +175,7 @@ def test_the_second_measurement_of_a_topic_misses_nothing(tmp_path: Path) -> Non
             return len(records), house.log.clock_ms + 500
         return next(r.offset_ for r in records if r.timestamp_[1] >= wanted), wanted
 
-    stage._start_offset = start
+    stage._sources._start_offset = start
     house.pipeline.approve(spec(id="tomorrow", starts_ms=START_MS + DAY_MS))
     house.pipeline.approve(spec())
     for _ in range(20):

@@ -154,7 +154,7 @@ PIECES = st.sampled_from([
     GOOD, OTHER, b"", b"\n", b"{}", b"{", b"}", GOOD[:20], GOOD[20:], GOOD.replace(b"true", DIGITS), event(at=1e30),
     event(s="x"), event(kind=1), event(kind=True), event(kind=2, d="no"), b'{"d":"no","kind":2',
     b'{"at":5,"kind":1,"c":{"list":[{"who":{"id":"z"},"s":1,"d":1,"slot":"top"},{"slot":"top"}]}}',
-    b'{"at":5,"kind":1,"c":{"list":null}}',
+    b'{"at":5,"kind":1,"c":{"list":null}}', b'{"at":5,"kind":1,"c":{"list":[{"d":"no"}',
 ])
 # fmt: on
 VALUES = st.lists(PIECES | st.tuples(PIECES, PIECES).map(b"".join) | st.binary(max_size=12), max_size=8)
@@ -189,7 +189,7 @@ def test_one_record_more_changes_only_its_own_rows(good: list[bytes], bad: bytes
 
 @given(time_ms=st.integers(0, 4_102_444_800_000))
 def test_every_format_keeps_the_millisecond(time_ms: int) -> None:
-    """Until 2100 a time to the millisecond is the same in all formats, so that an event on a window's edge stays on its side."""
+    """Until 2100 a millisecond is the same in all formats, so that an event on a window's edge stays on its side."""
     moment = datetime.fromtimestamp(time_ms // 1000, UTC).replace(microsecond=time_ms % 1000 * 1000)
     for time_format, value in (
         ("epoch_ms", time_ms),
@@ -287,6 +287,9 @@ ITEM = '{"who":{"id":"%s"},"s":%s,"d":1,"slot":"top"}'
         (f'[{ITEM % ("ann", 0)},{{"slot":"side"}},{{}}]', [(9, b"ann", 1)], []),
         (f"[{ITEM % ('ann', 0)},null]", [(9, b"ann", 1)], ["wrong_type"]),
         (f"[{ITEM % ('bob', 'true')},{ITEM % ('ann', 0)}]", [(9, b"ann", 1)], ["wrong_type"]),
+        (f'[{{"d":"no"}},{ITEM % ("ann", 0)}', [], ["wrong_type"]),
+        (f'[{{"d":"no"}},{ITEM % ("ann", 0)},{ITEM % (chr(92) + "ud800", 0)}]', [], ["wrong_type"]),
+        (f'[{{"d":"no"}},{ITEM % ("ann", 0)},{"[" * 100_000}', [], ["wrong_type"]),
         ("null", [], ["wrong_type"]),
         ("{}", [], ["wrong_type"]),
         ('[{"who":null,"slot":"top"}]', [], ["wrong_type"]),

@@ -1,0 +1,197 @@
+"""The members of `attach`'s partitions: who counts, under which codes, and that what cannot be read does not count."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from estimator import RaceModel
+from streams.errors import MembersMisplaced
+from streams.inprocess import MemoryRecord
+from streams.kafka.partitioner import partition_of
+from streams.roles.member_directory import MemberDirectory
+
+PARTITIONS = 4
+GARCIA = {"family_name": "Garcia", "zcta": "90011"}
+
+
+@pytest.fixture(scope="module")
+def model() -> RaceModel:
+    """The race model, loaded once."""
+    return RaceModel.load()
+
+
+@pytest.fixture
+def directory(model: RaceModel) -> MemberDirectory:
+    """A directory without members."""
+    return MemberDirectory(model, bytes(32), PARTITIONS)
+
+
+def record(member: bytes | None, attributes: Any, *, shift: int = 0) -> MemoryRecord:
+    """An attribute record in its partition, or ``shift`` partitions beside it; raw bytes and None stay as they are."""
+    home = int(partition_of(np.array([member or b""]), PARTITIONS)[0])
+    value = attributes if attributes is None or isinstance(attributes, bytes) else json.dumps(attributes).encode()
+    return MemoryRecord("member-attributes", (home + shift) % PARTITIONS, 42, member, value, (1, 0))
+
+
+def counts(directory: MemberDirectory, *members: bytes) -> list[bool]:
+    """Whether each member may count."""
+    return (directory.countable(np.array(members, dtype=np.bytes_)) >= 0).tolist()
+
+
+def race(directory: MemberDirectory, member: bytes) -> NDArray[np.float64]:
+    """Race probabilities from the codes that are kept of a member."""
+    index = directory.countable(np.array([member]))
+    return directory.model.posterior_of_codes(directory.store.surname[index], directory.store.place[index])[0]
+
+
+def test_a_member_counts_under_its_own_codes(directory: MemberDirectory, model: RaceModel) -> None:
+    """What is kept of a name and a place gives the probabilities that the name and the place give."""
+    directory.load([record(b"ann", GARCIA), record(b"bob", {"family_name": "Washington", "state": "GA"})])
+    assert counts(directory, b"ann", b"bob", b"eve") == [True, True, False]
+    assert np.array_equal(race(directory, b"ann"), model.posterior(["Garcia"], zctas=["90011"])[0])
+    assert np.array_equal(race(directory, b"bob"), model.posterior(["Washington"], states=["GA"])[0])
+
+
+def test_a_member_of_whom_nothing_is_known_counts_as_anyone(directory: MemberDirectory, model: RaceModel) -> None:
+    """Attributes may all be missing or null, and unknown ones be there: the member counts, with the national prior."""
+    empty = {"family_name": None, "given_name": None, "zcta": None, "state": None, "county": None, "zip": None}
+    directory.load([record(b"ann", {}), record(b"bob", empty), record(b"cid", {"age": 41, "tags": [1]})])
+    assert counts(directory, b"ann", b"bob", b"cid") == [True] * 3
+    for member in (b"ann", b"bob", b"cid"):
+        assert np.array_equal(race(directory, member), model.posterior([None])[0])
+
+
+def test_zip_stands_in_for_zcta(directory: MemberDirectory) -> None:
+    """``zip`` is another name of ``zcta``; where both are there, ``zcta`` counts."""
+    directory.load(
+        [
+            record(b"ann", {"family_name": "Garcia", "zip": "90011"}),
+            record(b"bob", {"family_name": "Garcia", "zcta": "", "zip": "90011-1234"}),
+            record(b"cid", {"family_name": "Garcia", "zcta": "90011", "zip": "02139"}),
+            record(b"dan", {"family_name": "Garcia", "zip": "02139"}),
+        ]
+    )
+    for member in (b"bob", b"cid"):
+        assert np.array_equal(race(directory, member), race(directory, b"ann"))
+    assert not np.allclose(race(directory, b"dan"), race(directory, b"ann"))
+
+
+@pytest.mark.parametrize("out", [{"opt_out": True}, GARCIA | {"opt_out": True}, None])
+def test_opting_out_acts_at_once(directory: MemberDirectory, out: Any) -> None:
+    """A flag or a tombstone takes a member out with the record that carries it, and leaves the others in."""
+    directory.load([record(b"ann", GARCIA), record(b"bob", GARCIA)])
+    directory.load([record(b"ann", out)])
+    assert counts(directory, b"ann", b"bob") == [False, True]
+    assert directory.unreadable == 0
+
+
+def test_of_several_records_the_last_counts(directory: MemberDirectory) -> None:
+    """Out and in again, within one batch or over several: what was written last is what holds."""
+    directory.load([record(b"ann", None), record(b"ann", GARCIA), record(b"bob", GARCIA), record(b"bob", None)])
+    assert counts(directory, b"ann", b"bob") == [True, False]
+    directory.load([record(b"bob", GARCIA | {"opt_out": False})])
+    directory.load([record(b"ann", {"opt_out": True})])
+    assert counts(directory, b"ann", b"bob") == [False, True]
+    assert len(directory.store) == 2
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b'{"family_name":"\xff"}',
+        b'{"family_name":"\\ud800"}',
+        b'{"family_name":7}',
+        b'{"zip":90011}',
+        b'{"opt_out":null}',
+        b'{"opt_out":"no"}',
+        b'{"opt_out":0}',
+        b'{"x":' + b"[" * 100_000,
+        b"{} {}",
+    ],
+)
+def test_what_cannot_be_read_takes_the_member_out(directory: MemberDirectory, attributes: bytes) -> None:
+    """A record that cannot be read might have been an opt-out, so its member is left out, counted, and no other is."""
+    directory.load([record(b"ann", GARCIA), record(b"bob", GARCIA)])
+    directory.load([record(b"ann", attributes), record(b"cid", GARCIA)])
+    assert counts(directory, b"ann", b"bob", b"cid") == [False, True, True]
+    assert directory.unreadable == 1
+
+
+@pytest.mark.parametrize("shift", [1, 2, 3])
+def test_a_misplaced_key_is_refused(directory: MemberDirectory, shift: int) -> None:
+    """A topic written with another partitioner is refused with the place, the number and the remedy, but no member."""
+    batch = [record(b"ann", GARCIA), record(b"bob", GARCIA, shift=shift), record(b"cid", GARCIA, shift=shift)]
+    with pytest.raises(MembersMisplaced, match=r"offset 42 .*\(2 of 3 keys.*murmur2_random") as caught:
+        directory.load(batch)
+    assert "bob" not in str(caught.value)
+    assert counts(directory, b"ann") == [False]
+
+
+def test_tombstones_are_checked_for_their_place_too(directory: MemberDirectory) -> None:
+    """An opt-out in another partition would never reach the member's rows, so it is refused as well."""
+    with pytest.raises(MembersMisplaced):
+        directory.load([record(b"ann", None, shift=1)])
+
+
+def test_keys_that_are_no_ids_are_left_aside(directory: MemberDirectory) -> None:
+    """No key, one with NUL, which would pass for another member's, or a huge one: counted, and without effect."""
+    directory.load([record(b"ann", GARCIA)])
+    for key in (None, b"", b"ann\0", b"\0", b"a\0b", b"x" * 129, b"x" * 1_000_000):
+        # Where Java would put it does not matter: it is not looked at.
+        directory.load([record(b"bob", GARCIA), MemoryRecord("member-attributes", 0, 0, key, None, (1, 0))])
+    assert counts(directory, b"ann", b"bob") == [True, True]
+    assert directory.unreadable == 7
+    assert len(directory.store) == 2
+
+
+def test_the_longest_id_is_welcome(directory: MemberDirectory) -> None:
+    """An id of 128 bytes, the most that a measurement may allow, is found beside short ones."""
+    long = b"x" * 128
+    directory.load([record(long, GARCIA), record(b"x", GARCIA)])
+    assert counts(directory, long, b"x", b"x" * 127) == [True, True, False]
+    assert len(directory.store) == 2
+
+
+def test_every_change_has_a_version(directory: MemberDirectory) -> None:
+    """The version rises with each batch that changes something, and not with an empty one."""
+    directory.load([])
+    assert directory.version == 0
+    directory.load([record(b"ann", GARCIA)])
+    directory.load([record(b"ann", None)])
+    assert directory.version == 2
+
+
+def test_at_most_forty_bytes_a_member(model: RaceModel) -> None:
+    """The store keeps codes, not names: 40 bytes a member at most, and no name or id is in it."""
+    directory = MemberDirectory(model, b"key", 1)
+    ids = [b"member-%012d" % number for number in range(30_000)]
+    for start in range(0, len(ids), 10_000):
+        directory.load(
+            [
+                MemoryRecord("member-attributes", 0, 0, key, b'{"family_name":"Garcia","zcta":"90011"}', (1, 0))
+                for key in ids[start : start + 10_000]
+            ]
+        )
+    assert len(directory.store) == 30_000
+    assert directory.store.bytes_per_member <= 40
+    held = b"".join(part.tobytes() for part in vars(directory.store).values() if isinstance(part, np.ndarray))
+    assert b"member-" not in held
+    assert b"GARCIA" not in held.upper()
+
+
+def test_the_same_key_finds_cap_state_again(model: RaceModel) -> None:
+    """Tags are the same over restarts with one key, and another key's cannot be linked to them."""
+    ids = np.array([b"ann", b"bob"])
+    tags = [MemberDirectory(model, key, 1).store.tag(ids) for key in (b"one", b"one", b"other")]
+    assert np.array_equal(tags[0], tags[1])
+    assert not (tags[0] == tags[2]).any()
