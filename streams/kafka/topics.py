@@ -86,7 +86,7 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
         "max.message.bytes": _LARGE_BYTES,
     }
     table: list[tuple[str, int, dict[str, str]]] = [
-        ("measurements", 1, compacted),
+        ("measurements", 1, forever),
         ("keys", 1, compacted),
         ("decisions", 1, forever),
         ("ledger-a", 1, forever),

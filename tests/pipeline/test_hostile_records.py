@@ -6,18 +6,21 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy import parse_measurement
 from secure_agg import EnvelopeUnreadable, EpochKeys, Identity
+from secure_agg.commitments import commit
 from secure_agg.envelopes import PURPOSES, Channel
 from streams.data_keys import ReceivingKeys
 from streams.inprocess import InProcessPipeline
 from streams.kafka.partitioner import partition_of
 from streams.records.batches import SealedBatch, SharesBatch
 from streams.records.frame import Kind, kind_of
+from streams.records.header import encode_header
 
 START_MS = 1_700_000_040_000
 SPEC = """
@@ -161,10 +164,6 @@ def test_two_batches_under_one_number_stop_the_partition(tmp_path: Path) -> None
         pipeline.run()
     partition, value = last_batch(pipeline, "sealed", Kind.SEALED)
     batch = SealedBatch.decode(value)
-    import msgspec
-
-    from streams.records.header import encode_header
-
     other = msgspec.structs.replace(batch.header, rows=batch.header.rows + 1)
     forged = SealedBatch.signed(
         pipeline._keys["seal"].identity, other, encode_header(other), batch.members, batch.cells_a, batch.cells_b
@@ -182,10 +181,6 @@ def test_an_unknown_revision_signed_by_seal_stops_the_partition(tmp_path: Path) 
         pipeline.run()
     partition, value = last_batch(pipeline, "sealed", Kind.SEALED)
     batch = SealedBatch.decode(value)
-    import msgspec
-
-    from streams.records.header import encode_header
-
     header = msgspec.structs.replace(batch.header, spec=bytes(32), sequence=batch.header.sequence + 1)
     forged = SealedBatch.signed(
         pipeline._keys["seal"].identity, header, encode_header(header), batch.members, batch.cells_a, batch.cells_b
@@ -193,6 +188,79 @@ def test_an_unknown_revision_signed_by_seal_stops_the_partition(tmp_path: Path) 
     pipeline.log.append("sealed", partition, forged.encode())
     pipeline.run()
     assert "not approved" in next(iter(pipeline.stage("attach").stopped().values()))
+
+
+NONSENSE: dict[str, int] = {
+    "before 1970": -10_000,
+    "no window's end": START_MS + 10_001,
+    "before the beginning": START_MS - 10_000,
+    "closed": START_MS + 10_000,
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_signed_nonsense_stops_its_partition(tmp_path: Path, name: str) -> None:
+    """A window that the measurement does not have, or that is closed, stops its partition and crashes no role."""
+    pipeline = make_pipeline(tmp_path)
+    for second in range(25):
+        send(pipeline, second)
+        pipeline.run()
+    partition, value = last_batch(pipeline, "sealed", Kind.SEALED)
+    batch = SealedBatch.decode(value)
+    header = msgspec.structs.replace(
+        batch.header, window_end_ms=NONSENSE[name], sequence=batch.header.sequence + 1, rows=1
+    )
+    keys, width = pipeline.stage("seal")._keys, 36  # type: ignore[attr-defined]
+    sections = []
+    cells, salt = bytes(2), bytes(32)
+    header = msgspec.structs.replace(header, commitment=commit(cells, salt))
+    for purpose, recipient, plain in (
+        ("members", "attach", b"m00001".ljust(width, b"\0")),
+        ("cells", "a", salt + cells),
+        ("cells", "b", salt + cells),
+    ):
+        key, _ = keys.current(purpose, recipient, pipeline.log.clock_ms)
+        sections.append(key.seal(plain, encode_header(header)))
+    forged = SealedBatch.signed(pipeline._keys["seal"].identity, header, encode_header(header), *sections)
+    pipeline.log.append("sealed", partition, forged.encode())
+    pipeline.log.clock_ms += 2_000  # attach commits once a second
+    for role in ("attach", "a", "b"):
+        pipeline.turn(role)
+    reasons = [why for role in ("attach", "a", "b") for why in pipeline.stage(role).stopped().values()]
+    assert reasons
+    assert all("window" in why for why in reasons)
+
+
+def test_a_seed_of_another_length_stops_its_partition(tmp_path: Path) -> None:
+    """Attach cannot crash party a with a share that is no seed: the partition stops."""
+    pipeline = make_pipeline(tmp_path)
+    for second in range(12):
+        send(pipeline, second)
+        pipeline.run()
+    partition, value = last_batch(pipeline, "shares", Kind.SHARES)
+    batch = SharesBatch.decode(value)
+    sealed = SealedBatch.decode(last_batch(pipeline, "sealed", Kind.SEALED)[1])
+    header = msgspec.structs.replace(batch.header, sequence=batch.header.sequence + 1)
+    seal_keys, attach_keys = (pipeline.stage(role) for role in ("seal", "attach"))
+    now = pipeline.log.clock_ms
+    cells, salt = bytes(2 * header.rows), bytes(32)
+    header = msgspec.structs.replace(header, commitment=commit(cells, salt))
+    header_bytes = encode_header(header)
+    envelopes = [
+        seal_keys._keys.current("cells", party, now)[0].seal(salt + cells, header_bytes)  # type: ignore[attr-defined]
+        for party in ("a", "b")
+    ]
+    forged = SealedBatch.signed(pipeline._keys["seal"].identity, header, header_bytes, sealed.members, *envelopes)
+    binding = SharesBatch.binding(header_bytes, batch.extension_bytes)
+    shares = [
+        attach_keys._sending.current("share", party, now)[0].seal(b"short", binding)  # type: ignore[attr-defined]
+        for party in ("a", "b")
+    ]
+    passed = SharesBatch.signed(pipeline._keys["attach"].identity, forged, batch.extension, *shares)
+    pipeline.log.append("shares", partition, passed.encode())
+    pipeline.run(("a", "b"))
+    for party in ("a", "b"):
+        assert "expected a seed" in next(iter(pipeline.stage(party).stopped().values()))
 
 
 @pytest.mark.parametrize("role", ["seal", "attach", "a", "b"])
