@@ -24,7 +24,7 @@ from privacy import (
     verify,
 )
 from secure_agg import EpochPublicKey, SignatureInvalid, Trusted
-from streams.errors import RecordMalformed
+from streams.errors import ProtocolStop, RecordMalformed
 from streams.records.header import source_digest
 from streams.records.keys import EpochKey, WrappedKey, decode_key_record
 
@@ -159,6 +159,13 @@ class ControlPlane:
         if spec not in self._approved:
             self.catch_up()
         return self._approved.get(spec)
+
+    def require(self, spec: bytes) -> Approved:
+        """The revision with this spec digest, or :class:`ProtocolStop`: what was signed for it cannot be judged."""
+        approved = self.find(spec)
+        if approved is None:
+            raise ProtocolStop("a batch was signed for a revision of a measurement that is not approved")
+        return approved
 
     # -- keys -----------------------------------------------------------------------------------------------------
 

@@ -178,16 +178,9 @@ class AggregateStage:
         batch = SharesBatch.decode(value)
         batch.verify(self._control.trusted.identities)
         header = batch.header
-        if header.j != partition.j:
-            raise RecordMalformed("a batch lies in another partition than it was signed for")
-        if not partition.is_next(header, batch.header_bytes):
-            self._health.refused("repeat")
+        if not self._log.is_next(partition, header, batch.header_bytes):
             return
-        approved = self._control.find(header.spec)
-        if approved is None:
-            raise ProtocolStop(
-                f"a batch was signed for revision {header.revision} of a measurement that is not approved"
-            )
+        approved = self._control.require(header.spec)
         if not self._windows.takes(approved, header.window_end_ms):
             partition.advance(header, batch.header_bytes)
             self._health.refused("superseded")

@@ -22,9 +22,11 @@ from streams.errors import EvenstreamError, TopicMismatch
 from streams.kafka import topics
 from streams.kafka.clients import wait_for_kafka
 from streams.kafka.control_reader import ControlReader
+from streams.kafka.shard import ShardLoop
 from streams.log import configure_logging
 from streams.records.keys import sign_epoch_key
 from streams.settings import Settings
+from streams.stage import Stage
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 from streams.watch.http import HealthServer, Route
@@ -37,6 +39,7 @@ SUPERVISOR = "EVENSTREAM_SUPERVISOR"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _KAFKA_SECONDS = 60.0
+_EPOCH_CHECK_MS = 1000
 
 
 def harden() -> None:
@@ -146,6 +149,27 @@ class RoleProcess:
         if known is None or known.epoch < epoch.number:
             self.reader.announce(sign_epoch_key(self.keys.identity, epoch.public()))
             self.reader.catch_up()
+
+    def epoch_keeper(self, epochs: EpochKeys) -> Callable[[Stage, int], None]:
+        """A tick for the shard loop that announces the next epoch in time."""
+        checked_ms = 0
+
+        def tick(stage: Stage, now_ms: int) -> None:
+            nonlocal checked_ms
+            if now_ms - checked_ms > _EPOCH_CHECK_MS:
+                checked_ms = now_ms
+                self.announce_epoch(epochs, now_ms)
+
+        return tick
+
+    def work(self, loop: ShardLoop, stop: threading.Event) -> None:
+        """Drive the role's stage, and answer its health server, until ``stop`` is set."""
+        server = self.serve(loop.healthy, loop.ready)
+        try:
+            loop.run(stop)
+        finally:
+            server.close()
+            self.reader.close()
 
     def serve(
         self,

@@ -10,7 +10,6 @@ from streams.roles.process import RoleProcess, stop_on_signals
 from streams.settings import Settings
 from streams.stage import Stage
 
-_EPOCH_CHECK_MS = 1000
 _OWN_RELEASES = 2_000
 """How many of its last releases a party checks at its start; the last of each measurement would do."""
 
@@ -50,14 +49,6 @@ def run(settings: Settings, party: str) -> None:
         for record in read_tail(settings, names[f"releases-{party}"], _OWN_RELEASES):
             stage.check_sent(record.value() or b"")
 
-    checked = 0
-
-    def tick(stage: Stage, now: int) -> None:
-        nonlocal checked
-        if now - checked > _EPOCH_CHECK_MS:
-            checked = now
-            process.announce_epoch(epochs, now)
-
     loop = ShardLoop(
         settings,
         role=party,
@@ -67,11 +58,6 @@ def run(settings: Settings, party: str) -> None:
         control=process.reader,
         health=process.health,
         verify=verify,
-        tick=tick,
+        tick=process.epoch_keeper(epochs),
     )
-    server = process.serve(loop.healthy, loop.ready)
-    try:
-        loop.run(stop)
-    finally:
-        server.close()
-        process.reader.close()
+    process.work(loop, stop)

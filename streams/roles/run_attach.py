@@ -18,11 +18,10 @@ from streams.roles.attach import AttachOptions, AttachStage
 from streams.roles.member_directory import MemberDirectory
 from streams.roles.process import RoleProcess, stop_on_signals
 from streams.settings import Settings
-from streams.stage import Record, Stage
+from streams.stage import Record
 
 log = logging.getLogger(__name__)
 
-_EPOCH_CHECK_MS = 1000
 _LOAD_TIMEOUT_SECONDS = 60.0
 
 
@@ -108,14 +107,6 @@ def run(settings: Settings) -> None:
             process.keys.derive("cap"),
         )
 
-    checked = 0
-
-    def tick(stage: Stage, now: int) -> None:
-        nonlocal checked
-        if now - checked > _EPOCH_CHECK_MS:
-            checked = now
-            process.announce_epoch(epochs, now)
-
     loop = ShardLoop(
         settings,
         role="attach",
@@ -124,11 +115,6 @@ def run(settings: Settings) -> None:
         build=build,
         control=process.reader,
         health=process.health,
-        tick=tick,
+        tick=process.epoch_keeper(epochs),
     )
-    server = process.serve(loop.healthy, loop.ready)
-    try:
-        loop.run(stop)
-    finally:
-        server.close()
-        process.reader.close()
+    process.work(loop, stop)

@@ -171,9 +171,4 @@ def run(settings: Settings) -> None:
         health=process.health,
         tick=IdleProbe(client, settings.seal.idle_check_ms, settings.seal.idle_margin_ms),
     )
-    server = process.serve(loop.healthy, loop.ready)
-    try:
-        loop.run(stop)
-    finally:
-        server.close()
-        process.reader.close()
+    process.work(loop, stop)

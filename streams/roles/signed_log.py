@@ -13,6 +13,7 @@ from secure_agg import SecureAggregationError, SignatureInvalid, Stream
 from streams.errors import ProtocolStop, RecordMalformed
 from streams.records import frame
 from streams.records.frame import Kind
+from streams.records.header import Header
 from streams.records.punctuation import NEVER_MS
 from streams.roles.log_partition import LogPartition, PartitionState, StreamProgress
 from streams.stage import Partition, Record
@@ -84,6 +85,20 @@ class SignedLog:
         partition.offset = record.offset() + 1
         partition.changed = True
         self._health.progress(record.topic(), record.partition(), now_ms / 1000)
+
+    def is_next(self, partition: LogPartition, header: Header, header_bytes: bytes) -> bool:
+        """Whether a verified batch is the next of its stream; False for a repeat, which is counted and dropped.
+
+        Raises:
+            RecordMalformed: it lies in another partition than it was signed for.
+            ProtocolStop: batches are missing, or another batch was seen under its number.
+        """
+        if header.j != partition.j:
+            raise RecordMalformed("a batch lies in another partition than it was signed for")
+        if partition.is_next(header, header_bytes):
+            return True
+        self._health.refused("repeat")
+        return False
 
     def streams(self, source: bytes) -> Iterator[tuple[Stream, StreamProgress]]:
         """All streams of one source (SHA-256 of its topic's name) that have been seen."""
