@@ -170,6 +170,17 @@ def _path_problems(spec: Measurement) -> Iterator[tuple[str, str]]:
                 "of the record itself"
             )
             yield field, text
+    if source.explode is not None:
+        if source.explode in (path for _, path in paths):
+            yield (
+                "source.explode",
+                f"{source.explode!r} is a list here and a value elsewhere; it can be one of them",
+            )
+        paths.append(("source.explode", source.explode))
+    for field, path in paths:
+        inside = next((other for _, other in paths if other.startswith(f"{path}.")), None)
+        if inside is not None:
+            yield field, f"{path!r} is a value here, and {inside!r} a field inside it; it can be one of them"
 
 
 def _window_problems(windows: Windows) -> Iterator[tuple[str, str]]:

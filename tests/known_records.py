@@ -122,6 +122,11 @@ def as_hex(value: bytes) -> str:
     return "".join(value[start : start + 32].hex() + "\n" for start in range(0, len(value), 32))
 
 
+def brief(value: object) -> str:
+    """A parameter as part of a test's name: hostile ones would make it as long as themselves."""
+    return repr(value)[:50]
+
+
 # -- damage -------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,6 @@ from streams.simulate import SimulatedMembers, SimulatedRecommender
 
 MEMBERS = 200_000
 SEED = 20_261_124
-_SET_UP_SECONDS = 18.0
 _LOG_FILE_WIDTH = 130
 
 
@@ -68,16 +67,22 @@ def _run(stack: DemoStack, console: Console) -> int:
     console.print(f"drawing {MEMBERS:,} members from the Census tables, making topics and keys ...")
     rng = np.random.default_rng(SEED)
     members = SimulatedMembers(rng, MEMBERS)
-    approved = stack.prepare(examples, start_after_seconds=_SET_UP_SECONDS)
+    stack.prepare()
     feed = Feed(stack.settings)
     attributes = stack.settings.topic("member-attributes")
     feed.send_all(attributes, members.attributes())
     feed.send_all(attributes, replay.read_members(examples / PRIMARIES / "members.jsonl"))
     console.print("starting seal, attach, aggregate a, aggregate b, publish ...")
     stack.start_roles()
-    console.print(f"ready after {time.monotonic() - started:.0f} s; metrics: {stack.metrics_address}")
+    approved = stack.approve(examples)
     start_ms = approved[FEED].effective_from_ms
     assert start_ms is not None  # an approved measurement says when it takes effect
+    begins = time.strftime("%H:%M", time.gmtime(start_ms / 1000))
+    console.print(
+        f"ready after {time.monotonic() - started:.0f} s; two measurements approved, from {begins} UTC on; "
+        f"metrics: {stack.metrics_address}",
+        highlight=False,
+    )
     recommender = SimulatedRecommender(rng, members, start_ms + MINUTE_MS)
     log = replay.read_events(examples / PRIMARIES / "events.jsonl", approved[PRIMARIES])
     schedule = Schedule(start_ms, approved[FEED], approved[PRIMARIES], recommender, log)

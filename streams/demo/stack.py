@@ -27,6 +27,7 @@ from streams.settings import Settings, load_settings
 
 _READY_SECONDS = 60.0
 _KAFKA_SECONDS = 30.0
+_NOTICE_MS = 5_000
 
 
 class DemoStack:
@@ -69,17 +70,23 @@ class DemoStack:
         self._overrides = overrides
         self.settings = load_settings(None, overrides)
 
-    def prepare(self, examples: Path, start_after_seconds: float) -> dict[str, Measurement]:
-        """Make topics and keys, and approve the two measurements, beginning at a whole minute."""
-        sources = {"simulated-feed": "rec-events", "primaries-2022": "primaries"}
-        names = {example: self.settings.topic(topic) for example, topic in sources.items()}
-        plans = topics.plan(self.settings) + topics.input_plan(self.settings, tuple(names.values()))
+    def prepare(self) -> None:
+        """Make topics and keys."""
+        plans = topics.plan(self.settings) + topics.input_plan(self.settings, tuple(self._sources().values()))
         self._made = tuple(plan.name for plan in plans)  # before they are: an interruption must not leave them behind
         topics.create(self.settings, plans)
         create_keys(self.settings.keys.dir, self.deployment)
-        begin = time.time_ns() // 1_000_000 + round(start_after_seconds * 1000)
+
+    def _sources(self) -> dict[str, str]:
+        """Source topic of each example."""
+        names = {"simulated-feed": "rec-events", "primaries-2022": "primaries"}
+        return {example: self.settings.topic(topic) for example, topic in names.items()}
+
+    def approve(self, examples: Path) -> dict[str, Measurement]:
+        """Sign and submit the two measurements, from a whole minute on that leaves every role time to hear of it."""
+        now_ms = time.time_ns() // 1_000_000
         approved = {}
-        for example, topic in names.items():
+        for example, topic in self._sources().items():
             path = examples / example / "measurement.yaml"
             try:
                 text = path.read_text()
@@ -87,9 +94,9 @@ class DemoStack:
                 raise InputError(f"{path} is missing: run the demo from a checkout of evenstream") from None
             spec = parse_measurement(text, origin=str(path))
             spec = spec.model_copy(update={"source": spec.source.model_copy(update={"topic": topic})})
-            spec = spec.with_effective_from(next_boundary_ms(spec, begin))
-            signed = registry.sign(spec, self.settings, self.settings.keys.dir / "governance" / "reviewer-1.key", begin)
-            approved[spec.id] = registry.submit(self.settings, signed, begin)
+            spec = spec.with_effective_from(next_boundary_ms(spec, now_ms + _NOTICE_MS))
+            key = self.settings.keys.dir / "governance" / "reviewer-1.key"
+            approved[spec.id] = registry.submit(self.settings, registry.sign(spec, self.settings, key, now_ms), now_ms)
         return approved
 
     def start_roles(self) -> None:

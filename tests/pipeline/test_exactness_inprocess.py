@@ -54,7 +54,7 @@ def _check(pipeline: InProcessPipeline, scenario: scenarios.Scenario) -> None:
     assert refused == scenario.refused
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_tables_equal_the_oracle(tmp_path: Path, seed: int) -> None:
     """Every table of both measurements and both levels equals the oracle's to the last fixed-point unit."""
     scenario = scenarios.build("rec-events", seed)
@@ -75,7 +75,7 @@ def test_tables_equal_the_oracle(tmp_path: Path, seed: int) -> None:
     _check(pipeline, scenario)
 
 
-@pytest.mark.parametrize("seed", range(10, 16))
+@pytest.mark.parametrize("seed", range(10, 13))
 def test_crashes_change_nothing(tmp_path: Path, seed: int) -> None:
     """With roles crashing between any two turns, committed or not, every table still equals the oracle's."""
     scenario = scenarios.build("rec-events", seed)

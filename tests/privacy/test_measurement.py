@@ -182,6 +182,8 @@ RULES: list[tuple[str, str, str]] = [
     ("reference: white", "reference: white\nrevision: 2\neffective_from: 2026-11-24T15:00:00Z",
      "effective_from: a later revision takes over at a UTC day, so that no member-day is counted under two; use for "
      "example 2026-11-25T00:00:00Z"),
+    ("time: ts", "time: m.at",
+     "source.member: 'm' is a value here, and 'm.at' a field inside it; it can be one of them"),
     ("windows: {", "windows: {lateness: 25h, ",
      "windows.lateness: 25h is more than a day, which no budget of days can follow; use at most 1d"),
     ("reference: white", "reference: white\neffective_from: 2026-11-24T15:00:00Z\nexpires: 2026-11-24T14:00:00Z",

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from known_records import brief
 
 from streams.errors import RecordMalformed
 from streams.records.refused import Refused, decode_refused, encode_refused
@@ -54,7 +55,7 @@ def test_nothing_can_be_added() -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [b"", b"null", b"[]", b"{", b'{"reason":"\xff"}', b"[" * 100_000])
+@pytest.mark.parametrize("value", [b"", b"null", b"[]", b"{", b'{"reason":"\xff"}', b"[" * 100_000], ids=brief)
 def test_what_is_not_such_a_record_is_malformed(value: bytes) -> None:
     """Empty, cut, deeply nested or not UTF-8: malformed, and nothing else is raised."""
     with pytest.raises(RecordMalformed):

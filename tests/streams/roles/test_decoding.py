@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_records import brief
 
 from privacy import parse_measurement
 from streams.roles.decoding import Decoded, EventDecoder
@@ -107,7 +108,9 @@ MALFORMED: dict[str, list[bytes]] = {
 # fmt: on
 
 
-@pytest.mark.parametrize(("value", "reason"), [(value, reason) for reason in MALFORMED for value in MALFORMED[reason]])
+@pytest.mark.parametrize(
+    ("value", "reason"), [(value, reason) for reason in MALFORMED for value in MALFORMED[reason]], ids=brief
+)
 def test_what_cannot_be_read_is_refused_alone(value: bytes, reason: str) -> None:
     """A malformed event is refused with its reason, alone or in a batch, and its neighbours give their rows."""
     assert only(FLAT, value) == ([], [reason])
@@ -123,7 +126,6 @@ def test_what_cannot_be_read_is_refused_alone(value: bytes, reason: str) -> None
         (event(d=1), (5000, b"ann", 5)),
         (event(d=False), (5000, b"ann", 4)),
         (event(m={"id": 7}), (5000, b"7", 5)),
-        (event(m={"id": -7}), (5000, b"-7", 5)),
         (event(m={"id": "x" * 8}), (5000, b"x" * 8, 5)),
         (event(m={"id": "Núñez"}), (5000, "Núñez".encode(), 5)),
         (event(at=0), (0, b"ann", 5)),
@@ -131,7 +133,6 @@ def test_what_cannot_be_read_is_refused_alone(value: bytes, reason: str) -> None
         (event(at=4999.9), (4999, b"ann", 5)),
         (event(at=253_402_300_799_000), (253_402_300_799_000, b"ann", 5)),
         (event(s=-1e308), (5000, b"ann", 1)),
-        (event(s=7), (5000, b"ann", 5)),
         (b'{"m":{"id":"eve"},"m":{"id":"ann"},"at":1,"at":5000,"s":0.5,"d":0,"d":true}', (5000, b"ann", 5)),
     ],
 )
@@ -141,12 +142,14 @@ def test_what_can_be_read_is_a_row(value: bytes, row: tuple[int, bytes, int]) ->
     assert shown(FLAT.decode([OTHER, value]))[0][1:] == [(1, *row)]
 
 
-def test_halves_and_doubles_shift_nothing() -> None:
-    """An event cut in two records, or two in one, gives no row, whatever else is in the batch to make counts equal."""
-    halves = [b'{"m":{"id":"eve"},', b'"at":1,"s":0,"d":true}']
-    rows, refused = shown(FLAT.decode([b"", GOOD, OTHER + OTHER, *halves, OTHER + OTHER, OTHER]))
-    assert rows == [(1, 5000, b"ann", 5), (6, 6000, b"bob", 0)]
-    assert [position for position, _ in refused] == [0, 2, 3, 4, 5]
+@pytest.mark.parametrize("less", [[b""], [b"  "], [b'{"m":{"id":"eve"},', b'"at":1,"s":0,"d":true}']])
+def test_halves_and_doubles_shift_nothing(less: list[bytes]) -> None:
+    """Two events in one record give no row, even where an empty record, or one cut in two, makes counts equal again."""
+    for values in ([GOOD, *less, OTHER + OTHER, OTHER], [OTHER + OTHER, *less, GOOD], [*less, OTHER + OTHER]):
+        rows, refused = shown(FLAT.decode(values))
+        good = [place for place, value in enumerate(values) if value in (GOOD, OTHER)]
+        assert [row[0] for row in rows] == good
+        assert [place for place, _ in refused] == [place for place in range(len(values)) if place not in good]
 
 
 # fmt: off
@@ -218,7 +221,6 @@ TIMED = {name: make(time_format=name) for name in ("epoch_ms", "epoch_s", "iso86
         ("2024-02-30T12:00:00Z", "wrong_type"),
         ("2024-02-29T12:00Z", "wrong_type"),
         ("20240229T120000Z", "wrong_type"),
-        ("today", "wrong_type"),
         ("", "wrong_type"),
         (1_709_200_800, "wrong_type"),
         (None, "missing_field"),
@@ -248,7 +250,7 @@ def test_iso8601(text: Any, expected: int | str) -> None:
         ("['']", None, False),
         ("['']", ..., False),
         ("['']", "", True),
-        ("[1]", int(DIGITS), False),
+        ("[1]", 10**30, False),
     ],
 )
 def test_filters_compare_type_and_value(wanted: str, found: Any, passes: bool) -> None:
@@ -268,6 +270,7 @@ def test_filters_compare_type_and_value(wanted: str, found: Any, passes: bool) -
         (b'{"d":"no","kind":"\xff"}', ["wrong_type"]),
         (event(kind={}), ["wrong_type"]),
     ],
+    ids=brief,
 )
 def test_other_kinds_of_events_are_left_alone(value: bytes, reasons: list[str]) -> None:
     """An event that the filter drops may be of any shape; one that it does not, or that is broken, is refused."""
@@ -294,6 +297,7 @@ ITEM = '{"who":{"id":"%s"},"s":%s,"d":1,"slot":"top"}'
         ("{}", [], ["wrong_type"]),
         ('[{"who":null,"slot":"top"}]', [], ["wrong_type"]),
     ],
+    ids=brief,
 )
 def test_a_list_gives_a_row_an_element(items: str, rows: list[tuple[int, bytes, int]], reasons: list[str]) -> None:
     """Each candidate is a row with the record's time; one that misses something is refused by itself, once a record."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from known_records import brief
 from numpy.typing import NDArray
 
 from estimator import RaceModel
@@ -40,13 +41,14 @@ def record(member: bytes | None, attributes: Any, *, shift: int = 0) -> MemoryRe
 
 def counts(directory: MemberDirectory, *members: bytes) -> list[bool]:
     """Whether each member may count."""
-    return (directory.countable(np.array(members, dtype=np.bytes_)) >= 0).tolist()
+    return [int(index) >= 0 for index in directory.countable(np.array(members, dtype=np.bytes_))]
 
 
 def race(directory: MemberDirectory, member: bytes) -> NDArray[np.float64]:
     """Race probabilities from the codes that are kept of a member."""
     index = directory.countable(np.array([member]))
-    return directory.model.posterior_of_codes(directory.store.surname[index], directory.store.place[index])[0]
+    surname, place = directory.store.surname[index], directory.store.place[index]
+    return directory.model.posterior_of_codes(surname, place).reshape(6)
 
 
 def test_a_member_counts_under_its_own_codes(directory: MemberDirectory, model: RaceModel) -> None:
@@ -118,6 +120,7 @@ def test_of_several_records_the_last_counts(directory: MemberDirectory) -> None:
         b'{"x":' + b"[" * 100_000,
         b"{} {}",
     ],
+    ids=brief,
 )
 def test_what_cannot_be_read_takes_the_member_out(directory: MemberDirectory, attributes: bytes) -> None:
     """A record that cannot be read might have been an opt-out, so its member is left out, counted, and no other is."""
@@ -141,6 +144,25 @@ def test_tombstones_are_checked_for_their_place_too(directory: MemberDirectory) 
     """An opt-out in another partition would never reach the member's rows, so it is refused as well."""
     with pytest.raises(MembersMisplaced):
         directory.load([record(b"ann", None, shift=1)])
+
+
+def test_a_misplaced_key_at_run_time_takes_its_member_out(directory: MemberDirectory) -> None:
+    """Once the role runs, a stray record ends nothing: its member is out, whatever it says, and the others count."""
+    directory.load([record(b"ann", GARCIA), record(b"bob", GARCIA), record(b"cid", GARCIA)])
+    directory.load(
+        [record(b"ann", GARCIA, shift=1), record(b"dan", GARCIA), record(b"cid", None, shift=2)], at_run_time=True
+    )
+    assert counts(directory, b"ann", b"bob", b"cid", b"dan") == [False, True, False, True]
+    assert directory.misplaced == 2
+    directory.load([record(b"ann", GARCIA)], at_run_time=True)
+    assert counts(directory, b"ann") == [True]
+
+
+def test_positions_follow_what_was_taken_in(directory: MemberDirectory) -> None:
+    """Where to read on is one past the last record of each partition, also of records that were left aside."""
+    directory.load([MemoryRecord("member-attributes", 3, 9, None, b"{}", (1, 0)), record(b"ann", GARCIA)])
+    home = int(partition_of(np.array([b"ann"]), PARTITIONS)[0])
+    assert directory.positions == {("member-attributes", 3): 10, ("member-attributes", home): 43}
 
 
 def test_keys_that_are_no_ids_are_left_aside(directory: MemberDirectory) -> None:

@@ -1,0 +1,303 @@
+"""The control plane: what is not approved by the governance keys, or not signed by its role, has no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+from known_records import DEPLOYMENT, TRUSTED, brief, identity
+
+from privacy import Measurement, RegistryBudgetError, SignedMeasurement, approve, parse_measurement
+from secure_agg import EpochPublicKey, Trusted
+from secure_agg.envelopes import KEM_PUBLIC_BYTES
+from streams.control import FOREVER_MS, ControlPlane
+from streams.records.header import source_digest
+from streams.records.keys import WrappedKey, sign_epoch_key, sign_wrapped_key
+
+DAY_MS = 86_400_000
+START_MS = 20_000 * DAY_MS
+REVIEWERS = [Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number in (1, 2)]
+SPEC = """
+id: {id}
+revision: {revision}
+purpose: {purpose}
+source: {{topic: {topic}, arrival: {arrival}, member: m, time: ts, time_format: epoch_ms}}
+cells: {{decision: {{field: r}}}}
+windows: {{base: 10s, rollups: [1m], lateness: 1s}}
+reference: white
+privacy: {{contribution_cap: 2, rho_member_day: {rho}, cap_rule: first}}
+"""
+
+
+def spec(start_ms: int = START_MS, *, more: str = "", **changes: Any) -> Measurement:
+    """A measurement that takes effect at ``start_ms``."""
+    fields = {"id": "feed", "revision": 1, "purpose": "x", "topic": "events", "arrival": "live", "rho": 0.1} | changes
+    return parse_measurement(SPEC.format(**fields) + more, origin="test").with_effective_from(start_ms)
+
+
+def make(*, test_cluster: bool = False, rho_limit: float = 0.25, threshold: int = 1) -> ControlPlane:
+    """A role's view of empty control topics, with two reviewers' keys pinned."""
+    trusted = Trusted(DEPLOYMENT, TRUSTED, tuple(key.public_key() for key in REVIEWERS))
+    return ControlPlane(trusted, test_cluster=test_cluster, rho_limit=rho_limit, threshold=threshold)
+
+
+def signed(measurement: Measurement, *, deployment: str = DEPLOYMENT, reviewer: int = 0) -> SignedMeasurement:
+    """A measurement with one reviewer's signature."""
+    return approve(measurement, deployment, REVIEWERS[reviewer])
+
+
+def apply(control: ControlPlane, *measurements: Measurement) -> list[str]:
+    """Put approved measurements on the topic, one after the other; the revisions that are approved now."""
+    for measurement in measurements:
+        control.apply_measurement(control.measurements_offset, signed(measurement).encode())
+    return [f"{entry.measurement.id}/{entry.measurement.revision}" for entry in control.approved()]
+
+
+# -- measurements -------------------------------------------------------------------------------------------------
+
+
+def test_an_approved_measurement_is_known_by_its_digest() -> None:
+    """It is found by SHA-256 of the signed bytes, with its source, its time and its place on the topic."""
+    control = make()
+    value = signed(spec())
+    control.apply_measurement(7, value.encode())
+    found = control.find(value.spec_digest())
+    assert found is not None
+    assert (found.measurement, found.source, found.offset) == (spec(), source_digest("events"), 7)
+    assert (found.from_ms, found.until_ms) == (START_MS, FOREVER_MS)
+    assert (control.version, control.refused, control.measurements_offset) == (1, 0, 8)
+
+
+def _unsigned(value: SignedMeasurement) -> bytes:
+    return replace(value, signatures=()).encode()
+
+
+def _by_a_stranger(value: SignedMeasurement) -> bytes:
+    return approve(spec(), DEPLOYMENT, Ed25519PrivateKey.from_private_bytes(bytes([9]) * 32)).encode()
+
+
+def _by_a_stranger_in_a_reviewers_name(value: SignedMeasurement) -> bytes:
+    stranger = approve(spec(), DEPLOYMENT, Ed25519PrivateKey.from_private_bytes(bytes([9]) * 32))
+    forged = replace(stranger.signatures[0], key_id=value.signatures[0].key_id)
+    return replace(value, signatures=(forged,)).encode()
+
+
+FORGED: dict[str, Callable[[SignedMeasurement], bytes]] = {
+    "unsigned": _unsigned,
+    "signed by a stranger": _by_a_stranger,
+    "in a reviewer's name": _by_a_stranger_in_a_reviewers_name,
+    "another deployment": lambda value: signed(spec(), deployment="elsewhere").encode(),
+    "renamed deployment": lambda value: replace(signed(spec(), deployment="elsewhere"), deployment=DEPLOYMENT).encode(),
+    "changed afterwards": lambda value: replace(
+        value, spec=value.spec.replace(b'"rho_member_day":0.1', b'"rho_member_day":0.2')
+    ).encode(),
+    "over budget": lambda value: signed(spec(rho=0.26)).encode(),
+    "test_only": lambda value: signed(spec(more="test_only: {noise_scale_units: 0.01}\n")).encode(),
+    "not JSON": lambda value: value.encode()[:-1],
+    "JSON of something else": lambda value: b'{"spec": 7, "deployment": [], "approvals": {}}',
+    "empty": lambda value: b"",
+    "not UTF-8": lambda value: value.encode().replace(b"feed", b"\xff\xfe\xfd\xfc"),
+}
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_what_is_not_in_order_is_inert(how: str) -> None:
+    """It is counted and has no effect, the topic is read on past it, and a proper approval after it counts."""
+    control = make()
+    value = FORGED[how](signed(spec()))
+    assert value != signed(spec()).encode()
+    control.apply_measurement(0, value)
+    assert list(control.approved()) == []
+    assert (control.refused, control.version, control.measurements_offset) == (1, 0, 1)
+    assert apply(control, spec()) == ["feed/1"]
+
+
+@given(start=st.integers(0, 700), value=st.binary(max_size=30))  # too little to complete a record
+@pytest.mark.parametrize("record", [b"", signed(spec()).encode()], ids=brief)
+def test_arbitrary_bytes_raise_nothing(record: bytes, start: int, value: bytes) -> None:
+    """Whatever lies on `measurements`, alone or after the beginning of a record, no role ends by it."""
+    control = make()
+    control.apply_measurement(0, record[:start] + value)
+    assert list(control.approved()) == []
+    assert control.refused == 1
+
+
+def test_test_only_counts_in_a_test_cluster() -> None:
+    """Noise that protects nobody is let in where the operator has said that this is a test, and only there."""
+    assert apply(make(test_cluster=True), spec(more="test_only: {noise_scale_units: 0.01}\n")) == ["feed/1"]
+
+
+def test_the_threshold_counts_different_reviewers() -> None:
+    """With two of two, one reviewer's signature is not enough, not even twice; both together are."""
+    control = make(threshold=2)
+    one, other = signed(spec()), signed(spec(), reviewer=1)
+    twice = replace(one, signatures=one.signatures * 2)
+    for value in (one, twice):
+        control.apply_measurement(0, value.encode())
+    assert control.refused == 2
+    control.apply_measurement(0, replace(one, signatures=one.signatures + other.signatures).encode())
+    assert len(list(control.approved())) == 1
+
+
+def test_the_budget_is_for_all_measurements_together() -> None:
+    """What does not fit beside the others is refused and leaves them as they were; what fits still goes in."""
+    control = make(rho_limit=0.25)
+    assert apply(control, spec(), spec(id="other"), spec(id="third")) == ["feed/1", "other/1"]
+    assert control.refused == 1
+    assert apply(control, spec(id="small", rho=0.05)) == ["feed/1", "other/1", "small/1"]
+    with pytest.raises(RegistryBudgetError, match="'fourth'"):
+        control.admit(spec(id="fourth"), bytes(32), 9)
+
+
+def test_a_new_revision_spends_instead_of_the_old_one() -> None:
+    """A day is one revision's: the one that takes over needs no budget beside the one that it replaces."""
+    control = make(rho_limit=0.15)
+    assert apply(control, spec(), spec(START_MS + DAY_MS, revision=2)) == ["feed/1", "feed/2"]
+    assert apply(control, spec(START_MS + 2 * DAY_MS, revision=3, rho=0.2)) == ["feed/1", "feed/2"]
+
+
+def test_one_topic_has_one_notion_of_arrival() -> None:
+    """Two measurements on one topic cannot take arrival from different clocks; on two topics they can."""
+    control = make()
+    assert apply(control, spec(), spec(id="logged", arrival="record_time")) == ["feed/1"]
+    assert control.refused == 1
+    assert apply(control, spec(id="logged", arrival="record_time", topic="log")) == ["feed/1", "logged/1"]
+
+
+def test_a_revision_is_taken_over_at_one_point() -> None:
+    """Each window belongs to one revision: the old one's until the new one begins, and none is in both or neither."""
+    control = make()
+    switch = START_MS + DAY_MS
+    apply(control, spec(), spec(switch, revision=2, purpose="better"))
+    old, new = control.approved()
+    assert (old.from_ms, old.until_ms) == (START_MS, switch)
+    assert (new.from_ms, new.until_ms) == (switch, FOREVER_MS)
+    for start in (START_MS - 10_000, START_MS, switch - 10_000, switch, switch + 10 * DAY_MS):
+        assert [old.covers(start), new.covers(start)] == [START_MS <= start < switch, switch <= start]
+
+
+def test_revisions_may_arrive_in_any_order() -> None:
+    """The number decides which revision is newer, not the place on the topic; every role comes to the same windows."""
+    revisions = [spec(START_MS + number * DAY_MS, revision=number + 1) for number in range(3)]
+    windows = []
+    for order in ([0, 1, 2], [2, 0, 1]):
+        control = make()
+        apply(control, *(revisions[number] for number in order))
+        windows.append({entry.measurement.revision: (entry.from_ms, entry.until_ms) for entry in control.approved()})
+    assert windows[0] == windows[1]
+    assert windows[0][1] == (START_MS, START_MS + DAY_MS)
+
+
+def test_a_measurement_ends_when_it_expires() -> None:
+    """No window that starts at or after ``expires`` is counted."""
+    control = make()
+    apply(control, spec(more="expires: 2024-10-05T00:00:00Z\n"))
+    (entry,) = control.approved()
+    assert entry.until_ms == 20_001 * DAY_MS
+    assert not entry.covers(entry.until_ms)
+
+
+def test_a_revision_cannot_be_rewritten() -> None:
+    """The same revision with other contents is refused; with the same contents it is a repeat, and changes nothing."""
+    control = make()
+    apply(control, spec())
+    assert apply(control, spec(purpose="another one")) == ["feed/1"]
+    assert control.refused == 1
+    apply(control, spec())
+    assert (control.refused, control.version) == (1, 1)
+
+
+def test_a_tombstone_changes_nothing_but_the_offset() -> None:
+    """What compaction leaves of a deleted record is read past: an approval cannot be taken back by deleting it."""
+    control = make()
+    apply(control, spec())
+    control.apply_measurement(5, None)
+    assert len(list(control.approved())) == 1
+    assert (control.measurements_offset, control.refused) == (6, 0)
+
+
+def test_unknown_specs_are_looked_for_before_none_is_said() -> None:
+    """A role that lags behind reads on before it calls a spec unknown, and asks only when it has to."""
+    control = make()
+    value = signed(spec())
+    reads = []
+
+    def catch_up() -> None:
+        reads.append(1)
+        control.apply_measurement(0, value.encode())
+
+    control.catch_up = catch_up
+    assert control.find(value.spec_digest()) is not None
+    assert control.find(value.spec_digest()) is not None
+    assert len(reads) == 1
+    assert control.find(bytes(32)) is None
+
+
+# -- keys ---------------------------------------------------------------------------------------------------------
+
+
+def announced(role: str, epoch: int, not_after_ms: int, *, by: str | None = None) -> bytes:
+    """An epoch key's record, signed by ``by`` where that is not the role itself."""
+    public = EpochPublicKey(role, epoch, not_after_ms, bytes(KEM_PUBLIC_BYTES))
+    if by is None:
+        return sign_epoch_key(identity(role), public).value
+    return sign_epoch_key(replace(identity(by), role=role), public).value
+
+
+def test_the_newest_epoch_that_has_not_ended_is_used() -> None:
+    """An ended epoch is not, a newer one that has ended already does not hide an older one, and roles are apart."""
+    control = make()
+    for epoch, not_after in ((1, 100), (2, 300), (3, 200)):
+        control.apply_key(announced("a", epoch, not_after))
+    found = {now: control.epoch_public("a", now) for now in (0, 199, 200, 299, 300)}
+    assert {now: key.epoch if key else None for now, key in found.items()} == {0: 3, 199: 3, 200: 2, 299: 2, 300: None}
+    assert control.epoch_public("b", 0) is None
+    assert control.epoch_public("a", 195, margin_ms=10).epoch == 2  # type: ignore[union-attr]
+    assert control.epoch_public("a", 295, margin_ms=10) is None
+
+
+@pytest.mark.parametrize("by", ["seal", "attach", "b", "publish"])
+def test_a_forged_epoch_key_is_not_used(by: str) -> None:
+    """A key that its role did not sign is counted and never handed to a sender, nor does it replace the true one."""
+    control = make()
+    control.apply_key(announced("a", 1, 100))
+    control.apply_key(announced("a", 1, 10**9, by=by))
+    control.apply_key(announced("a", 2, 10**9, by=by))
+    assert control.refused == 2
+    key = control.epoch_public("a", 0)
+    assert key is not None
+    assert (key.epoch, key.not_after_ms) == (1, 100)
+
+
+def test_forged_and_malformed_data_keys_are_not_used() -> None:
+    """Wrapped keys count under their sender's signature only; garbage and tombstones leave everything as it was."""
+    control = make()
+    key = WrappedKey("seal", b"process1", "a", 12, "cells", b"wrapped")
+    forged = sign_wrapped_key(replace(identity("attach"), role="seal"), key)
+    for value in (forged.value, b"", b"garbage", b"\xff" * 40, sign_wrapped_key(identity("seal"), key).value[:-1]):
+        control.apply_key(value)
+    assert control.refused == 5
+    control.apply_key(None)
+    assert control.wrapped("seal", b"process1", "cells", "a", 12) is None
+    control.apply_key(sign_wrapped_key(identity("seal"), key).value)
+    assert control.wrapped("seal", b"process1", "cells", "a", 12) == key
+
+
+def test_wrapped_keys_are_found_by_all_that_names_them() -> None:
+    """Process, purpose, recipient and epoch all tell keys apart; those of one purpose come newest first."""
+    control = make()
+    for epoch in (3, 5, 4):
+        control.apply_key(
+            sign_wrapped_key(identity("a"), WrappedKey("a", b"process1", "b", epoch, "coverage", b"w")).value
+        )
+    assert [key.epoch for key in control.wrapped_for("coverage", "b")] == [5, 4, 3]
+    assert list(control.wrapped_for("coverage", "a")) == []
+    for wrong in (("a", b"process2", "coverage", "b", 3), ("a", b"process1", "cells", "b", 3)):
+        assert control.wrapped(*wrong) is None
+    for wrong in (("a", b"process1", "coverage", "a", 3), ("a", b"process1", "coverage", "b", 6)):
+        assert control.wrapped(*wrong) is None

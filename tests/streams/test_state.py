@@ -1,0 +1,110 @@
+"""Private state: sealed values open under their own key, role and record key, and under nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.errors import StateUnreadable
+from streams.state import StateCodec
+
+KEY = bytes(range(32))
+CODEC = StateCodec(KEY, "attach")
+
+
+class Position(msgspec.Struct, array_like=True):
+    """A state record as roles keep them."""
+
+    offset: int
+    digests: list[bytes]
+    since_ms: dict[bytes, int]
+
+
+VALUE = Position(17, [b"x" * 32], {b"spec": -5})
+SEALED = CODEC.encode(b"position/5", VALUE)
+
+
+@given(
+    key=st.binary(max_size=20),
+    offset=st.integers(-(1 << 63), (1 << 63) - 1),
+    digests=st.lists(st.binary(max_size=40), max_size=5),
+    since_ms=st.dictionaries(st.binary(max_size=8), st.integers(-(1 << 53), 1 << 53), max_size=4),
+)
+def test_round_trip(key: bytes, offset: int, digests: list[bytes], since_ms: dict[bytes, int]) -> None:
+    """What is sealed is opened as it was, whatever the record's key is."""
+    value = Position(offset, digests, since_ms)
+    assert CODEC.decode(key, CODEC.encode(key, value), Position) == value
+
+
+def test_a_restarted_role_opens_what_the_last_one_sealed() -> None:
+    """Another codec with the same key and role opens the value: nothing else is needed."""
+    assert StateCodec(KEY, "attach").decode(b"position/5", SEALED, Position) == VALUE
+
+
+@pytest.mark.parametrize(
+    ("codec", "key"),
+    [
+        (CODEC, b"position/6"),
+        (CODEC, b"position/5\0"),
+        (CODEC, b""),
+        (StateCodec(bytes(32), "attach"), b"position/5"),
+        (StateCodec(KEY, "seal"), b"position/5"),
+    ],
+)
+def test_a_value_is_bound_to_record_key_role_and_secret(codec: StateCodec, key: bytes) -> None:
+    """A value that was put under another record's key, another role's or another secret does not open."""
+    with pytest.raises(StateUnreadable, match="does not open"):
+        codec.decode(key, SEALED, Position)
+
+
+@pytest.mark.parametrize("place", range(len(SEALED)))
+def test_an_altered_byte_is_noticed(place: int) -> None:
+    """Not one byte of a value can be changed, be it nonce, ciphertext or tag."""
+    altered = SEALED[:place] + bytes([SEALED[place] ^ 1]) + SEALED[place + 1 :]
+    with pytest.raises(StateUnreadable):
+        CODEC.decode(b"position/5", altered, Position)
+
+
+@given(value=st.binary(max_size=60) | st.integers(0, len(SEALED) - 1).map(lambda length: SEALED[:length]))
+def test_arbitrary_bytes_are_unreadable(value: bytes) -> None:
+    """Bytes that the role did not seal, the empty ones and cut ones included, raise StateUnreadable only."""
+    with pytest.raises(StateUnreadable):
+        CODEC.decode(b"position/5", value, Position)
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "text", [17], [17, [], {1: 2}], ["17", [], {}], {"offset": 17}, b"\xff"])
+def test_a_value_of_another_shape_is_unreadable(wrong: Any) -> None:
+    """A value that opens but is not what this version keeps there is unreadable too, not half read."""
+    with pytest.raises(StateUnreadable):
+        CODEC.decode(b"position/5", CODEC.encode(b"position/5", wrong), Position)
+
+
+def test_text_that_is_not_utf8_is_unreadable() -> None:
+    """A value that opens to text which is none raises StateUnreadable like any other."""
+    sealed = CODEC.encode(b"k", msgspec.Raw(b"\xa2\xff\xfe"))
+    with pytest.raises(StateUnreadable):
+        CODEC.decode(b"k", sealed, str)
+
+
+def test_equal_values_look_different_and_show_nothing() -> None:
+    """Nonces are drawn afresh: what is stored twice is not recognisable, and nothing of it is in the clear."""
+    secret = b"secret member tag"
+    one, other = CODEC.encode(b"k", secret), CODEC.encode(b"k", secret)
+    assert one[:12] != other[:12]
+    assert one != other
+    assert secret not in one
+
+
+def test_the_error_names_the_record_and_not_its_contents() -> None:
+    """The message says which record of which role, and what to do; of the value it says nothing."""
+    with pytest.raises(StateUnreadable) as caught:
+        StateCodec(bytes(32), "attach").decode(b"position/5", SEALED, Position)
+    message = str(caught.value)
+    assert "'position/5' of role 'attach'" in message
+    assert "state.key" in message
+    with pytest.raises(StateUnreadable, match="position"):
+        CODEC.decode(b"position\xff", SEALED, Position)
