@@ -22,7 +22,7 @@ MakeSettings = Callable[..., Settings]
 
 
 def test_the_plan_is_that_of_the_design(make_settings: MakeSettings) -> None:
-    """Each topic of DESIGN 2.1 has its partitions and clean-up policy; measurements alone differs, and is kept whole."""
+    """Each topic of DESIGN 2.1 has its partitions and clean-up policy; measurements alone differs: it is kept."""
     settings = make_settings("127.0.0.1:1", "topics.partitions=6", "deployment=d")
     found = {
         topic.name.removeprefix("d."): (topic.partitions, topic.config["cleanup.policy"]) for topic in plan(settings)
