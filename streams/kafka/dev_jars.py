@@ -19,7 +19,7 @@ _SCALA = "2.13"
 _INSTALL = "apt-get install -y default-jre-headless maven"
 _JAVA_MAJOR = 17
 
-_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+_POM = """<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>dev.evenstream</groupId><artifactId>dev-broker</artifactId><version>1</version><packaging>pom</packaging>
   <dependencies>
