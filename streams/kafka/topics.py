@@ -7,11 +7,12 @@ create` checks every topic that exists, names each difference, and changes none 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]  # its API
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]  # its API
 
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import admin
@@ -175,8 +176,26 @@ def create(settings: Settings, plans: tuple[TopicPlan, ...]) -> Report:
                     "topics.min_insync_replicas"
                 ) from None
             existing.append(name)
+    _await_metadata(client, {p.name for p in plans}, timeout)
     checked = tuple(p for p in plans if p.name in existing)
     return Report(tuple(created), tuple(existing), tuple(compare(settings, checked)))
+
+
+def _await_metadata(client: AdminClient, names: set[str], timeout_seconds: float) -> None:
+    """Return when the broker's metadata shows all of these topics: it follows the controller's word by a moment."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            missing = names - client.list_topics(timeout=timeout_seconds).topics.keys()
+        except KafkaException as error:
+            raise KafkaUnavailable(f"the topics could not be listed: {error.args[0].str()}") from None
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            raise KafkaUnavailable(
+                f"the cluster made {', '.join(sorted(missing))}, but did not show them within {timeout_seconds:.0f} s"
+            )
+        time.sleep(0.05)
 
 
 def compare(settings: Settings, plans: tuple[TopicPlan, ...]) -> Iterator[Difference]:
