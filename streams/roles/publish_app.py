@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -188,13 +189,13 @@ def run(settings: Settings) -> None:
     publisher = Publisher(process)
     server = process.serve(lambda: publisher.failed, lambda: publisher.not_ready)
     pending = publisher.replay()
-    # Faust makes a folder for tables, of which there are none.
-    folder = tempfile.TemporaryDirectory(prefix="evenstream-publish-")
-    app = make_app(publisher, pending, Path(folder.name))
+    # Faust makes a folder for tables, of which there are none; one name a deployment, so that kills leave one at most.
+    folder = Path(tempfile.gettempdir()) / f"evenstream-{settings.group('publish')}"
+    app = make_app(publisher, pending, folder)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
     try:
         worker.execute_from_commandline()
     finally:
-        folder.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
         server.close()
         process.reader.close()
