@@ -17,6 +17,7 @@ demo: $(STAMP) ## The main job, live, on a Kafka of its own (KEEP=1 keeps it up)
 test: $(STAMP) ## Everything: check, and the tests on a real Kafka; under 15 minutes
 	$(call each,lint types imports unit jars kafka)
 
+check: export UNIT_OPTIONS := --hypothesis-profile=quick
 check: $(STAMP) ## The quick part: lint, types, imports, unit tests; under 90 seconds
 	$(call each,lint types imports unit)
 
@@ -41,7 +42,7 @@ imports: $(STAMP)
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
 unit: $(STAMP)
-	@$(BIN)/python -m pytest -q -n auto -m "not kafka"
+	@$(BIN)/python -m pytest -q -n auto -m "not kafka" $(UNIT_OPTIONS)
 
 # Before the tests, and apart from them: here its progress can be seen, and a missing Java or Maven is one clear message.
 jars: $(STAMP)

@@ -8,10 +8,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from streams.kafka.dev_broker import temporary_broker
 from streams.settings import Settings, load_settings
+
+# Time limits on single examples would judge the machine; `make check` draws fewer examples than `make test`.
+hypothesis.settings.register_profile("full", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+hypothesis.settings.load_profile("full")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
