@@ -91,7 +91,7 @@ class SignedMeasurement:
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             raise ApprovalMalformed(
                 "a record of measurements must be JSON with spec, deployment and approvals (key_id, signature); "
-                "write it with `evenstream measurement submit`"
+                "make it with `evenstream measurement sign`"
             ) from None
 
     def spec_digest(self) -> bytes:

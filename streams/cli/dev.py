@@ -55,18 +55,21 @@ def fetch() -> None:
 @kafka.command()
 @_folder
 def stop(folder: Path) -> None:
-    """Stop the broker that was started here."""
-    if not _elsewhere():
-        click.echo("stopped" if DevBroker(folder).stop() else f"no broker of {folder} is running")
+    """Stop the broker that was started here, whatever KAFKA_BOOTSTRAP names."""
+    # `start` asks for KAFKA_BOOTSTRAP to be exported, so it must not keep the same shell from stopping the broker.
+    if DevBroker(folder).stop():
+        click.echo("stopped")
+    elif not _elsewhere():
+        click.echo(f"no broker of {folder} is running")
 
 
 @kafka.command()
 @_folder
 def status(folder: Path) -> None:
     """Say whether the broker runs; exit code 3 where it does not."""
-    if _elsewhere():
-        return
     running = DevBroker(folder).running()
+    if running is None and _elsewhere():
+        return
     if running is None:
         click.echo(f"no broker of {folder} is running")
         raise SystemExit(3)

@@ -127,14 +127,28 @@ def test_global_options_reach_child_processes() -> None:
 
 
 def test_dev_kafka_leaves_a_named_cluster_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With KAFKA_BOOTSTRAP set, nothing is started or stopped, and it says so."""
+    """With KAFKA_BOOTSTRAP set, nothing is started, and there is nothing of ours to stop; it says so."""
     broker: Any = importlib.import_module("streams.kafka.dev_broker")
-    for name in ("start", "stop", "running"):
-        monkeypatch.setattr(broker.DevBroker, name, lambda *args, **kwargs: pytest.fail("touched"))
-    for command in (("start", "--dir", str(tmp_path)), ("stop", "--dir", str(tmp_path)), ("status",), ("fetch",)):
+    monkeypatch.setattr(broker.DevBroker, "start", lambda *args, **kwargs: pytest.fail("started"))
+    folder = ("--dir", str(tmp_path))
+    for command in (("start", *folder), ("stop", *folder), ("status", *folder), ("fetch",)):
         result = run("dev", "kafka", *command, KAFKA_BOOTSTRAP="k:1")
         assert result.exit_code == 0
         assert "KAFKA_BOOTSTRAP is set: using k:1" in result.output
+
+
+@pytest.mark.kafka
+def test_dev_kafka_stops_its_own_broker_in_the_shell_that_names_it(tmp_path: Path) -> None:
+    """`start` asks for KAFKA_BOOTSTRAP to be exported; `status` and `stop` in that shell still see our own broker."""
+    folder = ("--dir", str(tmp_path / "kafka"))
+    started = run("dev", "kafka", "start", *folder, "--port", "0")
+    bootstrap = started.output.strip().rpartition("KAFKA_BOOTSTRAP=")[2]
+    try:
+        assert f"running: {bootstrap}" in run("dev", "kafka", "status", *folder, KAFKA_BOOTSTRAP=bootstrap).output
+    finally:
+        stopped = run("dev", "kafka", "stop", *folder, KAFKA_BOOTSTRAP=bootstrap)
+    assert stopped.output.strip() == "stopped"
+    assert run("dev", "kafka", "status", *folder).exit_code == 3
 
 
 def test_dev_kafka_status_without_a_broker(tmp_path: Path) -> None:
