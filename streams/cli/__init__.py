@@ -57,8 +57,14 @@ class _LazyGroup(click.Group):
         except Exception as error:
             if not _is_for_the_user(error):
                 raise
-            click.echo(f"evenstream: {error}", err=True)
+            click.echo(f"evenstream: {_told(error)}", err=True)
             ctx.exit(1)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename} cannot be used: {error.strerror}; name another path, or mend this one"
+    return str(error)
 
 
 def _is_for_the_user(error: Exception) -> bool:
@@ -68,6 +74,8 @@ def _is_for_the_user(error: Exception) -> bool:
     from privacy.errors import PrivacyError
     from secure_agg.errors import SecureAggregationError
 
+    if isinstance(error, OSError):
+        return error.filename is not None  # a path that the user named, or its folder
     return isinstance(error, EvenstreamError | PrivacyError | SecureAggregationError | EstimatorError)
 
 

@@ -10,15 +10,18 @@ import numpy as np
 
 from streams.cli import Invocation
 from streams.cli.replay import progress_line
+from streams.errors import InputError
 from streams.feed import Feed
 from streams.simulate import SimulatedMembers, SimulatedRecommender, run_traffic
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
 @click.option("--topic", help="Source topic; default DEPLOYMENT.rec-events.")
-@click.option("--members", default=200_000, show_default=True, help="How many members.")
-@click.option("--rate", default=2_000.0, show_default=True, help="Events a second.")
-@click.option("--duration", default=120.0, show_default=True, help="Seconds.")
+@click.option("--members", type=click.IntRange(min=1), default=200_000, show_default=True, help="How many members.")
+@click.option("--rate", type=_POSITIVE, default=2_000.0, show_default=True, help="Events a second.")
+@click.option("--duration", type=_POSITIVE, default=120.0, show_default=True, help="Seconds.")
 @click.option("--unfair-after", type=float, help="Seconds after which black members are recommended half as often.")
 @click.option("--seed", default=20_261_124, show_default=True, help="Seed of the simulation.")
 @click.option("--truth", type=click.Path(path_type=Path), default=Path("truth.npz"), show_default=True,
@@ -35,6 +38,8 @@ def simulate(
     truth: Path,
 ) -> None:
     """Feed a simulated population with a known truth, at a chosen rate (measurement: examples/simulated-feed)."""
+    if not truth.absolute().parent.is_dir():
+        raise InputError(f"the truth cannot be written to {truth}: there is no folder {truth.absolute().parent}")
     settings = invocation.settings()
     rng = np.random.default_rng(seed)
     population = SimulatedMembers(rng, members)

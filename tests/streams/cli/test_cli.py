@@ -192,3 +192,22 @@ def test_topics_are_made_and_checked(kafka: str, make_settings: Callable[..., Se
     different = run(*options, "--set=topics.partitions=5", "topics", "create", KAFKA_BOOTSTRAP=kafka)
     assert different.exit_code == 1
     assert f"{deployment}.sealed: partitions is 4, expected 5" in different.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--set", "keys.dir={folder}/file", "keys", "init"), "cannot be used"),
+        (("simulate", "--truth", "{folder}/none/truth.npz"), "there is no folder"),
+        (("simulate", "--members", "0"), "--members"),
+        (("simulate", "--rate", "0"), "--rate"),
+        (("simulate", "--duration", "-2"), "--duration"),
+    ],
+)
+def test_a_path_or_number_that_cannot_be_is_a_message(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    """A path that cannot be written, or a number out of range, ends with a message and before anything is done."""
+    (tmp_path / "file").write_text("")
+    result = run(*(argument.format(folder=tmp_path) for argument in arguments))
+    assert result.exit_code in (1, 2)
+    assert said in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
