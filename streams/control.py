@@ -27,6 +27,7 @@ from secure_agg import EpochPublicKey, SignatureInvalid, Trusted
 from streams.errors import ProtocolStop, RecordMalformed
 from streams.records.header import source_digest
 from streams.records.keys import EpochKey, WrappedKey, decode_key_record
+from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,13 @@ class Approved:
     def covers(self, window_start_ms: int) -> bool:
         """Whether a base window that starts then is counted under this revision."""
         return self.from_ms <= window_start_ms < self.until_ms
+
+    def window_start_ms(self, end_ms: int) -> int:
+        """Start of the base window that a batch names by its end, or :class:`ProtocolStop` where there is none."""
+        base = self.measurement.base_ms
+        if end_ms % base or end_ms - base < self.from_ms:
+            raise ProtocolStop("a batch names a window that its measurement does not have")
+        return end_ms - base
 
 
 class ControlPlane:
@@ -86,6 +94,16 @@ class ControlPlane:
         self.catch_up: Callable[[], None] = lambda: None
         """Reads both topics to their present end; set by whoever feeds this object."""
 
+    @classmethod
+    def of(cls, trusted: Trusted, settings: Settings) -> ControlPlane:
+        """An empty view under a deployment's settings."""
+        return cls(
+            trusted,
+            test_cluster=settings.test_cluster,
+            rho_limit=settings.privacy.rho_member_day_limit,
+            threshold=settings.keys.governance_threshold,
+        )
+
     # -- measurements ---------------------------------------------------------------------------------------------
 
     def apply_measurement(self, offset: int, value: bytes | None) -> None:
@@ -95,17 +113,20 @@ class ControlPlane:
             return
         try:
             signed = SignedMeasurement.decode(value)
-            measurement = verify(
-                signed,
-                deployment=self.trusted.deployment,
-                governance_keys=self._governance,
-                threshold=self._threshold,
-                test_cluster=self._test_cluster,
-            )
-            self.admit(measurement, signed.spec_digest(), offset)
+            self.admit(self.verify(signed), signed.spec_digest(), offset)
         except (ApprovalError, MeasurementError, RegistryBudgetError) as error:
             self.refused += 1
             log.error("measurement record at offset %d has no effect: %s", offset, error)
+
+    def verify(self, signed: SignedMeasurement) -> Measurement:
+        """The spec, or ``ApprovalError`` or ``MeasurementError`` where it was not approved for this deployment."""
+        return verify(
+            signed,
+            deployment=self.trusted.deployment,
+            governance_keys=self._governance,
+            threshold=self._threshold,
+            test_cluster=self._test_cluster,
+        )
 
     def admit(self, measurement: Measurement, spec: bytes, offset: int) -> None:
         """Take in a verified spec, or raise ``ApprovalError`` or ``RegistryBudgetError`` where it does not fit."""

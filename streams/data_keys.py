@@ -112,6 +112,11 @@ class ReceivingKeys:
             self._keys[slot] = key
         return key
 
+    def destroy_ended(self, clock_ms: int | None) -> None:
+        """Destroy the epochs that every sender's clock has passed, with their data keys (None: not all were heard)."""
+        if clock_ms is not None:
+            self.forget(self._epochs.destroy_ended(clock_ms))
+
     def forget(self, epochs: tuple[int, ...]) -> None:
         """Drop the data keys of destroyed epochs: they open the same rows as the epoch's private key."""
         self._keys = {slot: key for slot, key in self._keys.items() if slot[3] not in epochs}

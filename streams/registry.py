@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from privacy import Measurement, SignedMeasurement, approve, key_id, next_boundary_ms, verify
+from privacy import Measurement, SignedMeasurement, approve, next_boundary_ms
 from secure_agg.keyring import load_governance, load_trusted
 from streams.control import ControlPlane
 from streams.errors import InputError, KafkaUnavailable
@@ -39,14 +39,7 @@ def submit(settings: Settings, signed: SignedMeasurement, now_ms: int) -> Measur
         EvenstreamError, PrivacyError: it would have no effect, and why.
     """
     control = _read(settings)
-    trusted = control.trusted
-    accepted = verify(
-        signed,
-        deployment=settings.deployment,
-        governance_keys={key_id(key): key for key in trusted.governance},
-        threshold=settings.keys.governance_threshold,
-        test_cluster=settings.test_cluster,
-    )
+    accepted = control.verify(signed)
     control.admit(accepted, signed.spec_digest(), control.measurements_offset)
     begin_ms = accepted.effective_from_ms or 0
     if accepted.revision > 1 and begin_ms < now_ms + _TAKE_OVER_LEAD_MS:
@@ -89,12 +82,7 @@ def approved_measurement(settings: Settings, name: str | None) -> Measurement:
 
 def _read(settings: Settings) -> ControlPlane:
     """The registry as the topic holds it now, checked with the public half of the keys."""
-    control = ControlPlane(
-        load_trusted(settings.keys.dir / "governance"),
-        test_cluster=settings.test_cluster,
-        rho_limit=settings.privacy.rho_member_day_limit,
-        threshold=settings.keys.governance_threshold,
-    )
+    control = ControlPlane.of(load_trusted(settings.keys.dir / "governance"), settings)
     for record in read_to_end(settings, settings.topic("measurements")):
         control.apply_measurement(int(record.offset() or 0), record.value())
     return control

@@ -39,6 +39,13 @@ class StateCodec:
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._aead.encrypt(nonce, self._encoder.encode(value), self._role + b"\0" + key)
 
+    def unknown(self, key: bytes) -> StateUnreadable:
+        """The error for a record of a kind that this version does not know."""
+        return StateUnreadable(
+            f"the state record {key.decode(errors='replace')!r} of role {self._role.decode()!r} is of a kind that this "
+            "version does not know: it was written by a newer one; run that"
+        )
+
     def decode(self, key: bytes, value: bytes, kind: type[T]) -> T:
         """Open one value, or raise :class:`StateUnreadable`."""
         try:

@@ -64,8 +64,9 @@ class DemoStack:
             self._broker = DevBroker(self.folder / "kafka")
             bootstrap = self._broker.start(progress=self._say).bootstrap
         overrides.append(f"kafka.bootstrap={bootstrap}")
-        wait_for_kafka(load_settings(None, overrides), _KAFKA_SECONDS)
-        copies = min(3, broker_count(load_settings(None, overrides)))
+        reached = load_settings(None, overrides)
+        wait_for_kafka(reached, _KAFKA_SECONDS)
+        copies = min(3, broker_count(reached))
         overrides += [f"topics.replication_factor={copies}", f"topics.min_insync_replicas={max(1, copies - 1)}"]
         self._overrides = overrides
         self.settings = load_settings(None, overrides)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,9 @@ from streams.errors import KafkaUnavailable, SettingsError, TopicMismatch
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_QUESTION_SECONDS = 5.0
+_RETRY_SECONDS = 0.1
 
 
 def _base(settings: Settings) -> dict[str, Any]:
@@ -173,7 +176,9 @@ def read_to_end(
     topic: str,
     *,
     isolation: str = "read_committed",
+    partitions: Sequence[int] | None = None,
     begin: int = 0,
+    await_transactions: bool = True,
     timeout_seconds: float = 60.0,
 ) -> Iterator[Message]:
     """Every record that a topic holds now, from offset ``begin``, partition by partition in order.
@@ -182,20 +187,25 @@ def read_to_end(
     producer's open transaction holds back: whoever stopped there would miss what was committed behind it, so this waits
     until such a transaction has ended (the broker ends it after its time-out).
 
+    Args:
+        partitions: which; all of them by default.
+        await_transactions: False stops at the last stable offset, for topics whose producers are not ours to wait for.
+
     Raises:
         TopicMismatch: there is no such topic.
         KafkaUnavailable: nothing came for ``timeout_seconds``.
     """
-    partitions = partition_count(settings, topic)
-    ends = _high_watermarks(settings, topic, partitions)
+    count = partition_count(settings, topic)
+    wanted = range(count) if partitions is None else partitions
+    ends = _high_watermarks(settings, topic, wanted) if await_transactions else dict.fromkeys(wanted, 0)
     consumer = make_consumer(
         settings,
         settings.group("state-reader"),
         **{"isolation.level": isolation, "fetch.wait.max.ms": 10, "auto.offset.reset": "earliest"},
     )
     try:
-        consumer.assign([TopicPartition(topic, i, begin) for i in range(partitions)])
-        waiting = {i for i, end in ends.items() if end > 0}
+        consumer.assign([TopicPartition(topic, i, begin) for i in wanted])
+        waiting = {i for i, end in ends.items() if end > 0 or not await_transactions}
         heard = time.monotonic()
         while waiting:
             messages = consumer.consume(5_000, 0.05)
@@ -220,28 +230,30 @@ def read_to_end(
 
 def read_tail(settings: Settings, topic: str, count: int) -> Iterator[Message]:
     """The last ``count`` offsets of a topic with one partition, uncommitted records as well."""
-    end = _high_watermarks(settings, topic, 1)[0]
+    end = _high_watermarks(settings, topic, (0,))[0]
     yield from read_to_end(settings, topic, isolation="read_uncommitted", begin=max(0, end - count))
 
 
-def _high_watermarks(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
+def _high_watermarks(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
     consumer = make_consumer(settings, settings.group("state-reader"), **{"isolation.level": "read_uncommitted"})
-    deadline = time.monotonic() + settings.kafka.request_timeout_seconds
-    ends: dict[int, int] = {}
+    timeout = settings.kafka.request_timeout_seconds
     try:
-        while len(ends) < partitions:
-            i = len(ends)
-            try:
-                found = consumer.get_watermark_offsets(TopicPartition(topic, i), timeout=5.0)
-                why = "no answer"
-            except KafkaException as error:  # a topic that was just made has no leader for a moment
-                found, why = None, error.args[0].str()
-            if found is not None:
-                ends[i] = int(found[1])
-            elif time.monotonic() > deadline:
-                raise KafkaUnavailable(f"the end of {topic} [{i}] could not be asked: {why}")
-            else:
-                time.sleep(0.05)
+        return {i: partition_end(consumer, topic, i, timeout) for i in partitions}
     finally:
         consumer.close()
-    return ends
+
+
+def partition_end(consumer: Consumer, topic: str, i: int, timeout_seconds: float) -> int:
+    """Where a partition ends for this consumer's isolation level, or raise :class:`KafkaUnavailable`."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            watermarks = consumer.get_watermark_offsets(TopicPartition(topic, i), timeout=_QUESTION_SECONDS)
+            if watermarks is not None:
+                return int(watermarks[1])
+            why = "no answer"
+        except KafkaException as error:  # a topic that was just made, or whose leader moves, has none for a moment
+            why = error.args[0].str()
+        if time.monotonic() > deadline:
+            raise KafkaUnavailable(f"the end of {topic} [{i}] could not be asked in {timeout_seconds:.0f} s: {why}")
+        time.sleep(_RETRY_SECONDS)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import time
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from streams.control import ControlPlane
 from streams.errors import KafkaUnavailable
-from streams.kafka.clients import make_consumer, make_producer
+from streams.kafka.clients import make_consumer, make_producer, partition_end
 from streams.records.keys import KeyRecord
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _CATCH_UP_SECONDS = 15.0
-_QUESTION_SECONDS = 5.0
-_RETRY_SECONDS = 0.1
 
 
 class ControlReader:
@@ -64,24 +62,11 @@ class ControlReader:
             KafkaUnavailable: that took longer than 15 s.
         """
         deadline = time.monotonic() + _CATCH_UP_SECONDS
-        ends = {topic: self._end(topic, deadline) for topic in self._next}
+        ends = {topic: partition_end(self._consumer, topic, 0, _CATCH_UP_SECONDS) for topic in self._next}
         while any(self._next[topic] < end for topic, end in ends.items()):
             if time.monotonic() > deadline:
                 raise KafkaUnavailable(f"{', '.join(ends)} could not be read to the end in {_CATCH_UP_SECONDS:.0f} s")
             self._apply(0.02)
-
-    def _end(self, topic: str, deadline: float) -> int:
-        while True:
-            try:
-                watermarks = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=_QUESTION_SECONDS)
-                if watermarks is not None:
-                    return int(watermarks[1])
-                why = "no answer"
-            except KafkaException as error:  # a topic that was just made, or whose leader moves, has none for a moment
-                why = error.args[0].str()
-            if time.monotonic() > deadline:
-                raise KafkaUnavailable(f"the end of {topic} could not be asked in {_CATCH_UP_SECONDS:.0f} s: {why}")
-            time.sleep(_RETRY_SECONDS)
 
     def announce(self, record: KeyRecord) -> None:
         """Write a record to `keys` and wait until it is durable, so that no batch can be ahead of its key."""

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from estimator.groups import GROUPS
 from privacy import Ledger
-from secure_agg import EnvelopeUnreadable, EpochKeys, Identity, SignatureInvalid
+from secure_agg import EnvelopeUnreadable, Identity, SignatureInvalid
 from secure_agg.commitments import SALT_BYTES, check
 from secure_agg.sharing import SEED_BYTES, expand
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
-from streams.errors import ProtocolStop, RecordMalformed, StateUnreadable
+from streams.errors import ProtocolStop, RecordMalformed
 from streams.records.batches import CHANNEL_TABLE, SharesBatch
 from streams.records.header import digest
 from streams.records.punctuation import SignedPunctuation
@@ -62,7 +62,6 @@ class AggregateStage:
         identity: Identity,
         control: ControlPlane,
         receiving: ReceivingKeys,
-        epochs: EpochKeys,
         codec: StateCodec,
         health: RoleHealth,
         ledger: Ledger,
@@ -78,7 +77,6 @@ class AggregateStage:
         self._topics = topics
         self._control = control
         self._receiving = receiving
-        self._epochs = epochs
         self._codec = codec
         self._health = health
         self._coverage_sender = coverage_sender
@@ -103,10 +101,7 @@ class AggregateStage:
         elif key == _COVERAGE_KEY:
             self._coverage_key = self._codec.decode(key, value, bytes)
         elif not self._windows.restore(key, value, self._codec) and not self._desk.restore(key, value, self._codec):
-            raise StateUnreadable(
-                f"party {self._party}'s state holds a record of a kind that this version does not know; it was written "
-                "by a newer one: run that"
-            )
+            raise self._codec.unknown(key)
 
     def check_sent(self, value: bytes) -> None:
         """Check one of the party's own releases, as it lies on its topic, against the restored state and ledger.
@@ -239,12 +234,11 @@ class AggregateStage:
         None while some stream of the measurement's source has not been heard of, or a worker does not know the
         measurement yet: its windows stay open until they can be judged.
         """
-        arrived = self._log.arrived_ms(approved.source)
-        since = [progress.since_ms.get(approved.spec) for _, progress in self._log.streams(approved.source)]
-        known = [moment for moment in since if moment is not None]
-        if arrived is None or len(known) < len(since):
+        streams = self._log.every_stream(approved.source)
+        if streams is None or any(approved.spec not in stream.since_ms for stream in streams):
             return None
-        return arrived, max(known)
+        arrived = min(stream.arrival_ms for stream in streams)
+        return arrived, max(stream.since_ms[approved.spec] for stream in streams)
 
     def _closable(self) -> Iterator[tuple[Approved, int, str | None]]:
         """Base windows that are complete, each measurement's in order: (measurement, start, why it is void or None)."""
@@ -303,6 +297,4 @@ class AggregateStage:
     def committed(self) -> None:
         """Releases of the last checkpoint are durable and may leave; ended epochs are destroyed."""
         self._desk.committed()
-        clock_ms = self._log.senders_clock_ms()
-        if clock_ms is not None:
-            self._receiving.forget(self._epochs.destroy_ended(clock_ms))
+        self._receiving.destroy_ended(self._log.senders_clock_ms())

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from estimator.groups import GROUPS
 from estimator.rounding import to_fixed_point
-from secure_agg import EpochKeys, Identity
+from secure_agg import Identity
 from secure_agg.sharing import split
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
-from streams.errors import ProtocolStop, RecordMalformed, StateUnreadable
+from streams.errors import ProtocolStop, RecordMalformed
 from streams.records.batches import CHANNEL_TABLE, Extension, SealedBatch, SharesBatch
 from streams.records.punctuation import Passage, SignedPunctuation
 from streams.roles.counted_rows import CountedRows
@@ -58,7 +58,6 @@ class AttachStage:
         control: ControlPlane,
         sending: SendingKeys,
         receiving: ReceivingKeys,
-        epochs: EpochKeys,
         codec: StateCodec,
         health: RoleHealth,
         directory: MemberDirectory,
@@ -70,7 +69,6 @@ class AttachStage:
         self._control = control
         self._sending = sending
         self._receiving = receiving
-        self._epochs = epochs
         self._codec = codec
         self._health = health
         self._directory = directory
@@ -89,10 +87,7 @@ class AttachStage:
             if value is not None:
                 self._log.restore(int(key.split(b"/")[1]), self._codec.decode(key, value, PartitionState))
         elif not self._counted.restore(key, value, self._codec):
-            raise StateUnreadable(
-                "attach's state holds a record of a kind that this version does not know; it was written by a newer "
-                "one: run that"
-            )
+            raise self._codec.unknown(key)
 
     def positions(self) -> Mapping[Partition, int]:
         """Sealed partitions that this worker owns, and the same partitions of `member-attributes`."""
@@ -152,9 +147,7 @@ class AttachStage:
         if not self._log.is_next(partition, header, batch.header_bytes):
             return
         approved = self._control.require(header.spec)
-        start_ms = header.window_end_ms - approved.measurement.base_ms
-        if start_ms % approved.measurement.base_ms or start_ms < approved.from_ms:
-            raise ProtocolStop("a batch names a window that its measurement does not have")
+        start_ms = approved.window_start_ms(header.window_end_ms)
         members = self._open_members(batch, approved)
         values = self._values(approved, start_ms, partition.j, members)
         try:
@@ -225,6 +218,4 @@ class AttachStage:
 
     def committed(self) -> None:
         """What was committed is folded out of this role: epochs that have ended can be destroyed."""
-        clock_ms = self._log.senders_clock_ms()
-        if clock_ms is not None:
-            self._receiving.forget(self._epochs.destroy_ended(clock_ms))
+        self._receiving.destroy_ended(self._log.senders_clock_ms())

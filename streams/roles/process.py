@@ -107,12 +107,7 @@ class RoleProcess:
         differences = [str(difference) for difference in topics.compare(settings, topics.plan(settings))]
         if differences:
             raise TopicMismatch("the topics are not as the protocol needs them:\n" + "\n".join(differences))
-        control = ControlPlane(
-            keys.trusted,
-            test_cluster=settings.test_cluster,
-            rho_limit=settings.privacy.rho_member_day_limit,
-            threshold=settings.keys.governance_threshold,
-        )
+        control = ControlPlane.of(keys.trusted, settings)
         registry = CollectorRegistry()
         return cls(
             role=role,

@@ -88,14 +88,8 @@ class Publisher:
             return None
         delay = None
         if live:
-            lateness_ms = next(
-                (
-                    a.measurement.lateness_ms
-                    for a in self.process.control.approved()
-                    if a.spec.hex() == window.spec_sha256
-                ),
-                0,
-            )
+            approved = self.process.control.find(bytes.fromhex(window.spec_sha256))
+            lateness_ms = 0 if approved is None else approved.measurement.lateness_ms
             delay = time.time() - (window.window.end_ms + lateness_ms) / 1000
         self.collector.window(window, delay)
         return window
@@ -122,7 +116,12 @@ class Publisher:
 
 
 def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path) -> faust.App:
-    """The Faust app around a publisher; ``replayed`` are windows that are complete; those not yet emitted are."""
+    """The Faust app around a publisher.
+
+    Args:
+        replayed: windows that replay has found missing on `fairness-metrics`.
+        folder: for Faust's own use.
+    """
     settings = publisher.settings
     app = faust.App(
         f"{settings.group('publish')}.{os.urandom(4).hex()}",
@@ -145,7 +144,9 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
     metrics = app.topic(metrics_topic, key_type=bytes, value_type=bytes, value_serializer="raw")
 
     async def emit(window: FairnessMetric) -> None:
-        if publisher.is_new(window):
+        if not publisher.is_new(window):
+            return
+        try:
             sent = await metrics.send(
                 key=window.topic_key(),
                 value=window.encode(),
@@ -153,7 +154,10 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
                 partition=window.partition(partitions),
             )
             await sent
-            publisher.emitted(window)
+        except Exception as error:  # Faust would restart its agent, and the window would never be emitted
+            publisher.give_up(f"a window's record could not be written: {error}")
+            raise
+        publisher.emitted(window)
 
     @app.agent(releases)
     async def join(stream: Any) -> None:
@@ -162,11 +166,7 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
             party = publisher.topics[event.message.topic]
             window = publisher.take(party, event.value, live=True)
             if window is not None:
-                try:
-                    await emit(window)
-                except Exception as error:  # Faust would restart the agent, and the window would never be emitted
-                    publisher.give_up(f"a window's record could not be written: {error}")
-                    raise
+                await emit(window)
 
     @app.task
     async def emit_replayed() -> None:

@@ -37,7 +37,6 @@ def run(settings: Settings, party: str) -> None:
             process.keys.identity,
             process.control,
             receiving,
-            epochs,
             process.codec,
             process.health,
             Ledger(party, settings.privacy.rho_member_day_limit),

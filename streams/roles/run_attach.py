@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from itertools import islice
 from typing import cast
 
-from confluent_kafka import KafkaError, Message, TopicPartition
-
 from estimator import RaceModel
-from streams.errors import KafkaUnavailable, TopicMismatch
-from streams.kafka.clients import make_consumer, partition_count
+from streams.errors import TopicMismatch
+from streams.kafka.clients import partition_count, read_to_end
 from streams.kafka.shard import ShardLoop, now_ms
 from streams.roles.attach import AttachOptions, AttachStage
 from streams.roles.member_directory import MemberDirectory
@@ -22,7 +19,7 @@ from streams.stage import Record
 
 log = logging.getLogger(__name__)
 
-_LOAD_TIMEOUT_SECONDS = 60.0
+_LOADED_AT_ONCE = 10_000
 
 
 def load_members(settings: Settings, directory: MemberDirectory, owned: list[int]) -> None:
@@ -35,43 +32,18 @@ def load_members(settings: Settings, directory: MemberDirectory, owned: list[int
             "must lie in the partition of the member's rows. Write the attributes to a topic with "
             f"{settings.topics.partitions} partitions, or use topics.partitions={partitions} for a new deployment"
         )
-    consumer = make_consumer(settings, settings.group("attach-members"), **{"auto.offset.reset": "earliest"})
     directory.positions = {(topic, j): 0 for j in owned}
     started = time.monotonic()
-    try:
-        consumer.assign([TopicPartition(topic, j, 0) for j in owned])
-        waiting, heard = set(owned), time.monotonic()
-        while waiting:
-            messages = consumer.consume(10_000, 0.05)
-            if messages:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > _LOAD_TIMEOUT_SECONDS:
-                raise KafkaUnavailable(f"{topic} could not be read to its end: nothing came for a minute")
-            records = []
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    records.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
-                    waiting.discard(int(message.partition() or 0))
-                elif not error.retriable():
-                    raise KafkaUnavailable(f"{topic} could not be read: {error.str()}")
-            for chunk in _chunks(records):
-                directory.load(cast(list[Record], chunk))
-    finally:
-        consumer.close()
+    # The company's own transactions are not waited for: what they commit later comes while the role runs.
+    records = read_to_end(settings, topic, partitions=owned, await_transactions=False)
+    while chunk := list(islice(records, _LOADED_AT_ONCE)):
+        directory.load(cast(list[Record], chunk))
     seconds = time.monotonic() - started
     log.info(
         "member store loaded in %.1f s, %.0f bytes a member",
         seconds,
         directory.store.nbytes / max(len(directory.store), 1),
     )
-
-
-def _chunks(records: list[Message]) -> Iterator[list[Message]]:
-    remaining = iter(records)
-    while chunk := list(islice(remaining, 10_000)):
-        yield chunk
 
 
 def run(settings: Settings) -> None:
@@ -100,7 +72,6 @@ def run(settings: Settings) -> None:
             process.control,
             process.sending_keys(),
             receiving,
-            epochs,
             process.codec,
             process.health,
             directory,

@@ -7,9 +7,9 @@ but breaks the protocol, or does not open, stops its partition, before anything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
-from secure_agg import SecureAggregationError, SignatureInvalid, Stream
+from secure_agg import SecureAggregationError, SignatureInvalid
 from streams.errors import ProtocolStop, RecordMalformed
 from streams.records import frame
 from streams.records.frame import Kind
@@ -100,20 +100,21 @@ class SignedLog:
         self._health.refused("repeat")
         return False
 
-    def streams(self, source: bytes) -> Iterator[tuple[Stream, StreamProgress]]:
-        """All streams of one source (SHA-256 of its topic's name) that have been seen."""
-        for partition in self._partitions.values():
-            for stream, progress in partition.streams():
-                if stream.source == source:
-                    yield stream, progress
+    def every_stream(self, source: bytes) -> list[StreamProgress] | None:
+        """All streams that a source (SHA-256 of its topic's name) has; None while one has not been punctuated."""
+        progress = [
+            known
+            for partition in self._partitions.values()
+            for stream, known in partition.streams()
+            if stream.source == source and known.partitions
+        ]
+        expected = max((known.partitions for known in progress), default=0) * len(self._partitions)
+        return progress if progress and len(progress) >= expected else None
 
     def arrived_ms(self, source: bytes) -> int | None:
-        """The arrival time that every stream of a source has passed; None while one has not been heard of."""
-        progress = [known for _, known in self.streams(source) if known.partitions]
-        expected = max((known.partitions for known in progress), default=0) * len(self._partitions)
-        if not progress or len(progress) < expected:
-            return None
-        return min(known.arrival_ms for known in progress)
+        """The arrival time that every stream of a source has passed; None while one has not been punctuated."""
+        progress = self.every_stream(source)
+        return None if progress is None else min(known.arrival_ms for known in progress)
 
     def senders_clock_ms(self) -> int | None:
         """A time that every sender's clock had passed when it wrote what has been read; None while one is unheard."""

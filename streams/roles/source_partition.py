@@ -24,11 +24,13 @@ class SourceState(msgspec.Struct):
     since_ms: dict[str, int]
     partitions: int = 1
 
-    def claim(self, spec: str) -> None:
-        """Begin to count for one more spec: from what is read next."""
-        if spec not in self.since_ms:
-            begun_ms = min(self.since_ms.values(), default=self.arrival_ms)
-            self.since_ms[spec] = max(self.arrival_ms + 1, begun_ms)
+    def claim(self, spec: str) -> bool:
+        """Begin to count for one more spec, from what is read next; False where it is counted already."""
+        if spec in self.since_ms:
+            return False
+        begun_ms = min(self.since_ms.values(), default=self.arrival_ms)
+        self.since_ms[spec] = max(self.arrival_ms + 1, begun_ms)
+        return True
 
 
 @dataclass

@@ -103,11 +103,10 @@ class SourceTopics:
             if state is None:
                 return False
             source = self._sources[topic, i] = SourcePartition(topic, i, source_digest(topic), state)
-        if partitions is not None:
-            source.state.partitions = partitions
+        if partitions is not None and partitions != source.state.partitions:
+            source.state.partitions, source.changed = partitions, True
         for approved in group:
-            source.state.claim(approved.spec.hex())
-        source.changed = True
+            source.changed |= source.state.claim(approved.spec.hex())
         return True
 
     def _first_state(self, topic: str, i: int, group: list[Approved]) -> SourceState | None:

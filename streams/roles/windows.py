@@ -140,10 +140,7 @@ class OpenWindows:
         Raises:
             ProtocolStop: a batch must not name this window.
         """
-        base = approved.measurement.base_ms
-        start = end_ms - base
-        if end_ms % base or start < approved.from_ms:
-            raise ProtocolStop("a batch names a window that its measurement does not have")
+        start = approved.window_start_ms(end_ms)
         if start < self._next_start.get(approved.spec, approved.from_ms):
             raise ProtocolStop("a batch came for a window that its own punctuation had closed")
         return approved.covers(start)

@@ -18,9 +18,10 @@ from secure_agg.envelopes import PURPOSES, Channel
 from streams.data_keys import ReceivingKeys
 from streams.inprocess import InProcessPipeline
 from streams.kafka.partitioner import partition_of
+from streams.records import frame
 from streams.records.batches import SealedBatch, SharesBatch
 from streams.records.frame import Kind, kind_of
-from streams.records.header import encode_header
+from streams.records.header import Header, encode_header
 
 START_MS = 1_700_000_040_000
 SPEC = """
@@ -54,6 +55,20 @@ def send(pipeline: InProcessPipeline, seconds: int, events: int = 10) -> None:
     for member in rng.choice(len(MEMBERS), events):
         event = {"m": MEMBERS[member].decode(), "ts": pipeline.log.clock_ms, "r": bool(member % 2)}
         pipeline.log.append("rec-events", int(member) % 2, json.dumps(event).encode())
+
+
+def run_seconds(folder: Path, seconds: int) -> InProcessPipeline:
+    """A pipeline after so many seconds of events."""
+    pipeline = make_pipeline(folder)
+    for second in range(seconds):
+        send(pipeline, second)
+        pipeline.run()
+    return pipeline
+
+
+def forge(pipeline: InProcessPipeline, header: Header, *sections: bytes) -> SealedBatch:
+    """A batch under seal's own signature, whatever it says."""
+    return SealedBatch.signed(pipeline._keys["seal"].identity, header, encode_header(header), *sections)
 
 
 def totals(pipeline: InProcessPipeline) -> list[float]:
@@ -98,8 +113,6 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 def _resize_section(value: bytes, number: int, by: int) -> bytes:
-    from streams.records import frame
-
     count = value[4]
     sections = frame.decode(value, kind_of(value), count)
     sections[number] = sections[number][:by]
@@ -111,8 +124,6 @@ def _resize_section(value: bytes, number: int, by: int) -> bytes:
 def test_injected_records_change_no_sum(tmp_path: Path, name: str, topic: str, reader: str, kind: Kind) -> None:
     """A record that was injected, cut, altered or replayed is refused with its reason, and the pipeline goes on."""
     change, reason = HOSTILE[name]
-    if name == "bit-flipped header" and topic == "shares":
-        reason = "signature"
     pipeline = make_pipeline(tmp_path)
     for second in range(75):
         send(pipeline, second)
@@ -158,16 +169,11 @@ def test_a_gap_stops_the_partition(tmp_path: Path) -> None:
 
 def test_two_batches_under_one_number_stop_the_partition(tmp_path: Path) -> None:
     """Seal cannot sign two different batches as the same one."""
-    pipeline = make_pipeline(tmp_path)
-    for second in range(12):
-        send(pipeline, second)
-        pipeline.run()
+    pipeline = run_seconds(tmp_path, 12)
     partition, value = last_batch(pipeline, "sealed", Kind.SEALED)
     batch = SealedBatch.decode(value)
     other = msgspec.structs.replace(batch.header, rows=batch.header.rows + 1)
-    forged = SealedBatch.signed(
-        pipeline._keys["seal"].identity, other, encode_header(other), batch.members, batch.cells_a, batch.cells_b
-    )
+    forged = forge(pipeline, other, batch.members, batch.cells_a, batch.cells_b)
     pipeline.log.append("sealed", partition, forged.encode())
     pipeline.run()
     assert "two different batches" in next(iter(pipeline.stage("attach").stopped().values()))
@@ -175,16 +181,11 @@ def test_two_batches_under_one_number_stop_the_partition(tmp_path: Path) -> None
 
 def test_an_unknown_revision_signed_by_seal_stops_the_partition(tmp_path: Path) -> None:
     """A validly signed batch of a measurement that nobody approved cannot be folded, so nothing goes on without it."""
-    pipeline = make_pipeline(tmp_path)
-    for second in range(12):
-        send(pipeline, second)
-        pipeline.run()
+    pipeline = run_seconds(tmp_path, 12)
     partition, value = last_batch(pipeline, "sealed", Kind.SEALED)
     batch = SealedBatch.decode(value)
     header = msgspec.structs.replace(batch.header, spec=bytes(32), sequence=batch.header.sequence + 1)
-    forged = SealedBatch.signed(
-        pipeline._keys["seal"].identity, header, encode_header(header), batch.members, batch.cells_a, batch.cells_b
-    )
+    forged = forge(pipeline, header, batch.members, batch.cells_a, batch.cells_b)
     pipeline.log.append("sealed", partition, forged.encode())
     pipeline.run()
     assert "not approved" in next(iter(pipeline.stage("attach").stopped().values()))
@@ -201,10 +202,7 @@ NONSENSE: dict[str, int] = {
 @pytest.mark.parametrize("name", NONSENSE)
 def test_signed_nonsense_stops_its_partition(tmp_path: Path, name: str) -> None:
     """A window that the measurement does not have, or that is closed, stops its partition and crashes no role."""
-    pipeline = make_pipeline(tmp_path)
-    for second in range(25):
-        send(pipeline, second)
-        pipeline.run()
+    pipeline = run_seconds(tmp_path, 25)
     partition, value = last_batch(pipeline, "sealed", Kind.SEALED)
     batch = SealedBatch.decode(value)
     header = msgspec.structs.replace(
@@ -221,7 +219,7 @@ def test_signed_nonsense_stops_its_partition(tmp_path: Path, name: str) -> None:
     ):
         key, _ = keys.current(purpose, recipient, pipeline.log.clock_ms)
         sections.append(key.seal(plain, encode_header(header)))
-    forged = SealedBatch.signed(pipeline._keys["seal"].identity, header, encode_header(header), *sections)
+    forged = forge(pipeline, header, *sections)
     pipeline.log.append("sealed", partition, forged.encode())
     pipeline.log.clock_ms += 2_000  # attach commits once a second
     for role in ("attach", "a", "b"):
@@ -233,10 +231,7 @@ def test_signed_nonsense_stops_its_partition(tmp_path: Path, name: str) -> None:
 
 def test_a_seed_of_another_length_stops_its_partition(tmp_path: Path) -> None:
     """Attach cannot crash party a with a share that is no seed: the partition stops."""
-    pipeline = make_pipeline(tmp_path)
-    for second in range(12):
-        send(pipeline, second)
-        pipeline.run()
+    pipeline = run_seconds(tmp_path, 12)
     partition, value = last_batch(pipeline, "shares", Kind.SHARES)
     batch = SharesBatch.decode(value)
     sealed = SealedBatch.decode(last_batch(pipeline, "sealed", Kind.SEALED)[1])
@@ -250,7 +245,7 @@ def test_a_seed_of_another_length_stops_its_partition(tmp_path: Path) -> None:
         seal_keys._keys.current("cells", party, now)[0].seal(salt + cells, header_bytes)  # type: ignore[attr-defined]
         for party in ("a", "b")
     ]
-    forged = SealedBatch.signed(pipeline._keys["seal"].identity, header, header_bytes, sealed.members, *envelopes)
+    forged = forge(pipeline, header, sealed.members, *envelopes)
     binding = SharesBatch.binding(header_bytes, batch.extension_bytes)
     shares = [
         attach_keys._sending.current("share", party, now)[0].seal(b"short", binding)  # type: ignore[attr-defined]
@@ -310,10 +305,7 @@ def test_no_role_can_ask_for_another_roles_envelope(tmp_path: Path) -> None:
                 with pytest.raises(ValueError, match="there is no"):
                     Channel("d", purpose, sender, role)
     # ReceivingKeys takes no recipient: it asks for its own role only, so these are all the questions it can be asked.
-    pipeline = make_pipeline(tmp_path)
-    for second in range(12):
-        send(pipeline, second)
-        pipeline.run()
+    pipeline = run_seconds(tmp_path, 12)
     shares = SharesBatch.decode(last_batch(pipeline, "shares", Kind.SHARES)[1])
     sealed = SealedBatch.decode(last_batch(pipeline, "sealed", Kind.SEALED)[1])
     attach: ReceivingKeys = pipeline._receiving["attach"]
