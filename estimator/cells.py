@@ -1,13 +1,14 @@
 """Cells: the cross product of a measurement's categorical features, and what each statistic counts of them.
 
-A statistic is a rate: rows in its numerator cells over rows in its denominator cells. The numerator is always part of
-the denominator, so every rate lies between 0 and 1. Source: DESIGN section 6.
+A statistic is a mean over the rows of its denominator cells: of what each of these cells is worth, between 0 and 1.
+For a rate that is 1 in the numerator cells and 0 in the others; for position exposure it is the discount of a rank. So
+every statistic lies between 0 and 1. Source: DESIGN section 6.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,28 +21,56 @@ AXES = ("score", "decision", "outcome", "rank")
 
 @dataclass(frozen=True, eq=False)
 class Statistic:
-    """A rate over cells.
+    """A mean over cells.
 
     Attributes:
         metric: its name. score_bin: the bin's number, or "all".
-        numerator, denominator: shape (cells,), bool; the numerator is a subset of the denominator.
+        worth: shape (cells,), float64: what a row in each cell is worth, 0 to 1; 0 outside the denominator.
+        denominator: shape (cells,), bool: the cells whose rows it is a mean over.
     """
 
     metric: str
     score_bin: str
-    numerator: NDArray[np.bool_]
+    worth: NDArray[np.float64]
     denominator: NDArray[np.bool_]
+
+
+def rank_exposure(edges: Sequence[float], starts_at: int = 1) -> tuple[float, ...]:
+    """What a place in a ranked list is worth, by rank bin: the mean of 1 / log2(1 + rank) over the bin's ranks.
+
+    The discount of DCG (Järvelin and Kekäläinen 2002). The last bin has no end, so it is worth 0, as places past the
+    cutoff are in DCG@k: choose the last edge as the first rank that no one looks at.
+
+    Args:
+        edges: rising edges, as the measurement has them: bin k holds the ranks with exactly k edges at or below them.
+        starts_at: the number of the first place, 0 or 1.
+
+    Returns:
+        One more number than edges, between 0 and 1; a bin without a rank is worth 0.
+    """
+    ranks = np.arange(starts_at, max(math.ceil(edges[-1]), starts_at))
+    bins = np.searchsorted(np.asarray(edges, dtype=np.float64), ranks, side="right")
+    discount = 1.0 / np.log2(2.0 + ranks - starts_at)
+    size = np.bincount(bins, minlength=len(edges) + 1)
+    total = np.bincount(bins, weights=discount, minlength=len(edges) + 1)
+    return tuple((total / np.maximum(size, 1)).tolist())
 
 
 @dataclass(frozen=True)
 class CellLayout:
-    """Where a cell lies: ``axes`` are (name, size) in C order, out of score, decision, outcome, rank.
+    """Where a cell lies, and what its rank is worth.
+
+    Args:
+        axes: (name, size) in C order, out of score, decision, outcome, rank.
+        exposure: what each rank bin is worth (:func:`rank_exposure`); without it a rank feeds no statistic.
 
     Raises:
-        ValueError: an axis is unknown, repeated, out of order or has a size that it cannot have.
+        ValueError: an axis is unknown, repeated, out of order or has a size that it cannot have, or the exposure does
+            not have one number between 0 and 1 for each rank bin.
     """
 
     axes: tuple[tuple[str, int], ...]
+    exposure: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         names = [name for name, _ in self.axes]
@@ -51,6 +80,12 @@ class CellLayout:
             flag = name in ("decision", "outcome")
             if size != 2 if flag else size < 1:
                 raise ValueError(f"expected {'2 values' if flag else 'at least 1 bin'} on axis {name!r}, got {size}")
+        if self.exposure is not None:
+            ranks = dict(self.axes).get("rank", 0)
+            if len(self.exposure) != ranks or not all(0 <= worth <= 1 for worth in self.exposure):
+                raise ValueError(
+                    f"expected what each of {ranks} rank bins is worth, between 0 and 1, got {self.exposure}"
+                )
 
     @property
     def count(self) -> int:
@@ -69,22 +104,31 @@ class CellLayout:
         """The Equal Treatment statistics that these axes allow.
 
         predictive_parity E[outcome | score bin]; precision E[outcome | decision]; tpr and fpr, true and false positive
-        rate, E[decision | outcome] and E[decision | no outcome]; recommendation_rate E[decision].
+        rate, E[decision | outcome] and E[decision | no outcome]; recommendation_rate E[decision]; position_exposure
+        E[discount of the rank].
         """
         everywhere = np.ones(self.count, dtype=bool)
-        score, decision, outcome = self.axis("score"), self.axis("decision"), self.axis("outcome")
+        score, decision, outcome, rank = (self.axis(name) for name in AXES)
         if outcome is not None:
             good = outcome == 1
             if score is None:
-                yield Statistic("predictive_parity", ALL_BINS, good, everywhere)
+                yield _rate("predictive_parity", good, everywhere)
             else:
                 for bin_ in range(int(score.max()) + 1):
-                    yield Statistic("predictive_parity", str(bin_), good & (score == bin_), score == bin_)
+                    yield _rate("predictive_parity", good, score == bin_, str(bin_))
         if decision is not None:
             chosen = decision == 1
             if outcome is not None:
                 good = outcome == 1
-                yield Statistic("precision", ALL_BINS, good & chosen, chosen)
-                yield Statistic("tpr", ALL_BINS, chosen & good, good)
-                yield Statistic("fpr", ALL_BINS, chosen & ~good, ~good)
-            yield Statistic("recommendation_rate", ALL_BINS, chosen, everywhere)
+                yield _rate("precision", good, chosen)
+                yield _rate("tpr", chosen, good)
+                yield _rate("fpr", chosen, ~good)
+            yield _rate("recommendation_rate", chosen, everywhere)
+        if rank is not None and self.exposure is not None:
+            yield Statistic("position_exposure", ALL_BINS, np.array(self.exposure)[rank], everywhere)
+
+
+def _rate(
+    metric: str, numerator: NDArray[np.bool_], denominator: NDArray[np.bool_], score_bin: str = ALL_BINS
+) -> Statistic:
+    return Statistic(metric, score_bin, (numerator & denominator).astype(np.float64), denominator)

@@ -1,14 +1,13 @@
-r"""Intervals for rates, gaps and ratios from one noised table: sampling variance and privacy variance together.
+r"""Intervals for means, gaps and ratios from one noised table: sampling variance and privacy variance together.
 
-A group with weights p has t = sum p x over the k_t numerator cells and n = sum p over the k_n denominator cells, each
-entry noised on its own with standard deviation s. For the true rate theta, the residual t - theta n has mean 0 and
+Every estimator of this room gives a group's mean as a quotient of two noisy sums, t / n. For the true mean theta the
+residual t - theta n has expectation 0 and a variance that is a quadratic in theta:
 
-    V(theta) = c n theta (1 - theta)  +  s^2 [k_t (1 - theta)^2 + (k_n - k_t) theta^2].
+    V(theta) = B theta (1 - theta)  +  v0 - 2 v1 theta + v2 theta^2.
 
-* Sampling. Var = sum p^2 (x - theta)^2 <= sum p (x - theta)^2 = n theta (1 - theta), because p^2 <= p. The table does
-  not hold sum p^2, so the bound is used: intervals are wider than they need to be where p is far from 0 and 1. Rows of
-  one member are not independent; with at most c rows each, Cauchy-Schwarz gives at most c times the variance.
-* Privacy. A numerator entry's noise enters t and n, hence with 1 - theta; another denominator entry's with -theta.
+The first term is sampling of the group's own rows, in the form that knows that a rate of 0 or 1 does not vary; the
+others hold noise, and the sampling of rows that are not the group's (`weighted`, `corrected` and `rectified` say what
+each puts there).
 
 The thetas with (t - theta n)^2 <= z^2 V(theta) lie between the roots of a quadratic a theta^2 - 2 b theta + c. Without
 noise that is Wilson's (1927) score interval, which holds for rare events, where theta -+ z sd does not. Without
@@ -18,16 +17,13 @@ half-width is z sqrt(V(b / a) / a), never less than the score interval's, and ha
 interval is unbounded (n not far enough from 0) the ends are infinite, and the caller suppresses the value. t is brought
 into [0, n] first: for theta in [0, 1] that only shrinks |t - theta n|, and the estimate lies in its interval.
 
-Two groups r and s are combined from their intervals by MOVER: Newcombe (1998) for the difference, Donner and Zou (2012)
-for the ratio, as if the two rates were uncorrelated. That is conservative. Noise of different groups is independent.
-The sampling covariance of single rows is sum p_r p_s (x - theta_r)(x - theta_s) / (n_r n_s), and no term is negative: a
-row with x = 1 gives (1 - theta_r)(1 - theta_s), one with x = 0 gives theta_r theta_s. So leaving it out only widens
-the variance of a gap, V_r + V_s - 2 cov. For members with several rows the same holds: with g_i a row's influence on
-the gap, the variance is sum over members (sum g_i)^2 <= c sum g_i^2 <= c (V_r + V_s).
+Two groups are combined from their intervals by MOVER: Newcombe (1998) and, where the two means are correlated, Zou and
+Donner (2008) for the difference; Donner and Zou (2012) for the ratio.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -46,34 +42,42 @@ def critical_value(confidence: float) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
-def rate_interval(
-    hits: F,
-    total: F,
-    *,
-    numerator_cells: int,
-    denominator_cells: int,
-    sigma_rows: float,
-    z: float,
-    rows_per_member: int,
-) -> tuple[F, F, F]:
-    """Rates with their intervals.
+@dataclass(frozen=True, eq=False)
+class Variance:
+    """V(theta) of the residuals t - theta n, for each group: arrays of one shape, float64.
+
+    Attributes:
+        binomial: B. constant, linear, square: v0, v1 and v2 (note the -2 before v1).
+    """
+
+    binomial: F
+    constant: F
+    linear: F
+    square: F
+
+    def at(self, theta: F) -> F:
+        """V(theta), not below 0."""
+        quadratic = self.constant - 2 * self.linear * theta + self.square * theta**2
+        return np.asarray(np.maximum(self.binomial * theta * (1 - theta) + quadratic, 0.0))
+
+
+def rate_interval(hits: F, total: F, variance: Variance, z: float) -> tuple[F, F, F]:
+    """Means with their intervals.
 
     Args:
-        hits, total: any common shape, float64, rows: noised t and n, with n positive.
-        numerator_cells, denominator_cells: k_t and k_n.
-        sigma_rows: standard deviation of the noise of one table entry, rows.
+        hits, total: any common shape, float64: noised t and n, with n positive.
+        variance: of the residuals.
         z: the critical value.
-        rows_per_member: the contribution cap c.
 
     Returns:
         (estimate, lower, upper), float64 of that shape. The estimate lies in [0, 1]; the ends may lie outside, and are
         infinite where the data say nothing.
     """
     inside = np.clip(hits, 0.0, total)
-    sampling, privacy = z * z * rows_per_member * total, (z * sigma_rows) ** 2
-    a = total**2 + sampling - privacy * denominator_cells
-    b = inside * total + sampling / 2 - privacy * numerator_cells
-    c = inside**2 - privacy * numerator_cells
+    squared = z * z
+    a = total**2 + squared * (variance.binomial - variance.square)
+    b = inside * total + squared * (variance.binomial / 2 - variance.linear)
+    c = inside**2 - squared * variance.constant
     bounded = a > 0
     safe = np.where(bounded, a, 1.0)
     # b^2 - a c is not negative where a > 0, since theta = t / n fulfils the inequality; rounding may say otherwise. The
@@ -87,40 +91,49 @@ def rate_interval(
     return estimate, lower, upper
 
 
-def gap_interval(rate: tuple[F, F, F], reference: tuple[F, F, F]) -> tuple[F, F, F]:
+def gap_interval(rate: tuple[F, F, F], reference: tuple[F, F, F], correlation: F | float = 0.0) -> tuple[F, F, F]:
     """Rate less the reference's, by MOVER.
 
     Args:
         rate, reference: (estimate, lower, upper) with ends in [0, 1], float64, shapes that broadcast.
+        correlation: of the two estimates' errors, between -1 and 1.
 
     Returns:
         (estimate, lower, upper); the ends lie in [-1, 1].
     """
     (value, low, high), (base, base_low, base_high) = rate, reference
     gap = value - base
-    return gap, gap - np.hypot(value - low, base_high - base), gap + np.hypot(high - value, base - base_low)
+    below = _hypotenuse(value - low, base_high - base, correlation)
+    above = _hypotenuse(high - value, base - base_low, correlation)
+    return gap, np.maximum(gap - below, -1.0), np.minimum(gap + above, 1.0)
 
 
-def ratio_interval(rate: tuple[F, F, F], reference: tuple[F, F, F]) -> tuple[F, F, F]:
-    """Rate over the reference's, by MOVER.
+def _hypotenuse(one: F, other: F, correlation: F | float) -> F:
+    """Length of the difference of two errors; never shorter than 0 by rounding."""
+    return np.asarray(np.sqrt(np.maximum(one**2 + other**2 - 2 * correlation * one * other, 0.0)))
+
+
+def ratio_interval(rate: tuple[F, F, F], reference: tuple[F, F, F], correlation: F | float = 0.0) -> tuple[F, F, F]:
+    """Rate over the reference's, by MOVER: the ratios at which rate - ratio x reference may be 0.
 
     Args:
-        rate, reference: as for :func:`gap_interval`.
+        rate, reference, correlation: as for :func:`gap_interval`.
 
     Returns:
         (estimate, lower, upper); all NaN where the upper end would pass ``MAX_RATIO``.
     """
     (value, low, high), (base, base_low, base_high) = rate, reference
     with np.errstate(divide="ignore", invalid="ignore"):
-        product = value * base
+        lower_product = value * base - correlation * (value - low) * (base_high - base)
+        upper_product = value * base - correlation * (high - value) * (base - base_low)
         low_term, base_low_term = low * (2 * value - low), base_low * (2 * base - base_low)
-        lower_root = np.sqrt(np.maximum(product**2 - low_term * base_high * (2 * base - base_high), 0.0))
-        upper_root = np.sqrt(np.maximum(product**2 - high * (2 * value - high) * base_low_term, 0.0))
+        lower_root = np.sqrt(np.maximum(lower_product**2 - low_term * base_high * (2 * base - base_high), 0.0))
+        upper_root = np.sqrt(np.maximum(upper_product**2 - high * (2 * value - high) * base_low_term, 0.0))
         # Donner and Zou's lower end with its conjugate, which has no pole where base_high is twice base.
-        lower = np.where(low > 0, low_term / (product + lower_root), 0.0)
-        upper = (product + upper_root) / base_low_term
+        lower = np.where(low > 0, low_term / (lower_product + lower_root), 0.0)
+        upper = (upper_product + upper_root) / base_low_term
         estimate = value / base
-    sound = (base > 0) & (base_low > 0) & (upper <= MAX_RATIO)
+    sound = (base > 0) & (base_low > 0) & (upper <= MAX_RATIO) & (lower >= 0)
     # The estimate lies between the ends by construction; minimum and maximum only take out rounding.
     ends = estimate, np.minimum(lower, estimate), np.maximum(upper, estimate)
     return np.where(sound, ends[0], np.nan), np.where(sound, ends[1], np.nan), np.where(sound, ends[2], np.nan)

@@ -1,12 +1,13 @@
 r"""Moments: what is known of a window's race probabilities without any feature.
 
-M = sum of p p' over the rows that count, their number, and how many of them are of members who said their group
-(Self-ID). M is what the corrected estimator divides by; the two numbers give f, the Self-ID share (DESIGN section 6).
+M = sum of p p' over the rows that count, and their number; and of those among them whose member said a group (Self-ID),
+the number, and by how much the proxy missed: sum of (R_r - p_r)^2. M is what the corrected estimator divides by; the
+others give the rectified estimator its f, and its variance (DESIGN section 6).
 
-On the wire they are one vector of k (k + 1) / 2 + 2 numbers: the upper triangle of M, row by row, entries off the
-diagonal times sqrt 2, then the two counts. So a row's vector is as long as its matrix: |p p'|_F = |p|^2 <= 1, and the
-sensitivities are those of DESIGN section 5. Noise of one standard deviation s on each entry is then s on M's diagonal
-and s / sqrt 2 off it.
+On the wire they are one vector of k (k + 1) / 2 + 2 + k numbers: the upper triangle of M, row by row, entries off the
+diagonal times sqrt 2; the two counts; half of each sum of squares. So a row's part of M is as long as its matrix,
+|p p'|_F = |p|^2 <= 1, and its part of the squares at most 1 / sqrt 2, since |((R_r - p_r)^2)_r| <= sqrt 2. Noise of
+variance v on each number is then v on M's diagonal, v / 2 off it, and 4 v on a sum of squares.
 """
 
 from __future__ import annotations
@@ -22,30 +23,35 @@ F = NDArray[np.float64]
 
 def moments_size(groups: int) -> int:
     """Numbers in the vector for this many groups."""
-    return groups * (groups + 1) // 2 + 2
+    return groups * (groups + 1) // 2 + 2 + groups
 
 
-def moments_of(values: NDArray[np.uint64], self_id: NDArray[np.bool_], scale: int) -> NDArray[np.uint64]:
+def moments_of(values: NDArray[np.uint64], residuals: NDArray[np.int64], scale: int) -> NDArray[np.uint64]:
     """The moments of one batch, in fixed-point units: shape (moments_size(k),), uint64.
 
     Args:
         values: shape (n, k), uint64: fixed-point probabilities of the rows that count (each row sums to ``scale``), at
             most 4,096 rows.
-        self_id: shape (n,), bool: whose member said a group.
+        residuals: shape (m, k), int64: R - p, in the same units, of those rows whose member said a group; no rows where
+            Self-ID is not used.
         scale: fixed-point units of one row, 2**20.
 
-    Rounding is once a batch: an entry is within half a unit of its value, so one row moves an entry of M by at most its
-    own value and one unit.
+    Rounding is once a batch: an entry is within half a unit of its value, so one row moves it by at most its own value
+    and one unit.
     """
-    p = values.astype(np.float64)
+    p, r = values.astype(np.float64), residuals.astype(np.float64)
+    groups = p.shape[1]
     # Sums of products of 20-bit integers over 2**12 rows stay below 2**53: exact.
-    products = p.T @ p
-    upper = np.triu_indices(p.shape[1])
-    weights = np.where(upper[0] == upper[1], 1.0, math.sqrt(2))
-    vector = np.empty(moments_size(p.shape[1]), dtype=np.float64)
-    vector[:-2] = np.rint(products[upper] * weights / scale)
-    vector[-2:] = scale * p.shape[0], scale * int(self_id.sum())
+    vector = np.empty(moments_size(groups), dtype=np.float64)
+    vector[: -groups - 2] = np.rint((p.T @ p)[np.triu_indices(groups)] * _weights(groups) / scale)
+    vector[-groups - 2 : -groups] = scale * p.shape[0], scale * r.shape[0]
+    vector[-groups:] = np.rint((r**2).sum(axis=0) / (2 * scale))
     return vector.astype(np.uint64)
+
+
+def _weights(groups: int) -> F:
+    row, column = np.triu_indices(groups)
+    return np.where(row == column, 1.0, math.sqrt(2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +61,45 @@ class Moments:
     Attributes:
         products: M, shape (k, k), float64, symmetric.
         rows: rows that count. self_id_rows: those among them whose member said a group.
+        residual_squares: shape (k,), float64: sum of (R_r - p_r)^2 over the latter.
     """
 
     products: F
     rows: float
     self_id_rows: float
+    residual_squares: F
 
     @classmethod
     def from_vector(cls, vector: F) -> Moments:
-        """Undo the embedding: ``vector`` of shape (k (k + 1) / 2 + 2,), float64, rows. ValueError for other lengths."""
-        groups = (math.isqrt(8 * (vector.size - 2) + 1) - 1) // 2
-        if vector.ndim != 1 or vector.size < 3 or moments_size(groups) != vector.size:
-            raise ValueError(f"expected k (k + 1) / 2 + 2 moments for some number of groups k, got {vector.shape}")
-        upper = np.triu_indices(groups)
+        """Undo the embedding.
+
+        Args:
+            vector: shape (k (k + 1) / 2 + 2 + k,), float64, rows.
+
+        Raises:
+            ValueError: there is no number of groups k for this length.
+        """
+        groups = next((k for k in range(1, 256) if moments_size(k) == vector.size), 0)
+        if vector.ndim != 1 or not groups:
+            raise ValueError(f"expected k (k + 1) / 2 + 2 + k moments for some number of groups k, got {vector.shape}")
         products = np.zeros((groups, groups))
-        products[upper] = vector[:-2] / np.where(upper[0] == upper[1], 1.0, math.sqrt(2))
+        products[np.triu_indices(groups)] = vector[: -groups - 2] / _weights(groups)
         products = products + np.triu(products, 1).T
-        return cls(products, float(vector[-2]), float(vector[-1]))
+        return cls(products, float(vector[-groups - 2]), float(vector[-groups - 1]), 2 * vector[-groups:])
+
+    @classmethod
+    def of(cls, probabilities: F, self_id: F | None = None, said: NDArray[np.bool_] | None = None) -> Moments:
+        """Exact moments of rows, for files and simulations.
+
+        Args:
+            probabilities: shape (n, k), float64. self_id: shape (n, k), float64: R, whatever it is in rows of members
+                who said nothing. said: shape (n,), bool: whose member did.
+        """
+        residuals = np.zeros((0, probabilities.shape[1]))
+        if self_id is not None and said is not None:
+            residuals = self_id[said] - probabilities[said]
+        squares = (residuals**2).sum(axis=0)
+        return cls(probabilities.T @ probabilities, float(probabilities.shape[0]), float(residuals.shape[0]), squares)
 
     @property
     def self_id_share(self) -> float:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from estimator.cells import CellLayout
-from estimator.disparities import Estimate, weighted
+from estimator import CellLayout, Estimate, NoiseVariance, disparities
 from streams.records.metric import FairnessMetric, Result
 
 CONFIDENCE = 0.9999
@@ -32,15 +31,15 @@ def wide_gap(window: FairnessMetric, group: str, rows_per_member: int) -> Estima
     """The gap in recommendation rate with its 99.99 % interval, from the published table (post-processing)."""
     if window.table is None:
         return None
-    disparities = weighted(
+    found = disparities(
         np.array(window.table.values),
-        CellLayout(window.table.axes),
-        sigma_rows=window.privacy.noise_sigma_rows,
+        cells=CellLayout(window.table.axes),
         reference=window.reference,
+        noise_variance=NoiseVariance(window.privacy.noise_sigma_rows**2),
         confidence=CONFIDENCE,
         rows_per_member=rows_per_member,
     )
-    return next(d.gap for d in disparities if (d.metric, d.group) == ("recommendation_rate", group))
+    return next(d.gap for d in found.results if (d.metric, d.group) == ("recommendation_rate", group))
 
 
 def judge(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator import CellLayout, implausible, weighted
+from estimator import CellLayout, NoiseVariance, disparities, implausible
 from privacy import PrivacyStatement, epsilon, plan_noise
 from secure_agg import SCALE, SignatureInvalid
 from secure_agg.ring import to_rows
@@ -128,14 +128,14 @@ class PublishCore:
             layout = CellLayout(measurement.cell_axes)
             results = tuple(
                 result_of(disparity)
-                for disparity in weighted(
+                for disparity in disparities(
                     table,
-                    layout,
-                    sigma_rows=sigma_rows,
+                    cells=layout,
                     reference=measurement.reference,
+                    noise_variance=NoiseVariance(sigma_rows**2),
                     confidence=self._confidence,
                     rows_per_member=measurement.privacy.contribution_cap,
-                )
+                ).results
             )
             shown = Table.of(measurement.cell_axes, table)
             if all(result.value is None for result in results):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimator.cells import ALL_BINS, CellLayout
+from estimator.cells import ALL_BINS, CellLayout, rank_exposure
 
 FULL = CellLayout((("score", 5), ("decision", 2), ("outcome", 2), ("rank", 3)))
 
@@ -72,11 +73,11 @@ def test_only_what_the_axes_allow(axes: tuple[tuple[str, int], ...], expected: l
 
 @given(layouts)
 def test_every_rate_lies_between_0_and_1(layout: CellLayout) -> None:
-    """The numerator is part of the denominator, which is never empty."""
+    """What a row is worth lies between 0 and 1, and is 0 outside the denominator, which is never empty."""
     for statistic in layout.statistics():
-        assert statistic.numerator.shape == statistic.denominator.shape == (layout.count,)
+        assert statistic.worth.shape == statistic.denominator.shape == (layout.count,)
         assert statistic.denominator.any()
-        assert not (statistic.numerator & ~statistic.denominator).any()
+        assert ((statistic.worth >= 0) & (statistic.worth <= statistic.denominator)).all()
 
 
 def test_masks_give_the_conditional_means_of_the_rows() -> None:
@@ -92,7 +93,7 @@ def test_masks_give_the_conditional_means_of_the_rows() -> None:
         ("recommendation_rate", ALL_BINS): decision.mean(),
     }
     found = {
-        (statistic.metric, statistic.score_bin): rows[statistic.numerator].sum() / rows[statistic.denominator].sum()
+        (statistic.metric, statistic.score_bin): rows @ statistic.worth / rows[statistic.denominator].sum()
         for statistic in layout.statistics()
     }
     assert found == pytest.approx(expected)
@@ -112,3 +113,37 @@ def test_impossible_axes_are_refused(axes: tuple[tuple[str, int], ...]) -> None:
     """Axes that are unknown, repeated, out of order or of a wrong size say what was expected."""
     with pytest.raises(ValueError, match="expected"):
         CellLayout(axes)
+
+
+def test_rank_exposure_is_dcgs_discount_averaged_over_a_bin() -> None:
+    """Place 1 is worth 1, place 2 1 / log2 3; a bin is worth the mean of its places, the open last one nothing."""
+    assert rank_exposure([2, 3]) == pytest.approx((1.0, 1 / math.log2(3), 0.0))
+    assert rank_exposure([2, 4, 11]) == pytest.approx(
+        (
+            1.0,
+            (1 / math.log2(3) + 1 / math.log2(4)) / 2,
+            sum(1 / math.log2(1 + rank) for rank in range(4, 11)) / 7,
+            0.0,
+        )
+    )
+    assert rank_exposure([1, 2], starts_at=0) == rank_exposure([2, 3])
+    assert rank_exposure([0.5, 1.5, 2.5]) == pytest.approx((0.0, 1.0, 1 / math.log2(3), 0.0))
+
+
+def test_position_exposure_is_the_mean_discount() -> None:
+    """Summed by cell, rows give the mean of what their ranks are worth; without the discount there is no statistic."""
+    rank = np.array([1, 1, 2, 3, 3, 9])
+    exposure = rank_exposure([2, 3, 4])
+    layout = CellLayout((("decision", 2), ("rank", 4)), exposure)
+    rows = np.bincount(np.searchsorted([2, 3, 4], rank, side="right"), minlength=8)
+    (statistic,) = (s for s in layout.statistics() if s.metric == "position_exposure")
+    expected = (1 + 1 + 1 / math.log2(3) + 2 / math.log2(4) + 0) / 6
+    assert rows @ statistic.worth / rows[statistic.denominator].sum() == pytest.approx(expected)
+    assert "position_exposure" not in [s.metric for s in CellLayout(layout.axes).statistics()]
+
+
+@pytest.mark.parametrize("exposure", [(1.0, 0.5), (1.0, 0.5, 1.5, 0.0), (1.0, -0.1, 0.0, 0.0)])
+def test_impossible_exposure_is_refused(exposure: tuple[float, ...]) -> None:
+    """One number between 0 and 1 for each rank bin."""
+    with pytest.raises(ValueError, match="rank bins is worth"):
+        CellLayout((("decision", 2), ("rank", 4)), exposure)

@@ -8,17 +8,24 @@ import estimator
 def test_exported_names() -> None:
     """The front door is these names; a change here is a change for users, and goes into the changelog."""
     assert sorted(estimator.__all__) == [
+        "Agreement",
         "CellLayout",
+        "Correction",
+        "Disparities",
         "Disparity",
         "Estimate",
         "EstimatorError",
         "GROUPS",
+        "GroupModel",
         "MemberStore",
+        "Moments",
+        "NoiseVariance",
         "Population",
         "RaceModel",
+        "disparities",
         "implausible",
+        "rank_exposure",
         "to_fixed_point",
-        "weighted",
     ]
     assert all(hasattr(estimator, name) for name in estimator.__all__)
     assert estimator.GROUPS == ("white", "black", "api", "hispanic", "native", "multiple")

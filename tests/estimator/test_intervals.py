@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from estimator.intervals import critical_value, gap_interval, rate_interval, ratio_interval
+from estimator.intervals import Variance, critical_value, gap_interval, rate_interval, ratio_interval
 
 F = NDArray[np.float64]
 Z = critical_value(0.95)
@@ -23,9 +23,25 @@ def wilson(hits: float, total: float) -> tuple[F, F, F]:
     return np.array([rate]), np.array([middle - half]), np.array([middle + half])
 
 
+def noised(
+    hits: F,
+    total: F,
+    *,
+    numerator_cells: int,
+    denominator_cells: int,
+    sigma_rows: float,
+    z: float,
+    rows_per_member: int,
+) -> tuple[F, F, F]:
+    """The interval of a rate with noise on each of its cells and rows that count for c."""
+    ones = np.ones_like(total)
+    top, bottom = sigma_rows**2 * numerator_cells * ones, sigma_rows**2 * denominator_cells * ones
+    return rate_interval(hits, total, Variance(rows_per_member * total, top, top, bottom), z)
+
+
 def plain(hits: float, total: float) -> tuple[F, F, F]:
     """The interval of a plain proportion: no noise, one row a member."""
-    return rate_interval(
+    return noised(
         np.array([hits]),
         np.array([total]),
         numerator_cells=1,
@@ -86,7 +102,7 @@ def test_ends_lie_outside_the_stated_inequality(
 ) -> None:
     """At finite ends (t - theta n)^2 >= z^2 V(theta): no theta that the data allow is left out, nor the estimate."""
     numerator, rest = cells
-    estimate, lower, upper = rate_interval(
+    estimate, lower, upper = noised(
         np.array([hits]),
         np.array([total]),
         numerator_cells=numerator,
@@ -137,7 +153,7 @@ def test_nothing_is_divided_by_a_rate_near_0() -> None:
 
 def test_unbounded_where_the_denominator_may_be_0() -> None:
     """A denominator within z deviations of 0 gives infinite ends (Fieller), which the caller suppresses."""
-    _, lower, upper = rate_interval(
+    _, lower, upper = noised(
         np.array([5.0]),
         np.array([10.0]),
         numerator_cells=10,
@@ -205,7 +221,7 @@ def test_coverage(name: str, population: int) -> None:
 
     # The estimator's own rule for what is shown: n beyond five deviations of its noise, half-width at most .25.
     enough = n > max(5 * scenario.sigma * k_n**0.5, 1e-6)
-    value, low, high = rate_interval(
+    value, low, high = noised(
         np.where(enough, t, 0.0),
         np.where(enough, n, 1.0),
         numerator_cells=k_t,

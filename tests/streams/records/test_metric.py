@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from estimator import GROUPS, CellLayout, weighted
+from estimator import GROUPS, CellLayout, NoiseVariance, disparities
 from streams.errors import RecordMalformed
 from streams.records.metric import Checks, FairnessMetric, Interval, Privacy, Table, Window, result_of
 
@@ -40,7 +40,9 @@ def window(**changes: Any) -> FairnessMetric:
         "end_ms": 1_764_000_010_000,
         "status": "published",
         "reason": None,
-        "results": weighted(TABLE, CellLayout(AXES), sigma_rows=10.0, reference="white", rows_per_member=2),
+        "results": disparities(
+            TABLE, cells=CellLayout(AXES), noise_variance=NoiseVariance(100.0), reference="white", rows_per_member=2
+        ).results,
         "table": TABLE,
         "privacy": PRIVACY,
     } | changes

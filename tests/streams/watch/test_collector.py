@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from estimator import CellLayout, weighted
+from estimator import CellLayout, NoiseVariance, disparities
 from privacy import parse_measurement
 from streams.control import FOREVER_MS, Approved
 from streams.records.metric import Checks, FairnessMetric, Privacy, Status, Table, Window, result_of
@@ -61,7 +61,7 @@ def record(
 ) -> FairnessMetric:
     """The record of a measurement's window with this number, counted from 1."""
     length = {"10s": 10_000, "1m": 60_000}[level]
-    results = weighted(table, CellLayout(AXES), sigma_rows=10.0, reference="white")
+    results = disparities(table, cells=CellLayout(AXES), noise_variance=NoiseVariance(100.0), reference="white").results
     return FairnessMetric(
         measurement=name,
         revision=1,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from estimator import GROUPS, CellLayout, Disparity, implausible, weighted
+from estimator import GROUPS, CellLayout, Disparity, NoiseVariance, disparities, implausible
 
 TWO = CellLayout((("decision", 2),))
 DEMO = CellLayout((("score", 5), ("decision", 2), ("outcome", 2)))
@@ -19,6 +19,26 @@ DEMO = CellLayout((("score", 5), ("decision", 2), ("outcome", 2)))
 def decisions(not_chosen: list[float], chosen: list[float]) -> NDArray[np.float64]:
     """A table over a decision alone."""
     return np.array([not_chosen, chosen], dtype=np.float64)
+
+
+def weighted(
+    table: NDArray[np.float64],
+    layout: CellLayout,
+    *,
+    sigma_rows: float,
+    reference: str,
+    confidence: float = 0.95,
+    rows_per_member: float = 1,
+) -> tuple[Disparity, ...]:
+    """What the table alone says."""
+    return disparities(
+        table,
+        cells=layout,
+        reference=reference,
+        noise_variance=NoiseVariance(sigma_rows**2),
+        confidence=confidence,
+        rows_per_member=rows_per_member,
+    ).results
 
 
 def by_group(results: tuple[Disparity, ...]) -> dict[str, Disparity]:
@@ -134,8 +154,8 @@ def test_implausible_tables() -> None:
     [
         ({"table": np.zeros((3, 6))}, "shape"),
         ({"table": np.full((2, 6), np.nan)}, "finite"),
-        ({"sigma_rows": -1.0}, "sigma_rows"),
-        ({"sigma_rows": math.nan}, "sigma_rows"),
+        ({"sigma_rows": math.inf}, "noise variance"),
+        ({"sigma_rows": math.nan}, "noise variance"),
         ({"reference": "martian"}, "reference"),
         ({"confidence": 95.0}, "confidence"),
         ({"rows_per_member": 0}, "contribution cap"),
@@ -163,7 +183,7 @@ def test_coverage_through_the_table() -> None:
     for table in tables:
         results = weighted(table, DEMO, sigma_rows=sigma, reference="white")
         for statistic, offset in zip(DEMO.statistics(), range(0, len(results), 6), strict=True):
-            truth = expected[statistic.numerator].sum(axis=0) / expected[statistic.denominator].sum(axis=0)
+            truth = statistic.worth @ expected / expected[statistic.denominator].sum(axis=0)
             for group, result in enumerate(results[offset : offset + 6]):
                 for what, interval, true in (
                     ("value", result.value, truth[group]),

@@ -1,0 +1,299 @@
+"""Disparities from one noised table: for each statistic and group the value, its gap and its ratio to the reference.
+
+By up to three estimators (DESIGN section 6): `weighted` needs the table alone, `corrected` the moments as well, and
+`rectified` the rectifier of the same window or the correction of an earlier, longer one. Everything here is
+post-processing of noised numbers: whoever has one published record can repeat it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from estimator import agreement
+from estimator.agreement import Agreement, Difference
+from estimator.cells import CellLayout, Statistic
+from estimator.corrected import POOL_SIGN, Pooled, corrected_rates, pool
+from estimator.groups import GROUPS
+from estimator.intervals import critical_value, gap_interval, ratio_interval
+from estimator.moments import Moments
+from estimator.rates import F, NoiseVariance, Rates, Sums
+from estimator.rectified import Rectifier, Shift, rectified_rates, rectifier_of, shift_of, shifted_rates
+from estimator.weighted import weighted_rates
+
+MAX_HALF_WIDTH = 0.25
+IMPLAUSIBLE_DEVIATIONS = 8.0
+
+TOO_FEW_ROWS = "too_few_rows"
+TOO_WIDE = "too_wide"
+NOT_SEPARABLE = "not_separable"
+TOO_FEW_SELF_ID = "too_few_self_id"
+NO_CORRECTION = "no_correction"
+
+NOT_FINITE = "not_finite"
+IMPLAUSIBLE_ENTRY = "implausible_entry"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval: all finite, and the number lies between the ends."""
+
+    estimate: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Disparity:
+    """One statistic of one group by one estimator.
+
+    Attributes:
+        metric, score_bin, group, estimator: what it is. A group that `corrected` had to pool is written with the others
+            of its pool, "native+multiple".
+        value: the mean. gap: value less the reference's. ratio: value over the reference's. None where suppressed, and
+            for the reference's own gap and ratio, where the reference is suppressed, and (ratio only) where the
+            reference's value is too near to 0 to divide by.
+        suppressed: why there is no value, or None: "too_few_rows" (the total is below 5 deviations of its noise),
+            "too_wide" (the half-width is above .25), "not_separable" (M cannot tell any groups apart),
+            "too_few_self_id", "no_correction" (no long window has been published yet).
+    """
+
+    metric: str
+    score_bin: str
+    group: str
+    estimator: str
+    value: Estimate | None
+    gap: Estimate | None
+    ratio: Estimate | None
+    suppressed: str | None
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What rectifying changes, learned in one long window: by (metric, score bin). Empty: nothing was learned."""
+
+    shifts: Mapping[tuple[str, str], Shift] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Disparities:
+    """Everything that one table says.
+
+    Attributes:
+        results: by estimator, statistic and group, in the order of the layout's statistics and of the groups.
+        agreement: whether corrected and rectified agree; None where both are not there.
+        correction: for shorter windows that begin after this one; None without a rectifier.
+    """
+
+    results: tuple[Disparity, ...]
+    agreement: Agreement | None = None
+    correction: Correction | None = None
+
+
+def implausible(table: F, sigma_rows: float) -> str | None:
+    """Why a table must be void, or None: an entry below -8 standard deviations of its noise cannot come about honestly.
+
+    Args:
+        table: shape (cells, k), float64, rows. sigma_rows: standard deviation of one entry's noise, rows.
+    """
+    if not np.isfinite(table).all():
+        return NOT_FINITE
+    # Half a row absorbs fixed-point rounding where the noise is tiny.
+    return IMPLAUSIBLE_ENTRY if float(table.min()) < -(IMPLAUSIBLE_DEVIATIONS * sigma_rows + 0.5) else None
+
+
+def disparities(
+    table: F,
+    *,
+    cells: CellLayout,
+    reference: str,
+    noise_variance: NoiseVariance,
+    moments: Moments | None = None,
+    rectifier: F | None = None,
+    correction: Correction | None = None,
+    groups: tuple[str, ...] = GROUPS,
+    confidence: float = 0.95,
+    rows_per_member: float = 1.0,
+) -> Disparities:
+    """All statistics for all groups, by every estimator for which the data are there.
+
+    Args:
+        table: shape (cells, k), float64: noised sums of race probabilities, rows.
+        cells: the layout of the first axis.
+        reference: the group that others are compared with.
+        noise_variance: of one published entry of each channel, rows squared.
+        moments: noised, of the same window: then there is `corrected`.
+        rectifier: shape (cells, k), float64: noised sums of R - p over the rows of members who said their group, rows,
+            of the same window; needs ``moments``. Then there is `rectified`, the check, and a correction.
+        correction: of an earlier, longer window, instead of ``rectifier``: then there is `rectified`, shifted by it.
+        groups: names of the second axis.
+        confidence: of the intervals.
+        rows_per_member: at most so many rows of a member are in the window (the contribution cap, or less): rows of one
+            member are not independent, and the sampling variance is that many times as large at most.
+
+    Raises:
+        ValueError: shapes do not fit, something is not finite, the reference is no group, or the confidence or
+            ``rows_per_member`` is out of range.
+    """
+    _check(table, cells, groups, reference, rows_per_member, moments, rectifier, correction)
+    window = _Window(table, cells, groups, reference, noise_variance, rows_per_member, critical_value(confidence))
+    results = [result for statistic in cells.statistics() for result in window.weighted(statistic)]
+    pooled = None
+    if moments is not None:
+        pooled = pool(groups, moments, noise_variance, cells=cells.count, rows_per_member=rows_per_member)
+        for statistic in cells.statistics():
+            results += window.corrected(statistic, pooled)
+    if rectifier is not None and moments is not None:
+        prepared = rectifier_of(rectifier, moments, noise_variance)
+        shifts, found = {}, []
+        for statistic in cells.statistics():
+            results += window.rectified(statistic, prepared)
+            if prepared is not None:
+                shifts[statistic.metric, statistic.score_bin] = window.shift(statistic, prepared)
+                found += window.differences(statistic, prepared, pooled)
+        return Disparities(tuple(results), agreement.judge(found), Correction(shifts))
+    if correction is not None:
+        for statistic in cells.statistics():
+            results += window.shifted(statistic, correction)
+    return Disparities(tuple(results))
+
+
+def _check(
+    table: F,
+    cells: CellLayout,
+    groups: tuple[str, ...],
+    reference: str,
+    rows_per_member: float,
+    moments: Moments | None,
+    rectifier: F | None,
+    correction: Correction | None,
+) -> None:
+    shape = (cells.count, len(groups))
+    for name, array in (("table", table), ("rectifier", rectifier)):
+        if array is None:
+            continue
+        if array.shape != shape:
+            raise ValueError(f"expected a {name} of shape {shape}, got {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"expected a finite {name}; ask implausible() first, and void the window")
+    if moments is not None and (
+        moments.products.shape != 2 * shape[1:]
+        or not np.isfinite([*moments.products.ravel(), moments.rows, moments.self_id_rows]).all()
+    ):
+        raise ValueError(f"expected finite moments of {len(groups)} groups, got shape {moments.products.shape}")
+    if rectifier is not None and moments is None:
+        raise ValueError("a rectifier needs the moments of the same window, which hold the share of Self-ID rows")
+    if rectifier is not None and correction is not None:
+        raise ValueError("give the window's own rectifier, or an earlier window's correction, not both")
+    if reference not in groups:
+        raise ValueError(f"expected a reference out of {groups}, got {reference!r}")
+    if not 1 <= rows_per_member < math.inf:
+        raise ValueError(f"expected rows_per_member, the contribution cap, of 1 or more, got {rows_per_member}")
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A table with what is needed to read it."""
+
+    table: F
+    cells: CellLayout
+    groups: tuple[str, ...]
+    reference: str
+    noise: NoiseVariance
+    rows_per_member: float
+    z: float
+
+    def weighted_rates(self, statistic: Statistic) -> Rates:
+        return weighted_rates(self.groups, statistic, self.table, self.noise, self.rows_per_member, self.z)
+
+    def rectified_rates(self, statistic: Statistic, rectifier: Rectifier) -> Rates:
+        return rectified_rates(self.groups, statistic, self.table, rectifier, self.noise, self.rows_per_member, self.z)
+
+    def corrected_rates(self, statistic: Statistic, pooled: Pooled) -> Rates:
+        return corrected_rates(pooled, statistic, self.table, self.noise, self.rows_per_member, self.z)
+
+    def weighted(self, statistic: Statistic) -> list[Disparity]:
+        return self._compared(statistic, "weighted", self.weighted_rates(statistic))
+
+    def corrected(self, statistic: Statistic, pooled: Pooled | None) -> list[Disparity]:
+        if pooled is None:
+            return self._nothing(statistic, "corrected", NOT_SEPARABLE)
+        return self._compared(statistic, "corrected", self.corrected_rates(statistic, pooled))
+
+    def rectified(self, statistic: Statistic, rectifier: Rectifier | None) -> list[Disparity]:
+        if rectifier is None:
+            return self._nothing(statistic, "rectified", TOO_FEW_SELF_ID)
+        return self._compared(statistic, "rectified", self.rectified_rates(statistic, rectifier))
+
+    def shifted(self, statistic: Statistic, correction: Correction) -> list[Disparity]:
+        shift = correction.shifts.get((statistic.metric, statistic.score_bin))
+        if shift is None:
+            return self._nothing(statistic, "rectified", NO_CORRECTION)
+        return self._compared(statistic, "rectified", shifted_rates(self.weighted_rates(statistic), shift, self.z))
+
+    def shift(self, statistic: Statistic, rectifier: Rectifier) -> Shift:
+        return shift_of(
+            statistic,
+            self.table,
+            rectifier,
+            self.noise,
+            self.rows_per_member,
+            self.weighted_rates(statistic),
+            self.rectified_rates(statistic, rectifier),
+        )
+
+    def differences(self, statistic: Statistic, rectifier: Rectifier, pooled: Pooled | None) -> list[Difference]:
+        if pooled is None:
+            return []
+        total = Sums.of(statistic, self.table + rectifier.inverse_share * rectifier.sums).total
+        return agreement.differences(
+            statistic,
+            self.table,
+            pooled,
+            self.corrected_rates(statistic, pooled),
+            self.rectified_rates(statistic, rectifier),
+            total,
+            self.noise,
+            self.rows_per_member,
+        )
+
+    def _nothing(self, statistic: Statistic, estimator: str, reason: str) -> list[Disparity]:
+        return [
+            Disparity(statistic.metric, statistic.score_bin, group, estimator, None, None, None, reason)
+            for group in self.groups
+        ]
+
+    def _compared(self, statistic: Statistic, estimator: str, rates: Rates) -> list[Disparity]:
+        at = next(q for q, group in enumerate(rates.groups) if self.reference in group.split(POOL_SIGN))
+        # Judged before the ends are cut to [0, 1]: a rate at the border has no more behind it than one in the middle.
+        shown = rates.enough & (rates.upper - rates.lower <= 2 * MAX_HALF_WIDTH)
+        values = rates.estimate, np.maximum(rates.lower, 0.0), np.minimum(rates.upper, 1.0)
+        base = values[0][at], values[1][at], values[2][at]
+        correlation = rates.correlation(at)
+        gaps, ratios = gap_interval(values, base, correlation), ratio_interval(values, base, correlation)
+        results = []
+        for q, group in enumerate(rates.groups):
+            reason = None if shown[q] else (TOO_WIDE if rates.enough[q] else TOO_FEW_ROWS)
+            compared = shown[q] and shown[at] and q != at
+            results.append(
+                Disparity(
+                    metric=statistic.metric,
+                    score_bin=statistic.score_bin,
+                    group=group,
+                    estimator=estimator,
+                    value=_at(values, q) if shown[q] else None,
+                    gap=_at(gaps, q) if compared else None,
+                    ratio=_at(ratios, q) if compared else None,
+                    suppressed=reason,
+                )
+            )
+        return results
+
+
+def _at(interval: tuple[F, F, F], group: int) -> Estimate | None:
+    """One group's numbers; None where there are none."""
+    estimate, lower, upper = (float(end[group]) for end in interval)
+    return Estimate(estimate, lower, upper) if math.isfinite(upper) else None

@@ -1,0 +1,125 @@
+"""What every estimator starts from and ends with: sums over a statistic's cells, and rates with their intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimator.cells import Statistic
+from estimator.intervals import Variance, rate_interval
+
+F = NDArray[np.float64]
+
+MIN_TOTAL_DEVIATIONS = 5.0
+"""Below this many standard deviations of its noise a group's total says nothing."""
+
+
+@dataclass(frozen=True)
+class NoiseVariance:
+    """Variance of the noise of one published entry (both parties'), by channel, rows squared.
+
+    Attributes:
+        table: of a table entry. rectifier: of a rectifier entry. moments: of an entry of the moments vector: of M's
+            diagonal and the two counts; half of it off M's diagonal (``estimator.moments``).
+    """
+
+    table: float
+    moments: float = 0.0
+    rectifier: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("table", "moments", "rectifier"):
+            value = getattr(self, name)
+            if not 0 <= value < np.inf:
+                raise ValueError(f"expected a noise variance of 0 or more for {name}, in rows squared, got {value}")
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Sums over a statistic's cells, by group: arrays of shape (groups,), in rows or rows a row.
+
+    Attributes:
+        hits: sum of worth. squares: sum of squared worth. total: rows of the denominator.
+    """
+
+    hits: F
+    squares: F
+    total: F
+
+    @classmethod
+    def of(cls, statistic: Statistic, table: F) -> Sums:
+        """From a table of shape (cells, groups)."""
+        worth = statistic.worth
+        return cls(worth @ table, worth**2 @ table, table[statistic.denominator].sum(axis=0))
+
+    def residual(self, theta: F | float) -> F:
+        """Sum of worth - theta over the rows."""
+        return np.asarray(self.hits - theta * self.total)
+
+    def cross(self, one: float, other: float) -> F:
+        """Sum of (worth - one)(worth - other) over the rows."""
+        return np.asarray(self.squares - (one + other) * self.hits + one * other * self.total)
+
+
+def noise_terms(statistic: Statistic) -> F:
+    """(v0, v1, v2) of the residual's variance when every table entry has noise of variance 1: shape (3,)."""
+    worth = statistic.worth
+    return np.array([worth @ worth, worth.sum(), statistic.denominator.sum()], dtype=np.float64)
+
+
+def dispersion(sums: Sums) -> float:
+    """Variance of a row's worth over that of a yes or no with the same mean: 1 for rates, less for exposure.
+
+    Taken from all groups together, since it varies little and a small group's is all noise.
+    """
+    hits, squares, total = (float(np.sum(part)) for part in (sums.hits, sums.squares, sums.total))
+    if not 0 < hits < total:
+        return 1.0
+    return min(max((squares - hits**2 / total) / (hits * (1 - hits / total)), 0.0), 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """One statistic by one estimator.
+
+    Attributes:
+        groups: names; a pool is written "native+multiple".
+        estimate, lower, upper: shape (groups,); the ends may lie outside [0, 1] and may be infinite.
+        enough: shape (groups,), bool: whether the total is far enough from 0 to be divided by.
+        covariance: shape (groups, groups): of the estimates' errors, by the delta method; None where leaving it out
+            widens every gap (``weighted``).
+    """
+
+    groups: tuple[str, ...]
+    estimate: F
+    lower: F
+    upper: F
+    enough: NDArray[np.bool_]
+    covariance: F | None
+
+    def correlation(self, reference: int) -> F:
+        """Correlation of each group's error with the reference's: shape (groups,)."""
+        if self.covariance is None:
+            return np.zeros(len(self.groups))
+        deviation = np.sqrt(np.maximum(np.diag(self.covariance), 1e-300))
+        return np.asarray(np.clip(self.covariance[:, reference] / (deviation * deviation[reference]), -1.0, 1.0))
+
+
+def rates_of(
+    groups: tuple[str, ...], sums: Sums, total_variance: F, variance: Variance, z: float, covariance: F | None
+) -> Rates:
+    """Rates of sums whose residuals have this variance.
+
+    Args:
+        total_variance: shape (groups,): privacy variance of ``sums.total``.
+        covariance: of the residuals t - theta n at the estimates, or None.
+    """
+    enough = sums.total > np.maximum(MIN_TOTAL_DEVIATIONS * np.sqrt(total_variance), 1e-9)
+    total = np.where(enough, sums.total, 1.0)
+    parts = variance.binomial, variance.constant, variance.linear, variance.square
+    known = Variance(*(np.where(enough, part, 0.0) for part in parts))
+    estimate, lower, upper = rate_interval(np.where(enough, sums.hits, 0.0), total, known, z)
+    scaled = None if covariance is None else covariance / np.outer(total, total)
+    return Rates(groups, estimate, lower, upper, enough, scaled)

@@ -1,0 +1,40 @@
+r"""The weighted estimator, t_r / n_r: every row counts for each group as much as its race probability says.
+
+It estimates E[p_r x] / E[p_r], which is the group's mean only when x is independent of race given the proxy; it
+understates gaps when they are correlated (DESIGN section 6). It needs the table alone, so it is always shown.
+
+* Sampling. Var = sum p^2 (x - theta)^2 <= sum p (x - theta)^2 = n theta (1 - theta), because p^2 <= p. The table does
+  not hold sum p^2, so the bound is used: intervals are wider than they need to be where p is far from 0 and 1. Rows of
+  one member are not independent; with at most c rows each, Cauchy-Schwarz gives at most c times the variance.
+* Privacy. An entry's noise e enters t - theta n as (worth - theta) e.
+* Gaps. Noise of different groups is independent. The sampling covariance of single rows is
+  sum p_r p_s (x - theta_r)(x - theta_s) / (n_r n_s), and no term is negative: a row with x = 1 gives
+  (1 - theta_r)(1 - theta_s), one with x = 0 gives theta_r theta_s. So leaving it out only widens the variance of a gap,
+  V_r + V_s - 2 cov. For members with several rows the same holds: with g_i a row's influence on the gap, the variance
+  is sum over members (sum g_i)^2 <= c sum g_i^2 <= c (V_r + V_s). (For position exposure the covariance is positive in
+  sum, not term by term: rows of different groups have the same mean worth to first order.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from estimator.cells import Statistic
+from estimator.intervals import Variance
+from estimator.rates import F, NoiseVariance, Rates, Sums, dispersion, noise_terms, rates_of
+
+
+def weighted_rates(
+    groups: tuple[str, ...], statistic: Statistic, table: F, noise: NoiseVariance, rows_per_member: float, z: float
+) -> Rates:
+    """One statistic; ``table`` of shape (cells, groups), float64, rows."""
+    sums = Sums.of(statistic, table)
+    constant, linear, square = noise.table * noise_terms(statistic)
+    ones = np.ones(len(groups))
+    variance = Variance(
+        binomial=rows_per_member * dispersion(sums) * np.maximum(sums.total, 0.0),
+        constant=constant * ones,
+        linear=linear * ones,
+        square=square * ones,
+    )
+    return rates_of(groups, sums, square * ones, variance, z, None)
