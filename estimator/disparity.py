@@ -22,9 +22,8 @@ from estimator.intervals import critical_value, gap_interval, ratio_interval
 from estimator.moments import Moments
 from estimator.rates import F, NoiseVariance, Rates, Sums
 from estimator.rectified import Rectifier, Shift, rectified_rates, rectifier_of, shift_of, shifted_rates
-from estimator.weighted import weighted_rates
+from estimator.weighted import purity_of, weighted_rates
 
-MAX_HALF_WIDTH = 0.25
 IMPLAUSIBLE_DEVIATIONS = 8.0
 
 TOO_FEW_ROWS = "too_few_rows"
@@ -156,8 +155,9 @@ def disparities(
                 found += window.differences(statistic, prepared, pooled)
         return Disparities(tuple(results), agreement.judge(found), Correction(shifts))
     if correction is not None:
+        purity = 1.0 if moments is None else purity_of(moments, noise_variance)
         for statistic in cells.statistics():
-            results += window.shifted(statistic, correction)
+            results += window.shifted(statistic, correction, purity)
     return Disparities(tuple(results))
 
 
@@ -206,8 +206,8 @@ class _Window:
     rows_per_member: float
     z: float
 
-    def weighted_rates(self, statistic: Statistic) -> Rates:
-        return weighted_rates(self.groups, statistic, self.table, self.noise, self.rows_per_member, self.z)
+    def weighted_rates(self, statistic: Statistic, purity: F | float = 1.0) -> Rates:
+        return weighted_rates(self.groups, statistic, self.table, self.noise, self.rows_per_member, self.z, purity)
 
     def rectified_rates(self, statistic: Statistic, rectifier: Rectifier) -> Rates:
         return rectified_rates(self.groups, statistic, self.table, rectifier, self.noise, self.rows_per_member, self.z)
@@ -228,11 +228,13 @@ class _Window:
             return self._nothing(statistic, "rectified", TOO_FEW_SELF_ID)
         return self._compared(statistic, "rectified", self.rectified_rates(statistic, rectifier))
 
-    def shifted(self, statistic: Statistic, correction: Correction) -> list[Disparity]:
+    def shifted(self, statistic: Statistic, correction: Correction, purity: F | float) -> list[Disparity]:
         shift = correction.shifts.get((statistic.metric, statistic.score_bin))
         if shift is None:
             return self._nothing(statistic, "rectified", NO_CORRECTION)
-        return self._compared(statistic, "rectified", shifted_rates(self.weighted_rates(statistic), shift, self.z))
+        return self._compared(
+            statistic, "rectified", shifted_rates(self.weighted_rates(statistic, purity), shift, self.z)
+        )
 
     def shift(self, statistic: Statistic, rectifier: Rectifier) -> Shift:
         return shift_of(
@@ -243,6 +245,7 @@ class _Window:
             self.rows_per_member,
             self.weighted_rates(statistic),
             self.rectified_rates(statistic, rectifier),
+            self.z,
         )
 
     def differences(self, statistic: Statistic, rectifier: Rectifier, pooled: Pooled | None) -> list[Difference]:
@@ -268,8 +271,7 @@ class _Window:
 
     def _compared(self, statistic: Statistic, estimator: str, rates: Rates) -> list[Disparity]:
         at = next(q for q, group in enumerate(rates.groups) if self.reference in group.split(POOL_SIGN))
-        # Judged before the ends are cut to [0, 1]: a rate at the border has no more behind it than one in the middle.
-        shown = rates.enough & (rates.upper - rates.lower <= 2 * MAX_HALF_WIDTH)
+        shown = rates.shown
         values = rates.estimate, np.maximum(rates.lower, 0.0), np.minimum(rates.upper, 1.0)
         base = values[0][at], values[1][at], values[2][at]
         correlation = rates.correlation(at)

@@ -12,6 +12,9 @@ from estimator.intervals import Variance, rate_interval
 
 F = NDArray[np.float64]
 
+MAX_HALF_WIDTH = 0.25
+"""An interval with a larger half-width says nothing."""
+
 MIN_TOTAL_DEVIATIONS = 5.0
 """Below this many standard deviations of its noise a group's total says nothing."""
 
@@ -98,6 +101,14 @@ class Rates:
     upper: F
     enough: NDArray[np.bool_]
     covariance: F | None
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """Shape (groups,): where there is something to say.
+
+        Judged before the ends are cut to [0, 1]: a rate at the border has no more behind it than one in the middle.
+        """
+        return self.enough & (self.upper - self.lower <= 2 * MAX_HALF_WIDTH)
 
     def correlation(self, reference: int) -> F:
         """Correlation of each group's error with the reference's: shape (groups,)."""

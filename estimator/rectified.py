@@ -167,10 +167,13 @@ class Shift:
     """What rectifying changes in one statistic: rectified less weighted, over a long window.
 
     Attributes:
-        value: shape (k,). covariance: shape (k, k), of its errors. known: shape (k,), bool: whether there is one.
+        value: shape (k,). below, above: shape (k,): its deviations to either side; errors of a quotient are skewed.
+        covariance: shape (k, k), of its errors. known: shape (k,), bool: whether the long window says anything.
     """
 
     value: F
+    below: F
+    above: F
     covariance: F
     known: NDArray[np.bool_]
 
@@ -183,10 +186,11 @@ def shift_of(
     rows_per_member: float,
     weighted: Rates,
     rectified: Rates,
+    z: float,
 ) -> Shift:
-    """The correction of one statistic; ``weighted`` and ``rectified`` are its rates over the same window."""
+    """The correction of one statistic; ``weighted`` and ``rectified`` are its rates over the same window, at ``z``."""
     window = _Window.of(rectifier, statistic, table, rows_per_member)
-    known = weighted.enough & rectified.enough
+    known = weighted.enough & rectified.shown
     variance = window.variance(noise.rectifier * rectifier.inverse_share**2, rectifier.inverse_share, 0.0)
     total = np.where(known, window.full.total, 1.0)
     covariance = window.covariance(variance, rectifier.inverse_share) / np.outer(total, total)
@@ -196,19 +200,25 @@ def shift_of(
     left = (worth - rectified.estimate * inside) / total - (worth - weighted.estimate * inside) / plain
     entries = noise.table + rows_per_member * np.maximum(table, 0.0)
     covariance[np.diag_indices_from(covariance)] += (left**2 * entries).sum(axis=0)
-    return Shift(rectified.estimate - weighted.estimate, covariance, known)
+    assert rectified.covariance is not None
+    # As skewed as the rectified rate, of which it is most of the error.
+    least = np.finfo(np.float64).tiny
+    part = np.sqrt(np.diag(covariance) / np.maximum(np.diag(rectified.covariance), least)) / z
+    below = np.where(known, part * (rectified.estimate - rectified.lower), 0.0)
+    above = np.where(known, part * (rectified.upper - rectified.estimate), 0.0)
+    return Shift(rectified.estimate - weighted.estimate, below, above, covariance, known)
 
 
 def shifted_rates(weighted: Rates, shift: Shift, z: float) -> Rates:
     """Rates of a shorter window, rectified by an earlier long window's correction.
 
     The two windows' errors are independent, but for members who are in both; the proxy's bias is taken to be the same.
+    Give ``weighted`` with the window's own purity: its bound would add to the correction's variance.
     """
-    deviation = np.sqrt(np.diag(shift.covariance))
     estimate = np.clip(weighted.estimate + shift.value, 0.0, 1.0)
     middle = weighted.estimate + shift.value
-    lower = middle - np.hypot(weighted.estimate - weighted.lower, z * deviation)
-    upper = middle + np.hypot(weighted.upper - weighted.estimate, z * deviation)
+    lower = middle - np.hypot(weighted.estimate - weighted.lower, z * shift.below)
+    upper = middle + np.hypot(weighted.upper - weighted.estimate, z * shift.above)
     own = ((weighted.upper - weighted.lower) / (2 * z)) ** 2
     covariance = shift.covariance + np.diag(np.where(np.isfinite(own), own, 0.0))
     return Rates(
