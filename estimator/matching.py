@@ -165,4 +165,6 @@ def _as_code(value: str, digits: int) -> str:
             value = value[:5]
     if digits == _TRACT_DIGITS:
         value = value.replace(".", "")
+        if len(value) in (12, 15):  # a block group or a block begins with its tract
+            value = value[:11]
     return value.zfill(digits) if value.isdigit() else value

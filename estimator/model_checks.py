@@ -43,7 +43,7 @@ def check_model(model: GroupModel, examples: Attributes) -> None:
     _check_determinism(model, columns, codes, rows)
     _check_independence(model, columns, codes, rows)
     _check_missing(model, columns, count)
-    _check_fresh(model, codes, rows)
+    _check_fresh(model, np.concatenate((codes[1:], codes)))
 
 
 def _require(holds: object, rule: str, expected: str) -> None:
@@ -103,8 +103,9 @@ def _check_codes(model: GroupModel, columns: Attributes, count: int) -> NDArray[
 
 
 def _check_rows(model: GroupModel, codes: NDArray[np.uint32]) -> NDArray[np.float64]:
+    kept, groups = codes.copy(), len(model.groups)
     rows = model.posterior_of_codes(codes)
-    groups = len(model.groups)
+    _require(np.array_equal(codes, kept), "codes kept", "posterior_of_codes must leave the codes as they are")
     _require(isinstance(rows, np.ndarray) and rows.dtype == np.float64, "dtype", "probabilities must be float64")
     _require(rows.shape == (len(codes), groups), "shape", f"expected {(len(codes), groups)}, got {rows.shape}")
     _require(np.all(np.isfinite(rows)), "numbers", "every probability must be a finite number")
@@ -158,17 +159,19 @@ def _check_missing(model: GroupModel, columns: Attributes, count: int) -> None:
     _check_rows(model, np.zeros((1, width), dtype=np.uint32))
 
 
-def _check_fresh(model: GroupModel, codes: NDArray[np.uint32], rows: NDArray[np.float64]) -> None:
-    """Whoever asked overwrites what he got: that must change nothing for anyone, nor may codes be changed."""
-    kept = codes.copy()
-    mine = model.posterior_of_codes(codes)
-    _require(mine.flags.writeable, "fresh array", "it must be writeable, so that it can be wiped after use")
-    other = model.posterior_of_codes(codes)
-    _require(not np.shares_memory(mine, other), "fresh array", "two answers must not share memory")
-    mine.fill(0)
+def _check_fresh(model: GroupModel, codes: NDArray[np.uint32]) -> None:
+    """Whoever asked overwrites what he got: that must change nothing for anyone.
+
+    The codes are a batch that the model has not answered yet: what it keeps of a first answer is found as well.
+    """
+    rule = "fresh array"
+    first = model.posterior_of_codes(codes)
+    _require(first.flags.writeable, rule, "it must be writeable, so that it can be wiped after use")
+    expected = first.copy()
+    second = model.posterior_of_codes(codes)
+    _require(not np.shares_memory(first, second), rule, "two answers must not share memory")
+    first.fill(0)
+    second.fill(0)
     _require(
-        np.array_equal(model.posterior_of_codes(codes), rows),
-        "fresh array",
-        "overwriting an answer changed the model's",
+        np.array_equal(model.posterior_of_codes(codes), expected), rule, "overwriting it must not change the model"
     )
-    _require(np.array_equal(codes, kept), "fresh array", "posterior_of_codes must leave the codes as they are")

@@ -24,6 +24,9 @@ from enum import IntFlag
 MAX_NAME_CHARACTERS = 200
 """Longer names are unmatched: no surname is that long, and time must not depend on what someone typed."""
 
+_TABLE_LETTERS = 15
+"""The Bureau's surnames are cut after this many letters: ANANTHANARAYANA stands for Ananthanarayanan."""
+
 
 class NameMatch(IntFlag):
     """How a name was matched: none of the bits where nothing was written, else one of the first four and the suffix's.
@@ -96,10 +99,13 @@ def surname_forms(name: str) -> Iterator[Form]:
     whole = "".join(word for segment in segments for word in segment)
     if not whole:
         return
-    yield whole, _whole_match(name, whole, suffixes)
+    if len(whole) > _TABLE_LETTERS:
+        yield whole[:_TABLE_LETTERS], _with_suffix(NameMatch.COLLAPSED, suffixes)
+    else:
+        yield whole, _whole_match(name, whole, suffixes)
     for part in _parts(segments, _PARTICLES, _ARTICLES):
         if part != whole:
-            yield part, _with_suffix(NameMatch.PART, suffixes)
+            yield part[:_TABLE_LETTERS], _with_suffix(NameMatch.PART, suffixes)
 
 
 def given_name_forms(name: str) -> Iterator[Form]:

@@ -151,16 +151,17 @@ class RaceModel:
         if codes.ndim != 2 or codes.shape[1] != self.code_width:
             raise UnequalColumns(f"expected codes of shape (n, {self.code_width}), got {codes.shape}")
         tables = (self._by_surname, self._by_given_name, self._by_place)
-        largest = codes.max(axis=0, initial=0).tolist()
+        words = np.ascontiguousarray(codes.T)  # a third faster than to look at each column where it lies
+        largest = [int(word.max(initial=0)) for word in words]
         for what, code, table in zip(_CODES, largest, tables, strict=True):
             if code >= len(table):
                 raise IndexError(f"{what} code {code} is not of this pack, which has {len(table)}; encode members anew")
         # The codes are checked above: with mode="clip" numpy need not check them, and gathers three times as fast.
-        joint = self._by_surname.take(codes[:, 0], axis=0, mode="clip")
-        likelihood = self._by_place.take(codes[:, 2], axis=0, mode="clip")
+        joint = self._by_surname.take(words[0], axis=0, mode="clip")
+        likelihood = self._by_place.take(words[2], axis=0, mode="clip")
         joint *= likelihood
         if largest[1]:  # else no one's given name is known
-            self._by_given_name.take(codes[:, 1], axis=0, mode="clip", out=likelihood)
+            self._by_given_name.take(words[1], axis=0, mode="clip", out=likelihood)
             joint *= likelihood
         likelihood.fill(0)  # it tells much of what the result tells, and only the result's owner can wipe that
         # Column by column: as fast as a matrix product, whose last bits depend on how many rows there are.

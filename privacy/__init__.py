@@ -5,7 +5,7 @@ Source: DESIGN section 5; zCDP (Bun and Steinke 2016), discrete Gaussian (Canonn
 
 from __future__ import annotations
 
-from privacy.accountant import PrivacyStatement, epsilon
+from privacy.accountant import PrivacyStatement, epsilon, rho_of_epsilon
 from privacy.approvals import Approval, SignedMeasurement, approve, check_registry_budget, key_id, verify
 from privacy.calibration import ChannelNoise, NoisePlan, plan_noise
 from privacy.caps import ContributionCap
@@ -53,5 +53,6 @@ __all__ = [
     "next_boundary_ms",
     "parse_measurement",
     "plan_noise",
+    "rho_of_epsilon",
     "verify",
 ]

@@ -67,6 +67,32 @@ def epsilon(rho: float, delta: float) -> float:
     return float(profile.epsilon(delta))
 
 
+def rho_of_epsilon(wanted: float, delta: float) -> float:
+    """The largest rho whose (epsilon, delta) is at most ``wanted``, by bisection, to a millionth of it.
+
+    Args:
+        wanted: epsilon, above 0 and finite.
+        delta: above 0 and below 1.
+
+    Raises:
+        ValueError: epsilon or delta is out of range.
+    """
+    if not (math.isfinite(wanted) and wanted > 0):
+        raise ValueError(f"expected a finite epsilon above 0, got {wanted}")
+    # Bun and Steinke's epsilon = rho + 2 sqrt(rho log(1 / delta)) is never below OpenDP's: a rho to begin with.
+    low = (math.sqrt(wanted - math.log(delta)) - math.sqrt(-math.log(delta))) ** 2 if 0 < delta < 1 else 0.0
+    high = 1.5 * low
+    while epsilon(high, delta) <= wanted:
+        low, high = high, 2 * high
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        if epsilon(middle, delta) <= wanted:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 def composed(spends: Iterable[Spend], relation: Relation) -> float:
     """Rho of all spends together on one relation: under zCDP they add up."""
     return math.fsum(spend.rho for spend in spends if spend.relation == relation)

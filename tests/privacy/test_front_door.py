@@ -13,7 +13,7 @@ def test_the_exported_names_are_pinned() -> None:
         "Ledger", "LedgerBroken", "Level", "Measurement", "MeasurementError", "NoisePlan", "NotEnoughApprovals",
         "PrivacyError", "PrivacyStatement", "RegistryBudgetError", "SignedMeasurement", "TestOnlyRefused",
         "WrongDeployment", "approve", "check_registry_budget", "epsilon", "key_id", "next_boundary_ms",
-        "parse_measurement", "plan_noise", "verify",
+        "parse_measurement", "plan_noise", "rho_of_epsilon", "verify",
     ]  # fmt: skip
     assert all(hasattr(privacy, name) for name in privacy.__all__)
 
