@@ -21,7 +21,8 @@ def measurement() -> None:
 _spec = click.argument("spec", type=click.Path(path_type=Path, dir_okay=False))
 
 
-def _read(path: Path) -> Measurement:
+def read_spec(path: Path) -> Measurement:
+    """Read and check a spec's YAML (InputError, MeasurementError)."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -33,7 +34,7 @@ def _read(path: Path) -> Measurement:
 @_spec
 def check(spec: Path) -> None:
     """Check a spec and say what it measures and costs. Signs nothing, sends nothing."""
-    found = _read(spec)
+    found = read_spec(spec)
     plan = plan_noise(found)
     statement = plan.statement()
     click.echo(f"{found.id} revision {found.revision}: {found.cell_count} cells over {found.cell_axes}")
@@ -59,7 +60,7 @@ def _shown(epsilon: float | None) -> str:
 def sign(invocation: Invocation, spec: Path, key: Path, out: Path) -> None:
     """Approve a spec: sign its exact bytes for this deployment."""
     settings = invocation.settings()
-    signed = registry.sign(_read(spec), settings, key, time.time_ns() // 1_000_000)
+    signed = registry.sign(read_spec(spec), settings, key, time.time_ns() // 1_000_000)
     out.write_bytes(signed.encode())
     found = Measurement.from_canonical(signed.spec)
     click.echo(
