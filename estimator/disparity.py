@@ -83,11 +83,13 @@ class Disparities:
 
     Attributes:
         results: by estimator, statistic and group, in the order of the layout's statistics and of the groups.
+        pools: the groups of `corrected`, for the next window; None without it, or where it separates nothing.
         agreement: whether corrected and rectified agree; None where both are not there.
         correction: for shorter windows that begin after this one; None without a rectifier.
     """
 
     results: tuple[Disparity, ...]
+    pools: tuple[str, ...] | None = None
     agreement: Agreement | None = None
     correction: Correction | None = None
 
@@ -113,6 +115,7 @@ def disparities(
     moments: Moments | None = None,
     rectifier: F | None = None,
     correction: Correction | None = None,
+    pools: tuple[str, ...] | None = None,
     groups: tuple[str, ...] = GROUPS,
     confidence: float = 0.95,
     rows_per_member: float = 1.0,
@@ -128,6 +131,8 @@ def disparities(
         rectifier: shape (cells, k), float64: noised sums of R - p over the rows of members who said their group, rows,
             of the same window; needs ``moments``. Then there is `rectified`, the check, and a correction.
         correction: of an earlier, longer window, instead of ``rectifier``: then there is `rectified`, shifted by it.
+        pools: groups of `corrected` in the window before, kept while they are separate (``estimator.corrected``); or
+            those of a published record, to repeat it.
         groups: names of the second axis.
         confidence: of the intervals.
         rows_per_member: at most so many rows of a member are in the window (the contribution cap, or less): rows of one
@@ -142,9 +147,12 @@ def disparities(
     results = [result for statistic in cells.statistics() for result in window.weighted(statistic)]
     pooled = None
     if moments is not None:
-        pooled = pool(groups, moments, noise_variance, cells=cells.count, rows_per_member=rows_per_member)
+        pooled = pool(
+            groups, moments, noise_variance, cells=cells.count, rows_per_member=rows_per_member, earlier=pools
+        )
         for statistic in cells.statistics():
             results += window.corrected(statistic, pooled)
+    names = None if pooled is None else pooled.groups
     if rectifier is not None and moments is not None:
         prepared = rectifier_of(rectifier, moments, noise_variance)
         shifts, found = {}, []
@@ -153,12 +161,12 @@ def disparities(
             if prepared is not None:
                 shifts[statistic.metric, statistic.score_bin] = window.shift(statistic, prepared)
                 found += window.differences(statistic, prepared, pooled)
-        return Disparities(tuple(results), agreement.judge(found), Correction(shifts))
+        return Disparities(tuple(results), names, agreement.judge(found), Correction(shifts))
     if correction is not None:
         purity = 1.0 if moments is None else purity_of(moments, noise_variance)
         for statistic in cells.statistics():
             results += window.shifted(statistic, correction, purity)
-    return Disparities(tuple(results))
+    return Disparities(tuple(results), names)
 
 
 def _check(
