@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from estimator.cells import Statistic
 from estimator.intervals import Variance
 from estimator.moments import Moments
-from estimator.rates import F, NoiseVariance, Rates, Sums, dispersion, noise_terms, rates_of
+from estimator.rates import F, NoiseVariance, Rates, Sums, about, dispersion, noise_terms, rates_of
 
 POOL_SIGN = "+"
 MAX_DEVIATION = 0.125
@@ -175,10 +175,11 @@ def corrected_rates(
     of_rows = rows_per_member * np.diag(inverse)
     # The others' variance about theta: sum over their rows of (worth - theta)^2, less the square of their mean.
     others = (mixture - np.diag(own)) * of_rows[:, None]
+    possible = sums.possible(1.0)
+    constant = others @ (possible.squares - possible.hits**2)
+    linear = others @ (possible.hits - possible.hits * possible.total)
+    square = others @ (possible.total - possible.total**2)
     hits, total = sums.hits, sums.total
-    constant = others @ (sums.squares - hits**2)
-    linear = others @ (hits - hits * total)
-    square = others @ (total - total**2)
     table_noise = noise.table * noise_terms(statistic)
     weighing = np.diag(spread)
     constant, linear, square = (
@@ -203,16 +204,12 @@ def _covariance(
 ) -> F:
     """Covariance of the residuals at the estimates: shape (q, q)."""
     inverse, spread, sizes, mixture = pooled.inverse, pooled.spread, pooled.sizes, pooled.mixture
-    count = theta.size
-    result = np.empty((count, count))
-    loading = inverse * sizes
-    for r in range(count):
-        for s in range(r, count):
-            one, other = float(theta[r]), float(theta[s])
-            beta_r, beta_s = sums.residual(one), sums.residual(other)
-            shared = (mixture[r] + mixture[s]) / 2 @ (sums.cross(one, other) - beta_r * beta_s)
-            noised = table_noise @ np.array([1.0, -(one + other), one * other])
-            shaken = sizes @ (beta_r * beta_s) * spread[r, s] + (loading @ beta_s)[r] * (loading @ beta_r)[s]
-            of_moments = noise.moments / 2 * shaken
-            result[r, s] = result[s, r] = rows_per_member * inverse[r, s] * shared + spread[r, s] * noised + of_moments
-    return result
+    sums = sums.possible(1.0)
+    beta = sums.hits - np.outer(theta, sums.total)  # [r, k]: group k about the mean of r
+    squares, hits, total = (mixture @ part for part in (sums.squares, sums.hits, sums.total))
+    shared = about(squares[:, None], hits[:, None], total[:, None], theta) - (mixture * beta) @ beta.T
+    noised = about(table_noise[0], table_noise[1], table_noise[2], theta)
+    moved = (inverse * sizes) @ beta.T
+    shaken = (beta * sizes) @ beta.T * spread + moved * moved.T
+    sampled = rows_per_member * inverse * (shared + shared.T) / 2
+    return np.asarray(sampled + spread * noised + noise.moments / 2 * shaken)
