@@ -28,11 +28,13 @@ from numpy.typing import NDArray
 from estimator.cells import Statistic
 from estimator.intervals import Variance
 from estimator.moments import Moments
-from estimator.rates import F, NoiseVariance, Rates, Sums, dispersion, noise_terms, rates_of
+from estimator.rates import F, NoiseVariance, Rates, Sums, about, dispersion, noise_terms, rates_of
 
 POOL_SIGN = "+"
 MAX_DEVIATION = 0.125
 """A group is separate where a rate of one half over all rows would be known to this standard deviation."""
+SPLIT_MARGIN = 0.8
+"""Of that deviation: what the parts of an earlier pool must stay below to be split."""
 MIN_EIGENVALUE_DEVIATIONS = 8.0
 """M's smallest eigenvalue must be this many times its noise: nearer to 0, its inverse is mostly noise."""
 
@@ -66,23 +68,47 @@ class Pooled:
 
 
 def pool(
-    groups: tuple[str, ...], moments: Moments, noise: NoiseVariance, *, cells: int, rows_per_member: float
+    groups: tuple[str, ...],
+    moments: Moments,
+    noise: NoiseVariance,
+    *,
+    cells: int,
+    rows_per_member: float,
+    earlier: tuple[str, ...] | None = None,
 ) -> Pooled | None:
     """Pool what M cannot separate; None where not even two pools are left.
 
     Args:
         cells: entries of a column of the table, each of which brings its noise.
+        earlier: names of the pools of the window before. They are kept while they are separate, and split again only
+            where the parts are so by a margin: else chance would make and break pools from window to window.
     """
-    pools = [[k] for k in range(len(groups))]
-    totals = moments.products.sum(axis=1)
+    measured = _Measured(moments.products, noise, cells, rows_per_member)
+    if earlier is not None:
+        kept = _membership([[groups.index(name) for name in names.split(POOL_SIGN)] for names in earlier], len(groups))
+        if not measured.unclear(kept).any():
+            finer = _separate(measured, len(groups), margin=SPLIT_MARGIN)
+            return _pooled(groups, kept if finer is None or len(finer) <= len(kept) else finer, measured)
+    members = _separate(measured, len(groups))
+    return None if members is None else _pooled(groups, members, measured)
+
+
+def _membership(pools: list[list[int]], count: int) -> F:
+    members = np.zeros((len(pools), count))
+    for q, ids in enumerate(pools):
+        members[q, ids] = 1.0
+    return members
+
+
+def _separate(measured: _Measured, count: int, margin: float = 1.0) -> F | None:
+    """The finest pools that are clear, as 0 or 1, shape (q, k); None where there are not even two."""
+    pools = [[k] for k in range(count)]
+    totals = measured.products.sum(axis=1)
     while len(pools) > 1:
-        members = np.zeros((len(pools), len(groups)))
-        for q, ids in enumerate(pools):
-            members[q, ids] = 1.0
-        products = members @ moments.products @ members.T
-        unclear = _unclear(products, members.sum(axis=1), noise, cells, rows_per_member)
+        members = _membership(pools, count)
+        unclear = measured.unclear(members, margin)
         if not unclear.any():
-            return _pooled(groups, members, products)
+            return members
         first, second = _to_merge(unclear, members @ totals)
         pools[first] = sorted(pools[first] + pools[second])
         del pools[second]
@@ -99,28 +125,44 @@ def _to_merge(unclear: NDArray[np.bool_], totals: F) -> tuple[int, int]:
     return int(np.argmax(others)), order[0]
 
 
-def _unclear(products: F, sizes: F, noise: NoiseVariance, cells: int, rows_per_member: float) -> NDArray[np.bool_]:
-    """Which pools cannot be told apart from the others: shape (q,), bool. Looks at no outcome."""
-    values, vectors = np.linalg.eigh(products)
-    if values[0] <= MIN_EIGENVALUE_DEVIATIONS * np.sqrt(noise.moments * sizes.max()) or values[0] <= 1e-9 * values[-1]:
-        # Those that weigh most in the direction that is not there.
-        weights = np.abs(vectors[:, 0])
-        return np.asarray(weights >= 0.5 * weights.max())
-    inverse = np.linalg.inv(products)
-    spread = (inverse * sizes) @ inverse
-    half = np.full(sizes.size, 0.5)
-    of_moments = noise.moments / 2 * (half**2 @ sizes * np.diag(spread) + ((inverse * sizes) @ half) ** 2)
-    variance = rows_per_member * np.diag(inverse) / 4 + noise.table * cells / 4 * np.diag(spread) + of_moments
-    return np.asarray(variance > MAX_DEVIATION**2)
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """M, and what noise there will be in what is made of it."""
+
+    products: F
+    noise: NoiseVariance
+    cells: int
+    rows_per_member: float
+
+    def unclear(self, members: F, margin: float = 1.0) -> NDArray[np.bool_]:
+        """Which pools cannot be told apart from the others: shape (q,), bool. Looks at no outcome.
+
+        Args:
+            members: shape (q, k), 0 or 1. margin: below 1 asks for more than enough.
+        """
+        products, sizes = members @ self.products @ members.T, members.sum(axis=1)
+        values, vectors = np.linalg.eigh(products)
+        least = MIN_EIGENVALUE_DEVIATIONS * np.sqrt(self.noise.moments * sizes.max())
+        if values[0] * margin <= least or values[0] <= 1e-9 * values[-1]:
+            # Those that weigh most in the direction that is not there.
+            weights = np.abs(vectors[:, 0])
+            return np.asarray(weights >= 0.5 * weights.max())
+        inverse = np.linalg.inv(products)
+        loading = inverse * sizes
+        spread = np.diag(loading @ inverse)
+        # Of a rate of one half: half of M's noise in the square of each group, and the sampling and noise of its cells.
+        shaken = (sizes.sum() * spread + loading.sum(axis=1) ** 2) * self.noise.moments / 2
+        variance = self.rows_per_member * np.diag(inverse) + self.noise.table * self.cells * spread + shaken
+        return np.asarray(variance / 4 > (MAX_DEVIATION * margin) ** 2)
 
 
-def _pooled(groups: tuple[str, ...], members: F, products: F) -> Pooled:
+def _pooled(groups: tuple[str, ...], members: F, measured: _Measured) -> Pooled:
     names = tuple(POOL_SIGN.join(name for name, here in zip(groups, row, strict=True) if here) for row in members)
+    products = members @ measured.products @ members.T
     mixture = np.maximum(products, 0.0)
     mixture = mixture / mixture.sum(axis=1, keepdims=True)
-    return Pooled(
-        names, members, products, np.asarray(np.linalg.inv(products), np.float64), products.sum(axis=1), mixture
-    )
+    inverse = np.asarray(np.linalg.inv(products), dtype=np.float64)
+    return Pooled(names, members, products, inverse, products.sum(axis=1), mixture)
 
 
 def corrected_rates(
@@ -133,10 +175,11 @@ def corrected_rates(
     of_rows = rows_per_member * np.diag(inverse)
     # The others' variance about theta: sum over their rows of (worth - theta)^2, less the square of their mean.
     others = (mixture - np.diag(own)) * of_rows[:, None]
+    possible = sums.possible(1.0)
+    constant = others @ (possible.squares - possible.hits**2)
+    linear = others @ (possible.hits - possible.hits * possible.total)
+    square = others @ (possible.total - possible.total**2)
     hits, total = sums.hits, sums.total
-    constant = others @ (sums.squares - hits**2)
-    linear = others @ (hits - hits * total)
-    square = others @ (total - total**2)
     table_noise = noise.table * noise_terms(statistic)
     weighing = np.diag(spread)
     constant, linear, square = (
@@ -161,16 +204,12 @@ def _covariance(
 ) -> F:
     """Covariance of the residuals at the estimates: shape (q, q)."""
     inverse, spread, sizes, mixture = pooled.inverse, pooled.spread, pooled.sizes, pooled.mixture
-    count = theta.size
-    result = np.empty((count, count))
-    loading = inverse * sizes
-    for r in range(count):
-        for s in range(r, count):
-            one, other = float(theta[r]), float(theta[s])
-            beta_r, beta_s = sums.residual(one), sums.residual(other)
-            shared = (mixture[r] + mixture[s]) / 2 @ (sums.cross(one, other) - beta_r * beta_s)
-            noised = table_noise @ np.array([1.0, -(one + other), one * other])
-            shaken = sizes @ (beta_r * beta_s) * spread[r, s] + (loading @ beta_s)[r] * (loading @ beta_r)[s]
-            of_moments = noise.moments / 2 * shaken
-            result[r, s] = result[s, r] = rows_per_member * inverse[r, s] * shared + spread[r, s] * noised + of_moments
-    return result
+    sums = sums.possible(1.0)
+    beta = sums.hits - np.outer(theta, sums.total)  # [r, k]: group k about the mean of r
+    squares, hits, total = (mixture @ part for part in (sums.squares, sums.hits, sums.total))
+    shared = about(squares[:, None], hits[:, None], total[:, None], theta) - (mixture * beta) @ beta.T
+    noised = about(table_noise[0], table_noise[1], table_noise[2], theta)
+    moved = (inverse * sizes) @ beta.T
+    shaken = (beta * sizes) @ beta.T * spread + moved * moved.T
+    sampled = rows_per_member * inverse * (shared + shared.T) / 2
+    return np.asarray(sampled + spread * noised + noise.moments / 2 * shaken)

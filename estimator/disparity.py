@@ -8,7 +8,7 @@ post-processing of noised numbers: whoever has one published record can repeat i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,11 +83,13 @@ class Disparities:
 
     Attributes:
         results: by estimator, statistic and group, in the order of the layout's statistics and of the groups.
+        pools: the groups of `corrected`, for the next window; None without it, or where it separates nothing.
         agreement: whether corrected and rectified agree; None where both are not there.
         correction: for shorter windows that begin after this one; None without a rectifier.
     """
 
     results: tuple[Disparity, ...]
+    pools: tuple[str, ...] | None = None
     agreement: Agreement | None = None
     correction: Correction | None = None
 
@@ -113,6 +115,7 @@ def disparities(
     moments: Moments | None = None,
     rectifier: F | None = None,
     correction: Correction | None = None,
+    pools: tuple[str, ...] | None = None,
     groups: tuple[str, ...] = GROUPS,
     confidence: float = 0.95,
     rows_per_member: float = 1.0,
@@ -127,7 +130,10 @@ def disparities(
         moments: noised, of the same window: then there is `corrected`.
         rectifier: shape (cells, k), float64: noised sums of R - p over the rows of members who said their group, rows,
             of the same window; needs ``moments``. Then there is `rectified`, the check, and a correction.
-        correction: of an earlier, longer window, instead of ``rectifier``: then there is `rectified`, shifted by it.
+        correction: of an earlier, longer window, instead of ``rectifier``; needs ``moments``. Then there is
+            `rectified`, shifted by it.
+        pools: groups of `corrected` in the window before, kept while they are separate (``estimator.corrected``); or
+            those of a published record, to repeat it.
         groups: names of the second axis.
         confidence: of the intervals.
         rows_per_member: at most so many rows of a member are in the window (the contribution cap, or less): rows of one
@@ -138,27 +144,38 @@ def disparities(
             ``rows_per_member`` is out of range.
     """
     _check(table, cells, groups, reference, rows_per_member, moments, rectifier, correction)
-    window = _Window(table, cells, groups, reference, noise_variance, rows_per_member, critical_value(confidence))
-    results = [result for statistic in cells.statistics() for result in window.weighted(statistic)]
-    pooled = None
-    if moments is not None:
-        pooled = pool(groups, moments, noise_variance, cells=cells.count, rows_per_member=rows_per_member)
-        for statistic in cells.statistics():
-            results += window.corrected(statistic, pooled)
-    if rectifier is not None and moments is not None:
-        prepared = rectifier_of(rectifier, moments, noise_variance)
-        shifts, found = {}, []
-        for statistic in cells.statistics():
-            results += window.rectified(statistic, prepared)
-            if prepared is not None:
-                shifts[statistic.metric, statistic.score_bin] = window.shift(statistic, prepared)
-                found += window.differences(statistic, prepared, pooled)
-        return Disparities(tuple(results), agreement.judge(found), Correction(shifts))
+    window = _Window(table, groups, reference, noise_variance, rows_per_member, critical_value(confidence))
+    statistics = tuple(cells.statistics())
+    by_weighting = [window.weighted(statistic) for statistic in statistics]
+    results = window.compared("weighted", statistics, by_weighting)
+    if moments is None:
+        return Disparities(results)
+    pooled = pool(groups, moments, noise_variance, cells=cells.count, rows_per_member=rows_per_member, earlier=pools)
+    names = None if pooled is None else pooled.groups
+    by_correcting = [] if pooled is None else [window.corrected(statistic, pooled) for statistic in statistics]
+    results += window.compared("corrected", statistics, by_correcting, NOT_SEPARABLE)
     if correction is not None:
-        purity = 1.0 if moments is None else purity_of(moments, noise_variance)
-        for statistic in cells.statistics():
-            results += window.shifted(statistic, correction, purity)
-    return Disparities(tuple(results))
+        purity = purity_of(moments, noise_variance)
+        shifted = [window.shifted(statistic, correction, purity) for statistic in statistics]
+        return Disparities(results + window.compared("rectified", statistics, shifted, NO_CORRECTION), names)
+    if rectifier is None:
+        return Disparities(results, names)
+    prepared = rectifier_of(rectifier, moments, noise_variance)
+    by_rectifying = [] if prepared is None else [window.rectified(statistic, prepared) for statistic in statistics]
+    results += window.compared("rectified", statistics, by_rectifying, TOO_FEW_SELF_ID)
+    if prepared is None:
+        return Disparities(results, names, None, Correction())
+    shifts = {
+        (statistic.metric, statistic.score_bin): window.shift(statistic, prepared, weighted, rectified)
+        for statistic, weighted, rectified in zip(statistics, by_weighting, by_rectifying, strict=True)
+    }
+    differences = [
+        difference
+        for statistic, corrected, rectified in zip(statistics, by_correcting, by_rectifying, strict=False)
+        if pooled is not None
+        for difference in window.differences(statistic, prepared, pooled, corrected, rectified)
+    ]
+    return Disparities(results, names, agreement.judge(differences), Correction(shifts))
 
 
 def _check(
@@ -184,8 +201,8 @@ def _check(
         or not np.isfinite([*moments.products.ravel(), moments.rows, moments.self_id_rows]).all()
     ):
         raise ValueError(f"expected finite moments of {len(groups)} groups, got shape {moments.products.shape}")
-    if rectifier is not None and moments is None:
-        raise ValueError("a rectifier needs the moments of the same window, which hold the share of Self-ID rows")
+    if moments is None and (rectifier is not None or correction is not None):
+        raise ValueError("a rectifier or a correction needs the moments of the same window")
     if rectifier is not None and correction is not None:
         raise ValueError("give the window's own rectifier, or an earlier window's correction, not both")
     if reference not in groups:
@@ -199,69 +216,51 @@ class _Window:
     """A table with what is needed to read it."""
 
     table: F
-    cells: CellLayout
     groups: tuple[str, ...]
     reference: str
     noise: NoiseVariance
     rows_per_member: float
     z: float
 
-    def weighted_rates(self, statistic: Statistic, purity: F | float = 1.0) -> Rates:
+    def weighted(self, statistic: Statistic, purity: F | float = 1.0) -> Rates:
         return weighted_rates(self.groups, statistic, self.table, self.noise, self.rows_per_member, self.z, purity)
 
-    def rectified_rates(self, statistic: Statistic, rectifier: Rectifier) -> Rates:
-        return rectified_rates(self.groups, statistic, self.table, rectifier, self.noise, self.rows_per_member, self.z)
-
-    def corrected_rates(self, statistic: Statistic, pooled: Pooled) -> Rates:
+    def corrected(self, statistic: Statistic, pooled: Pooled) -> Rates:
         return corrected_rates(pooled, statistic, self.table, self.noise, self.rows_per_member, self.z)
 
-    def weighted(self, statistic: Statistic) -> list[Disparity]:
-        return self._compared(statistic, "weighted", self.weighted_rates(statistic))
+    def rectified(self, statistic: Statistic, rectifier: Rectifier) -> Rates:
+        return rectified_rates(self.groups, statistic, self.table, rectifier, self.noise, self.rows_per_member, self.z)
 
-    def corrected(self, statistic: Statistic, pooled: Pooled | None) -> list[Disparity]:
-        if pooled is None:
-            return self._nothing(statistic, "corrected", NOT_SEPARABLE)
-        return self._compared(statistic, "corrected", self.corrected_rates(statistic, pooled))
-
-    def rectified(self, statistic: Statistic, rectifier: Rectifier | None) -> list[Disparity]:
-        if rectifier is None:
-            return self._nothing(statistic, "rectified", TOO_FEW_SELF_ID)
-        return self._compared(statistic, "rectified", self.rectified_rates(statistic, rectifier))
-
-    def shifted(self, statistic: Statistic, correction: Correction, purity: F | float) -> list[Disparity]:
+    def shifted(self, statistic: Statistic, correction: Correction, purity: F) -> Rates | None:
         shift = correction.shifts.get((statistic.metric, statistic.score_bin))
-        if shift is None:
-            return self._nothing(statistic, "rectified", NO_CORRECTION)
-        return self._compared(
-            statistic, "rectified", shifted_rates(self.weighted_rates(statistic, purity), shift, self.z)
-        )
+        return None if shift is None else shifted_rates(self.weighted(statistic, purity), shift, self.z)
 
-    def shift(self, statistic: Statistic, rectifier: Rectifier) -> Shift:
-        return shift_of(
-            statistic,
-            self.table,
-            rectifier,
-            self.noise,
-            self.rows_per_member,
-            self.weighted_rates(statistic),
-            self.rectified_rates(statistic, rectifier),
-            self.z,
-        )
+    def shift(self, statistic: Statistic, rectifier: Rectifier, weighted: Rates, rectified: Rates) -> Shift:
+        return shift_of(statistic, self.table, rectifier, self.noise, self.rows_per_member, weighted, rectified, self.z)
 
-    def differences(self, statistic: Statistic, rectifier: Rectifier, pooled: Pooled | None) -> list[Difference]:
-        if pooled is None:
-            return []
+    def differences(
+        self, statistic: Statistic, rectifier: Rectifier, pooled: Pooled, corrected: Rates, rectified: Rates
+    ) -> list[Difference]:
         total = Sums.of(statistic, self.table + rectifier.inverse_share * rectifier.sums).total
         return agreement.differences(
-            statistic,
-            self.table,
-            pooled,
-            self.corrected_rates(statistic, pooled),
-            self.rectified_rates(statistic, rectifier),
-            total,
-            self.noise,
-            self.rows_per_member,
+            statistic, self.table, pooled, corrected, rectified, total, self.noise, self.rows_per_member
         )
+
+    def compared(
+        self,
+        estimator: str,
+        statistics: tuple[Statistic, ...],
+        rates: Sequence[Rates | None],
+        missing: str = "",
+    ) -> tuple[Disparity, ...]:
+        """All groups of all statistics; where there are no rates, suppressed as ``missing`` says."""
+        results: list[Disparity] = []
+        for statistic, found in zip(statistics, rates or [None] * len(statistics), strict=True):
+            if found is None:
+                results += self._nothing(statistic, estimator, missing)
+            else:
+                results += self._compared(statistic, estimator, found)
+        return tuple(results)
 
     def _nothing(self, statistic: Statistic, estimator: str, reason: str) -> list[Disparity]:
         return [

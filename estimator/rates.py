@@ -57,13 +57,29 @@ class Sums:
         worth = statistic.worth
         return cls(worth @ table, worth**2 @ table, table[statistic.denominator].sum(axis=0))
 
-    def residual(self, theta: F | float) -> F:
-        """Sum of worth - theta over the rows."""
+    def possible(self, most: F | float) -> Sums:
+        """The nearest sums that rows could have: noise may have made hits exceed the total, or either negative.
+
+        Args:
+            most: the largest total there can be.
+        """
+        total = np.clip(self.total, 0.0, most)
+        hits = np.clip(self.hits, 0.0, total)
+        least = hits**2 / np.where(total > 0, total, 1.0)
+        return Sums(hits, np.clip(self.squares, least, hits), total)
+
+    def residual(self, theta: F) -> F:
+        """Sum of worth - theta over the rows: for ``theta`` of shape (groups,), each group about its own."""
         return np.asarray(self.hits - theta * self.total)
 
-    def cross(self, one: float, other: float) -> F:
-        """Sum of (worth - one)(worth - other) over the rows."""
-        return np.asarray(self.squares - (one + other) * self.hits + one * other * self.total)
+    def cross(self, theta: F) -> F:
+        """Sum over the rows of each group r of (worth - theta_r)(worth - theta_s): shape (groups, groups), [r, s]."""
+        return about(self.squares[:, None], self.hits[:, None], self.total[:, None], theta)
+
+
+def about(squares: F | float, hits: F | float, total: F | float, theta: F) -> F:
+    """squares - (theta_r + theta_s) hits + theta_r theta_s total: shape (groups, groups)."""
+    return np.asarray(squares - np.add.outer(theta, theta) * hits + np.outer(theta, theta) * total)
 
 
 def noise_terms(statistic: Statistic) -> F:

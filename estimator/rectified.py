@@ -116,9 +116,10 @@ class _Window:
         mass = self.rows_per_member * asked * rectifier.missed
         own, false = mass * rectifier.own_part, mass * (1 - rectifier.own_part)
         part = np.clip(full.total / self.rows, 0.0, 1.0)
+        possible = full.possible(self.rows)
         squares, hits, total = (
-            false * (rectifier.mixture @ (np.maximum(value, 0.0) / self.rows))
-            for value in (full.squares, full.hits, full.total)
+            false * (rectifier.mixture @ (value / self.rows))
+            for value in (possible.squares, possible.hits, possible.total)
         )
         noised = entry * noise_terms(self.statistic)
         of_share = rectifier.share_variance
@@ -133,14 +134,11 @@ class _Window:
     def covariance(self, variance: Variance, asked: float) -> F:
         """Of the residuals at the estimates: shape (k, k)."""
         theta, rectifier = self.theta, self.rectifier
-        result = np.diag(variance.at(theta))
-        for r in range(theta.size):
-            for s in range(r + 1, theta.size):
-                one, other = float(theta[r]), float(theta[s])
-                each = np.maximum(self.full.cross(one, other), 0.0) / self.rows
-                swapped = self.rows_per_member * asked * rectifier.products[r, s] * (each[r] + each[s]) / 2
-                of_share = rectifier.share_variance * self.shift.residual(one)[r] * self.shift.residual(other)[s]
-                result[r, s] = result[s, r] = of_share - swapped
+        each = self.full.possible(self.rows).cross(theta) / self.rows[:, None]
+        swapped = self.rows_per_member * asked * rectifier.products * (each + each.T) / 2
+        moved = self.shift.residual(theta)
+        result = rectifier.share_variance * np.outer(moved, moved) - swapped
+        np.fill_diagonal(result, variance.at(theta))
         return result
 
 
@@ -202,10 +200,10 @@ def shift_of(
     covariance[np.diag_indices_from(covariance)] += (left**2 * entries).sum(axis=0)
     assert rectified.covariance is not None
     # As skewed as the rectified rate, of which it is most of the error.
-    least = np.finfo(np.float64).tiny
-    part = np.sqrt(np.diag(covariance) / np.maximum(np.diag(rectified.covariance), least)) / z
-    below = np.where(known, part * (rectified.estimate - rectified.lower), 0.0)
-    above = np.where(known, part * (rectified.upper - rectified.estimate), 0.0)
+    own = np.where(known, np.diag(rectified.covariance), 1.0)
+    part = np.sqrt(np.where(known, np.diag(covariance), 0.0) / own) / z
+    below = part * np.where(known, rectified.estimate - rectified.lower, 0.0)
+    above = part * np.where(known, rectified.upper - rectified.estimate, 0.0)
     return Shift(rectified.estimate - weighted.estimate, below, above, covariance, known)
 
 
