@@ -157,7 +157,7 @@ class RaceModel:
             if code >= len(table):
                 raise IndexError(f"{what} code {code} is not of this pack, which has {len(table)}; encode members anew")
         # The codes are checked above: with mode="clip" numpy need not check them, and gathers three times as fast.
-        joint = self._by_surname.take(words[0], axis=0, mode="clip")
+        joint: NDArray[np.float64] = self._by_surname.take(words[0], axis=0, mode="clip")
         likelihood = self._by_place.take(words[2], axis=0, mode="clip")
         joint *= likelihood
         if largest[1]:  # else no one's given name is known
