@@ -221,12 +221,12 @@ def audit(
     noise, statement = _noise(measurement, epsilon)
     reader = _Reader(measurement, confidence, noise, rows.tally.rows_per_member)
     maker = SumMaker(members, model, measurement.cell_count, self_id=uses_self_id(measurement))
-    windows = tuple(
-        reader.read(start_ms, end_ms, maker.sums(rows.member[part], rows.cell[part]))
-        for start_ms, end_ms, part in _windows(measurement, level, rows.time_ms, every=epsilon is not None)
-    )
+    windows: list[AuditedWindow] = []
+    for start_ms, end_ms, part in _windows(measurement, level, rows.time_ms, every=epsilon is not None):
+        pools = windows[-1].disparities.pools if windows else None  # kept while they are separate, as `publish` does
+        windows.append(reader.read(start_ms, end_ms, maker.sums(rows.member[part], rows.cell[part]), pools))
     sigma_rows = {name: channel.published_sigma_rows for name, channel in (noise or {}).items()}
-    return Audit(measurement, confidence, level, windows, rows.tally, statement, sigma_rows)
+    return Audit(measurement, confidence, level, tuple(windows), rows.tally, statement, sigma_rows)
 
 
 def _noise(
@@ -249,7 +249,7 @@ class _Reader:
     noise: Mapping[str, ChannelNoise] | None
     rows_per_member: float
 
-    def read(self, start_ms: int, end_ms: int, sums: WindowSums) -> AuditedWindow:
+    def read(self, start_ms: int, end_ms: int, sums: WindowSums, pools: tuple[str, ...] | None) -> AuditedWindow:
         table = _noised(sums.table, self._channel("table"))
         moments = rectifier = None
         if self._has("moments"):
@@ -267,6 +267,7 @@ class _Reader:
             noise_variance=variance,
             moments=moments,
             rectifier=rectifier,
+            pools=pools,
             groups=groups_of(self.measurement),
             confidence=self.confidence,
             rows_per_member=self.rows_per_member,
