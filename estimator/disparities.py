@@ -63,7 +63,7 @@ def implausible(table: F, sigma_rows: float) -> str | None:
     """Why a table must be void, or None: an entry below -8 standard deviations of its noise cannot come about honestly.
 
     Args:
-        table: shape (cells, 6), float64, rows. sigma_rows: standard deviation of one entry's noise, rows.
+        table: shape (cells, k), float64, rows. sigma_rows: standard deviation of one entry's noise, rows.
     """
     if not np.isfinite(table).all():
         return NOT_FINITE
@@ -77,46 +77,54 @@ def weighted(
     *,
     sigma_rows: float,
     reference: str,
+    groups: tuple[str, ...] = GROUPS,
     confidence: float = 0.95,
     rows_per_member: int = 1,
 ) -> tuple[Disparity, ...]:
     """All statistics for all groups by the weighted estimator.
 
     Args:
-        table: shape (cells, 6), float64: noised sums of race probabilities, rows.
+        table: shape (cells, k), float64: noised sums of group probabilities, rows.
         layout: the cells.
         sigma_rows: standard deviation of the noise of one entry (both parties'), rows.
         reference: the group that others are compared with.
+        groups: names of the table's columns.
         confidence: of the intervals.
         rows_per_member: the contribution cap c, which widens the sampling variance (``estimator.intervals``).
 
     Returns:
-        For each statistic of the layout, in its order, the six groups in the order of ``GROUPS``.
+        For each statistic of the layout, in its order, the groups in their order.
 
     Raises:
         ValueError: the table has another shape or is not finite, sigma_rows is negative or not finite, the reference is
             no group, or the confidence or the cap is out of range.
     """
-    if table.shape != (layout.count, len(GROUPS)):
-        raise ValueError(f"expected a table of shape ({layout.count}, {len(GROUPS)}), got {table.shape}")
+    if table.shape != (layout.count, len(groups)):
+        raise ValueError(f"expected a table of shape ({layout.count}, {len(groups)}), got {table.shape}")
     if not np.isfinite(table).all():
         raise ValueError("expected a finite table; ask implausible() first, and void the window")
     if not 0 <= sigma_rows < math.inf:
         raise ValueError(f"expected sigma_rows, a standard deviation in rows, of 0 or more, got {sigma_rows}")
-    if reference not in GROUPS:
-        raise ValueError(f"expected a reference out of {GROUPS}, got {reference!r}")
+    if reference not in groups:
+        raise ValueError(f"expected a reference out of {groups}, got {reference!r}")
     if rows_per_member < 1:
         raise ValueError(f"expected rows_per_member, the contribution cap, of 1 or more, got {rows_per_member}")
     z = critical_value(confidence)
-    at = GROUPS.index(reference)
+    at = groups.index(reference)
     results: list[Disparity] = []
     for statistic in layout.statistics():
-        results += _of_statistic(table, statistic, at, sigma_rows, z, rows_per_member)
+        results += _of_statistic(table, statistic, groups, at, sigma_rows, z, rows_per_member)
     return tuple(results)
 
 
 def _of_statistic(
-    table: F, statistic: Statistic, reference: int, sigma_rows: float, z: float, rows_per_member: int
+    table: F,
+    statistic: Statistic,
+    groups: tuple[str, ...],
+    reference: int,
+    sigma_rows: float,
+    z: float,
+    rows_per_member: int,
 ) -> list[Disparity]:
     numerator_cells, denominator_cells = int(statistic.numerator.sum()), int(statistic.denominator.sum())
     hits = table[statistic.numerator].sum(axis=0)
@@ -137,7 +145,7 @@ def _of_statistic(
     base = rate[reference], values[1][reference], values[2][reference]
     gaps, ratios = gap_interval(values, base), ratio_interval(values, base)
     results = []
-    for group, name in enumerate(GROUPS):
+    for group, name in enumerate(groups):
         reason = None if shown[group] else (TOO_FEW_ROWS if not enough[group] else TOO_WIDE)
         compared = shown[group] and shown[reference] and group != reference
         results.append(

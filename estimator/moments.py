@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 
 F = NDArray[np.float64]
 
+IMPLAUSIBLE_DEVIATIONS = 8.0
+NOT_FINITE = "not_finite"
+IMPLAUSIBLE_MOMENTS = "implausible_moments"
+
 
 def moments_size(groups: int) -> int:
     """Numbers in the vector for this many groups."""
@@ -34,18 +38,38 @@ def moments_of(values: NDArray[np.uint64], self_id: NDArray[np.bool_], scale: in
         self_id: shape (n,), bool: whose member said a group.
         scale: fixed-point units of one row, 2**20.
 
-    Rounding is once a batch: an entry is within half a unit of its value, so one row moves an entry of M by at most its
-    own value and one unit.
+    Each row's vector is rounded by itself, to whole units, and then added: so a window's moments are a function of its
+    rows, however they came to lie in batches, and one row moves an entry of M by its own rounded value and no other's.
     """
-    p = values.astype(np.float64)
-    # Sums of products of 20-bit integers over 2**12 rows stay below 2**53: exact.
-    products = p.T @ p
-    upper = np.triu_indices(p.shape[1])
-    weights = np.where(upper[0] == upper[1], 1.0, math.sqrt(2))
-    vector = np.empty(moments_size(p.shape[1]), dtype=np.float64)
-    vector[:-2] = np.rint(products[upper] * weights / scale)
-    vector[-2:] = scale * p.shape[0], scale * int(self_id.sum())
+    columns = np.ascontiguousarray(values.T).astype(np.float64)
+    groups = columns.shape[0]
+    first, second = np.triu_indices(groups)
+    weights = np.where(first == second, 1.0, math.sqrt(2)) / scale
+    # Products of 20-bit integers are exact in float64, and so are sums of 2**12 of them once rounded to 20 bits.
+    products = columns[first]
+    products *= columns[second]
+    products *= weights[:, None]
+    np.rint(products, out=products)
+    vector = np.empty(moments_size(groups), dtype=np.float64)
+    vector[:-2] = products.sum(axis=1)
+    vector[-2:] = scale * columns.shape[1], scale * int(self_id.sum())
+    columns.fill(0)
+    products.fill(0)
     return vector.astype(np.uint64)
+
+
+def implausible_moments(moments: Moments, sigma_rows: float) -> str | None:
+    """Why moments must be void, or None: rows and M's diagonal cannot honestly lie below -8 standard deviations.
+
+    Args:
+        sigma_rows: standard deviation of the noise of one entry of the vector (both parties'), rows.
+    """
+    diagonal = np.diag(moments.products)
+    if not (np.isfinite(moments.products).all() and math.isfinite(moments.rows + moments.self_id_rows)):
+        return NOT_FINITE
+    lowest = min(float(diagonal.min()), moments.rows, moments.self_id_rows)
+    # Half a row absorbs fixed-point rounding where the noise is tiny.
+    return IMPLAUSIBLE_MOMENTS if lowest < -(IMPLAUSIBLE_DEVIATIONS * sigma_rows + 0.5) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +88,7 @@ class Moments:
     @classmethod
     def from_vector(cls, vector: F) -> Moments:
         """Undo the embedding: ``vector`` of shape (k (k + 1) / 2 + 2,), float64, rows. ValueError for other lengths."""
-        groups = (math.isqrt(8 * (vector.size - 2) + 1) - 1) // 2
+        groups = (math.isqrt(8 * max(vector.size - 2, 0) + 1) - 1) // 2
         if vector.ndim != 1 or vector.size < 3 or moments_size(groups) != vector.size:
             raise ValueError(f"expected k (k + 1) / 2 + 2 moments for some number of groups k, got {vector.shape}")
         upper = np.triu_indices(groups)

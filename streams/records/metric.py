@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from estimator import GROUPS, Disparity, Estimate
+from estimator import Disparity, Estimate
+from estimator.moments import Moments
 from streams.errors import RecordMalformed
 from streams.kafka.partitioner import partition_of
 
@@ -72,6 +73,9 @@ class Privacy(_Part):
         epsilon_add_remove: epsilon of the measurement on the relation "add or remove". Null where there is none
             that is finite: under test noise.
         noise_sigma_rows: standard deviation of one table entry's noise, both parties', rows.
+        noise_sigma_rows_moments: the same of one entry of the moments' vector: of the counts and of M's diagonal; off
+            the diagonal it is less by a factor of sqrt 2. noise_sigma_rows_rectifier: of one entry of the rectifier.
+            Null where the window does not have the channel.
     """
 
     unit: str
@@ -84,20 +88,49 @@ class Privacy(_Part):
     epsilon_add_remove: float | None
     delta: float
     noise_sigma_rows: float
+    noise_sigma_rows_moments: float | None = None
+    noise_sigma_rows_rectifier: float | None = None
 
 
 class Table(_Part):
-    """The noised table, rows: ``values[cell][group]``, cells in C order over ``axes``."""
+    """A noised table, or rectifier, rows: ``values[cell][group]``, cells in C order over ``axes``."""
 
     axes: tuple[tuple[str, int], ...]
     groups: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
 
     @classmethod
-    def of(cls, axes: tuple[tuple[str, int], ...], values: NDArray[np.float64]) -> Table:
-        """From an array of shape (cells, 6), rows."""
+    def of(cls, axes: tuple[tuple[str, int], ...], groups: tuple[str, ...], values: NDArray[np.float64]) -> Table:
+        """From an array of shape (cells, groups), rows."""
         rows: list[list[float]] = values.tolist()
-        return cls(axes=axes, groups=GROUPS, values=tuple(map(tuple, rows)))
+        return cls(axes=axes, groups=groups, values=tuple(map(tuple, rows)))
+
+
+class NoisedMoments(_Part):
+    """What is known of a window's probabilities without any feature, noised, rows.
+
+    Attributes:
+        groups: of ``products``, in both directions.
+        products: M, the sum over rows of p p'; symmetric.
+        rows: how many count. self_id_rows: how many of them are of members who said a group; noise around 0 where the
+            measurement uses no Self-ID.
+    """
+
+    groups: tuple[str, ...]
+    products: tuple[tuple[float, ...], ...]
+    rows: float
+    self_id_rows: float
+
+    @classmethod
+    def of(cls, groups: tuple[str, ...], moments: Moments) -> NoisedMoments:
+        """From an estimator's moments."""
+        products: list[list[float]] = moments.products.tolist()
+        return cls(
+            groups=groups,
+            products=tuple(map(tuple, products)),
+            rows=moments.rows,
+            self_id_rows=moments.self_id_rows,
+        )
 
 
 class Checks(_Part):
@@ -132,6 +165,8 @@ class FairnessMetric(_Part):
     confidence: float
     results: tuple[Result, ...]
     table: Table | None
+    moments: NoisedMoments | None
+    rectifier: Table | None
     privacy: Privacy
     checks: Checks
     supersedes: str | None = None
@@ -142,8 +177,9 @@ class FairnessMetric(_Part):
             raise ValueError(f"the window ends at {self.window.end_ms}, not after its start {self.window.start_ms}")
         if (self.reason is None) != (self.status == "published"):
             raise ValueError(f"status {self.status!r} does not go with reason {self.reason!r}")
-        if self.status == "void" and (self.results or self.table is not None):
-            raise ValueError("a void window carries no results and no table")
+        channels = (self.table, self.moments, self.rectifier)
+        if self.status == "void" and (self.results or any(channel is not None for channel in channels)):
+            raise ValueError("a void window carries no results and no table, moments or rectifier")
         if self.status != "void" and self.table is None:
             raise ValueError(f"a {self.status} window carries its noised table")
         if self.status == "suppressed" and any(result.value is not None for result in self.results):

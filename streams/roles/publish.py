@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from estimator import CellLayout, implausible, weighted
 from privacy import PrivacyStatement, epsilon, plan_noise
-from secure_agg import SCALE, SignatureInvalid
-from secure_agg.ring import to_rows
+from secure_agg import SignatureInvalid
 from streams.control import Approved, ControlPlane
 from streams.errors import RecordMalformed
-from streams.records.metric import Checks, FairnessMetric, Privacy, Result, Status, Table, Window, result_of
+from streams.records.metric import (
+    Checks,
+    FairnessMetric,
+    NoisedMoments,
+    Privacy,
+    Result,
+    Status,
+    Table,
+    Window,
+    result_of,
+)
 from streams.records.release import SignedRelease
+from streams.roles.channel_layout import ChannelLayout
+from streams.roles.noised_window import NoisedWindow, sigma_rows
 
 log = logging.getLogger(__name__)
 
@@ -98,49 +105,29 @@ class PublishCore:
         log.error("release refused: %s", text)
 
     def _join(self, approved: Approved, a: SignedRelease, b: SignedRelease) -> FairnessMetric:
-        reason = _disagreement(a, b)
-        table: NDArray[np.float64] | None = None
-        sigma_rows = math.hypot(a.release.sigma_units, b.release.sigma_units) / SCALE
+        reason = _disagreement(approved, a, b)
+        window: NoisedWindow | None = None
         if reason is None:
-            share_a, share_b = a.table, b.table
-            assert share_a is not None and share_b is not None  # both are "released"
-            table = to_rows(share_a + share_b)
-            reason = implausible(table, sigma_rows)
+            window = NoisedWindow.of(a, b)
+            reason = window.implausible()
         if reason is not None:
             log.error("window %s is void: %s", "/".join(map(str, a.release.key)), reason)
-            return self._record(approved, a, b, "void", reason, None, sigma_rows)
-        return self._record(approved, a, b, "published", None, table, sigma_rows)
+            window = None
+        return self._metric(approved, a, b, reason, window)
 
-    def _record(
-        self,
-        approved: Approved,
-        a: SignedRelease,
-        b: SignedRelease,
-        status: Status,
-        reason: str | None,
-        table: NDArray[np.float64] | None,
-        sigma_rows: float,
+    def _metric(
+        self, approved: Approved, a: SignedRelease, b: SignedRelease, reason: str | None, window: NoisedWindow | None
     ) -> FairnessMetric:
         measurement, release = approved.measurement, a.release
+        axes, groups = measurement.cell_axes, measurement.group_names
+        status: Status = "void" if window is None else "published"
         results: tuple[Result, ...] = ()
-        shown = None
-        if table is not None:
-            layout = CellLayout(measurement.cell_axes)
-            results = tuple(
-                result_of(disparity)
-                for disparity in weighted(
-                    table,
-                    layout,
-                    sigma_rows=sigma_rows,
-                    reference=measurement.reference,
-                    confidence=self._confidence,
-                    rows_per_member=measurement.privacy.contribution_cap,
-                )
-            )
-            shown = Table.of(measurement.cell_axes, table)
+        if window is not None:
+            results = tuple(map(result_of, window.disparities(measurement, self._confidence)))
             if all(result.value is None for result in results):
                 status, reason = "suppressed", "no_group_says_anything"
-        statement = self.statement(approved)
+        moments = None if window is None else window.moments
+        rectifier = None if window is None else window.rectifier
         return FairnessMetric(
             measurement=release.measurement,
             revision=release.revision,
@@ -152,19 +139,27 @@ class PublishCore:
             reference=measurement.reference,
             confidence=self._confidence,
             results=results,
-            table=shown,
-            privacy=Privacy(
-                unit=statement.unit,
-                period=statement.period,
-                rho=statement.rho,
-                rho_limit=self._rho_limit,
-                epsilon=statement.epsilon,
-                epsilon_limit=epsilon(self._rho_limit, statement.delta),
-                epsilon_add_remove=statement.epsilon_add_remove,
-                delta=statement.delta,
-                noise_sigma_rows=sigma_rows,
-            ),
+            table=None if window is None else Table.of(axes, groups, window.table),
+            moments=None if moments is None else NoisedMoments.of(groups, moments),
+            rectifier=None if rectifier is None else Table.of(axes, groups, rectifier),
+            privacy=self._privacy(approved, sigma_rows(a, b)),
             checks=Checks(release_signature_a=a.signature.hex(), release_signature_b=b.signature.hex()),
+        )
+
+    def _privacy(self, approved: Approved, sigmas: Mapping[str, float]) -> Privacy:
+        statement = self.statement(approved)
+        return Privacy(
+            unit=statement.unit,
+            period=statement.period,
+            rho=statement.rho,
+            rho_limit=self._rho_limit,
+            epsilon=statement.epsilon,
+            epsilon_limit=epsilon(self._rho_limit, statement.delta),
+            epsilon_add_remove=statement.epsilon_add_remove,
+            delta=statement.delta,
+            noise_sigma_rows=sigmas["table"],
+            noise_sigma_rows_moments=sigmas.get("moments"),
+            noise_sigma_rows_rectifier=sigmas.get("rectifier"),
         )
 
     def statement(self, approved: Approved) -> PrivacyStatement:
@@ -175,7 +170,7 @@ class PublishCore:
         return statement
 
 
-def _disagreement(a: SignedRelease, b: SignedRelease) -> str | None:
+def _disagreement(approved: Approved, a: SignedRelease, b: SignedRelease) -> str | None:
     """Why two releases of one window must not be added, or None."""
     for release in (a.release, b.release):
         if release.status == "refused":
@@ -185,7 +180,13 @@ def _disagreement(a: SignedRelease, b: SignedRelease) -> str | None:
             return release.reason or "void"
     if a.release.coverage != b.release.coverage:
         return COVERAGE_DIFFERS
-    same = ("revision", "spec", "start_ms", "end_ms", "cells", "columns", "rho", "sigma_units")
+    same = ("revision", "spec", "start_ms", "end_ms", "channels")
     if any(getattr(a.release, name) != getattr(b.release, name) for name in same):
+        return RELEASES_DIFFER
+    # A level that the measurement does not have, or channels in another shape: neither agrees with the spec.
+    if a.release.level not in (level.name for level in approved.measurement.levels):
+        return RELEASES_DIFFER
+    expected = ChannelLayout.of(approved.measurement).released(a.release.level)
+    if {channel.name: channel.shape for channel in a.release.channels} != expected:
         return RELEASES_DIFFER
     return None
