@@ -27,7 +27,11 @@ _ONES = np.ones((len(GROUPS), 1))
 
 
 class RaceModel:
-    """Race probabilities from surname and place. Make it with :meth:`load`."""
+    """Race probabilities from surname and place: a :class:`GroupModel`. Make it with :meth:`load`."""
+
+    groups = GROUPS
+    attributes = ("family_name", "zcta", "zip", "county", "state")
+    code_width = 2
 
     def __init__(self, census: Census) -> None:
         self._census = census
@@ -96,24 +100,34 @@ class RaceModel:
             np.copyto(codes, found, where=found != NATION)
         return codes
 
-    def encode(
-        self, surnames: Text, *, zctas: Text | None = None, counties: Text | None = None, states: Text | None = None
-    ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        """Code names and places once, as they are read; arguments and errors as in :meth:`posterior`.
+    def encode(self, attributes: Mapping[str, Text]) -> NDArray[np.uint32]:
+        """Code names and places once, as they are read (see :class:`estimator.model.GroupModel`).
+
+        Args:
+            attributes: a column for each of :attr:`attributes`; ``zip`` stands in where ``zcta`` is unknown.
 
         Returns:
-            Surname codes and place codes, each of shape (n,), uint32; 0 is unmatched, and the nation. Codes are valid
-            for this pack only: keep them in memory, never on disk.
-        """
-        return self.surname_codes(surnames), self.place_codes(len(surnames), zctas, counties, states)
+            Shape (n, 2), uint32: surname and place; 0 is unmatched, and the nation. Codes are valid for this pack only:
+            keep them in memory, never on disk.
 
-    def posterior_of_codes(
-        self, surname_code: NDArray[np.uint32], place_code: NDArray[np.uint32]
-    ) -> NDArray[np.float64]:
+        Raises:
+            UnequalColumns: the columns have different lengths.
+        """
+        zctas = [zcta or zip_ for zcta, zip_ in zip(attributes["zcta"], attributes["zip"], strict=True)]
+        return self._codes(attributes["family_name"], zctas, attributes["county"], attributes["state"])
+
+    def _codes(
+        self, surnames: Text, zctas: Text | None = None, counties: Text | None = None, states: Text | None = None
+    ) -> NDArray[np.uint32]:
+        return np.stack(
+            (self.surname_codes(surnames), self.place_codes(len(surnames), zctas, counties, states)), axis=1
+        )
+
+    def posterior_of_codes(self, codes: NDArray[np.uint32]) -> NDArray[np.float64]:
         """Race probabilities of coded members: two gathers and a normalisation.
 
         Args:
-            surname_code, place_code: shape (n,), as :meth:`encode` made them.
+            codes: shape (n, 2), as :meth:`encode` made them.
 
         Returns:
             Shape (n, 6), float64, columns ``estimator.GROUPS``, rows sum to 1. A fresh array, so that whoever asked
@@ -122,8 +136,8 @@ class RaceModel:
         Raises:
             IndexError: a code is not of this pack.
         """
-        joint: NDArray[np.float64] = self._by_surname[surname_code]
-        joint *= self._by_place[place_code]
+        joint: NDArray[np.float64] = self._by_surname[codes[:, 0]]
+        joint *= self._by_place[codes[:, 1]]
         joint /= joint @ _ONES
         return joint
 
@@ -143,7 +157,7 @@ class RaceModel:
         Raises:
             UnequalColumns: the columns have different lengths.
         """
-        return self.posterior_of_codes(*self.encode(surnames, zctas=zctas, counties=counties, states=states))
+        return self.posterior_of_codes(self._codes(surnames, zctas, counties, states))
 
 
 def _coder(table: Mapping[str, int], width: int) -> Callable[[str], int]:

@@ -103,7 +103,7 @@ def test_most_specific_known_place_decides(model: RaceModel) -> None:
     census = load_census()
 
     def code(zcta: str | None, county: str | None, state: str | None) -> int:
-        return int(model.encode(["Smith"], zctas=[zcta], counties=[county], states=[state])[1][0])
+        return int(model._codes(["Smith"], zctas=[zcta], counties=[county], states=[state])[0, 1])
 
     zcta, county, state = census.zctas["10001"], census.counties["06037"], census.states["WY"]
     assert code("10001", "06037", "WY") == zcta
@@ -132,7 +132,7 @@ def test_most_specific_known_place_decides(model: RaceModel) -> None:
 )
 def test_places_as_people_write_them(model: RaceModel, level: str, written: str, meant: str) -> None:
     """Postal and FIPS codes, lost leading zeros, ZIP+4 and stray spaces all name the same place."""
-    codes = [model.encode(["Smith"], **{level: [value]})[1][0] for value in (written, meant)]
+    codes = [model._codes(["Smith"], **{level: [value]})[0, 1] for value in (written, meant)]
     assert codes[0] == codes[1] != 0
 
 
@@ -151,10 +151,12 @@ def test_codes_carry_everything(model: RaceModel) -> None:
     people = Population().draw(np.random.default_rng(3), 1000)
     surnames, zctas = people.surname.tolist(), people.zcta.tolist()
     whole = model.posterior(surnames, zctas=zctas)
-    surname, place = model.encode(surnames, zctas=zctas)
-    assert surname.dtype == place.dtype == np.uint32
+    codes = model.encode(
+        {"family_name": surnames, "zcta": zctas, "zip": [""] * 1000, "county": [None] * 1000, "state": [None] * 1000}
+    )
+    assert (codes.dtype, codes.shape) == (np.uint32, (1000, model.code_width))
     order = np.random.default_rng(4).permutation(1000)
-    parts = [model.posterior_of_codes(surname[part], place[part]) for part in np.array_split(order, 7)]
+    parts = [model.posterior_of_codes(codes[part]) for part in np.array_split(order, 7)]
     assert np.array_equal(np.concatenate(parts), whole[order])
 
 
@@ -164,7 +166,7 @@ def test_every_surname_and_every_place_is_usable(model: RaceModel) -> None:
     names = np.arange(1 + len(census.surnames), dtype=np.uint32)
     places = np.arange(len(census.place_counts), dtype=np.uint32)
     for surname, place in ((names, np.resize(places, names.size)), (np.zeros_like(places), places)):
-        found = model.posterior_of_codes(surname, place)
+        found = model.posterior_of_codes(np.stack((surname, place), axis=1))
         assert np.all(found > 0)
         assert np.abs(found.sum(axis=1) - 1).max() < 1e-12
 
@@ -186,9 +188,9 @@ def test_totals_over_a_population_are_near_the_truth(model: RaceModel) -> None:
 def test_columns_of_other_lengths_are_refused(model: RaceModel) -> None:
     """A column that is too short or too long would move places between members, so it raises and says which."""
     with pytest.raises(EstimatorError, match="zctas has 1 entries for 2 members"):
-        model.encode(["Smith", "Jones"], zctas=["10001"])
+        model._codes(["Smith", "Jones"], zctas=["10001"])
     with pytest.raises(EstimatorError, match="states has 3 entries for 2 members"):
-        model.encode(["Smith", "Jones"], states=["MA", "CA", "WY"])
+        model._codes(["Smith", "Jones"], states=["MA", "CA", "WY"])
 
 
 def test_names_do_not_gather_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,11 +216,11 @@ def test_speed(model: RaceModel) -> None:
     assert 4096 / best > 5e6
     written = [f"{name.title()} Jr." for name in rng.choice(list(census.surnames), 100_000)]
     started = time.perf_counter()
-    model.encode(written, zctas=["10001"] * len(written))
+    model._codes(written, zctas=["10001"] * len(written))
     assert time.perf_counter() - started < 2.0
 
 
 def _seconds(model: RaceModel, surname: NDArray[np.uint32], place: NDArray[np.uint32]) -> float:
     started = time.perf_counter()
-    model.posterior_of_codes(surname, place)
+    model.posterior_of_codes(np.stack((surname, place), axis=1))
     return time.perf_counter() - started
