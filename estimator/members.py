@@ -1,8 +1,9 @@
 """The member store: millions of members in arrays, looked up by id a batch at a time.
 
-Open addressing with linear probing over a table of dense indices, all in numpy. A member costs a 64-bit tag, two codes
-and a flag byte (17 bytes, growing by a quarter at a time) and 1 / load entries of 4 bytes in the table (6.7 to 13.4):
-at most 35 bytes, and 40 once a given name's code joins them. No name, no address and no probability is in it.
+Open addressing with linear probing over a table of dense indices, all in numpy. A member costs a 64-bit tag, the group
+model's code (4 bytes a word), a bit for each group that the member ticked (Self-ID, 2 bytes) and a flag byte, growing
+by an eighth at a time, and 1 / load entries of 4 bytes in the table. No name, no address and no probability is in it;
+what members said of themselves is, and it leaves the store for one batch at a time, as shares.
 
 Members are told apart by a keyed 64-bit hash of their id (murmur-style mixing over 8-byte words, keyed at both ends and
 at each word). It is not a cryptographic promise: two of 50 million members share a tag with probability 7e-5, and would
@@ -36,20 +37,22 @@ class MemberStore:
 
     Args:
         key: secret bytes; the same over restarts, since tags are kept in cap state.
+        code_width: words of a member's code, as the group model makes it.
 
-    Attributes (by dense index, shape (capacity,); use them with indices that :meth:`lookup` returned):
-        tags: uint64. surname, place: uint32 codes. flags: uint8.
+    Attributes (by dense index, shape (capacity, ...); use them with indices that :meth:`lookup` returned):
+        tags: uint64. codes: (capacity, code_width), uint32. flags: uint8.
+        self_id: uint16, bit g set where the member ticked the model's group g; 0 where nothing is known.
     """
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, code_width: int) -> None:
         stream = hashlib.shake_256(b"evenstream/1/member-tag\0" + key).digest(8 * (2 + _KEY_WORDS))
         words = np.frombuffer(stream, dtype="<u8").astype(np.uint64)
         self._key_in, self._key_out, self._word_keys = words[0], words[1], words[2:]
         self._count = 0
         self._table = np.full(2 * _FIRST_CAPACITY, -1, dtype=np.int32)
         self.tags = np.zeros(_FIRST_CAPACITY, dtype=np.uint64)
-        self.surname = np.zeros(_FIRST_CAPACITY, dtype=np.uint32)
-        self.place = np.zeros(_FIRST_CAPACITY, dtype=np.uint32)
+        self.codes = np.zeros((_FIRST_CAPACITY, code_width), dtype=np.uint32)
+        self.self_id = np.zeros(_FIRST_CAPACITY, dtype=np.uint16)
         self.flags = np.zeros(_FIRST_CAPACITY, dtype=np.uint8)
 
     def __len__(self) -> int:
@@ -58,7 +61,7 @@ class MemberStore:
     @property
     def nbytes(self) -> int:
         """Bytes that all arrays hold."""
-        return sum(array.nbytes for array in (self._table, self.tags, self.surname, self.place, self.flags))
+        return sum(array.nbytes for array in (self._table, self.tags, self.codes, self.self_id, self.flags))
 
     @property
     def bytes_per_member(self) -> float:
@@ -127,21 +130,24 @@ class MemberStore:
     def upsert(
         self,
         ids: NDArray[np.bytes_],
-        surname: NDArray[np.uint32],
-        place: NDArray[np.uint32],
+        codes: NDArray[np.uint32],
+        self_id: NDArray[np.uint16],
         flags: NDArray[np.uint8],
     ) -> None:
         """Insert or overwrite members; of several entries with one id the last wins.
 
         Args:
-            ids: shape (n,), dtype S. surname, place: shape (n,), uint32 codes. flags: shape (n,), uint8.
+            ids: shape (n,), dtype S. codes: shape (n, code_width), uint32. self_id: shape (n,), uint16. flags: shape
+                (n,), uint8.
 
         Raises:
-            UnequalColumns: the arrays have different lengths, or the ids are not of dtype S.
+            UnequalColumns: the arrays have different lengths, the codes another width, or the ids are not of dtype S.
         """
-        if not ids.size == surname.size == place.size == flags.size:
+        width = self.codes.shape[1]
+        if codes.shape != (ids.size, width) or not ids.size == self_id.size == flags.size:
             raise UnequalColumns(
-                f"{ids.size} ids, {surname.size} surnames, {place.size} places, {flags.size} flags: give one for each"
+                f"{ids.size} ids, codes of shape {codes.shape}, {self_id.size} Self-IDs, {flags.size} flags: give one "
+                f"for each, codes of {width} words"
             )
         tags = self.tag(ids)
         # np.unique keeps the first of equals, so the arrays are turned round.
@@ -154,18 +160,18 @@ class MemberStore:
         self.tags[index[fresh]] = unique[fresh]
         self._count += fresh.size
         self._place_in_table(index[fresh])
-        self.surname[index] = surname[source]
-        self.place[index] = place[source]
+        self.codes[index] = codes[source]
+        self.self_id[index] = self_id[source]
         self.flags[index] = flags[source]
 
     def _reserve(self, count: int) -> None:
         if count > self.tags.size:
-            # A quarter more: enough that growing is rare, little enough for the promise of 40 bytes a member.
-            size = max(count, self.tags.size * 5 // 4)
-            for name in ("tags", "surname", "place", "flags"):
+            # An eighth more: enough that growing is rare, little enough for the promise of 40 bytes a member.
+            size = max(count, self.tags.size * 9 // 8)
+            for name in ("tags", "codes", "self_id", "flags"):
                 array = getattr(self, name)
-                grown = np.zeros(size, dtype=array.dtype)
-                grown[: array.size] = array
+                grown = np.zeros((size, *array.shape[1:]), dtype=array.dtype)
+                grown[: array.shape[0]] = array
                 setattr(self, name, grown)
         if count > _LOAD * self._table.size:
             size = self._table.size

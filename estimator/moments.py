@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 
 F = NDArray[np.float64]
 
+IMPLAUSIBLE_DEVIATIONS = 8.0
+NOT_FINITE = "not_finite"
+IMPLAUSIBLE_MOMENTS = "implausible_moments"
+
 
 def moments_size(groups: int) -> int:
     """Numbers in the vector for this many groups."""
@@ -36,22 +40,47 @@ def moments_of(values: NDArray[np.uint64], residuals: NDArray[np.int64], scale: 
             Self-ID is not used.
         scale: fixed-point units of one row, 2**20.
 
-    Rounding is once a batch: an entry is within half a unit of its value, so one row moves it by at most its own value
-    and one unit.
+    Each row's vector is rounded by itself, to whole units, and then added: so a window's moments are a function of its
+    rows, however they came to lie in batches, and one row moves an entry by its own rounded value and no other's.
     """
-    p, r = values.astype(np.float64), residuals.astype(np.float64)
-    groups = p.shape[1]
-    # Sums of products of 20-bit integers over 2**12 rows stay below 2**53: exact.
+    columns = np.ascontiguousarray(values.T).astype(np.float64)
+    groups = columns.shape[0]
+    # Products of 20-bit integers are exact in float64, and so are sums of 2**12 of them once rounded to 20 bits.
+    products = columns[np.triu_indices(groups)[0]]
+    products *= columns[np.triu_indices(groups)[1]]
+    products *= _weights(groups)[:, None] / scale
+    np.rint(products, out=products)
+    squares = residuals.astype(np.float64)
+    squares *= squares
+    squares *= 0.5 / scale
+    np.rint(squares, out=squares)
     vector = np.empty(moments_size(groups), dtype=np.float64)
-    vector[: -groups - 2] = np.rint((p.T @ p)[np.triu_indices(groups)] * _weights(groups) / scale)
-    vector[-groups - 2 : -groups] = scale * p.shape[0], scale * r.shape[0]
-    vector[-groups:] = np.rint((r**2).sum(axis=0) / (2 * scale))
+    vector[: -groups - 2] = products.sum(axis=1)
+    vector[-groups - 2 : -groups] = scale * values.shape[0], scale * residuals.shape[0]
+    vector[-groups:] = squares.sum(axis=0)
+    for array in (columns, products, squares):
+        array.fill(0)
     return vector.astype(np.uint64)
 
 
 def _weights(groups: int) -> F:
+    """What the embedding multiplies the upper triangle of M by."""
     row, column = np.triu_indices(groups)
     return np.where(row == column, 1.0, math.sqrt(2))
+
+
+def implausible_moments(moments: Moments, sigma_rows: float) -> str | None:
+    """Why moments must be void, or None: none but M off its diagonal can honestly lie below -8 standard deviations.
+
+    Args:
+        sigma_rows: standard deviation of the noise of one entry of the vector (both parties'), rows.
+    """
+    entries = np.array([*np.diag(moments.products), moments.rows, moments.self_id_rows])
+    if not np.isfinite([*moments.products.ravel(), *entries, *moments.residual_squares]).all():
+        return NOT_FINITE
+    lowest = min(float(entries.min()), float(moments.residual_squares.min()) / 2)
+    # Half a row absorbs fixed-point rounding where the noise is tiny.
+    return IMPLAUSIBLE_MOMENTS if lowest < -(IMPLAUSIBLE_DEVIATIONS * sigma_rows + 0.5) else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,7 +71,7 @@ class Plan:
         cells: the layout. products: shape (k, k): the mean of p p' over rows that count; entries sum to 1.
         groups, reference: as for ``disparities``.
         base_rate: of decision and outcome. self_id_share: of rows whose member said a group.
-        confidence, rows_per_member: as for ``disparities``.
+        confidence: of the intervals.
     """
 
     cells: CellLayout
@@ -81,7 +81,6 @@ class Plan:
     base_rate: float = 0.5
     self_id_share: float = 0.0
     confidence: float = 0.95
-    rows_per_member: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.base_rate < 1:
@@ -99,12 +98,14 @@ class Plan:
         moments: bool = True,
         rectifier: bool = False,
         correction: Correction | None = None,
+        rows_per_member: float = 1.0,
     ) -> Disparities:
         """The disparities of the expected table of a window.
 
         Args:
             rows: that count. noise: of the window's channels. moments, rectifier: whether it has these channels.
             correction: of a longer window, for windows without a rectifier.
+            rows_per_member: as for ``disparities``.
         """
         table = rows * np.outer(cell_distribution(self.cells, self.base_rate), self.products.sum(axis=1))
         return disparities(
@@ -118,7 +119,7 @@ class Plan:
             correction=correction,
             groups=self.groups,
             confidence=self.confidence,
-            rows_per_member=self.rows_per_member,
+            rows_per_member=rows_per_member,
         )
 
     def _moments(self, rows: float, rectifier: bool) -> Moments:

@@ -11,20 +11,24 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from privacy.errors import MeasurementError
 from privacy.spec_fields import (
+    CENSUS_GROUPS,
+    CHANNELS,
     Binned,
     Cells,
     Condition,
     Flag,
+    GroupName,
     Level,
     Moment,
     Part,
     PrivacyTerms,
+    Rank,
     Source,
     TestOnly,
     Whole,
@@ -48,11 +52,19 @@ class Measurement(Part):
     source: Source
     cells: Cells
     windows: Windows
-    reference: Literal["white", "black", "api", "hispanic", "native", "multiple"]
+    groups: tuple[GroupName, ...] | None = Field(None, min_length=2, max_length=16)
+    reference: GroupName
     privacy: PrivacyTerms
     effective_from: Moment = None
     expires: Moment = None
     test_only: TestOnly | None = None
+
+    @field_validator("groups")
+    @classmethod
+    def _different(cls, groups: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if groups is not None and len(set(groups)) < len(groups):
+            raise ValueError("a group is named twice")
+        return groups
 
     @field_validator("effective_from", "expires")
     @classmethod
@@ -70,6 +82,9 @@ class Measurement(Part):
             problems.append(("cells", "name a decision or an outcome (or both); there is nothing to compare otherwise"))
         if self.cells.count > 65_535:
             problems.append(("cells", f"{self.cells.count} cells are too many, at most 65535; use fewer bins"))
+        if self.reference not in self.group_names:
+            text = f"{self.reference!r} is none of the measurement's groups; name one of {', '.join(self.group_names)}"
+            problems.append(("reference", text))
         if not problems:  # what follows takes sound levels for granted
             problems += [*_privacy_problems(self), *_validity_problems(self)]
         if problems:
@@ -77,6 +92,16 @@ class Measurement(Part):
         return self
 
     # -- derived --------------------------------------------------------------------------------------------------
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """The groups that are compared, in the order of every vector: those of the spec, else the six of the Census."""
+        return CENSUS_GROUPS if self.groups is None else self.groups
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that are shared, in the order of the wire: table, rectifier, moments."""
+        return self.privacy.channels
 
     @property
     def cell_axes(self) -> tuple[tuple[str, int], ...]:
@@ -114,6 +139,28 @@ class Measurement(Part):
         if self.privacy.level_shares is not None:
             return dict(self.privacy.level_shares)
         return {level.name: 1 / len(self.levels) for level in self.levels}
+
+    def channel_shares(self, level: str) -> dict[str, float]:
+        """The part of a level's rho that each of its channels gets, in the order of the wire; the sum is 1.
+
+        The rectifier is released at the longest level only, where it is pooled; at shorter ones its part goes to the
+        others in proportion, so that each level's rho is used in full.
+        """
+        shares = {name: self.privacy.channel_shares[name] for name in self.channels}
+        if level != self.levels[-1].name:
+            shares.pop("rectifier", None)
+        total = sum(shares.values())
+        return {name: share / total for name, share in shares.items()}
+
+    def rows_per_member(self, level: str) -> int:
+        """At most so many rows of one member count in a window of this level: what its variance must allow for.
+
+        Under ``hours`` one row counts in an hour, so a shorter window holds one; under ``first`` all may fall into one.
+        """
+        length_ms = next(item.length_ms for item in self.levels if item.name == level)
+        if self.privacy.cap_rule == "first":
+            return self.privacy.contribution_cap
+        return min(self.privacy.contribution_cap, max(1, -(-length_ms // _HOUR_MS)))
 
     @property
     def effective_from_ms(self) -> int | None:
@@ -214,14 +261,36 @@ def _privacy_problems(spec: Measurement) -> Iterator[tuple[str, str]]:
         yield "privacy.level_shares", "each share must be above 0; leave a level out of windows instead"
     elif not abs(sum(shares.values()) - 1) <= 1e-9:
         yield "privacy.level_shares", f"the shares must sum to 1, they sum to {sum(shares.values()):.10g}"
-    elif min(shares.values()) * terms.rho_member_day < _LEAST_LEVEL_RHO:
-        yield "privacy.rho_member_day", f"leaves a level less than rho {_LEAST_LEVEL_RHO:g}, all noise; raise it"
+    elif channels := list(_channel_problems(terms)):
+        yield from channels
+    elif _least_rho(spec) < _LEAST_LEVEL_RHO:
+        text = f"leaves a channel of a level less than rho {_LEAST_LEVEL_RHO:g}, all noise; raise it"
+        yield "privacy.rho_member_day", text
     if terms.cap_rule == "hours" and spec.base_ms > _HOUR_MS:
         text = (
             f"hours needs base windows of at most 1h, not {spec.windows.base}, since attach knows a row's hour by its "
             "window; write cap_rule: first"
         )
         yield "privacy.cap_rule", text
+
+
+def _channel_problems(terms: PrivacyTerms) -> Iterator[tuple[str, str]]:
+    shares, field = terms.channel_shares, "privacy.channel_shares"
+    if "table" not in shares or not set(shares) <= set(CHANNELS):
+        text = f"names {', '.join(shares) or 'no channel'}; name table, and optionally moments and rectifier"
+        yield field, text
+    elif not all(share > 0 for share in shares.values()):
+        yield field, "each share must be above 0; leave a channel out instead"
+    elif not abs(sum(shares.values()) - 1) <= 1e-9:
+        yield field, f"the shares must sum to 1, they sum to {sum(shares.values()):.10g}"
+    elif "rectifier" in shares and "moments" not in shares:
+        yield field, "rectifier needs moments, which say how many rows have a Self-ID; give moments a share as well"
+
+
+def _least_rho(spec: Measurement) -> float:
+    """The rho of that channel of that level which gets least."""
+    parts = [part * share for name, part in spec.level_shares.items() for share in spec.channel_shares(name).values()]
+    return min(parts) * spec.privacy.rho_member_day
 
 
 def _validity_problems(spec: Measurement) -> Iterator[tuple[str, str]]:
@@ -255,7 +324,7 @@ _PARTS: dict[str, type[BaseModel]] = {
     "cells.score": Binned,
     "cells.decision": Flag,
     "cells.outcome": Flag,
-    "cells.rank": Binned,
+    "cells.rank": Rank,
     "windows": Windows,
     "privacy": PrivacyTerms,
     "test_only": TestOnly,

@@ -8,7 +8,6 @@ Source: Canonne, Kamath, Steinke, "The Discrete Gaussian for Differential Privac
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -17,9 +16,6 @@ import opendp.prelude as dp
 from numpy.typing import NDArray
 
 dp.enable_features("contrib")
-
-UNITS_PER_ROW = 1 << 20
-"""Fixed-point units of one row (DESIGN section 3)."""
 
 
 def _space(size: int) -> tuple[Any, Any]:
@@ -31,24 +27,17 @@ def _mechanism(size: int, scale_units: float) -> Any:
     return dp.m.make_gaussian(*_space(size), scale=scale_units)
 
 
-def sensitivity_units(l2_rows: float) -> float:
-    """L2 sensitivity in whole fixed-point units, rounded up."""
-    return float(math.ceil(l2_rows * UNITS_PER_ROW))
-
-
-def scale_for(l2_rows: float, rho: float) -> float:
-    """The smallest scale (fixed-point units) at which OpenDP grants ``rho`` zCDP at this L2 sensitivity (rows)."""
+def scale_for(l2_units: float, rho: float) -> float:
+    """The smallest scale (fixed-point units) at which OpenDP grants ``rho`` zCDP at this L2 sensitivity (units)."""
     space = _space(1)
     return float(
-        dp.binary_search_param(
-            lambda scale: dp.m.make_gaussian(*space, scale=scale), d_in=sensitivity_units(l2_rows), d_out=rho
-        )
+        dp.binary_search_param(lambda scale: dp.m.make_gaussian(*space, scale=scale), d_in=l2_units, d_out=rho)
     )
 
 
-def rho_of(l2_rows: float, scale_units: float) -> float:
-    """The zCDP rho that OpenDP grants at this scale and L2 sensitivity (rows)."""
-    return float(_mechanism(1, scale_units).map(sensitivity_units(l2_rows)))
+def rho_of(l2_units: float, scale_units: float) -> float:
+    """The zCDP rho that OpenDP grants at this scale and L2 sensitivity (units)."""
+    return float(_mechanism(1, scale_units).map(l2_units))
 
 
 def sample(size: int, scale_units: float) -> NDArray[np.int64]:

@@ -25,6 +25,12 @@ from pydantic import (
     field_validator,
 )
 
+CENSUS_GROUPS = ("white", "black", "api", "hispanic", "native", "multiple")
+"""The groups of a measurement that names none: those of the race model, in its order."""
+
+CHANNELS = ("table", "rectifier", "moments")
+"""What a measurement may share of its rows, in the order in which it is on the wire."""
+
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}.*")
@@ -45,6 +51,9 @@ def _moment(value: Any) -> Any:
 Real = Annotated[float, BeforeValidator(_number)]
 Whole = Annotated[int, BeforeValidator(_number)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+
+GroupName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
+"""A group's name. A plus sign is kept out of it: estimates of pooled groups are named by it."""
 
 Path = Annotated[str, Field(pattern=r"^[^.\s\[\]]+(\.[^.\s\[\]]+)*(\[\](\.[^.\s\[\]]+)+)?$", max_length=200)]
 """A dotted path in the company's JSON; ``list[].field`` names a field of an exploded list's elements."""
@@ -111,13 +120,24 @@ class Binned(Part):
         return bins
 
 
+class Rank(Binned):
+    """A place in a list, whose first place is ``starts_at``."""
+
+    starts_at: Annotated[Whole, Field(ge=0, le=1)] | None = None
+
+    @property
+    def first(self) -> int:
+        """The number of the first place, 0 or 1."""
+        return 1 if self.starts_at is None else self.starts_at
+
+
 class Cells(Part):
     """The features whose cross product makes the cells; at least a decision or an outcome."""
 
     score: Binned | None = None
     decision: Flag | None = None
     outcome: Flag | None = None
-    rank: Binned | None = None
+    rank: Rank | None = None
 
     @property
     def axes(self) -> tuple[tuple[str, int], ...]:
@@ -181,15 +201,13 @@ class PrivacyTerms(Part):
     cap_rule: Literal["hours", "first"] = "hours"
     rho_member_day: Real = Field(gt=0, le=10)
     level_shares: dict[str, Real] | None = None
-    channel_shares: dict[str, Real] = Field(default_factory=lambda: {"table": 1.0})
+    channel_shares: dict[str, Real] = Field(default_factory=lambda: {"table": 0.8, "moments": 0.2})
     delta: Real = Field(1e-9, gt=0, lt=1e-3)
 
-    @field_validator("channel_shares")
-    @classmethod
-    def _table_only(cls, shares: dict[str, float]) -> dict[str, float]:
-        if shares != {"table": 1.0}:
-            raise ValueError("reserved")
-        return shares
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that are shared, in the order of the wire."""
+        return tuple(name for name in CHANNELS if name in self.channel_shares)
 
 
 class TestOnly(Part):

@@ -42,21 +42,26 @@ EXPECTED: Mapping[str, str] = {
     "cells.decision.field": _PATH,
     "cells.outcome": "{field: path}",
     "cells.outcome.field": _PATH,
-    "cells.rank": _BINNED,
+    "cells.rank": "{field: path, bins: [rising edges]}, and optionally starts_at",
     "cells.rank.field": _PATH,
     "cells.rank.bins": _BINS,
+    "cells.rank.starts_at": "0 or 1: the number of the first place",
     "windows": f"{_MAPPING} with base, and optionally rollups, lateness and max_future",
     "windows.base": _DURATION,
     "windows.rollups": "a list of durations, each a multiple of the one before it, for example [1m, 1h]",
     "windows.lateness": _DURATION,
     "windows.max_future": _DURATION,
-    "reference": "the group that others are compared with: white, black, api, hispanic, native or multiple",
+    "groups": "a list of 2 to 16 different names of lower-case letters, digits and underscores, as the group model has "
+    "them, or nothing for the six of the Census",
+    "reference": "the group that others are compared with: white, black, api, hispanic, native or multiple, or one of "
+    "the measurement's own groups",
     "privacy": f"{_MAPPING} with contribution_cap and rho_member_day",
     "privacy.contribution_cap": "a whole number, 1 to 24: how many rows of a member may count in a UTC day",
     "privacy.cap_rule": "hours (a row in each of c hours that a keyed hash chooses) or first (the day's first c rows)",
     "privacy.rho_member_day": "a number above 0 and at most 10: zCDP rho for one member-day, on replacement",
     "privacy.level_shares": "each level with its part of rho_member_day, for example {10s: 0.5, 1m: 0.5}",
-    "privacy.channel_shares": "{table: 1.0}; the channels rectifier and moments are reserved and may not be used yet",
+    "privacy.channel_shares": "table, and optionally moments and rectifier, each with its part of a level's rho, for "
+    "example {table: 0.8, moments: 0.2}",
     "privacy.delta": "a number above 0 and below 0.001, far below one in the number of members, for example 1.0e-9",
     "effective_from": _MOMENT,
     "expires": _MOMENT,
@@ -118,7 +123,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _expected(path: str) -> str:
-    # The keys of level_shares are names of levels: what holds for the mapping is said of its entries.
+    # The keys of level_shares and channel_shares are names: what holds for the mapping is said of its entries.
     while path and path not in EXPECTED:
         path = path.rpartition(".")[0]
     return EXPECTED.get(path, "a measurement's spec")

@@ -20,21 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimator import (
-    GROUPS,
-    CellLayout,
     Disparities,
     GroupModel,
     Moments,
     NoiseVariance,
     disparities,
     implausible,
-    rank_exposure,
     to_fixed_point,
 )
-from estimator.moments import moments_of, moments_size
+from estimator.moments import implausible_moments, moments_of, moments_size
+from estimator.self_id import masses_of
 from privacy import ChannelNoise, Measurement, PrivacyStatement, plan_noise, rho_of_epsilon
-from privacy.calibration import LevelNoise
 from secure_agg import SCALE
+from streams.cell_layout import layout_of
 from streams.errors import InputError
 from streams.file_rows import FileRows, Tally
 from streams.members_file import MembersFile
@@ -83,39 +81,21 @@ class Audit:
     sigma_rows: Mapping[str, float]
 
 
-# -- what a measurement means here ------------------------------------------------------------------------------------
-
-
-def groups_of(measurement: Measurement) -> tuple[str, ...]:
-    """The groups that a measurement compares."""
-    return tuple(getattr(measurement, "group_names", GROUPS))
-
-
-def layout_of(measurement: Measurement) -> CellLayout:
-    """The layout of a measurement's cells."""
-    rank = measurement.cells.rank
-    exposure = None if rank is None else rank_exposure(rank.bins, getattr(rank, "first", 1))
-    return CellLayout(measurement.cell_axes, exposure)
+# -- what a measurement asks for --------------------------------------------------------------------------------------
 
 
 def uses_self_id(measurement: Measurement) -> bool:
     """Whether a measurement learns from what members say of themselves."""
-    return "rectifier" in measurement.privacy.channel_shares
+    return "rectifier" in measurement.channels
 
 
 def require_groups(measurement: Measurement, model: GroupModel) -> None:
     """Refuse a model of other groups (InputError)."""
-    if groups_of(measurement) != tuple(model.groups):
+    if measurement.group_names != tuple(model.groups):
         raise InputError(
-            f"measurement {measurement.id!r} compares {', '.join(groups_of(measurement))}, and the group model knows "
+            f"measurement {measurement.id!r} compares {', '.join(measurement.group_names)}, and the group model knows "
             f"{', '.join(model.groups)}: name the model that the measurement is for"
         )
-
-
-def channels_of(level: LevelNoise) -> dict[str, ChannelNoise]:
-    """The channels that a level releases."""
-    named = {name: getattr(level, name, None) for name in ("table", "rectifier", "moments")}
-    return {name: noise for name, noise in named.items() if noise is not None}
 
 
 def spending(measurement: Measurement, epsilon: float, *, one_level: bool = False) -> Measurement:
@@ -168,8 +148,8 @@ class SumMaker:
         self._fixed = to_fixed_point(members.probabilities(model)).astype(np.int64)
         self._said = members.said & self_id
         self._residuals = np.zeros_like(self._fixed)
-        self._residuals[self._said] = to_fixed_point(members.self_id[self._said]).astype(np.int64)
-        self._residuals[self._said] -= self._fixed[self._said]
+        masses = masses_of(members.self_id[self._said], len(model.groups), SCALE)
+        self._residuals[self._said] = masses.astype(np.int64) - self._fixed[self._said]
 
     def sums(self, member: NDArray[np.int64], cell: NDArray[np.int64]) -> WindowSums:
         """Of the rows of one window: shape (n,) each."""
@@ -237,7 +217,7 @@ def _noise(
         return None, None
     spends = spending(measurement, epsilon, one_level=True)
     plan = plan_noise(spends)
-    return channels_of(plan.level(spends.levels[0].name)), plan.statement()
+    return plan.level(spends.levels[0].name).channels, plan.statement()
 
 
 @dataclass(frozen=True)
@@ -258,6 +238,8 @@ class _Reader:
                 rectifier = _noised(sums.rectifier, self._channel("rectifier"))
         variance = self._variance()
         void = implausible(table, variance.table**0.5)
+        if void is None and moments is not None:
+            void = implausible_moments(moments, variance.moments**0.5)
         if void is not None:
             return AuditedWindow(start_ms, end_ms, Disparities(()), void)
         found = disparities(
@@ -268,7 +250,7 @@ class _Reader:
             moments=moments,
             rectifier=rectifier,
             pools=pools,
-            groups=groups_of(self.measurement),
+            groups=self.measurement.group_names,
             confidence=self.confidence,
             rows_per_member=self.rows_per_member,
         )

@@ -6,6 +6,7 @@
     ├── KafkaUnavailable         the cluster cannot be reached, or refuses this principal
     ├── TopicMismatch            topics are missing or differ from what the protocol needs
     ├── MembersMisplaced         member-attributes was written with another partitioner
+    ├── GroupModelUnusable       what attach.model names is no group model
     ├── PositionLost             the log no longer holds what comes next
     ├── StateUnreadable          the role's own state does not open
     ├── RecipientAbsent          a recipient has announced no epoch key that is valid now
@@ -43,6 +44,10 @@ class TopicMismatch(EvenstreamError):
 
 class MembersMisplaced(EvenstreamError):
     """A member's attributes lie in another partition than the member's rows."""
+
+
+class GroupModelUnusable(EvenstreamError):
+    """What ``attach.model`` names cannot be loaded, or does not do what a group model must."""
 
 
 class PositionLost(EvenstreamError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from estimator import RaceModel
+from estimator.model import GroupModel
 from privacy import Ledger, Measurement, approve
 from secure_agg import EpochKeys, RoleKeys
 from secure_agg.keyring import create, load_governance, load_role
@@ -129,6 +130,7 @@ class InProcessPipeline:
         partitions: P.
         sources: source topic -> number of its partitions.
         rho_limit, test_cluster, batch_rows: as in the settings.
+        model: in the race model's place.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class InProcessPipeline:
         batch_rows: int = 4096,
         deployment: str = "inprocess",
         start_ms: int = 0,
+        model: GroupModel | None = None,
     ) -> None:
         create(folder, deployment)
         self.log = MemoryLog(start_ms)
@@ -152,6 +155,7 @@ class InProcessPipeline:
         self._batch_rows = batch_rows
         self._topics = {name: name for name in _TOPICS}
         self._rho_limit = rho_limit
+        self._model = model
         self._keys: dict[str, RoleKeys] = {
             role: load_role(folder, role, deployment) for role in ("seal", "attach", "a", "b", "publish")
         }
@@ -207,7 +211,9 @@ class InProcessPipeline:
             return SealStage(options, self._topics, keys.identity, control, sending, codec, health, count, start_offset)
         if role == "attach":
             if self._directory is None:
-                self._directory = MemberDirectory(RaceModel.load(), keys.derive("members"), self.partitions)
+                self._directory = MemberDirectory(
+                    self._model or RaceModel.load(), keys.derive("members"), self.partitions
+                )
                 self._directory.positions = {("member-attributes", j): 0 for j in range(self.partitions)}
             self._load_members()
             return AttachStage(

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimator import GroupModel, Level, NameMatch, RaceModel
+from estimator.self_id import masses_of
+from secure_agg import SCALE
 from streams.errors import InputError
 from streams.members_file import MembersFile
 
@@ -106,7 +108,8 @@ def check_members(model: GroupModel, people: MembersFile) -> ModelCheck:
             "give a larger sample"
         )
     probabilities = people.probabilities(model)[counting]
-    said, self_id = people.said[counting], people.self_id[counting]
+    said = people.said[counting]
+    self_id = masses_of(people.self_id[counting & people.said], len(model.groups), SCALE) / SCALE
     surname, given_name, place = _matches(model, people, counting)
     enough = int(said.sum()) >= LEAST_SELF_ID
     return ModelCheck(
@@ -119,10 +122,10 @@ def check_members(model: GroupModel, people: MembersFile) -> ModelCheck:
         place=place,
         shares=tuple(_shares(model.groups, probabilities)),
         self_id=_shown(int(said.sum())),
-        calibration=tuple(_calibration(model.groups, probabilities[said], self_id[said])) if enough else (),
-        log_loss=_log_loss(probabilities[said], self_id[said]) if enough else None,
+        calibration=tuple(_calibration(model.groups, probabilities[said], self_id)) if enough else (),
+        log_loss=_log_loss(probabilities[said], self_id) if enough else None,
         baseline=_log_loss(np.broadcast_to(probabilities.mean(axis=0), (int(said.sum()), len(model.groups))),
-                           self_id[said]) if enough else None,
+                           self_id) if enough else None,
     )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from estimator import Correction, GroupModel, NoiseVariance, Population, RaceModel
 from estimator.plan import Expected, Plan
 from privacy import Measurement, NoisePlan, plan_noise
-from streams.audit import channels_of, groups_of, layout_of, require_groups, spending, uses_self_id
+from streams.audit import require_groups, spending
+from streams.cell_layout import layout_of
 from streams.errors import InputError
 
 F = NDArray[np.float64]
@@ -129,12 +130,11 @@ def plan_measurement(
     plan = Plan(
         cells=layout_of(measurement),
         products=products,
-        groups=groups_of(measurement),
+        groups=measurement.group_names,
         reference=measurement.reference,
         base_rate=assumptions.base_rate,
         self_id_share=assumptions.self_id_share,
         confidence=confidence,
-        rows_per_member=terms.contribution_cap,  # as `publish` takes it
     )
     own = plan_noise(measurement)
     planner = _Planner(measurement, plan, share * assumptions.rate)
@@ -180,14 +180,15 @@ class _Planner:
     def _window(
         self, noises: NoisePlan, level: str, seconds: float, correction: Correction | None
     ) -> tuple[tuple[Expected, ...], Correction | None]:
-        channels = channels_of(noises.level(level))
+        channels = noises.level(level).channels
         noise = NoiseVariance(**{name: channel.published_sigma_rows**2 for name, channel in channels.items()})
         found = self.plan.window(
             seconds * self.rows_a_second,
             noise,
             moments="moments" in channels,
-            rectifier="rectifier" in channels and uses_self_id(self.measurement),
+            rectifier="rectifier" in channels,
             correction=correction,
+            rows_per_member=self.measurement.rows_per_member(level),  # as `publish` takes it
         )
         return tuple(self.plan.expected(found)), found.correction
 

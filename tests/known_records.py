@@ -19,10 +19,17 @@ from hypothesis import strategies as st
 from secure_agg import ROLES, Identity, PinnedIdentities, SignatureInvalid
 from streams.errors import RecordMalformed
 from streams.records import frame
-from streams.records.batches import CHANNEL_TABLE, Extension, SealedBatch, SharesBatch
+from streams.records.batches import (
+    CHANNEL_MOMENTS,
+    CHANNEL_RECTIFIER,
+    CHANNEL_TABLE,
+    Extension,
+    SealedBatch,
+    SharesBatch,
+)
 from streams.records.header import Header, encode_header, source_digest
 from streams.records.punctuation import Counting, Passage, Punctuation, SignedPunctuation, SourceProgress
-from streams.records.release import Release, SignedRelease
+from streams.records.release import Release, ReleasedChannel, SignedRelease
 
 GOLDEN = Path(__file__).parent / "streams" / "records" / "golden"
 DEPLOYMENT = "golden"
@@ -54,7 +61,8 @@ HEADER = Header(
     b_epoch=13,
     commitment=bytes(range(32, 64)),
 )
-EXTENSION = Extension(process=b"process2", a_epoch=22, b_epoch=23, channels=CHANNEL_TABLE, columns=6, tail=0)
+CHANNELS = CHANNEL_TABLE | CHANNEL_RECTIFIER | CHANNEL_MOMENTS
+EXTENSION = Extension(process=b"process2", a_epoch=22, b_epoch=23, channels=CHANNELS, columns=12, tail=23)
 PUNCTUATION = Punctuation(
     process=b"process1",
     j=5,
@@ -75,10 +83,11 @@ RELEASE = Release(
     status="released",
     reason="",
     coverage=bytes(range(64, 96)),
-    cells=2,
-    columns=6,
-    sigma_units=1_000_000.5,
-    rho=0.05,
+    channels=(
+        ReleasedChannel("table", (2, 6), 1_000_000.5, 0.025),
+        ReleasedChannel("rectifier", (2, 6), 2_000_000.5, 0.02),
+        ReleasedChannel("moments", (23,), 3_000_000.5, 0.005),
+    ),
 )
 
 
@@ -104,9 +113,13 @@ def passed_on() -> SignedPunctuation:
 
 
 def released(release: Release = RELEASE) -> SignedRelease:
-    """A release; its table is there only where the status says so."""
-    table = np.arange(12, dtype=np.uint64).reshape(2, 6) * np.uint64(0x0123456789ABCDEF)
-    return SignedRelease.signed(identity(release.party), release, table if release.status == "released" else None)
+    """A release; its values are there only where the status says so."""
+    values = {
+        channel.name: np.arange(channel.size, dtype=np.uint64).reshape(channel.shape)
+        * np.uint64(0x0123456789ABCDEF + len(channel.name))
+        for channel in release.channels
+    }
+    return SignedRelease.signed(identity(release.party), release, values if release.status == "released" else None)
 
 
 # -- golden files -------------------------------------------------------------------------------------------------

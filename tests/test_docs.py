@@ -27,7 +27,7 @@ from streams.records.header import Header
 from streams.records.keys import EpochKey, WrappedKey
 from streams.records.punctuation import Counting, Passage, Punctuation, SourceProgress
 from streams.records.refused import Refused
-from streams.records.release import Release
+from streams.records.release import Release, ReleasedChannel
 from streams.roles.counted_rows import _Chunk
 from streams.roles.decoding import REASONS, EventDecoder
 from streams.roles.log_partition import PartitionState, StreamState
@@ -237,6 +237,7 @@ RECORDS = (
     Counting,
     Passage,
     Release,
+    ReleasedChannel,
     EpochKey,
     WrappedKey,
     Refused,
@@ -246,6 +247,9 @@ RECORDS = (
     metric.Result,
     metric.Interval,
     metric.Table,
+    metric.NoisedMoments,
+    metric.CorrectedBy,
+    metric.Difference,
     metric.Privacy,
     metric.Checks,
     SourceState,
@@ -317,10 +321,10 @@ def test_measurements_lists_every_field() -> None:
 def test_the_example_gives_what_the_page_says() -> None:
     """The spec and the event of the page give the members and cells of the page's table."""
     text = (DOCS / "measurements.md").read_text()
-    blocks = {kind.strip(): body for _, kind, body in _FENCE.findall(text)}
-    decoded = EventDecoder(parse_measurement(blocks["yaml"], origin="measurements.md")).decode(
-        [json.dumps(json.loads(blocks["json"])).encode()]
-    )
+    blocks = [(kind.strip(), body) for _, kind, body in _FENCE.findall(text)]
+    specs = [parse_measurement(body, origin="measurements.md") for kind, body in blocks if kind == "yaml"]
+    (event,) = [json.loads(body) for kind, body in blocks if kind == "json"]
+    decoded = EventDecoder(specs[0]).decode([json.dumps(event).encode()])
     rows = re.findall(r"^\| (c\d) \| \d \| \d \| (\d) \|", text, re.MULTILINE)
     assert rows
     assert decoded.refused == []

@@ -38,10 +38,13 @@ def check(spec: Path) -> None:
     plan = plan_noise(found)
     statement = plan.statement()
     click.echo(f"{found.id} revision {found.revision}: {found.cell_count} cells over {found.cell_axes}")
+    click.echo(f"  groups: {', '.join(found.group_names)}; reference {found.reference}")
     for level in found.levels:
-        click.echo(
-            f"  level {level.name}: noise of {plan.level(level.name).table.published_sigma_rows:.2f} rows an entry"
-        )
+        noises = plan.level(level.name).channels.items()
+        shown = ", ".join(f"{name} {noise.published_sigma_rows:.2f}" for name, noise in noises)
+        click.echo(f"  level {level.name}: noise of an entry, rows: {shown}")
+    if "rectifier" in found.channels:
+        click.echo("  uses what members say of themselves (self_id)")
     click.echo(
         f"  costs each member-day rho {statement.rho:g}: epsilon {_shown(statement.epsilon)} (replacement), "
         f"{_shown(statement.epsilon_add_remove)} (add or remove), at delta {statement.delta:g}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from estimator import GroupModel, RaceModel
+from estimator import GroupModel
 from streams.cli import Invocation
+from streams.roles.group_model import load_group_model
 
 
 def group_model(invocation: Invocation) -> GroupModel:
     """The model that `attach` uses under these settings."""
-    return RaceModel.load()
+    return load_group_model(invocation.settings().attach.model)

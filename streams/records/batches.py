@@ -12,7 +12,7 @@
             4 seal's signature
             5 extension                   attach's process, epochs and channels
             6 share, for a                nonce + AES-256-GCM of a 32-byte seed
-            7 share, for b                nonce + AES-256-GCM of the masked values, u64 each
+            7 share, for b                nonce + AES-256-GCM of the masked values, u64 each: rows, then the tail
             8 attach's signature          over header, extension and SHA-256 of sections 6, 7
 
 All integers are little-endian. The order of rows is the same in all sections and is random.
@@ -34,7 +34,7 @@ from streams.records.header import Count, Header, ProcessId, decode_header
 CHANNEL_TABLE = 1
 CHANNEL_RECTIFIER = 2
 CHANNEL_MOMENTS = 4
-"""Bits of ``Extension.channels``. A row carries the table's columns first; the others are reserved."""
+"""Bits of ``Extension.channels``. A row carries the table's columns, then the rectifier's; moments are the tail."""
 
 _SEALED = "sealed"
 _SHARES = "shares"

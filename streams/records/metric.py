@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from estimator import GROUPS, Disparity, Estimate
+from estimator import Agreement, CellLayout, Disparity, Estimate
+from estimator.moments import Moments
 from streams.errors import RecordMalformed
 from streams.kafka.partitioner import partition_of
 
@@ -72,6 +73,9 @@ class Privacy(_Part):
         epsilon_add_remove: epsilon of the measurement on the relation "add or remove". Null where there is none
             that is finite: under test noise.
         noise_sigma_rows: standard deviation of one table entry's noise, both parties', rows.
+        noise_sigma_rows_moments: the same of one entry of the moments' vector: of the counts and of M's diagonal; off
+            the diagonal it is less by a factor of sqrt 2. noise_sigma_rows_rectifier: of one entry of the rectifier.
+            Null where the window does not have the channel.
     """
 
     unit: str
@@ -84,37 +88,117 @@ class Privacy(_Part):
     epsilon_add_remove: float | None
     delta: float
     noise_sigma_rows: float
+    noise_sigma_rows_moments: float | None = None
+    noise_sigma_rows_rectifier: float | None = None
 
 
 class Table(_Part):
-    """The noised table, rows: ``values[cell][group]``, cells in C order over ``axes``."""
+    """A noised table, or rectifier, rows: ``values[cell][group]``, cells in C order over ``axes``.
+
+    Attributes:
+        exposure: what a row in each rank bin is worth for position exposure; null where there is no rank.
+    """
 
     axes: tuple[tuple[str, int], ...]
+    exposure: tuple[float, ...] | None = None
     groups: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
 
     @classmethod
-    def of(cls, axes: tuple[tuple[str, int], ...], values: NDArray[np.float64]) -> Table:
-        """From an array of shape (cells, 6), rows."""
+    def of(cls, layout: CellLayout, groups: tuple[str, ...], values: NDArray[np.float64]) -> Table:
+        """From an array of shape (cells, groups), rows."""
         rows: list[list[float]] = values.tolist()
-        return cls(axes=axes, groups=GROUPS, values=tuple(map(tuple, rows)))
+        return cls(axes=layout.axes, exposure=layout.exposure, groups=groups, values=tuple(map(tuple, rows)))
+
+
+class NoisedMoments(_Part):
+    """What is known of a window's probabilities without any feature, noised, rows.
+
+    Attributes:
+        groups: of ``products``, in both directions.
+        products: M, the sum over rows of p p'; symmetric.
+        rows: how many count. self_id_rows: how many of them are of members who said a group. residual_squares: by
+            group, the sum over those of (R - p)^2. Both are noise around 0 where the measurement uses no Self-ID.
+    """
+
+    groups: tuple[str, ...]
+    products: tuple[tuple[float, ...], ...]
+    rows: float
+    self_id_rows: float
+    residual_squares: tuple[float, ...]
+
+    @classmethod
+    def of(cls, groups: tuple[str, ...], moments: Moments) -> NoisedMoments:
+        """From an estimator's moments."""
+        products: list[list[float]] = moments.products.tolist()
+        squares: list[float] = moments.residual_squares.tolist()
+        return cls(
+            groups=groups,
+            products=tuple(map(tuple, products)),
+            rows=moments.rows,
+            self_id_rows=moments.self_id_rows,
+            residual_squares=tuple(squares),
+        )
+
+
+class Difference(_Part):
+    """The largest difference between the corrected and the rectified estimates of a window.
+
+    Attributes:
+        metric, score_bin, group: where it is.
+        deviations: corrected less rectified, in standard deviations of the difference.
+        limit: beyond it they disagree: chance passes it in 1 of 100 windows, whatever the number of comparisons.
+        comparisons: how many statistics and groups were compared.
+    """
+
+    metric: str
+    score_bin: str
+    group: str
+    deviations: float
+    limit: float
+    comparisons: int
+
+    @classmethod
+    def of(cls, agreement: Agreement) -> Difference:
+        """From an estimator's check."""
+        largest = agreement.largest
+        return cls(
+            metric=largest.metric,
+            score_bin=largest.score_bin,
+            group=largest.group,
+            deviations=largest.deviations,
+            limit=agreement.limit,
+            comparisons=agreement.comparisons,
+        )
+
+
+class CorrectedBy(_Part):
+    """The window whose rectifier corrects this one's rectified estimates: an earlier one of the longest level."""
+
+    level: str
+    end_ms: int
 
 
 class Checks(_Part):
     """What stands behind the numbers.
 
     Attributes:
-        estimators: whether corrected and rectified estimates agree; null as long as only the weighted one is there.
+        estimators: whether corrected and rectified estimates agree within their errors; null where not both are there.
+        difference: the largest between the two; null likewise.
         release_signature_a, release_signature_b: the two parties' signatures over their releases, hex.
     """
 
-    estimators: str | None = None
+    estimators: Literal["agree", "disagree"] | None = None
+    difference: Difference | None = None
     release_signature_a: str
     release_signature_b: str
 
 
 class FairnessMetric(_Part):
     """One window of one level of one measurement.
+
+    Attributes:
+        rows_per_member: at most so many rows of one member are in it, which its intervals allow for.
 
     Raises:
         ValidationError: an unknown field, an infinity or NaN, or a status that its contents contradict: a void window
@@ -132,6 +216,10 @@ class FairnessMetric(_Part):
     confidence: float
     results: tuple[Result, ...]
     table: Table | None
+    moments: NoisedMoments | None
+    rectifier: Table | None
+    corrected_by: CorrectedBy | None = None
+    rows_per_member: int
     privacy: Privacy
     checks: Checks
     supersedes: str | None = None
@@ -142,8 +230,9 @@ class FairnessMetric(_Part):
             raise ValueError(f"the window ends at {self.window.end_ms}, not after its start {self.window.start_ms}")
         if (self.reason is None) != (self.status == "published"):
             raise ValueError(f"status {self.status!r} does not go with reason {self.reason!r}")
-        if self.status == "void" and (self.results or self.table is not None):
-            raise ValueError("a void window carries no results and no table")
+        channels = (self.table, self.moments, self.rectifier)
+        if self.status == "void" and (self.results or any(channel is not None for channel in channels)):
+            raise ValueError("a void window carries no results and no table, moments or rectifier")
         if self.status != "void" and self.table is None:
             raise ValueError(f"a {self.status} window carries its noised table")
         if self.status == "suppressed" and any(result.value is not None for result in self.results):

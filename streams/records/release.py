@@ -1,8 +1,9 @@
-"""A release: the only way out. One party's table share plus that party's own noise, for one closed window.
+"""A release: the only way out. One party's share of each channel plus that party's own noise, for one closed window.
 
     RELEASE  0 body               MessagePack array, the fields below
-             1 table              cells x groups ring elements, u64 little-endian; empty unless status is "released"
-             2 party's signature  over body and table
+             1 values             ring elements, u64 little-endian, of the channels in the order in which the body names
+                                  them; empty unless status is "released"
+             2 party's signature  over body and values
 
 Every scheduled window is released, empty ones too: existence must not tell. Once written, a release's bytes never
 change: the signature is deterministic, and no clock reading is inside.
@@ -10,6 +11,8 @@ change: the signature is deterministic, and no clock reading is inside.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Annotated, Literal
@@ -26,6 +29,30 @@ from streams.records.frame import Kind
 from streams.records.header import Count, Digest, Milliseconds
 
 _KIND = "release"
+_ORDER = ("table", "rectifier", "moments")
+
+_Size = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class ReleasedChannel(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One channel of a release.
+
+    Attributes:
+        name: "table", "rectifier" or "moments".
+        shape: of its values, row by row: (cells, groups), of moments (k (k + 1) / 2 + 2 + k,).
+        sigma_units: scale of this party's noise, in fixed-point units.
+        rho: what the channel costs a member-day (zCDP, on replacement).
+    """
+
+    name: Literal["table", "rectifier", "moments"]
+    shape: Annotated[tuple[_Size, ...], Meta(min_length=1, max_length=2)]
+    sigma_units: float
+    rho: float
+
+    @property
+    def size(self) -> int:
+        """Ring elements."""
+        return math.prod(self.shape)
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -39,9 +66,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         status: "released"; "void" (must not be published); "refused" (the budget forbids it).
         reason: why it is not "released", else empty.
         coverage: HMAC-SHA-256 of what was folded; both parties' must be equal.
-        cells, columns: shape of the table.
-        sigma_units: standard deviation of this party's noise, in fixed-point units.
-        rho: what this release cost a member-day (zCDP, on replacement).
+        channels: what the window releases: the table first, then rectifier and moments where they are there.
     """
 
     party: Literal["a", "b"]
@@ -54,10 +79,12 @@ class Release(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     status: Literal["released", "void", "refused"]
     reason: Annotated[str, Meta(max_length=200)]
     coverage: Digest
-    cells: Annotated[int, Meta(ge=1, le=65535)]
-    columns: Annotated[int, Meta(ge=1, le=255)]
-    sigma_units: float
-    rho: float
+    channels: Annotated[tuple[ReleasedChannel, ...], Meta(min_length=1, max_length=3)]
+
+    @property
+    def size(self) -> int:
+        """Ring elements of all channels."""
+        return sum(channel.size for channel in self.channels)
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -77,54 +104,68 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Release)
 
 
+def _in_order(channels: tuple[ReleasedChannel, ...]) -> bool:
+    places = [_ORDER.index(channel.name) for channel in channels]
+    shaped = all(len(channel.shape) == (1 if channel.name == "moments" else 2) for channel in channels)
+    return shaped and places[0] == 0 and places == sorted(set(places))
+
+
 @dataclass(frozen=True)
 class SignedRelease:
-    """A release with its noised table share and its party's signature.
-
-    Attributes:
-        table: shape (cells, columns), uint64, or None unless the status is "released".
-    """
+    """A release with its noised shares and its party's signature."""
 
     release: Release
     body: bytes
-    table_bytes: bytes
+    values: bytes
     signature: bytes
 
     @classmethod
-    def signed(cls, identity: Identity, release: Release, table: NDArray[np.uint64] | None) -> SignedRelease:
-        """Sign a release under the party's identity."""
-        body = _encoder.encode(release)
-        table_bytes = b"" if table is None else table.astype("<u8").tobytes()
-        return cls(release, body, table_bytes, identity.sign(_KIND, body, table_bytes))
+    def signed(
+        cls, identity: Identity, release: Release, channels: Mapping[str, NDArray[np.uint64]] | None
+    ) -> SignedRelease:
+        """Sign a release under the party's identity.
 
-    @property
-    def table(self) -> NDArray[np.uint64] | None:
-        """The noised share, or None."""
-        if not self.table_bytes:
-            return None
-        flat = np.frombuffer(self.table_bytes, dtype="<u8").astype(np.uint64)
-        return flat.reshape(self.release.cells, self.release.columns)
+        Args:
+            channels: each channel's noised share, by name, uint64; None unless the status is "released".
+        """
+        body, values = _encoder.encode(release), b""
+        if channels is not None:
+            values = b"".join(channels[channel.name].astype("<u8").tobytes() for channel in release.channels)
+        return cls(release, body, values, identity.sign(_KIND, body, values))
+
+    def channel(self, name: str) -> NDArray[np.uint64] | None:
+        """A channel's noised share in its shape, uint64; None where it is not there, or nothing was released."""
+        offset = 0
+        for channel in self.release.channels if self.values else ():
+            if channel.name == name:
+                flat = np.frombuffer(self.values, dtype="<u8", count=channel.size, offset=8 * offset)
+                return flat.astype(np.uint64).reshape(channel.shape)
+            offset += channel.size
+        return None
 
     def encode(self) -> bytes:
         """The record's value."""
-        return frame.encode(Kind.RELEASE, (self.body, self.table_bytes, self.signature))
+        return frame.encode(Kind.RELEASE, (self.body, self.values, self.signature))
 
     @classmethod
     def decode(cls, data: bytes) -> SignedRelease:
         """Take a record apart, or raise :class:`RecordMalformed`. Says nothing about who sent it."""
-        body, table_bytes, signature = frame.decode(data, Kind.RELEASE, 3)
+        body, values, signature = frame.decode(data, Kind.RELEASE, 3)
         try:
             release = _decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the second: text that is not UTF-8
             raise RecordMalformed(f"release: {error}") from None
         # What is not a window, or no amount of noise, would fail in `publish` instead, at every restart.
-        if not (release.start_ms < release.end_ms and 0 <= release.sigma_units < inf and 0 <= release.rho < inf):
+        finite = all(0 <= channel.sigma_units < inf and 0 <= channel.rho < inf for channel in release.channels)
+        if not (release.start_ms < release.end_ms and finite):
             raise RecordMalformed("release: expected a window that ends after its start, and finite noise and cost")
-        expected = 8 * release.cells * release.columns if release.status == "released" else 0
-        if len(table_bytes) != expected:
-            raise RecordMalformed(f"release: expected {expected} bytes of table, got {len(table_bytes)}")
-        return cls(release, body, table_bytes, signature)
+        if not _in_order(release.channels):
+            raise RecordMalformed("release: expected the table, then rectifier and moments, each once and in its shape")
+        expected = 8 * release.size if release.status == "released" else 0
+        if len(values) != expected:
+            raise RecordMalformed(f"release: expected {expected} bytes of values, got {len(values)}")
+        return cls(release, body, values, signature)
 
     def verify(self, trusted: PinnedIdentities) -> None:
         """Raise unless the party that it names signed it."""
-        trusted.verify(self.release.party, _KIND, self.signature, self.body, self.table_bytes)
+        trusted.verify(self.release.party, _KIND, self.signature, self.body, self.values)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from estimator import Disparity
-from streams.audit import Audit, AuditedWindow, groups_of
+from streams.audit import Audit, AuditedWindow
 from streams.report import page, plots
 from streams.report.numbers import NOT_PRIVATE, interval, moment, promise, reason
 
@@ -54,7 +54,7 @@ def _statistics(window: AuditedWindow) -> Iterator[tuple[str, list[Disparity]]]:
 
 
 def _lines(audit: Audit, results: list[Disparity]) -> Iterator[tuple[str, ...]]:
-    groups = groups_of(audit.measurement)
+    groups = audit.measurement.group_names
     estimators = list(dict.fromkeys(result.estimator for result in results))
     results = sorted(results, key=lambda r: (groups.index(r.group.split("+")[0]), estimators.index(r.estimator)))
     for result in results:
@@ -111,7 +111,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
         "measurement": audit.measurement.id,
         "revision": audit.measurement.revision,
         "reference": audit.measurement.reference,
-        "groups": list(groups_of(audit.measurement)),
+        "groups": list(audit.measurement.group_names),
         "confidence": audit.confidence,
         "level": audit.level,
         "private": audit.statement is not None,
@@ -174,7 +174,7 @@ def _section(audit: Audit, window: AuditedWindow) -> Iterator[str]:
 def _plot(audit: Audit, name: str, results: list[Disparity]) -> str:
     values = [_bar(r.group, r.estimator, r.value) for r in results if r.value is not None]
     gaps = [_bar(r.group, r.estimator, r.gap) for r in results if r.gap is not None]
-    return plots.svg(plots.intervals(groups_of(audit.measurement), values, gaps), name)
+    return plots.svg(plots.intervals(audit.measurement.group_names, values, gaps), name)
 
 
 def _bar(group: str, estimator: str, value: Any) -> plots.Bar:

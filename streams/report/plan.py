@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from estimator.plan import Expected
-from streams.audit import groups_of
 from streams.planning import MeasurementPlan, PlannedLevel
 from streams.report import page, plots
 from streams.report.numbers import reason, width
@@ -84,7 +83,7 @@ def _tables(plan: MeasurementPlan, statistic: tuple[str, str]) -> Iterator[tuple
         for estimator in _estimators(plan):
             found = [_of(level, statistic, estimator) for level in levels]
             if any(found):
-                rows = [[g, *(_cell(of_level.get(g), g) for of_level in found)] for g in groups_of(plan.measurement)]
+                rows = [[g, *(_cell(of_level.get(g), g) for of_level in found)] for g in plan.measurement.group_names]
                 yield f"{name}, {estimator}: {levels[0].rows:,.0f} rows a window that count", columns, rows
 
 
@@ -125,7 +124,7 @@ def as_json(plan: MeasurementPlan) -> dict[str, Any]:
         "measurement": plan.measurement.id,
         "revision": plan.measurement.revision,
         "reference": plan.measurement.reference,
-        "groups": list(groups_of(plan.measurement)),
+        "groups": list(plan.measurement.group_names),
         "confidence": plan.confidence,
         "delta": plan.measurement.privacy.delta,
         "unit": "one member's rows of one UTC day",
@@ -141,7 +140,7 @@ def width_figure(plan: MeasurementPlan, metric: str | None) -> Figure:
     panels: dict[str, dict[str, Sequence[tuple[float, float]]]] = {}
     for estimator in _estimators(plan):
         lines: dict[str, Sequence[tuple[float, float]]] = {}
-        for group in groups_of(plan.measurement):
+        for group in plan.measurement.group_names:
             points = []
             for level in plan.curve:
                 one = _of(level, statistic, estimator).get(group)

@@ -15,7 +15,6 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator.groups import GROUPS
 from privacy import Ledger
 from secure_agg import EnvelopeUnreadable, Identity, SignatureInvalid
 from secure_agg.commitments import SALT_BYTES, check
@@ -23,10 +22,11 @@ from secure_agg.sharing import SEED_BYTES, expand
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
 from streams.errors import ProtocolStop, RecordMalformed
-from streams.records.batches import CHANNEL_TABLE, SharesBatch
+from streams.records.batches import SharesBatch
 from streams.records.header import digest
 from streams.records.punctuation import SignedPunctuation
 from streams.records.release import SignedRelease
+from streams.roles.channel_layout import ChannelLayout
 from streams.roles.log_partition import LogPartition, PartitionState
 from streams.roles.releasing import ReleaseDesk
 from streams.roles.signed_log import SignedLog
@@ -181,12 +181,13 @@ class AggregateStage:
             self._health.refused("superseded")
             return
         cells = self._open_cells(batch, approved)
-        values = self._open_share(batch)
+        values, tail = self._open_share(batch, approved)
         self._windows.fold(
             approved,
             header.window_end_ms,
             values,
             cells,
+            tail,
             stream=header.stream,
             sequence=header.sequence,
             header_digest=digest(batch.header_bytes),
@@ -208,12 +209,17 @@ class AggregateStage:
             raise ProtocolStop("a batch holds a cell that its measurement does not have")
         return cells
 
-    def _open_share(self, batch: SharesBatch) -> NDArray[np.uint64]:
-        """This party's share of the rows: (n, columns) uint64."""
-        header, extension = batch.header, batch.extension
-        if extension.channels != CHANNEL_TABLE or extension.columns != len(GROUPS) or extension.tail:
-            raise ProtocolStop("a batch carries channels that this version does not know: upgrade this party first")
-        count = header.rows * extension.columns
+    def _open_share(self, batch: SharesBatch, approved: Approved) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """This party's share of the rows, (n, columns) uint64, and of the batch's tail, (tail,) uint64."""
+        header, extension, layout = batch.header, batch.extension, ChannelLayout.of(approved.measurement)
+        expected = layout.bits, layout.columns, layout.tail
+        if (extension.channels, extension.columns, extension.tail) != expected:
+            raise ProtocolStop(
+                f"expected channels {layout.bits}, {layout.columns} columns and a tail of {layout.tail}, as the "
+                f"measurement has them; a batch says {extension.channels}, {extension.columns} and {extension.tail}: "
+                "attach and this party are of different versions, or do not read the same spec"
+            )
+        count = layout.size(header.rows)
         binding = SharesBatch.binding(batch.header_bytes, batch.extension_bytes)
         epoch = extension.a_epoch if self._party == "a" else extension.b_epoch
         key = self._receiving.find("share", "attach", extension.process, epoch)
@@ -224,7 +230,7 @@ class AggregateStage:
             values = np.frombuffer(plain, dtype="<u8").astype(np.uint64)
         else:
             raise ProtocolStop(f"expected a seed, or {count} masked values, and got {len(plain)} bytes")
-        return values.reshape(header.rows, extension.columns)
+        return layout.parts(values, header.rows)
 
     # -- windows --------------------------------------------------------------------------------------------------
 
@@ -259,7 +265,7 @@ class AggregateStage:
         for approved, start, void_reason in list(islice(self._closable(), _WINDOWS_A_CHECKPOINT)):
             for window in self._windows.close(approved, start, void_reason):
                 self._desk.release(window, coverage_key, now_ms)
-                draws += window.table.size
+                draws += window.table.size + window.tail.size
             if draws >= _DRAWS_A_CHECKPOINT:
                 return
 

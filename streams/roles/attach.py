@@ -1,9 +1,10 @@
-"""`attach`: the estimator's side. Attaches encrypted race probabilities to rows whose features it cannot read.
+"""`attach`: the estimator's side. Attaches encrypted group probabilities to rows whose features it cannot read.
 
-For each sealed batch: open the member ids, look the members up, apply the contribution cap, compute the rows'
-fixed-point race probabilities, split them into two shares, seal one to each party, and pass the batch on with seal's
-cell envelopes untouched. Rows that must not count (opted out, over the cap, unknown) stay as shares of zero: no other
-role can tell who, or how many. Probabilities exist in RAM for one batch; the arrays that we own are overwritten.
+For each sealed batch: open the member ids, look the members up, apply the contribution cap, compute what the
+measurement's channels carry of the rows (fixed-point probabilities, Self-ID residuals, moments), split that into two
+shares, seal one to each party, and pass the batch on with seal's cell envelopes untouched. Rows that must not count
+(opted out, over the cap, unknown) stay as shares of zero: no other role can tell who, or how many. Probabilities exist
+in RAM for one batch; the arrays that we own are overwritten.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator.groups import GROUPS
-from estimator.rounding import to_fixed_point
+from estimator import EstimatorError
 from secure_agg import Identity
 from secure_agg.sharing import split
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
-from streams.errors import ProtocolStop, RecordMalformed
-from streams.records.batches import CHANNEL_TABLE, Extension, SealedBatch, SharesBatch
+from streams.errors import GroupModelUnusable, ProtocolStop, RecordMalformed
+from streams.records.batches import Extension, SealedBatch, SharesBatch
 from streams.records.punctuation import Passage, SignedPunctuation
+from streams.roles.channel_layout import ChannelLayout
 from streams.roles.counted_rows import CountedRows
+from streams.roles.group_model import probabilities_of
 from streams.roles.log_partition import LogPartition, PartitionState
 from streams.roles.member_directory import MemberDirectory
 from streams.roles.signed_log import SignedLog
@@ -115,14 +117,20 @@ class AttachStage:
         sealed = self._topics["sealed"]
         attributes = [record for record in records if record.topic() != sealed]
         if attributes:
-            wrong = self._directory.unreadable + self._directory.misplaced
-            self._directory.load(attributes, at_run_time=True)
-            for _ in range(self._directory.unreadable + self._directory.misplaced - wrong):
-                self._health.refused("attributes")
+            self._load(attributes)
         punctuation, batch = partial(self._punctuation, now_ms), partial(self._batch, now_ms)
         for record in records:
             if record.topic() == sealed:
                 self._log.take(record, now_ms, punctuation, batch)
+
+    def _load(self, attributes: Sequence[Record]) -> None:
+        directory = self._directory
+        wrong, self_ids = directory.unreadable + directory.misplaced, directory.unreadable_self_ids
+        directory.load(attributes, at_run_time=True)
+        for _ in range(directory.unreadable + directory.misplaced - wrong):
+            self._health.refused("attributes")
+        for _ in range(directory.unreadable_self_ids - self_ids):
+            self._health.refused("self_id")
 
     def _punctuation(self, now_ms: int, partition: LogPartition, value: bytes) -> None:
         signed = SignedPunctuation.decode(value)
@@ -148,15 +156,25 @@ class AttachStage:
             return
         approved = self._control.require(header.spec)
         start_ms = approved.window_start_ms(header.window_end_ms)
+        self._require_groups(approved)
         members = self._open_members(batch, approved)
         values = self._values(approved, start_ms, partition.j, members)
         try:
-            shares = self._shares(batch, values, now_ms)
+            shares = self._shares(batch, ChannelLayout.of(approved.measurement), values, now_ms)
         finally:
             values.fill(0)
         self._outputs.append(Out(self._topics["shares"], partition.j, None, shares.encode()))
         partition.advance(header, batch.header_bytes)
         self._health.batch()
+
+    def _require_groups(self, approved: Approved) -> None:
+        wanted, known = approved.measurement.group_names, tuple(self._directory.model.groups)
+        if wanted != known:
+            raise ProtocolStop(
+                f"measurement {approved.measurement.id!r} compares the groups {', '.join(wanted)}, and the model of "
+                f"this worker (attach.model) knows {', '.join(known)}: give attach that model, or the measurement an "
+                "end (expires) and a revision with the model's groups, in its order"
+            )
 
     def _open_members(self, batch: SealedBatch, approved: Approved) -> NDArray[np.bytes_]:
         header, width = batch.header, approved.measurement.source.member_max_bytes
@@ -170,22 +188,28 @@ class AttachStage:
         return np.frombuffer(plain, dtype=f"S{width}")
 
     def _values(self, approved: Approved, start_ms: int, j: int, members: NDArray[np.bytes_]) -> NDArray[np.uint64]:
-        """Fixed-point race probabilities of the rows that count, zero for the others: (n, 6) uint64."""
+        """What the batch carries of its rows, zeros for those that do not count: ``ChannelLayout.values``."""
+        layout, store = ChannelLayout.of(approved.measurement), self._directory.store
         index = self._counted.select(approved, start_ms, j, members)
-        values = np.zeros((index.size, len(GROUPS)), dtype=np.uint64)
         counts = index >= 0
-        if counts.any():
-            store, who = self._directory.store, index[counts]
-            codes = np.stack([store.surname[who], np.zeros(who.size, np.uint32), store.place[who]], axis=1)
-            probabilities = self._directory.model.posterior_of_codes(codes)
-            values[counts] = to_fixed_point(probabilities)
+        if not counts.any():
+            return np.zeros(layout.size(index.size), dtype=np.uint64)
+        who = index[counts]
+        probabilities = probabilities_of(self._directory.model, store.codes[who])
+        try:
+            return layout.values(counts, probabilities, store.self_id[who])
+        except EstimatorError as error:
+            raise GroupModelUnusable(f"the group model gave no probabilities: {error}") from None
+        finally:
             probabilities.fill(0)
-        return values
 
-    def _shares(self, sealed: SealedBatch, values: NDArray[np.uint64], now_ms: int) -> SharesBatch:
+    def _shares(
+        self, sealed: SealedBatch, layout: ChannelLayout, values: NDArray[np.uint64], now_ms: int
+    ) -> SharesBatch:
         to_a, a_epoch = self._sending.current("share", "a", now_ms)
         to_b, b_epoch = self._sending.current("share", "b", now_ms)
-        extension = Extension(self._sending.process, a_epoch, b_epoch, CHANNEL_TABLE, values.shape[1], 0)
+        shape = layout.bits, layout.columns, layout.tail
+        extension = Extension(self._sending.process, a_epoch, b_epoch, *shape)
         binding = SharesBatch.binding(sealed.header_bytes, SharesBatch.encode_extension(extension))
         seed, masked = split(values)
         share_b = to_b.seal(masked.astype("<u8", copy=False).tobytes(), binding)

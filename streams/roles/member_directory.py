@@ -1,76 +1,62 @@
 """The members of `attach`'s partitions: attributes in, compact codes kept.
 
-Names and places are turned into codes as they are read and then forgotten; what stays in memory is the member store of
-``estimator.members`` (about 30 bytes a member). Race probabilities are not kept for anyone: they are computed from the
-codes for one batch at a time.
+Attributes (for the race model names and places) are turned into codes as they are read and then forgotten; what stays
+in memory is the member store of ``estimator.members`` (at most 40 bytes a member). Group probabilities are not kept for
+anyone: they are computed from the codes for one batch at a time.
 
-Attribute records are the company's own JSON: ``family_name``, ``given_name``, ``state``, ``county``, ``zcta`` (or
-``zip``), ``opt_out``. A tombstone takes the member out, and so does a record that cannot be read (fail closed).
+Attribute records are the company's own JSON: the group model's ``attributes``, each text or null, and under every model
+``opt_out`` and ``self_id``. A tombstone takes the member out, and so does a record that cannot be read (fail closed).
 A key that can be no member's id is left aside.
+
+``self_id`` is what the member said: a list of the model's group names (several: a multi-select), or one name. Anything
+else, and a list with a name that is none of the model's, is no Self-ID and counted; the member counts all the same,
+since probabilities do not come from it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator import RaceModel
 from estimator.members import FLAG_OPTED_OUT, MemberStore
+from estimator.model import GroupModel
 from streams.errors import MembersMisplaced
 from streams.kafka.partitioner import partition_of
+from streams.roles.attribute_records import AttributeReader, is_member_id
+from streams.roles.group_model import codes_of
 from streams.stage import Partition, Record
 
 log = logging.getLogger(__name__)
-
-_Text = str | None
-
-
-class _Attributes(msgspec.Struct, gc=False):
-    family_name: _Text = None
-    given_name: _Text = None
-    state: _Text = None
-    county: _Text = None
-    zcta: _Text = None
-    zip: _Text = None
-    opt_out: bool = False
-
-
-_OUT = _Attributes(opt_out=True)
-_MAX_ID_BYTES = 128
-"""No measurement lets longer ids in (``Source.member_max_bytes``), so no row can ask for them."""
-
-
-def _is_member_id(key: bytes | None) -> bool:
-    # `seal` refuses ids that hold NUL: in an array, whose padding it is, they would pass for other ones.
-    return key is not None and 0 < len(key) <= _MAX_ID_BYTES and b"\0" not in key
 
 
 class MemberDirectory:
     """Members of the partitions that one `attach` worker owns.
 
     Args:
-        model: the race model whose codes are kept.
+        model: the group model whose codes are kept.
         key: 32 bytes for the store's keyed hash; the same over restarts, so that cap state can be found again.
         partitions: number of partitions of `member-attributes`.
     """
 
-    def __init__(self, model: RaceModel, key: bytes, partitions: int) -> None:
+    def __init__(self, model: GroupModel, key: bytes, partitions: int) -> None:
         self.model = model
-        self.store = MemberStore(key)
+        self.store = MemberStore(key, model.code_width)
         self.version = 0
         """Rises with every change."""
         self.unreadable = 0
         """Attribute records whose key or value could not be read; their members do not count."""
         self.misplaced = 0
         """Attribute records that lay in a wrong partition when they came at run time; their members do not count."""
+        self.unreadable_self_ids = 0
+        """Self-IDs that are no list of the model's groups; their members count, without Self-ID."""
         self.positions: dict[Partition, int] = {}
         """Where to read on, by partition: kept here, since what was taken in is never taken back by a rewind."""
         self._partitions = partitions
-        self._decoder = msgspec.json.Decoder(_Attributes)
+        self._reader = AttributeReader(model)
 
     def load(self, records: Sequence[Record], *, at_run_time: bool = False) -> None:
         """Take in attribute records, in order within each partition.
@@ -84,7 +70,7 @@ class MemberDirectory:
         """
         for record in records:
             self.positions[record.topic(), record.partition()] = record.offset() + 1
-        kept = [record for record in records if _is_member_id(record.key())]
+        kept = [record for record in records if is_member_id(record.key())]
         self.unreadable += len(records) - len(kept)
         if not kept:
             return
@@ -95,34 +81,36 @@ class MemberDirectory:
                 raise MembersMisplaced(_misplaced(kept, placed))
             log.error("%s", _misplaced(kept, placed))
             self.misplaced += int((~placed).sum())
-        attributes = [
-            self._decode(record.value()) if good else _OUT for record, good in zip(kept, placed.tolist(), strict=True)
+        entries: list[Any] = [
+            self._decode(record.value()) if good else self._reader.out
+            for record, good in zip(kept, placed.tolist(), strict=True)
         ]
-        codes = self.model.encode(
-            {
-                "family_name": [entry.family_name for entry in attributes],
-                "zcta": [entry.zcta for entry in attributes],
-                "zip": [entry.zip for entry in attributes],
-                "county": [entry.county for entry in attributes],
-                "state": [entry.state for entry in attributes],
-            }
-        )
-        flags = np.fromiter((FLAG_OPTED_OUT if entry.opt_out else 0 for entry in attributes), np.uint8, len(kept))
-        self.store.upsert(ids, codes[:, 0], codes[:, 2], flags)
+        attributes = {name: [column(entry) for entry in entries] for name, column in self._reader.columns}
+        codes = codes_of(self.model, attributes, len(kept))
+        self_id = np.fromiter((self._self_id(entry.self_id) for entry in entries), np.uint16, len(kept))
+        flags = np.fromiter((FLAG_OPTED_OUT if entry.opt_out else 0 for entry in entries), np.uint8, len(kept))
+        self.store.upsert(ids, codes, self_id, flags)
         self.version += 1
+
+    def _self_id(self, said: Any) -> int:
+        """The mask of what a member said; 0 where that is nothing, or nothing that can be read."""
+        mask = self._reader.mask(said)
+        if mask is None:
+            self.unreadable_self_ids += 1
+        return mask or 0
 
     def _in_place(self, ids: NDArray[np.bytes_], records: Sequence[Record]) -> NDArray[np.bool_]:
         actual = np.fromiter((record.partition() for record in records), np.int64, len(records))
         return np.asarray(partition_of(ids, self._partitions) == actual)
 
-    def _decode(self, value: bytes | None) -> _Attributes:
+    def _decode(self, value: bytes | None) -> Any:
         if value is None:
-            return _OUT
-        try:
-            return self._decoder.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._reader.out
+        entry = self._reader.read(value)
+        if entry is None:
             self.unreadable += 1
-            return _OUT
+            return self._reader.out
+        return entry
 
     def countable(self, ids: NDArray[np.bytes_]) -> NDArray[np.int64]:
         """Dense index of each member that may count: shape (n,), int64; -1 for unknown or opted out."""

@@ -9,20 +9,30 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from estimator import CellLayout, NoiseVariance, disparities, implausible
+from estimator import Correction, Disparities
 from privacy import PrivacyStatement, epsilon, plan_noise
-from secure_agg import SCALE, SignatureInvalid
-from secure_agg.ring import to_rows
+from secure_agg import SignatureInvalid
+from streams.cell_layout import layout_of
 from streams.control import Approved, ControlPlane
 from streams.errors import RecordMalformed
-from streams.records.metric import Checks, FairnessMetric, Privacy, Result, Status, Table, Window, result_of
-from streams.records.release import SignedRelease
+from streams.records.metric import (
+    Checks,
+    CorrectedBy,
+    Difference,
+    FairnessMetric,
+    NoisedMoments,
+    Privacy,
+    Status,
+    Table,
+    Window,
+    result_of,
+)
+from streams.records.release import Release, SignedRelease
+from streams.roles.channel_layout import ChannelLayout
+from streams.roles.noised_window import NoisedWindow, sigma_rows
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +41,9 @@ WindowKey = tuple[str, str, int]
 
 COVERAGE_DIFFERS = "coverage_differs"
 RELEASES_DIFFER = "releases_differ"
+
+_CORRECTION_WINDOWS = 8
+"""How many lengths of the longest level a correction is used for: then the proxy's bias may have become another."""
 
 
 @dataclass
@@ -57,6 +70,8 @@ class PublishCore:
         self._pairs: dict[WindowKey, _Pair] = {}
         self._taken: dict[str, set[bytes]] = {"a": set(), "b": set()}
         self._statements: dict[bytes, PrivacyStatement] = {}
+        self._corrections: dict[bytes, tuple[CorrectedBy, Correction]] = {}
+        self._pools: dict[tuple[bytes, str], tuple[str, ...]] = {}
         self.refused: dict[str, int] = {}
         """Releases that were not taken in, by reason."""
         self.last_release: tuple[str, str, str, int] | None = None
@@ -98,49 +113,30 @@ class PublishCore:
         log.error("release refused: %s", text)
 
     def _join(self, approved: Approved, a: SignedRelease, b: SignedRelease) -> FairnessMetric:
-        reason = _disagreement(a, b)
-        table: NDArray[np.float64] | None = None
-        sigma_rows = math.hypot(a.release.sigma_units, b.release.sigma_units) / SCALE
+        reason = _disagreement(approved, a, b)
+        window: NoisedWindow | None = None
         if reason is None:
-            share_a, share_b = a.table, b.table
-            assert share_a is not None and share_b is not None  # both are "released"
-            table = to_rows(share_a + share_b)
-            reason = implausible(table, sigma_rows)
+            window = NoisedWindow.of(a, b)
+            reason = window.implausible()
         if reason is not None:
             log.error("window %s is void: %s", "/".join(map(str, a.release.key)), reason)
-            return self._record(approved, a, b, "void", reason, None, sigma_rows)
-        return self._record(approved, a, b, "published", None, table, sigma_rows)
+            window = None
+        return self._metric(approved, a, b, reason, window)
 
-    def _record(
-        self,
-        approved: Approved,
-        a: SignedRelease,
-        b: SignedRelease,
-        status: Status,
-        reason: str | None,
-        table: NDArray[np.float64] | None,
-        sigma_rows: float,
+    def _metric(
+        self, approved: Approved, a: SignedRelease, b: SignedRelease, reason: str | None, window: NoisedWindow | None
     ) -> FairnessMetric:
         measurement, release = approved.measurement, a.release
-        results: tuple[Result, ...] = ()
-        shown = None
-        if table is not None:
-            layout = CellLayout(measurement.cell_axes)
-            results = tuple(
-                result_of(disparity)
-                for disparity in disparities(
-                    table,
-                    cells=layout,
-                    reference=measurement.reference,
-                    noise_variance=NoiseVariance(sigma_rows**2),
-                    confidence=self._confidence,
-                    rows_per_member=measurement.privacy.contribution_cap,
-                ).results
-            )
-            shown = Table.of(measurement.cell_axes, table)
-            if all(result.value is None for result in results):
+        layout, groups = layout_of(measurement), measurement.group_names
+        status: Status = "void" if window is None else "published"
+        found, corrected_by = Disparities(()), None
+        if window is not None:
+            found, corrected_by = self._disparities(approved, release, window)
+            if all(result.value is None for result in found.results):
                 status, reason = "suppressed", "no_group_says_anything"
-        statement = self.statement(approved)
+        agreement = found.agreement
+        moments = None if window is None else window.moments
+        rectifier = None if window is None else window.rectifier
         return FairnessMetric(
             measurement=release.measurement,
             revision=release.revision,
@@ -151,20 +147,69 @@ class PublishCore:
             reason=reason,
             reference=measurement.reference,
             confidence=self._confidence,
-            results=results,
-            table=shown,
-            privacy=Privacy(
-                unit=statement.unit,
-                period=statement.period,
-                rho=statement.rho,
-                rho_limit=self._rho_limit,
-                epsilon=statement.epsilon,
-                epsilon_limit=epsilon(self._rho_limit, statement.delta),
-                epsilon_add_remove=statement.epsilon_add_remove,
-                delta=statement.delta,
-                noise_sigma_rows=sigma_rows,
+            results=tuple(map(result_of, found.results)),
+            table=None if window is None else Table.of(layout, groups, window.table),
+            moments=None if moments is None else NoisedMoments.of(groups, moments),
+            rectifier=None if rectifier is None else Table.of(layout, groups, rectifier),
+            corrected_by=corrected_by,
+            rows_per_member=measurement.rows_per_member(release.level),
+            privacy=self._privacy(approved, sigma_rows(a, b)),
+            checks=Checks(
+                estimators=None if agreement is None else "agree" if agreement.agree else "disagree",
+                difference=None if agreement is None else Difference.of(agreement),
+                release_signature_a=a.signature.hex(),
+                release_signature_b=b.signature.hex(),
             ),
-            checks=Checks(release_signature_a=a.signature.hex(), release_signature_b=b.signature.hex()),
+        )
+
+    def _disparities(
+        self, approved: Approved, release: Release, window: NoisedWindow
+    ) -> tuple[Disparities, CorrectedBy | None]:
+        """What a window says, and the window that corrects it; both are remembered for the windows that follow.
+
+        Both parties release a measurement's windows in the order of their ends, so which windows came before a pair of
+        releases does not depend on how the two topics are read: a rebuild gives the same bytes.
+        """
+        measurement, spec = approved.measurement, approved.spec
+        corrected_by, correction = None, None
+        if "rectifier" in measurement.channels and window.rectifier is None:
+            corrected_by, correction = self._correction(approved, release.start_ms)
+        found = window.disparities(
+            measurement,
+            release.level,
+            confidence=self._confidence,
+            correction=correction,
+            pools=self._pools.get((spec, release.level)),
+        )
+        if found.pools is not None:
+            self._pools[spec, release.level] = found.pools
+        if found.correction is not None:
+            self._corrections[spec] = CorrectedBy(level=release.level, end_ms=release.end_ms), found.correction
+        return found, corrected_by
+
+    def _correction(self, approved: Approved, start_ms: int) -> tuple[CorrectedBy | None, Correction]:
+        """The newest correction that a window may use; an empty one where there is none."""
+        known = self._corrections.get(approved.spec)
+        if known is not None:
+            age_ms, longest_ms = start_ms - known[0].end_ms, approved.measurement.levels[-1].length_ms
+            if 0 <= age_ms < _CORRECTION_WINDOWS * longest_ms:
+                return known
+        return None, Correction()
+
+    def _privacy(self, approved: Approved, sigmas: Mapping[str, float]) -> Privacy:
+        statement = self.statement(approved)
+        return Privacy(
+            unit=statement.unit,
+            period=statement.period,
+            rho=statement.rho,
+            rho_limit=self._rho_limit,
+            epsilon=statement.epsilon,
+            epsilon_limit=epsilon(self._rho_limit, statement.delta),
+            epsilon_add_remove=statement.epsilon_add_remove,
+            delta=statement.delta,
+            noise_sigma_rows=sigmas["table"],
+            noise_sigma_rows_moments=sigmas.get("moments"),
+            noise_sigma_rows_rectifier=sigmas.get("rectifier"),
         )
 
     def statement(self, approved: Approved) -> PrivacyStatement:
@@ -175,7 +220,7 @@ class PublishCore:
         return statement
 
 
-def _disagreement(a: SignedRelease, b: SignedRelease) -> str | None:
+def _disagreement(approved: Approved, a: SignedRelease, b: SignedRelease) -> str | None:
     """Why two releases of one window must not be added, or None."""
     for release in (a.release, b.release):
         if release.status == "refused":
@@ -185,7 +230,13 @@ def _disagreement(a: SignedRelease, b: SignedRelease) -> str | None:
             return release.reason or "void"
     if a.release.coverage != b.release.coverage:
         return COVERAGE_DIFFERS
-    same = ("revision", "spec", "start_ms", "end_ms", "cells", "columns", "rho", "sigma_units")
+    same = ("revision", "spec", "start_ms", "end_ms", "channels")
     if any(getattr(a.release, name) != getattr(b.release, name) for name in same):
+        return RELEASES_DIFFER
+    # A level that the measurement does not have, or channels in another shape: neither agrees with the spec.
+    if a.release.level not in (level.name for level in approved.measurement.levels):
+        return RELEASES_DIFFER
+    expected = ChannelLayout.of(approved.measurement).released(a.release.level)
+    if {channel.name: channel.shape for channel in a.release.channels} != expected:
         return RELEASES_DIFFER
     return None

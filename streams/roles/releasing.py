@@ -13,12 +13,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator.groups import GROUPS
-from privacy import BudgetExceeded, Ledger, LedgerBroken, NoisePlan, plan_noise
+from privacy import BudgetExceeded, ChannelNoise, Ledger, LedgerBroken, NoisePlan, plan_noise
 from secure_agg import Identity
 from secure_agg.commitments import DIGEST_BYTES, authenticate
 from streams.control import Approved
-from streams.records.release import Release, SignedRelease
+from streams.records.release import Release, ReleasedChannel, SignedRelease
+from streams.roles.channel_layout import ChannelLayout
 from streams.roles.windows import ClosedWindow
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
@@ -118,7 +118,9 @@ class ReleaseDesk:
         return plan
 
     def release(self, window: ClosedWindow, coverage_key: bytes, now_ms: int) -> None:
-        """Noise a closed window's share, once, and keep the signed bytes until they are committed.
+        """Noise each channel of a closed window's share, once, and keep the signed bytes until they are committed.
+
+        The rectifier's columns of a level that does not release them are left behind here.
 
         Args:
             coverage_key: 32 bytes under which both parties show their coverage.
@@ -126,7 +128,8 @@ class ReleaseDesk:
         """
         approved, measurement = window.approved, window.approved.measurement
         plan = self.plan(approved)
-        channel = plan.level(window.level).table
+        layout, noises = ChannelLayout.of(measurement), plan.level(window.level).channels
+        shapes = layout.released(window.level)
         status, reason = ("void", window.void_reason) if window.void_reason else ("released", "")
         if status == "released":
             refusal = self._debit(approved, window.start_ms, plan, now_ms)
@@ -143,18 +146,17 @@ class ReleaseDesk:
             status=status,  # type: ignore[arg-type]  # one of the three literals above
             reason=reason,
             coverage=bytes(DIGEST_BYTES),
-            cells=measurement.cell_count,
-            columns=len(GROUPS),
-            sigma_units=channel.scale_units,
-            rho=channel.rho,
+            channels=tuple(
+                ReleasedChannel(name, shape, noises[name].scale_units, noises[name].rho)  # type: ignore[arg-type]
+                for name, shape in shapes.items()
+            ),
         )
         release = msgspec.structs.replace(
             release, coverage=authenticate(coverage_key, window.coverage, release.coverage_binding())
         )
-        noised: NDArray[np.uint64] | None = None
+        noised: dict[str, NDArray[np.uint64]] | None = None
         if status == "released":
-            # The noise is drawn on zeros and added in the ring: OpenDP's own integers saturate at their ends.
-            noised = window.table + channel.sample(window.table.size).view(np.uint64).reshape(window.table.shape)
+            noised = {name: _noised(layout.channel(name, window.table, window.tail), noises[name]) for name in shapes}
         signed = SignedRelease.signed(self._identity, release, noised)
         self._drawn[_PENDING + release.topic_key()] = signed.encode()
         self._health.window(measurement.id, window.level, status)
@@ -177,6 +179,11 @@ class ReleaseDesk:
         if record is not None:
             self._debits.append(record)
         return None
+
+
+def _noised(share: NDArray[np.uint64], noise: ChannelNoise) -> NDArray[np.uint64]:
+    # The noise is drawn on zeros and added in the ring: OpenDP's own integers saturate at their ends.
+    return share + noise.sample(share.size).view(np.uint64).reshape(share.shape)
 
 
 def _utc_day(start_ms: int) -> str:

@@ -7,11 +7,11 @@ import time
 from itertools import islice
 from typing import cast
 
-from estimator import RaceModel
 from streams.errors import TopicMismatch
 from streams.kafka.clients import partition_count, read_to_end
 from streams.kafka.shard import ShardLoop, now_ms
 from streams.roles.attach import AttachOptions, AttachStage
+from streams.roles.group_model import load_group_model
 from streams.roles.member_directory import MemberDirectory
 from streams.roles.process import RoleProcess, stop_on_signals
 from streams.settings import Settings
@@ -39,16 +39,19 @@ def load_members(settings: Settings, directory: MemberDirectory, owned: list[int
     while chunk := list(islice(records, _LOADED_AT_ONCE)):
         directory.load(cast(list[Record], chunk))
     seconds = time.monotonic() - started
-    log.info(
-        "member store loaded in %.1f s, %.0f bytes a member",
-        seconds,
-        directory.store.nbytes / max(len(directory.store), 1),
-    )
+    log.info("member store loaded in %.1f s, %.0f bytes a member", seconds, directory.store.bytes_per_member)
+    if directory.unreadable_self_ids:
+        log.warning(
+            "%d Self-IDs name no group of the model (%s): their members count without one",
+            directory.unreadable_self_ids,
+            ", ".join(directory.model.groups),
+        )
 
 
 def run(settings: Settings) -> None:
     """Run one worker of `attach` until it is told to stop."""
     stop = stop_on_signals()
+    model = load_group_model(settings.attach.model)
     process = RoleProcess.start("attach", settings)
     options = AttachOptions(
         partitions=settings.topics.partitions,
@@ -59,7 +62,7 @@ def run(settings: Settings) -> None:
     epochs = process.epoch_keys()
     process.reader.catch_up()
     process.announce_epoch(epochs, now_ms())
-    directory = MemberDirectory(RaceModel.load(), process.keys.derive("members"), options.partitions)
+    directory = MemberDirectory(model, process.keys.derive("members"), options.partitions)
     owned = list(range(options.shard, options.partitions, options.shards))
     load_members(settings, directory, owned)
     receiving = process.receiving_keys(epochs)

@@ -13,29 +13,33 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator.groups import GROUPS
 from secure_agg import Coverage, Stream, StreamCoverage, WindowShare
 from secure_agg.commitments import DIGEST_BYTES, combine
 from streams.control import Approved
 from streams.errors import ProtocolStop
 from streams.records.punctuation import NEVER_MS
+from streams.roles.channel_layout import ChannelLayout
 from streams.state import StateCodec
 
 INCOMPLETE_ROLLUP = "incomplete_rollup"
 
 
 class _WindowState(msgspec.Struct, array_like=True):
-    """An open base window: its table share and its coverage."""
+    """An open base window: its sums and its coverage."""
 
+    columns: int
     table: bytes
+    tail: bytes
     void_reason: str | None
     streams: list[tuple[bytes, int, int, int, int, int, bytes]]
 
 
 class _RollupState(msgspec.Struct, array_like=True):
-    """An open roll-up window: the sum of the base windows closed so far."""
+    """An open roll-up window: the sums of the base windows closed so far."""
 
+    columns: int
     table: bytes
+    tail: bytes
     void_reason: str | None
     coverage: bytes
 
@@ -49,6 +53,7 @@ class _ScheduleState(msgspec.Struct, array_like=True):
 @dataclass
 class _Rollup:
     table: NDArray[np.uint64]
+    tail: NDArray[np.uint64]
     coverage: bytes = bytes(DIGEST_BYTES)
     void_reason: str | None = None
 
@@ -59,7 +64,8 @@ class ClosedWindow:
 
     Attributes:
         level: its name. start_ms, end_ms: epoch milliseconds.
-        table: shape (cells, 6), uint64: this party's share, without noise.
+        table: shape (cells, columns), uint64: this party's share of what is folded by cell, without noise.
+        tail: shape (tail,), uint64: its share of the moments.
         coverage: 32 bytes: what was folded.
         void_reason: why it must not be published, or None.
     """
@@ -69,6 +75,7 @@ class ClosedWindow:
     start_ms: int
     end_ms: int
     table: NDArray[np.uint64]
+    tail: NDArray[np.uint64]
     coverage: bytes
     void_reason: str | None
 
@@ -93,7 +100,7 @@ class OpenWindows:
         elif kind == "rollup":
             stored = codec.decode(key, value, _RollupState)
             self._rollups[bytes.fromhex(rest[0]), rest[1], int(rest[2])] = _Rollup(
-                _table(stored.table), stored.coverage, stored.void_reason
+                _table(stored), _elements(stored.tail), stored.coverage, stored.void_reason
             )
         elif kind == "schedule":
             self._next_start[bytes.fromhex(rest[0])] = codec.decode(key, value, _ScheduleState).next_start_ms
@@ -122,7 +129,7 @@ class OpenWindows:
             return _window_state(self._base[bytes.fromhex(rest[0]), int(rest[1])])
         if kind == "rollup":
             rollup = self._rollups[bytes.fromhex(rest[0]), rest[1], int(rest[2])]
-            return _RollupState(rollup.table.astype("<u8").tobytes(), rollup.void_reason, rollup.coverage)
+            return _RollupState(*_stored_sums(rollup.table, rollup.tail), rollup.void_reason, rollup.coverage)
         return _ScheduleState(self._next_start[bytes.fromhex(rest[0])])
 
     def _drop(self, key: bytes) -> None:
@@ -163,17 +170,18 @@ class OpenWindows:
         end_ms: int,
         values: NDArray[np.uint64],
         cells: NDArray[np.uint16],
+        tail: NDArray[np.uint64],
         *,
         stream: Stream,
         sequence: int,
         header_digest: bytes,
     ) -> None:
-        """Add one batch to its base window: ``values`` (n, 6) uint64, ``cells`` (n,) uint16."""
+        """Add one batch to its base window: ``values`` (n, columns) uint64, ``cells`` (n,) uint16, ``tail`` (tail,)."""
         slot = (approved.spec, end_ms)
         window = self._base.get(slot)
         if window is None:
-            window = self._base[slot] = WindowShare.empty(approved.measurement.cell_count, len(GROUPS))
-        window.fold(values, cells, stream=stream, sequence=sequence, header_digest=header_digest)
+            window = self._base[slot] = _empty(approved)
+        window.fold(values, cells, tail, stream=stream, sequence=sequence, header_digest=header_digest)
         self._changed.add(_window_key(*slot))
 
     # -- closing --------------------------------------------------------------------------------------------------
@@ -201,22 +209,23 @@ class OpenWindows:
         end = start_ms + base.length_ms
         window = self._base.pop((approved.spec, end), None)
         if window is None:
-            window = WindowShare.empty(measurement.cell_count, len(GROUPS))
+            window = _empty(approved)
         reason = window.void_reason or void_reason
         coverage = window.coverage.digest()
         self._drop(_window_key(approved.spec, end))
         self._next_start[approved.spec] = end
         self._changed.add(_schedule_key(approved.spec))
-        yield ClosedWindow(approved, base.name, start_ms, end, window.table, coverage, reason)
+        yield ClosedWindow(approved, base.name, start_ms, end, window.table, window.tail, coverage, reason)
         for level in rollups:
             level_end = (start_ms // level.length_ms + 1) * level.length_ms
             slot = (approved.spec, level.name, level_end)
             rollup = self._rollups.get(slot)
             if rollup is None:
-                rollup = self._rollups[slot] = _Rollup(np.zeros_like(window.table))
+                rollup = self._rollups[slot] = _Rollup(np.zeros_like(window.table), np.zeros_like(window.tail))
                 if start_ms != max(level_end - level.length_ms, approved.from_ms):
                     rollup.void_reason = INCOMPLETE_ROLLUP
             rollup.table += window.table
+            rollup.tail += window.tail
             rollup.coverage = combine(rollup.coverage, coverage)
             rollup.void_reason = rollup.void_reason or reason
             self._changed.add(_rollup_key(*slot))
@@ -224,7 +233,8 @@ class OpenWindows:
                 del self._rollups[slot]
                 self._drop(_rollup_key(*slot))
                 start = end - level.length_ms
-                yield ClosedWindow(approved, level.name, start, end, rollup.table, rollup.coverage, rollup.void_reason)
+                sums, reason_of_all = (rollup.table, rollup.tail), rollup.void_reason
+                yield ClosedWindow(approved, level.name, start, end, *sums, rollup.coverage, reason_of_all)
 
 
 def _window_key(spec: bytes, end_ms: int) -> bytes:
@@ -239,8 +249,21 @@ def _schedule_key(spec: bytes) -> bytes:
     return f"schedule/{spec.hex()}".encode()
 
 
-def _table(data: bytes) -> NDArray[np.uint64]:
-    return np.frombuffer(data, dtype="<u8").astype(np.uint64).reshape(-1, len(GROUPS))
+def _empty(approved: Approved) -> WindowShare:
+    layout = ChannelLayout.of(approved.measurement)
+    return WindowShare.empty(layout.cells, layout.columns, layout.tail)
+
+
+def _elements(data: bytes) -> NDArray[np.uint64]:
+    return np.frombuffer(data, dtype="<u8").astype(np.uint64)
+
+
+def _table(stored: _WindowState | _RollupState) -> NDArray[np.uint64]:
+    return _elements(stored.table).reshape(-1, stored.columns)
+
+
+def _stored_sums(table: NDArray[np.uint64], tail: NDArray[np.uint64]) -> tuple[int, bytes, bytes]:
+    return table.shape[1], table.astype("<u8").tobytes(), tail.astype("<u8").tobytes()
 
 
 def _window_state(window: WindowShare) -> _WindowState:
@@ -248,7 +271,7 @@ def _window_state(window: WindowShare) -> _WindowState:
         (s.source, s.i, s.j, seen.last_sequence, seen.batches, seen.rows, seen.chain)
         for s, seen in window.coverage.streams.items()
     ]
-    return _WindowState(window.table.astype("<u8").tobytes(), window.void_reason, streams)
+    return _WindowState(*_stored_sums(window.table, window.tail), window.void_reason, streams)
 
 
 def _window(state: _WindowState) -> WindowShare:
@@ -258,4 +281,4 @@ def _window(state: _WindowState) -> WindowShare:
             for source, i, j, last, batches, rows, chain in state.streams
         }
     )
-    return WindowShare(_table(state.table), coverage, state.void_reason)
+    return WindowShare(_table(state), _elements(state.tail), coverage, state.void_reason)

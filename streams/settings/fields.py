@@ -148,6 +148,11 @@ class AttachSettings(_Sharded):
     shards: int = Field(1, ge=1, le=1, description="how many workers share the partitions; in this version one")
 
     commit_interval_seconds: float = Field(1.0, gt=0, le=60, description="seconds between commits without punctuation")
+    model: str = Field(
+        "estimator:RaceModel.load",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$",
+        description="module:attribute, a callable without arguments that returns the group model",
+    )
 
 
 class AggregateSettings(Group):

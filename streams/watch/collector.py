@@ -27,6 +27,7 @@ _KNOWN_OUTCOMES = (
     ("void", "releases_differ"),
     ("void", "not_finite"),
     ("void", "implausible_entry"),
+    ("void", "implausible_moments"),
     ("void", "incomplete_rollup"),
     ("void", "measurement_applied_late"),
     ("void", "budget_exceeded"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.typing import NDArray
 
 from privacy import parse_measurement
 from secure_agg import EnvelopeUnreadable, EpochKeys, Identity
@@ -22,6 +24,9 @@ from streams.records import frame
 from streams.records.batches import SealedBatch, SharesBatch
 from streams.records.frame import Kind, kind_of
 from streams.records.header import Header, encode_header
+from streams.records.metric import FairnessMetric
+from streams.records.release import SignedRelease
+from streams.roles.publish import PublishCore
 
 START_MS = 1_700_000_040_000
 SPEC = """
@@ -229,33 +234,139 @@ def test_signed_nonsense_stops_its_partition(tmp_path: Path, name: str) -> None:
     assert all("window" in why for why in reasons)
 
 
-def test_a_seed_of_another_length_stops_its_partition(tmp_path: Path) -> None:
-    """Attach cannot crash party a with a share that is no seed: the partition stops."""
-    pipeline = run_seconds(tmp_path, 12)
-    partition, value = last_batch(pipeline, "shares", Kind.SHARES)
+def pass_on(pipeline: InProcessPipeline, **claims: int) -> SharesBatch:
+    """The batch after the newest one, under seal's and attach's own signatures, whatever its extension claims.
+
+    Its share is what the claims ask for: a seed to a, as many masked values to b.
+    """
+    _, value = last_batch(pipeline, "shares", Kind.SHARES)
     batch = SharesBatch.decode(value)
     sealed = SealedBatch.decode(last_batch(pipeline, "sealed", Kind.SEALED)[1])
     header = msgspec.structs.replace(batch.header, sequence=batch.header.sequence + 1)
-    seal_keys, attach_keys = (pipeline.stage(role) for role in ("seal", "attach"))
+    seal_keys, attach_keys = pipeline.stage("seal")._keys, pipeline.stage("attach")._sending  # type: ignore[attr-defined]
     now = pipeline.log.clock_ms
     cells, salt = bytes(2 * header.rows), bytes(32)
     header = msgspec.structs.replace(header, commitment=commit(cells, salt))
     header_bytes = encode_header(header)
-    envelopes = [
-        seal_keys._keys.current("cells", party, now)[0].seal(salt + cells, header_bytes)  # type: ignore[attr-defined]
-        for party in ("a", "b")
-    ]
+    envelopes = [seal_keys.current("cells", party, now)[0].seal(salt + cells, header_bytes) for party in ("a", "b")]
     forged = forge(pipeline, header, sealed.members, *envelopes)
-    binding = SharesBatch.binding(header_bytes, batch.extension_bytes)
+    seed = bytes(claims.pop("seed_bytes", 32))
+    extension = msgspec.structs.replace(batch.extension, **claims)
+    masked = bytes(8 * (header.rows * max(extension.columns, 0) + max(extension.tail, 0)))
+    binding = SharesBatch.binding(header_bytes, SharesBatch.encode_extension(extension))
     shares = [
-        attach_keys._sending.current("share", party, now)[0].seal(b"short", binding)  # type: ignore[attr-defined]
-        for party in ("a", "b")
+        attach_keys.current("share", party, now)[0].seal(plain, binding)
+        for party, plain in (("a", seed), ("b", masked))
     ]
-    passed = SharesBatch.signed(pipeline._keys["attach"].identity, forged, batch.extension, *shares)
-    pipeline.log.append("shares", partition, passed.encode())
+    return SharesBatch.signed(pipeline._keys["attach"].identity, forged, extension, *shares)
+
+
+def test_a_seed_of_another_length_stops_its_partition(tmp_path: Path) -> None:
+    """Attach cannot crash party a with a share that is no seed: the partition stops."""
+    pipeline = run_seconds(tmp_path, 12)
+    partition, _ = last_batch(pipeline, "shares", Kind.SHARES)
+    pipeline.log.append("shares", partition, pass_on(pipeline, seed_bytes=31).encode())
+    pipeline.run(("a", "b"))
+    assert "expected a seed" in next(iter(pipeline.stage("a").stopped().values()))
+
+
+CLAIMS: dict[str, dict[str, int]] = {
+    "another channel": {"channels": 7},
+    "a channel less": {"channels": 1},
+    "an unknown channel": {"channels": 13},
+    "columns of a rectifier": {"columns": 12},
+    "a column less": {"columns": 5},
+    "no columns": {"columns": 0},
+    "no tail": {"tail": 0},
+    "a longer tail": {"tail": 24},
+    "another split of as many": {"columns": 7, "tail": 1},
+    "all of another measurement": {"channels": 7, "columns": 12, "tail": 23},
+    "negative columns": {"columns": -6},
+    "a huge tail": {"tail": 1 << 62},
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_channels_that_the_measurement_does_not_have_stop_the_partition(tmp_path: Path, name: str) -> None:
+    """A batch that claims other channels, columns or tail than the spec is folded by nobody, whoever signed it."""
+    pipeline = run_seconds(tmp_path, 12)
+    partition, _ = last_batch(pipeline, "shares", Kind.SHARES)
+    claims = dict(CLAIMS[name])
+    tail = claims.pop("tail", None) if claims.get("tail", 0) > 1000 else None
+    batch = pass_on(pipeline, **claims) if tail is None else _with_tail(pipeline, tail)
+    pipeline.log.append("shares", partition, batch.encode())
     pipeline.run(("a", "b"))
     for party in ("a", "b"):
-        assert "expected a seed" in next(iter(pipeline.stage(party).stopped().values()))
+        reason = next(iter(pipeline.stage(party).stopped().values()))
+        assert "expected channels 5, 6 columns and a tail of 23" in reason
+
+
+def _with_tail(pipeline: InProcessPipeline, tail: int) -> SharesBatch:
+    """A batch that claims a tail which nobody could hold, without the values."""
+    batch = pass_on(pipeline)
+    extension = msgspec.structs.replace(batch.extension, tail=tail)
+    sealed = SealedBatch(batch.header, batch.header_bytes, b"", batch.cells_a, batch.cells_b, batch.seal_signature)
+    signed = SharesBatch.signed(pipeline._keys["attach"].identity, sealed, extension, batch.share_a, batch.share_b)
+    return dataclasses.replace(signed, members_digest=batch.members_digest)
+
+
+def test_the_batch_of_these_tests_is_folded_when_it_claims_what_is_true(tmp_path: Path) -> None:
+    """The forgeries above are refused for their claims and for nothing else."""
+    pipeline = run_seconds(tmp_path, 12)
+    partition, _ = last_batch(pipeline, "shares", Kind.SHARES)
+    pipeline.log.append("shares", partition, pass_on(pipeline).encode())
+    pipeline.run(("a", "b"))
+    assert not pipeline.stage("a").stopped()
+    assert not pipeline.stage("b").stopped()
+
+
+# -- releases -----------------------------------------------------------------------------------------------------
+
+
+def rejoined(
+    pipeline: InProcessPipeline, change: Callable[[SignedRelease], dict[str, NDArray[np.uint64]]], **fields: object
+) -> FairnessMetric:
+    """What publish makes of the newest window once both parties have changed their releases alike, and signed them."""
+    core = PublishCore(pipeline.controls["publish"], confidence=0.95, rho_limit=10.0)
+    found = None
+    for party in ("a", "b"):
+        signed = SignedRelease.decode(pipeline.log.values(f"releases-{party}")[-1])
+        release = msgspec.structs.replace(signed.release, **fields)
+        again = SignedRelease.signed(pipeline._keys[party].identity, release, change(signed))
+        found = core.apply(party, again.encode())
+    assert found is not None
+    return found
+
+
+def values_of(signed: SignedRelease) -> dict[str, NDArray[np.uint64]]:
+    """The channels of a release as they are."""
+    named = {channel.name: signed.channel(channel.name) for channel in signed.release.channels}
+    return {name: values for name, values in named.items() if values is not None}
+
+
+@pytest.mark.parametrize("place", [0, 6, 20, 21, 22])
+def test_moments_that_cannot_be_true_make_the_window_void(tmp_path: Path, place: int) -> None:
+    """Rows, Self-ID rows or a diagonal entry of M far below zero: no number of the window is shown."""
+    pipeline = run_seconds(tmp_path, 25)
+    assert rejoined(pipeline, values_of).table is not None
+
+    def lower(signed: SignedRelease) -> dict[str, NDArray[np.uint64]]:
+        values = values_of(signed)
+        values["moments"][place] -= np.uint64(1 << 40)
+        return values
+
+    window = rejoined(pipeline, lower)
+    assert (window.status, window.reason) == ("void", "implausible_moments")
+    assert window.table is window.moments is window.rectifier is None
+
+
+def test_channels_that_the_spec_does_not_give_are_void(tmp_path: Path) -> None:
+    """Two parties of one mind about channels or a level that the measurement does not have publish nothing."""
+    pipeline = run_seconds(tmp_path, 25)
+    table = SignedRelease.decode(pipeline.log.values("releases-a")[-1]).release.channels[0]
+    for fields in ({"channels": (table,)}, {"level": "3s"}):
+        window = rejoined(pipeline, values_of, **fields)
+        assert (window.status, window.reason) == ("void", "releases_differ")
 
 
 @pytest.mark.parametrize("role", ["seal", "attach", "a", "b"])

@@ -40,6 +40,7 @@ privacy:
   contribution_cap: 2
   rho_member_day: 0.1
   level_shares: {10s: 0.5, 1m: 0.3, 1h: 0.2}
+  channel_shares: {table: 1.0}
   delta: 1e-9
 effective_from: 2026-11-24T00:00:00Z
 expires: 2027-11-24T00:00:00Z
@@ -124,6 +125,41 @@ def test_what_is_not_canonical_is_refused(change: bytes) -> None:
         Measurement.from_canonical(data + change if change == b" " else change)
 
 
+def test_what_is_new_leaves_old_signed_bytes_alone() -> None:
+    """Bytes signed before there were groups and more channels read back, and mean one table of the six groups."""
+    spec = Measurement.from_canonical((GOLDEN / "spec.canonical.json").read_bytes())
+    assert spec.channels == ("table",)
+    assert spec.group_names == ("white", "black", "api", "hispanic", "native", "multiple")
+    assert spec.cells.rank is not None and spec.cells.rank.first == 1
+    assert [spec.channel_shares(level.name) for level in spec.levels] == [{"table": 1.0}] * 3
+
+
+def test_groups_channels_and_the_first_rank_are_part_of_what_is_signed() -> None:
+    """A measurement's own groups, its channels and where ranks begin are in the signed bytes, and come back."""
+    text = SMALL.replace("reference: white", "reference: men\ngroups: [women, men, other_2]").replace(
+        "{decision: {field: r},", "{decision: {field: r}, rank: {field: k, bins: [2], starts_at: 0},"
+    )
+    spec = Measurement.from_canonical(parse_measurement(text, origin="x").canonical_bytes())
+    assert spec.group_names == ("women", "men", "other_2")
+    assert spec.cells.rank is not None and spec.cells.rank.first == 0
+    assert b'"channel_shares":{"moments":0.2,"table":0.8}' in spec.canonical_bytes()
+    assert b'"groups":["women","men","other_2"]' in spec.canonical_bytes()
+    assert b'"groups":' not in small().canonical_bytes()
+
+
+def test_the_rectifier_is_released_at_the_longest_level_and_no_rho_is_lost() -> None:
+    """At shorter levels its part goes to table and moments in proportion; each level's parts sum to 1."""
+    spec = small(
+        "rho_member_day: 0.1", "rho_member_day: 0.1, channel_shares: {moments: 0.1, rectifier: 0.4, table: 0.5}"
+    )
+    assert spec.channels == ("table", "rectifier", "moments")
+    assert spec.channel_shares("1m") == pytest.approx({"table": 0.5, "rectifier": 0.4, "moments": 0.1})
+    assert list(spec.channel_shares("1m")) == ["table", "rectifier", "moments"]
+    assert spec.channel_shares("10s") == pytest.approx({"table": 5 / 6, "moments": 1 / 6})
+    only = small("{base: 10s, rollups: [1m]}", "{base: 10s}").privacy
+    assert only.channel_shares == {"table": 0.8, "moments": 0.2}
+
+
 def test_with_effective_from_needs_a_boundary() -> None:
     """A start inside a window of the longest level is refused in the room's own words."""
     assert small().with_effective_from(BOUNDARY_MS).effective_from_ms == BOUNDARY_MS
@@ -173,7 +209,25 @@ RULES: list[tuple[str, str, str]] = [
     ("rho_member_day: 0.1", "rho_member_day: 0.1, level_shares: {10s: 1, 1m: 0}",
      "privacy.level_shares: each share must be above 0; leave a level out of windows instead"),
     ("rho_member_day: 0.1", "rho_member_day: 1e-10",
-     "privacy.rho_member_day: leaves a level less than rho 1e-09, all noise; raise it"),
+     "privacy.rho_member_day: leaves a channel of a level less than rho 1e-09, all noise; raise it"),
+    ("rho_member_day: 0.1", "rho_member_day: 0.1, channel_shares: {moments: 1}",
+     "privacy.channel_shares: names moments; name table, and optionally moments and rectifier"),
+    ("rho_member_day: 0.1", "rho_member_day: 0.1, channel_shares: {}",
+     "privacy.channel_shares: names no channel; name table, and optionally moments and rectifier"),
+    ("rho_member_day: 0.1", "rho_member_day: 0.1, channel_shares: {table: 0.5, momnets: 0.5}",
+     "privacy.channel_shares: names table, momnets; name table, and optionally moments and rectifier"),
+    ("rho_member_day: 0.1", "rho_member_day: 0.1, channel_shares: {table: 1, moments: 0}",
+     "privacy.channel_shares: each share must be above 0; leave a channel out instead"),
+    ("rho_member_day: 0.1", "rho_member_day: 0.1, channel_shares: {table: 0.5, moments: 0.4}",
+     "privacy.channel_shares: the shares must sum to 1, they sum to 0.9"),
+    ("rho_member_day: 0.1", "rho_member_day: 0.1, channel_shares: {table: 0.5, rectifier: 0.5}",
+     "privacy.channel_shares: rectifier needs moments, which say how many rows have a Self-ID; give moments a share as "
+     "well"),
+    ("reference: white", "reference: martian",
+     "reference: 'martian' is none of the measurement's groups; name one of white, black, api, hispanic, native, "
+     "multiple"),
+    ("reference: white", "reference: white\ngroups: [women, men]",
+     "reference: 'white' is none of the measurement's groups; name one of women, men"),
     ("{base: 10s, rollups: [1m]}", "{base: 2h}",
      "privacy.cap_rule: hours needs base windows of at most 1h, not 2h, since attach knows a row's hour by its window; "
      "write cap_rule: first"),
@@ -232,7 +286,16 @@ def test_text_that_is_no_spec_is_refused_in_one_line(text: str, expected: str) -
         ("rho_member_day: 0.1", "rho_member_day: .nan", "privacy.rho_member_day"),
         ("rho_member_day: 0.1", "rho_member_day: .inf", "privacy.rho_member_day"),
         ("rho_member_day: 0.1", "rho_member_day: 0.1, level_shares: {10s: .nan, 1m: 0.5}", "privacy.level_shares"),
-        ("rho_member_day: 0.1", "rho_member_day: 0.1, channel_shares: {table: 0.5, moments: 0.5}", "channel_shares"),
+        ("rho_member_day: 0.1", "rho_member_day: 0.1, channel_shares: {table: .nan}", "channel_shares"),
+        ("rho_member_day: 0.1", "rho_member_day: 0.1, channel_shares: {table: true}", "channel_shares"),
+        ("reference: white", "reference: women\ngroups: [women]", "groups"),
+        ("reference: white", "reference: women\ngroups: [women, women]", "groups"),
+        ("reference: white", "reference: women\ngroups: [women, Men]", "groups[1]"),
+        ("reference: white", "reference: women\ngroups: [women, a+b]", "groups[1]"),
+        ("reference: white", f"reference: g0\ngroups: [{', '.join(f'g{k}' for k in range(17))}]", "groups"),
+        ("{decision: {field: r},", "{decision: {field: r}, rank: {field: k, bins: [2], starts_at: 2},", "starts_at"),
+        ("{decision: {field: r},", "{decision: {field: r}, rank: {field: k, bins: [2], starts_at: true},", "starts_at"),
+        ("{decision: {field: r},", "{decision: {field: r}, score: {field: k, bins: [2], starts_at: 1},", "starts_at"),
         ("rho_member_day: 0.1", "rho_member_day: 0.1, delta: 0", "privacy.delta"),
         ("reference: white", "reference: white\ntest_only: {noise_scale_units: -1}", "test_only.noise_scale_units"),
         ("reference: white", "reference: white\neffective_from: 1764000000", "effective_from"),

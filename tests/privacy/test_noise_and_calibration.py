@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import privacy.noise as noise
 from privacy import Measurement, epsilon, parse_measurement, plan_noise
 from privacy.accountant import composed
+from privacy.spend import UNITS_PER_ROW, row_sensitivity
 
 SPEC = """
 id: feed
@@ -31,7 +32,8 @@ def spec(privacy: str, windows: str = "{base: 10s, rollups: [1m]}", more: str = 
     return parse_measurement(SPEC.replace("WINDOWS", windows).replace("PRIVACY", privacy) + more, origin="spec.yaml")
 
 
-DEMO = spec("{contribution_cap: 2, rho_member_day: 0.1, level_shares: {10s: 0.5, 1m: 0.5}, delta: 1.0e-9}")
+TABLE = "channel_shares: {table: 1.0}"
+DEMO = spec(f"{{contribution_cap: 2, rho_member_day: 0.1, level_shares: {{10s: 0.5, 1m: 0.5}}, {TABLE}}}")
 
 
 def test_the_demo_has_the_noise_that_was_simulated() -> None:
@@ -47,7 +49,7 @@ def test_the_demo_has_the_noise_that_was_simulated() -> None:
 
 def test_the_first_real_log_costs_what_it_says() -> None:
     """c 1, rho .5 on one level: epsilon 5.2 at 1e-6 (replacement), 2 rows of noise an entry."""
-    plan = plan_noise(spec("{contribution_cap: 1, rho_member_day: 0.5, delta: 1.0e-6}", "{base: 1m}"))
+    plan = plan_noise(spec(f"{{contribution_cap: 1, rho_member_day: 0.5, delta: 1.0e-6, {TABLE}}}", "{base: 1m}"))
     assert plan.statement().epsilon == pytest.approx(5.22, abs=0.01)
     assert plan.level("1m").table.published_sigma_rows == pytest.approx(2.0, abs=0.001)
 
@@ -63,7 +65,8 @@ def test_scales_follow_the_closed_form_and_never_overspend(cap: int, rho: float,
     """Per level sigma = c sqrt 2 / sqrt(2 rho_level), the cost is just below the grant, and so is the sum."""
     plan = plan_noise(
         spec(
-            f"{{contribution_cap: {cap}, rho_member_day: {rho!r}, level_shares: {{10s: {share!r}, 1m: {1 - share!r}}}}}"
+            f"{{contribution_cap: {cap}, rho_member_day: {rho!r}, {TABLE}, "
+            f"level_shares: {{10s: {share!r}, 1m: {1 - share!r}}}}}"
         )
     )
     for name, part in (("10s", share), ("1m", 1 - share)):
@@ -92,7 +95,7 @@ def test_adding_or_removing_costs_half_of_replacing() -> None:
 @settings(deadline=None, max_examples=60)
 def test_no_member_moves_a_level_by_more_than_its_sensitivity(c: int, data: st.DataObject) -> None:
     """Exact fixed-point rows of one member, anywhere in a level's tables, stay within both L2 bounds."""
-    scale = noise.UNITS_PER_ROW
+    scale, table = UNITS_PER_ROW, row_sensitivity("table", 6, self_id=False)
     cuts = st.lists(st.integers(0, scale), min_size=5, max_size=5).map(sorted)
     row = cuts.map(lambda edges: np.diff(np.array([0, *edges, scale], dtype=np.int64)))
     cells = data.draw(st.lists(st.integers(0, 3), min_size=c, max_size=c))
@@ -100,8 +103,8 @@ def test_no_member_moves_a_level_by_more_than_its_sensitivity(c: int, data: st.D
     for cell in cells:
         before[cell] += data.draw(row)
         after[cell] += data.draw(row)
-    assert np.linalg.norm((before - after).astype(float)) <= noise.sensitivity_units(c * math.sqrt(2))
-    assert np.linalg.norm(before.astype(float)) <= noise.sensitivity_units(float(c))
+    assert np.linalg.norm((before - after).astype(float)) <= table.units("replace", c)
+    assert np.linalg.norm(before.astype(float)) <= table.units("add_remove", c)
 
 
 def test_the_noise_has_its_scale_and_no_bias() -> None:

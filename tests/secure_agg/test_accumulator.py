@@ -17,6 +17,7 @@ RING = 1 << 64
 CELLS, COLUMNS = 5, 3
 ELEMENT = st.one_of(st.sampled_from([0, 1, 1 << 63, RING - 1]), st.integers(0, RING - 1))
 ROW = st.tuples(st.integers(0, CELLS - 1), st.tuples(ELEMENT, ELEMENT, ELEMENT))
+TAIL = 2
 BATCHES = st.lists(st.lists(ROW, max_size=12), max_size=6)
 Batch = list[tuple[int, tuple[int, int, int]]]
 
@@ -32,10 +33,15 @@ def arrays(batch: Batch) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
     return values, np.array([row[0] for row in batch], dtype=np.uint16)
 
 
+def tail(batch: Batch) -> NDArray[np.uint64]:
+    """What a batch carries once: its rows, and its rows from the ring's other end."""
+    return np.array([len(batch), (RING - len(batch)) % RING], dtype=np.uint64)
+
+
 def fold(window: WindowShare, batch: Batch, sequence: int = 0, j: int = 0) -> None:
     """Fold one batch with a header digest of its own."""
     header_digest = hashlib.sha256(f"{j}/{sequence}".encode()).digest()
-    window.fold(*arrays(batch), stream=stream(j), sequence=sequence, header_digest=header_digest)
+    window.fold(*arrays(batch), tail(batch), stream=stream(j), sequence=sequence, header_digest=header_digest)
 
 
 def oracle(batches: list[Batch]) -> list[list[int]]:
@@ -51,15 +57,18 @@ def oracle(batches: list[Batch]) -> list[list[int]]:
 @settings(deadline=None, max_examples=50)
 def test_two_parties_make_the_table(batches: list[Batch]) -> None:
     """Each party folds its own share of every batch; the sum of both tables is exactly the table of the values."""
-    a, b = WindowShare.empty(CELLS, COLUMNS), WindowShare.empty(CELLS, COLUMNS)
+    a, b = WindowShare.empty(CELLS, COLUMNS, TAIL), WindowShare.empty(CELLS, COLUMNS, TAIL)
     for sequence, batch in enumerate(batches):
         values, cells = arrays(batch)
-        seed, masked = split(values)
+        seed, masked = split(np.concatenate((values.ravel(), tail(batch))))
         header_digest = hashlib.sha256(bytes([sequence])).digest()
-        share_a = expand(seed, values.size).reshape(values.shape)
-        a.fold(share_a, cells, stream=stream(), sequence=sequence, header_digest=header_digest)
-        b.fold(masked, cells, stream=stream(), sequence=sequence, header_digest=header_digest)
+        for window, share in ((a, expand(seed, values.size + TAIL)), (b, masked)):
+            rows = share[: values.size].reshape(values.shape)
+            where = {"stream": stream(), "sequence": sequence, "header_digest": header_digest}
+            window.fold(rows, cells, share[values.size :], **where)  # type: ignore[arg-type]
     assert (a.table + b.table).tolist() == oracle(batches)
+    rows_of_all = sum(map(len, batches))
+    assert (a.tail + b.tail).tolist() == [rows_of_all, (RING - rows_of_all) % RING]
     assert a.coverage.digest() == b.coverage.digest()
 
 
@@ -70,7 +79,7 @@ def test_partitions_may_be_interleaved_in_any_order(batches: list[Batch], data: 
     numbered = list(enumerate(batches))
     tables, digests = [], set()
     for order in (numbered, data.draw(st.permutations(numbered))):
-        window = WindowShare.empty(CELLS, COLUMNS)
+        window = WindowShare.empty(CELLS, COLUMNS, TAIL)
         for j, batch in order:
             fold(window, batch, sequence=17, j=j)
         tables.append(window.table.tolist())
@@ -81,19 +90,22 @@ def test_partitions_may_be_interleaved_in_any_order(batches: list[Batch], data: 
 
 def test_a_new_window_is_empty() -> None:
     """Zeros of the ring's type, no coverage, not void; and nothing in it is shared with another new window."""
-    first, second = WindowShare.empty(20, 6), WindowShare.empty(20, 6)
+    first, second = WindowShare.empty(20, 6, 3), WindowShare.empty(20, 6, 3)
     assert first.table.dtype == np.uint64
     assert first.table.tolist() == [[0] * 6] * 20
     assert first.void_reason is None
     assert first.coverage.digest() == Coverage().digest()
-    first.fold(np.ones((1, 6), np.uint64), np.zeros(1, np.uint16), stream=stream(), sequence=0, header_digest=bytes(32))
+    ones, cell = np.ones((1, 6), np.uint64), np.zeros(1, np.uint16)
+    assert first.tail.tolist() == [0, 0, 0]
+    first.fold(ones, cell, np.ones(3, np.uint64), stream=stream(), sequence=0, header_digest=bytes(32))
     assert not second.table.any()
+    assert not second.tail.any()
     assert not second.coverage.streams
 
 
 def test_coverage_counts_what_was_folded() -> None:
     """Batches and rows of each stream, the last sequence number, and a batch of no rows as a batch."""
-    window = WindowShare.empty(CELLS, COLUMNS)
+    window = WindowShare.empty(CELLS, COLUMNS, TAIL)
     fold(window, [(1, (1, 2, 3))] * 4, sequence=7)
     fold(window, [], sequence=8)
     fold(window, [(0, (1, 1, 1))], sequence=2, j=1)
@@ -104,37 +116,50 @@ def test_coverage_counts_what_was_folded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "cells"), [((2, COLUMNS), [0, CELLS]), ((2, COLUMNS), [0]), ((2, COLUMNS + 1), [0, 1]), ((2,), [0, 1])]
+    ("shape", "cells", "tail_size"),
+    [
+        ((2, COLUMNS), [0, CELLS], TAIL),
+        ((2, COLUMNS), [0], TAIL),
+        ((2, COLUMNS + 1), [0, 1], TAIL),
+        ((2,), [0, 1], TAIL),
+        ((2, COLUMNS), [0, 1], TAIL + 1),
+        ((2, COLUMNS), [0, 1], 1),
+    ],
 )
-def test_a_refused_batch_leaves_no_trace(shape: tuple[int, ...], cells: list[int]) -> None:
-    """A batch with a cell out of range or of another shape raises before the table or the coverage has changed."""
-    window = WindowShare.empty(CELLS, COLUMNS)
+def test_a_refused_batch_leaves_no_trace(shape: tuple[int, ...], cells: list[int], tail_size: int) -> None:
+    """A batch with a cell out of range or of another shape raises before any sum or the coverage has changed."""
+    window = WindowShare.empty(CELLS, COLUMNS, TAIL)
     fold(window, [(1, (1, 2, RING - 1))])
-    before = window.table.copy(), window.coverage.digest()
+    before = window.table.copy(), window.coverage.digest(), window.tail.copy()
     with pytest.raises(ValueError):
         window.fold(
             np.ones(shape, np.uint64),
             np.array(cells, np.uint16),
+            np.ones(tail_size, np.uint64),
             stream=stream(),
             sequence=1,
             header_digest=bytes(32),
         )
     assert np.array_equal(window.table, before[0])
     assert window.coverage.digest() == before[1]
+    assert np.array_equal(window.tail, before[2])
 
 
 def test_a_batch_is_forgotten_once_folded() -> None:
     """The caller may overwrite its arrays afterwards, as it does: the table holds sums, not references."""
-    window = WindowShare.empty(1, COLUMNS)
+    window = WindowShare.empty(1, COLUMNS, TAIL)
     values, cells = arrays([(0, (5, 6, 7))])
-    window.fold(values, cells, stream=stream(), sequence=0, header_digest=bytes(32))
+    once = np.array([8, 9], np.uint64)
+    window.fold(values, cells, once, stream=stream(), sequence=0, header_digest=bytes(32))
     values.fill(0)
+    once.fill(0)
     assert window.table.tolist() == [[5, 6, 7]]
+    assert window.tail.tolist() == [8, 9]
 
 
 def test_a_batch_folded_twice_shows() -> None:
     """If the layers above ever let a repeat through, the coverage differs, so the parties' tables are never added."""
-    once, twice = WindowShare.empty(CELLS, COLUMNS), WindowShare.empty(CELLS, COLUMNS)
+    once, twice = WindowShare.empty(CELLS, COLUMNS, TAIL), WindowShare.empty(CELLS, COLUMNS, TAIL)
     for window, times in ((once, 1), (twice, 2)):
         for _ in range(times):
             fold(window, [(0, (1, 1, 1))])

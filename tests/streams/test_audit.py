@@ -9,6 +9,7 @@ import pytest
 from audit_examples import PRIMARIES, primaries
 
 from estimator import GROUPS, Disparity, RaceModel
+from estimator.self_id import masses_of
 from privacy import Measurement, parse_measurement
 from streams.audit import MAX_WINDOWS, Audit, SumMaker, audit, spending
 from streams.errors import InputError
@@ -77,7 +78,8 @@ def test_the_rectifier_is_said_less_expected() -> None:
     maker = SumMaker(members, model, 4, self_id=True)
     sums = maker.sums(rows.member, rows.cell)
     said = members.said[rows.member]
-    residual = (members.self_id - members.probabilities(model))[rows.member][said]
+    masses = masses_of(members.self_id[rows.member][said], 6, 1 << 20) / (1 << 20)
+    residual = masses - members.probabilities(model)[rows.member][said]
     for cell in range(4):
         assert sums.rectifier[cell] / 2**20 == pytest.approx(residual[rows.cell[said] == cell].sum(axis=0), abs=1e-3)
     assert sums.moments[-7] == said.sum() * 2**20
@@ -90,6 +92,22 @@ def test_exact_figures_promise_nothing() -> None:
     assert first.statement is None
     assert first.sigma_rows == {}
     assert first.windows[0].disparities.results == second.windows[0].disparities.results
+
+
+@pytest.mark.parametrize("epsilon", [None, 12.0])
+def test_self_id_rectifies_where_the_measurement_asks_for_it(epsilon: float | None) -> None:
+    """With a rectifier among the channels there is a third estimator; with noise, each channel has its own."""
+    spec, model, members, rows = primaries()
+    shares = {"channel_shares": {"table": 0.4, "moments": 0.2, "rectifier": 0.4}}
+    asking = Measurement.model_validate(spec.model_dump() | {"privacy": spec.privacy.model_dump() | shares})
+    result = audit(asking, rows, members, model, epsilon=epsilon)
+    white = of(result, "recommendation_rate", "white", "rectified")
+    assert white.value is not None
+    assert white.value.lower < 0.168 < white.value.upper  # what the log's own truth says (its README)
+    assert set(result.sigma_rows) == (set() if epsilon is None else {"table", "moments", "rectifier"})
+    assert epsilon is not None or result.windows[0].disparities.agreement is not None
+    with pytest.raises(StopIteration):
+        of(run(epsilon=epsilon), "recommendation_rate", "white", "rectified")
 
 
 def test_an_epsilon_is_spent_and_not_passed() -> None:

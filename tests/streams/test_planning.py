@@ -69,6 +69,24 @@ def test_a_smaller_epsilon_and_a_shorter_window_say_less(plan: MeasurementPlan) 
     assert widths[8.0, "1m"] < widths[8.0, "10s"]  # type: ignore[operator]
 
 
+def test_short_levels_are_rectified_by_the_long_one(spec: Measurement, products: F) -> None:
+    """The rectifier lies at the longest level only; shorter ones carry its correction."""
+    shares = {"channel_shares": {"table": 0.5, "moments": 0.2, "rectifier": 0.3}}
+    asking = Measurement.model_validate(spec.model_dump() | {"privacy": spec.privacy.model_dump() | shares})
+    taken = Assumptions(rate=20_000.0, events_per_member_day=1.0, base_rate=0.5, self_id_share=0.2, members="drawn")
+    found = {level.level: level.expected for level in plan_measurement(asking, products, taken, epsilons=()).levels}
+
+    def width(level: str) -> float:
+        one = next(
+            e for e in found[level]
+            if (e.metric, e.group, e.estimator) == ("recommendation_rate", "hispanic", "rectified")
+        )  # fmt: skip
+        assert one.half_width is not None
+        return one.half_width
+
+    assert 0 < width("1m") < width("10s")
+
+
 def test_the_curve_passes_through_the_levels(plan: MeasurementPlan) -> None:
     """At a level's own length the curve has what the level has."""
     own = {level.seconds: level.expected for level in plan.levels if level.of_spec}

@@ -12,8 +12,18 @@ import pytest
 from pydantic import ValidationError
 
 from estimator import GROUPS, CellLayout, NoiseVariance, disparities
+from estimator.moments import Moments
 from streams.errors import RecordMalformed
-from streams.records.metric import Checks, FairnessMetric, Interval, Privacy, Table, Window, result_of
+from streams.records.metric import (
+    Checks,
+    FairnessMetric,
+    Interval,
+    NoisedMoments,
+    Privacy,
+    Table,
+    Window,
+    result_of,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "fairness_metric.json"
 AXES = (("decision", 2),)
@@ -29,7 +39,10 @@ PRIVACY = Privacy(
     epsilon_add_remove=2.0,
     delta=1e-9,
     noise_sigma_rows=10.0,
+    noise_sigma_rows_moments=20.0,
+    noise_sigma_rows_rectifier=30.0,
 )
+MOMENTS = Moments(np.arange(36.0).reshape(6, 6) + np.arange(36.0).reshape(6, 6).T, 12000.5, -3.25, np.arange(6.0) - 1)
 
 
 def window(**changes: Any) -> FairnessMetric:
@@ -44,9 +57,11 @@ def window(**changes: Any) -> FairnessMetric:
             TABLE, cells=CellLayout(AXES), noise_variance=NoiseVariance(100.0), reference="white", rows_per_member=2
         ).results,
         "table": TABLE,
+        "moments": MOMENTS,
+        "rectifier": -TABLE / 8,
         "privacy": PRIVACY,
     } | changes
-    table = parts.pop("table")
+    table, moments, rectifier = (parts.pop(name) for name in ("table", "moments", "rectifier"))
     return FairnessMetric(
         revision=1,
         spec_sha256="ab" * 32,
@@ -54,7 +69,10 @@ def window(**changes: Any) -> FairnessMetric:
         reference="white",
         confidence=0.95,
         results=tuple(map(result_of, parts.pop("results"))),
-        table=None if table is None else Table.of(AXES, table),
+        table=None if table is None else Table.of(CellLayout(AXES), GROUPS, table),
+        moments=None if moments is None else NoisedMoments.of(GROUPS, moments),
+        rectifier=None if rectifier is None else Table.of(CellLayout(AXES), GROUPS, rectifier),
+        rows_per_member=2,
         checks=Checks(release_signature_a="aa" * 64, release_signature_b="bb" * 64),
         **parts,
     )
@@ -62,7 +80,7 @@ def window(**changes: Any) -> FairnessMetric:
 
 def void() -> FairnessMetric:
     """A window whose releases must not be added."""
-    return window(status="void", reason="coverage_differs", results=(), table=None)
+    return window(status="void", reason="coverage_differs", results=(), table=None, moments=None, rectifier=None)
 
 
 def test_golden_shape() -> None:
@@ -112,6 +130,21 @@ def test_table_is_the_noised_one_to_the_last_unit() -> None:
     assert table.groups == GROUPS
 
 
+def test_moments_are_the_noised_ones() -> None:
+    """Subscribers get M as a symmetric matrix over named groups, and both counts, whatever noise has made of them."""
+    moments = FairnessMetric.decode(window().encode()).moments
+    assert moments is not None
+    assert (np.array(moments.products) == MOMENTS.products).all()
+    assert (moments.groups, moments.rows, moments.self_id_rows) == (GROUPS, 12000.5, -3.25)
+    assert moments.residual_squares == (-1, 0, 1, 2, 3, 4)
+
+
+def test_a_window_has_the_channels_that_it_has() -> None:
+    """Without moments or rectifier they are null, and so are their noises."""
+    record = json.loads(window(moments=None, rectifier=None).encode())
+    assert record["moments"] is record["rectifier"] is None
+
+
 def test_cloudevents_headers() -> None:
     """Binary mode, CloudEvents 1.0: the attributes are headers, and the time is the window's end."""
     assert window().headers("demo") == [
@@ -157,8 +190,10 @@ def test_no_epsilon_is_null() -> None:
     [
         {"status": "void", "reason": "coverage_differs"},
         {"status": "void", "reason": "coverage_differs", "results": ()},
-        {"status": "void", "reason": "coverage_differs", "table": None},
-        {"status": "void", "reason": None, "results": (), "table": None},
+        {"status": "void", "reason": "coverage_differs", "table": None, "moments": None, "rectifier": None},
+        {"status": "void", "reason": "coverage_differs", "results": (), "table": None, "rectifier": None},
+        {"status": "void", "reason": "coverage_differs", "results": (), "table": None, "moments": None},
+        {"status": "void", "reason": None, "results": (), "table": None, "moments": None, "rectifier": None},
         {"status": "published", "reason": "fine"},
         {"status": "published", "table": None, "results": ()},
         {"status": "suppressed", "reason": "no_group_says_anything"},

@@ -1,4 +1,4 @@
-"""A release: its bytes, its table, and that neither can be changed, exchanged or absurd."""
+"""A release: its bytes, its channels, and that neither can be changed, exchanged or absurd."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from known_records import (
     released,
     with_section,
 )
-from numpy.typing import NDArray
 
 from secure_agg import PinnedIdentities, SignatureInvalid
 from streams.errors import RecordMalformed
-from streams.records.release import Release, SignedRelease
+from streams.records.release import Release, ReleasedChannel, SignedRelease
 
-SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 6))
-TABLES = SHAPES.flatmap(lambda shape: arrays.arrays(np.uint64, shape, elements=st.integers(0, (1 << 64) - 1)))
+TABLE, RECTIFIER, MOMENTS = RELEASE.channels
+SHAPES = st.tuples(st.integers(1, 40), st.integers(2, 6))
+ELEMENTS = st.integers(0, (1 << 64) - 1)
+BYTES = 8 * (12 + 12 + 23)
 VALUE = released().encode()
 
 
@@ -46,36 +47,47 @@ def judge(value: bytes) -> SignedRelease:
     return signed
 
 
-@given(table=TABLES, party=st.sampled_from(["a", "b"]))
-def test_round_trip(table: NDArray[np.uint64], party: Any) -> None:
-    """A table comes back in its shape and to the last unit of the ring, under either party's signature."""
-    release = changed(party=party, cells=table.shape[0], columns=table.shape[1])
-    signed = SignedRelease.signed(identity(party), release, table)
+@given(
+    shape=SHAPES, others=st.sets(st.sampled_from(["rectifier", "moments"])), party=st.sampled_from("ab"), data=st.data()
+)
+def test_round_trip(shape: tuple[int, int], others: set[str], party: Any, data: st.DataObject) -> None:
+    """Channels come back in their shapes and to the last unit of the ring, under either party's signature."""
+    shapes: dict[str, tuple[int, ...]] = {"table": shape, "rectifier": shape, "moments": (shape[1] + 2,)}
+    names = [name for name in shapes if name == "table" or name in others]
+    values = {name: data.draw(arrays.arrays(np.uint64, shapes[name], elements=ELEMENTS)) for name in names}
+    channels = tuple(ReleasedChannel(name, shapes[name], 1.5, 0.25) for name in names)  # type: ignore[arg-type]
+    release = changed(party=party, channels=channels)
+    signed = SignedRelease.signed(identity(party), release, values)
     again = judge(signed.encode())
     assert again == signed
     assert again.release == release
-    assert again.table is not None
-    assert again.table.dtype == np.uint64
-    assert (again.table == table).all()
+    for name in shapes:
+        channel = again.channel(name)
+        assert (channel is None) == (name not in names)
+        if channel is not None:
+            assert channel.dtype == np.uint64
+            assert np.array_equal(channel, values[name])
 
 
 @pytest.mark.parametrize("status", ["void", "refused"])
-def test_no_table_unless_released(status: str) -> None:
-    """A window that is void or refused is released without a table, and with a table it is malformed."""
+def test_no_values_unless_released(status: str) -> None:
+    """A window that is void or refused is released without values, and with them it is malformed."""
     signed = released(changed(status=status, reason="why"))
-    assert judge(signed.encode()).table is None
-    with pytest.raises(RecordMalformed, match="expected 0 bytes of table, got 96"):
+    assert judge(signed.encode()).channel("table") is None
+    with pytest.raises(RecordMalformed, match="expected 0 bytes of values, got 96"):
         SignedRelease.decode(with_section(signed.encode(), 1, bytes(96)))
 
 
 def test_golden_bytes() -> None:
-    """The exact bytes of one release are pinned, its table little-endian, and are still read."""
+    """The exact bytes of one release are pinned, its values little-endian, and are still read."""
     assert as_hex(VALUE) == as_hex(golden("release"))
     again = judge(golden("release"))
     assert again.release == RELEASE
-    assert again.table is not None
-    assert again.table[0].tolist() == [(k * 0x0123456789ABCDEF) % (1 << 64) for k in range(6)]
-    assert again.table_bytes[8:16] == bytes.fromhex("efcdab8967452301")
+    table, moments = again.channel("table"), again.channel("moments")
+    assert table is not None and moments is not None
+    assert table[0].tolist() == [(k * 0x0123456789ABCDF4) % (1 << 64) for k in range(6)]
+    assert moments[1] == 0x0123456789ABCDF6
+    assert again.values[8:16] == bytes.fromhex("f4cdab8967452301")
 
 
 def test_bytes_never_change() -> None:
@@ -84,7 +96,7 @@ def test_bytes_never_change() -> None:
 
 
 def test_no_change_is_accepted() -> None:
-    """Body, table and signature altered, cut or exchanged are malformed or badly signed."""
+    """Body, values and signature altered, cut or exchanged are malformed or badly signed."""
     assert accepted(judge, VALUE) == []
 
 
@@ -92,7 +104,7 @@ def test_no_change_is_accepted() -> None:
 def test_every_field_is_signed(name: str) -> None:
     """Changing one field of the body leaves a signature that does not hold."""
     value = getattr(RELEASE, name)
-    other = {"status": "void", "reason": "x", "cells": 3, "columns": 4}.get(name)
+    other: Any = {"status": "void", "reason": "x", "channels": (TABLE, MOMENTS)}.get(name)
     if other is None:
         other = (
             value * 2 if isinstance(value, int | float) else value[:-1] + (b"!" if isinstance(value, bytes) else "!")
@@ -105,9 +117,9 @@ def test_every_field_is_signed(name: str) -> None:
 @pytest.mark.parametrize("signer", ["seal", "attach", "b", "publish"])
 def test_only_the_party_that_it_names_signs(signer: str) -> None:
     """One party cannot release in the other's name, nor can any other role."""
-    table = np.zeros((2, 6), np.uint64)
+    values = {channel.name: np.zeros(channel.shape, np.uint64) for channel in RELEASE.channels}
     with pytest.raises(SignatureInvalid, match="'a'"):
-        judge(SignedRelease.signed(identity(signer), RELEASE, table).encode())
+        judge(SignedRelease.signed(identity(signer), RELEASE, values).encode())
 
 
 def test_another_deployments_release_is_refused() -> None:
@@ -116,11 +128,28 @@ def test_another_deployments_release_is_refused() -> None:
         released().verify(PinnedIdentities("elsewhere", TRUSTED.keys))
 
 
-@pytest.mark.parametrize("size", [0, 8, 95, 97, 104, 192])
-def test_the_table_has_the_size_that_the_body_says(size: int) -> None:
-    """Another number of bytes than cells x columns x 8 is malformed, before any signature is looked at."""
-    with pytest.raises(RecordMalformed, match=f"expected 96 bytes of table, got {size}"):
+@pytest.mark.parametrize("size", [0, 8, 96, BYTES - 8, BYTES - 1, BYTES + 1, BYTES + 8, 2 * BYTES])
+def test_the_values_have_the_size_that_the_body_says(size: int) -> None:
+    """Another number of bytes than 8 for each element of each channel is malformed, whoever signed it."""
+    with pytest.raises(RecordMalformed, match=f"expected {BYTES} bytes of values, got {size}"):
         SignedRelease.decode(with_section(VALUE, 1, bytes(size)))
+
+
+ROW = ReleasedChannel("table", (12,), 1.0, 0.1)
+MATRIX = ReleasedChannel("moments", (23, 1), 1.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [(RECTIFIER,), (MOMENTS,), (MOMENTS, TABLE), (TABLE, MOMENTS, RECTIFIER), (TABLE, TABLE), (TABLE, MOMENTS, MOMENTS),
+     (ROW,), (TABLE, MATRIX)],
+    ids=lambda channels: "-".join(channel.name for channel in channels),
+)  # fmt: skip
+def test_channels_have_one_order_and_their_shapes(channels: tuple[ReleasedChannel, ...]) -> None:
+    """The table, then rectifier and moments, each at most once, with two axes and with one."""
+    release = changed(channels=channels, status="void", reason="x")
+    with pytest.raises(RecordMalformed, match="expected the table, then rectifier and moments"):
+        judge(released(release).encode())
 
 
 @pytest.mark.parametrize(
@@ -141,12 +170,17 @@ def test_the_table_has_the_size_that_the_body_says(size: int) -> None:
         ("reason", "x" * 201),
         ("reason", None),
         ("coverage", bytes(33)),
-        ("cells", 0),
-        ("cells", 65_536),
-        ("columns", 0),
-        ("columns", 256),
-        ("sigma_units", "1"),
-        ("rho", None),
+        ("channels", []),
+        ("channels", [["table", [2, 6], 1.0, 0.1]] * 4),
+        ("channels", [["tables", [2, 6], 1.0, 0.1]]),
+        ("channels", [["table", [0, 6], 1.0, 0.1]]),
+        ("channels", [["table", [65_536, 6], 1.0, 0.1]]),
+        ("channels", [["table", [], 1.0, 0.1]]),
+        ("channels", [["table", [1, 2, 6], 1.0, 0.1]]),
+        ("channels", [["table", [2, 6], "1", 0.1]]),
+        ("channels", [["table", [2, 6], 1.0, None]]),
+        ("channels", [["table", [2, 6], 1.0]]),
+        ("channels", [["table", [2, 6], 1.0, 0.1, 0]]),
     ],
 )
 def test_out_of_range_is_malformed(name: str, value: Any) -> None:
@@ -160,12 +194,11 @@ def test_out_of_range_is_malformed(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"sigma_units": float("nan")},
-        {"sigma_units": float("inf")},
-        {"sigma_units": -1.0},
-        {"rho": float("nan")},
-        {"rho": float("inf")},
-        {"rho": -0.1},
+        *(
+            {"channels": (TABLE, msgspec.structs.replace(MOMENTS, **{name: value}))}
+            for name in ("sigma_units", "rho")
+            for value in (float("nan"), float("inf"), -1.0)
+        ),
         {"start_ms": RELEASE.end_ms},
         {"start_ms": RELEASE.end_ms + 1},
     ],
@@ -178,7 +211,7 @@ def test_a_signed_absurdity_is_malformed(changes: dict[str, Any]) -> None:
 
 def test_text_that_is_not_utf8_is_malformed() -> None:
     """Text that is not UTF-8 is malformed like anything else, and does not end `publish`."""
-    for word in (b"feed", b"released"):
+    for word in (b"feed", b"released", b"rectifier"[:8]):
         with pytest.raises(RecordMalformed, match="utf-8"):
             SignedRelease.decode(VALUE.replace(word, NOT_UTF8 * (len(word) // 4)))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import traceback
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,8 @@ import pytest
 from known_records import brief
 from numpy.typing import NDArray
 
-from estimator import RaceModel
-from streams.errors import MembersMisplaced
+from estimator import GROUPS, RaceModel
+from streams.errors import GroupModelUnusable, MembersMisplaced
 from streams.inprocess import MemoryRecord
 from streams.kafka.partitioner import partition_of
 from streams.roles.member_directory import MemberDirectory
@@ -47,10 +49,14 @@ def counts(directory: MemberDirectory, *members: bytes) -> list[bool]:
 def race(directory: MemberDirectory, member: bytes) -> NDArray[np.float64]:
     """Race probabilities from the codes that are kept of a member."""
     index = directory.countable(np.array([member]))
-    surname, place = directory.store.surname[index], directory.store.place[index]
-    return directory.model.posterior_of_codes(np.stack([surname, np.zeros_like(place), place], axis=-1).reshape(1, 3))[
-        0
-    ]
+    return directory.model.posterior_of_codes(directory.store.codes[index]).reshape(6)
+
+
+def self_id(directory: MemberDirectory, member: bytes) -> list[str]:
+    """The groups that are kept as what a member ticked."""
+    (index,) = directory.store.lookup(np.array([member])).tolist()
+    mask = int(directory.store.self_id[index])
+    return [group for place, group in enumerate(directory.model.groups) if mask >> place & 1]
 
 
 def test_a_member_counts_under_its_own_codes(directory: MemberDirectory, model: RaceModel) -> None:
@@ -83,6 +89,93 @@ def test_zip_stands_in_for_zcta(directory: MemberDirectory) -> None:
     for member in (b"bob", b"cid"):
         assert np.array_equal(race(directory, member), race(directory, b"ann"))
     assert not np.allclose(race(directory, b"dan"), race(directory, b"ann"))
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("black", ["black"]),
+        (["black"], ["black"]),
+        (["multiple", "black", "black"], ["black", "multiple"]),
+        (list(GROUPS), list(GROUPS)),
+        (None, []),
+        ([], []),
+        ("", []),
+    ],
+    ids=brief,
+)
+def test_self_id_is_kept_as_the_groups_that_were_ticked(directory: MemberDirectory, said: Any, kept: list[str]) -> None:
+    """One name or a list of the model's names; nothing said is nothing kept, and changes nothing of the codes."""
+    directory.load([record(b"ann", GARCIA | {"self_id": said}), record(b"bob", GARCIA)])
+    assert self_id(directory, b"ann") == kept
+    assert self_id(directory, b"bob") == []
+    assert directory.unreadable == directory.unreadable_self_ids == 0
+    assert np.array_equal(race(directory, b"ann"), race(directory, b"bob"))
+    directory.load([record(b"ann", GARCIA)])
+    assert self_id(directory, b"ann") == []
+
+
+@pytest.mark.parametrize(
+    "said", ["martian", ["black", "martian"], ["Black"], 3, True, {"race": "black"}, [["black"]], ["black", None], 1.5],
+    ids=brief,
+)  # fmt: skip
+def test_self_id_that_cannot_be_read_is_absent_and_counted(directory: MemberDirectory, said: Any) -> None:
+    """A name that is none of the model's, or no list of names, makes no Self-ID; the member counts all the same."""
+    directory.load([record(b"ann", GARCIA | {"self_id": ["black"]})])
+    directory.load([record(b"ann", GARCIA | {"self_id": said})])
+    assert counts(directory, b"ann") == [True]
+    assert self_id(directory, b"ann") == []
+    assert (directory.unreadable, directory.unreadable_self_ids) == (0, 1)
+
+
+class GenderModel:
+    """A company's own model: two groups from one field, and a third word of code that it does not use."""
+
+    groups = ("women", "men")
+    attributes = ("given-name",)
+    code_width = 1
+
+    def encode(self, attributes: Mapping[str, Sequence[str | None]]) -> NDArray[np.uint32]:
+        return np.array([[len(name or "")] for name in attributes["given-name"]], np.uint32).reshape(-1, 1)
+
+    def posterior_of_codes(self, codes: NDArray[np.uint32]) -> NDArray[np.float64]:
+        women = (codes[:, 0] % 10) / 10
+        return np.stack((women, 1 - women), axis=1)
+
+
+def test_another_model_brings_its_own_fields_and_groups() -> None:
+    """Fields are read by the model's names, whatever they are, and Self-ID is held to the model's groups."""
+    directory = MemberDirectory(GenderModel(), bytes(32), PARTITIONS)
+    directory.load(
+        [
+            record(b"ann", {"given-name": "Annabel", "self_id": "women", "family_name": 7}),
+            record(b"bob", {"given-name": "Bo", "self_id": ["white"]}),
+            record(b"cid", {"given-name": 7}),
+        ]
+    )
+    assert counts(directory, b"ann", b"bob", b"cid") == [True, True, False]
+    assert self_id(directory, b"ann") == ["women"]
+    assert (directory.unreadable, directory.unreadable_self_ids) == (1, 1)
+    index = directory.store.lookup(np.array([b"ann", b"bob"]))
+    assert directory.model.posterior_of_codes(directory.store.codes[index])[:, 0].tolist() == [0.7, 0.2]
+
+
+def test_a_model_that_fails_on_members_says_nothing_of_them() -> None:
+    """An exception of the model, and codes of another shape, end the role with a message without any attribute."""
+
+    class Fails(GenderModel):
+        def encode(self, attributes: Mapping[str, Sequence[str | None]]) -> NDArray[np.uint32]:
+            raise KeyError(attributes["given-name"][0])
+
+    class Widens(GenderModel):
+        def encode(self, attributes: Mapping[str, Sequence[str | None]]) -> NDArray[np.uint32]:
+            return np.zeros((1, 2), np.uint32)
+
+    name = "Anna" + "bel"  # in two parts, since a traceback shows this file's own lines
+    for model, message in ((Fails(), "encode failed with KeyError"), (Widens(), r"shape \(1, 1\), got uint32")):
+        with pytest.raises(GroupModelUnusable, match=message) as caught:
+            MemberDirectory(model, bytes(32), PARTITIONS).load([record(b"ann", {"given-name": name})])
+        assert name not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("out", [{"opt_out": True}, GARCIA | {"opt_out": True}, None])

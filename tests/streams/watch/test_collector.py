@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from estimator import CellLayout, NoiseVariance, disparities
+from estimator import GROUPS, CellLayout, NoiseVariance, disparities
 from privacy import parse_measurement
 from streams.control import FOREVER_MS, Approved
 from streams.records.metric import Checks, FairnessMetric, Privacy, Status, Table, Window, result_of
@@ -73,7 +73,9 @@ def record(
         reference="white",
         confidence=0.95,
         results=() if status == "void" else tuple(map(result_of, results)),
-        table=None if status == "void" else Table.of(AXES, table),
+        table=None if status == "void" else Table.of(CellLayout(AXES), GROUPS, table),
+        moments=None,
+        rectifier=None,
         privacy=Privacy(
             unit="one member's rows of one UTC day",
             period="day",
@@ -84,6 +86,7 @@ def record(
             delta=1e-9,
             noise_sigma_rows=10.0,
         ),
+        rows_per_member=2,
         checks=Checks(release_signature_a="aa", release_signature_b="bb"),
     )
 
