@@ -37,9 +37,15 @@ def assumptions(plan: MeasurementPlan) -> str:
         f"has any (so {taken.rate * 86_400 / taken.events_per_member_day:,.0f} members a day), of which "
         f"{100 * plan.counted_share:.3g} % count (contribution_cap {terms.contribution_cap}, "
         f"cap_rule {terms.cap_rule}); base rate {taken.base_rate:g} of decision and outcome in every group, score and "
-        f"rank bins equally full; {100 * taken.self_id_share:.3g} % of rows with a Self-ID; members: {taken.members}. "
+        f"rank bins equally full; {100 * taken.self_id_share:.3g} % of rows with a Self-ID{_unused(plan)}; "
+        f"members: {taken.members}. "
         f"Intervals are {100 * plan.confidence:g} %, and widened by the cap as `publish` does."
     )
+
+
+def _unused(plan: MeasurementPlan) -> str:
+    idle = plan.assumptions.self_id_share > 0 and "rectifier" not in plan.measurement.channels
+    return " (of no use: channel_shares has no rectifier)" if idle else ""
 
 
 def metric_of(plan: MeasurementPlan, metric: str | None) -> tuple[str, str]:
@@ -64,12 +70,14 @@ def _estimators(plan: MeasurementPlan) -> list[str]:
     return list(dict.fromkeys(one.estimator for level in plan.levels for one in level.expected))
 
 
-def _cell(one: Expected | None, group: str) -> str:
+def _cell(one: Expected | None, group: str, reference: str) -> str:
     if one is None:
         return ""
     pooled = " (pooled)" if one.group != group else ""
     if one.suppressed is not None:
         return reason(one.suppressed) + pooled
+    if group != reference and reference in one.group.split("+"):
+        return "pooled with the reference"
     if one.gap_half_width is None:
         return f"±{width(one.half_width)}{pooled}"
     return f"±{width(one.gap_half_width)} / {width(one.detectable_gap)}{pooled}"
@@ -83,7 +91,10 @@ def _tables(plan: MeasurementPlan, statistic: tuple[str, str]) -> Iterator[tuple
         for estimator in _estimators(plan):
             found = [_of(level, statistic, estimator) for level in levels]
             if any(found):
-                rows = [[g, *(_cell(of_level.get(g), g) for of_level in found)] for g in plan.measurement.group_names]
+                rows = [
+                    [g, *(_cell(of_level.get(g), g, plan.measurement.reference) for of_level in found)]
+                    for g in plan.measurement.group_names
+                ]
                 yield f"{name}, {estimator}: {levels[0].rows:,.0f} rows a window that count", columns, rows
 
 

@@ -95,23 +95,13 @@ def widths(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], ma
     """
     count = max(len(panels), 1)
     made, axes = _figure(max(4.6 * count, 7.0), 4.6, count, sharey=True)
-    groups = sorted({group for lines in panels.values() for group in lines}, key=_order(panels))
+    groups = list(dict.fromkeys(group for lines in panels.values() for group in lines))
+    points = [point for lines in panels.values() for line in lines.values() for point in line]
     for axis, (estimator, lines) in zip(axes, panels.items(), strict=False):
-        for name, seconds in marks.items():
-            axis.axvline(seconds, color="#888888", linewidth=1, linestyle=":")
-            axis.annotate(name, (seconds, 1), (2, -8), xycoords=("data", "axes fraction"),
-                          textcoords="offset points", fontsize=8, color="#555555")  # fmt: skip
-        for group, points in lines.items():
-            place = groups.index(group)
-            axis.plot(*zip(*points, strict=True), color=_COLOURS[place % 8], marker=_MARKERS[place % 8],
-                      markersize=5, linewidth=1.6, label=group)  # fmt: skip
-        axis.set_xscale("log")
-        axis.set_yscale("log")
+        _lines(axis, lines, groups, marks)
         axis.set_title(estimator, loc="left", fontsize=11)
-        axis.set_xlabel("window length")
-        axis.minorticks_off()
-        _label_seconds(axis, [seconds for points in lines.values() for seconds, _ in points])
-        _label_widths(axis, [width for lines in panels.values() for points in lines.values() for _, width in points])
+        _label_seconds(axis, [seconds for seconds, _ in points])
+        _label_widths(axis, [width for _, width in points])
     axes[0].set_ylabel("half-width of the gap's interval")
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     if named:
@@ -121,15 +111,30 @@ def widths(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], ma
     return made
 
 
-def _order(panels: Mapping[str, Mapping[str, Any]]) -> Any:
-    seen = list(dict.fromkeys(group for lines in panels.values() for group in lines))
-    return seen.index
+def _lines(
+    axis: Any, lines: Mapping[str, Sequence[tuple[float, float]]], groups: Sequence[str], marks: Mapping[str, float]
+) -> None:
+    """One panel of :func:`widths`."""
+    for name, seconds in marks.items():
+        axis.axvline(seconds, color="#888888", linewidth=1, linestyle=":")
+        axis.annotate(name, (seconds, 1), (2, -8), xycoords=("data", "axes fraction"),
+                      textcoords="offset points", fontsize=8, color="#555555")  # fmt: skip
+    for group, line in lines.items():
+        place = groups.index(group)
+        axis.plot(*zip(*line, strict=True), color=_COLOURS[place % 8], marker=_MARKERS[place % 8],
+                  markersize=5, linewidth=1.6, label=group)  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("window length")
+    axis.minorticks_off()
 
 
 def _label_seconds(axis: Any, seconds: Sequence[float]) -> None:
     ticks = {10: "10s", 60: "1m", 600: "10m", 3600: "1h", 6 * 3600: "6h", 86_400: "1d"}
     inside = {at: text for at, text in ticks.items() if seconds and min(seconds) <= at <= max(seconds)}
     axis.set_xticks(list(inside), list(inside.values()))
+    if seconds:
+        axis.set_xlim(min(seconds) / 1.5, max(seconds) * 1.5)  # the same in each panel, whatever is suppressed there
 
 
 def _label_widths(axis: Any, values: Sequence[float]) -> None:

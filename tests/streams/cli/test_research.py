@@ -82,8 +82,7 @@ def test_a_private_audit_states_its_promise_and_no_exact_count(tmp_path: Path) -
         assert text in file.read_text().replace("&#x27;", "'")
     assert "2,669" in result.stderr
     for shown in (result.stdout, file.read_text(), run(*AUDIT, "--epsilon", "2").stdout):
-        assert "2,669" not in shown
-        assert "2669" not in shown
+        assert re.search(r"(?<![\d.])2,?669(?![\d.])", shown) is None
         assert "NOT PRIVATE" not in shown
 
 
