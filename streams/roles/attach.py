@@ -176,7 +176,8 @@ class AttachStage:
         counts = index >= 0
         if counts.any():
             store, who = self._directory.store, index[counts]
-            probabilities = self._directory.model.posterior_of_codes(store.surname[who], store.place[who])
+            codes = np.stack([store.surname[who], np.zeros(who.size, np.uint32), store.place[who]], axis=1)
+            probabilities = self._directory.model.posterior_of_codes(codes)
             values[counts] = to_fixed_point(probabilities)
             probabilities.fill(0)
         return values

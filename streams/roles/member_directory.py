@@ -98,14 +98,17 @@ class MemberDirectory:
         attributes = [
             self._decode(record.value()) if good else _OUT for record, good in zip(kept, placed.tolist(), strict=True)
         ]
-        surname, place = self.model.encode(
-            [entry.family_name for entry in attributes],
-            zctas=[entry.zcta or entry.zip for entry in attributes],
-            counties=[entry.county for entry in attributes],
-            states=[entry.state for entry in attributes],
+        codes = self.model.encode(
+            {
+                "family_name": [entry.family_name for entry in attributes],
+                "zcta": [entry.zcta for entry in attributes],
+                "zip": [entry.zip for entry in attributes],
+                "county": [entry.county for entry in attributes],
+                "state": [entry.state for entry in attributes],
+            }
         )
         flags = np.fromiter((FLAG_OPTED_OUT if entry.opt_out else 0 for entry in attributes), np.uint8, len(kept))
-        self.store.upsert(ids, surname, place, flags)
+        self.store.upsert(ids, codes[:, 0], codes[:, 2], flags)
         self.version += 1
 
     def _in_place(self, ids: NDArray[np.bytes_], records: Sequence[Record]) -> NDArray[np.bool_]:

@@ -48,7 +48,9 @@ def race(directory: MemberDirectory, member: bytes) -> NDArray[np.float64]:
     """Race probabilities from the codes that are kept of a member."""
     index = directory.countable(np.array([member]))
     surname, place = directory.store.surname[index], directory.store.place[index]
-    return directory.model.posterior_of_codes(surname, place).reshape(6)
+    return directory.model.posterior_of_codes(np.stack([surname, np.zeros_like(place), place], axis=-1).reshape(1, 3))[
+        0
+    ]
 
 
 def test_a_member_counts_under_its_own_codes(directory: MemberDirectory, model: RaceModel) -> None:
