@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from estimator.agreement import Agreement
 from estimator.cells import CellLayout, rank_exposure
+from estimator.census import Level
 from estimator.disparity import Correction, Disparities, Disparity, Estimate, disparities, implausible
 from estimator.errors import EstimatorError
 from estimator.groups import GROUPS
+from estimator.matching import Matches
 from estimator.members import MemberStore
 from estimator.model import GroupModel
+from estimator.model_checks import check_model
 from estimator.moments import Moments
+from estimator.names import NameMatch
 from estimator.population import Population
 from estimator.posterior import RaceModel
 from estimator.rates import NoiseVariance
@@ -28,11 +32,15 @@ __all__ = [
     "Estimate",
     "EstimatorError",
     "GroupModel",
+    "Level",
+    "Matches",
     "MemberStore",
     "Moments",
+    "NameMatch",
     "NoiseVariance",
     "Population",
     "RaceModel",
+    "check_model",
     "disparities",
     "implausible",
     "rank_exposure",

@@ -4,7 +4,8 @@ EstimatorError
 ├── PackDamaged        the Census pack in the package is not what this version expects
 ├── SourceChanged      a file that the pack is built from is not the one that was reviewed
 ├── UnequalColumns     arrays that describe the same members have different lengths or types
-└── NotProbabilities   rows that should be probabilities do not sum to 1, are negative, or are not numbers
+├── NotProbabilities   rows that should be probabilities do not sum to 1, are negative, or are not numbers
+└── ModelBroken        a group model does not keep the protocol of estimator.GroupModel
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class UnequalColumns(EstimatorError, ValueError):
 
 class NotProbabilities(EstimatorError, ValueError):
     """A row is no probability distribution, so counting it would make or lose people."""
+
+
+class ModelBroken(EstimatorError):
+    """A group model breaks a rule of its protocol; the message begins with the rule's name."""

