@@ -37,6 +37,7 @@ def wide_gap(window: FairnessMetric, group: str, rows_per_member: int) -> Estima
         CellLayout(window.table.axes),
         sigma_rows=window.privacy.noise_sigma_rows,
         reference=window.reference,
+        groups=window.table.groups,
         confidence=CONFIDENCE,
         rows_per_member=rows_per_member,
     )
