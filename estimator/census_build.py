@@ -29,6 +29,7 @@ from estimator.census_sources import (
     names_2020,
     surnames_2010,
 )
+from estimator.errors import SourceChanged
 
 _PUERTO_RICO_FIPS = "72"
 _PUERTO_RICO_ZIP3 = ("006", "007", "009")
@@ -70,9 +71,18 @@ def packed_names(name: str, names: NameList) -> Arrays:
 
 
 def packed_places(name: str, codes: list[str], tenths: NDArray[np.int64]) -> Arrays:
-    """The arrays of a level of places: steps from each code to the next, and tenths of adults."""
+    """The arrays of a level of places: steps from each code to the next, and tenths of adults.
+
+    Raises:
+        SourceChanged: the codes are not sorted, or a step does not fit into 32 bits.
+    """
+    steps = np.diff(np.array(codes, dtype=np.int64), prepend=0)
+    if steps.min() <= 0 or steps.max() >= 1 << 32:
+        raise SourceChanged(
+            f"the codes of {name} make steps from {steps.min()} to {steps.max()}: they are read wrongly"
+        )
     return {
-        name: np.diff(np.array(codes, dtype=np.int64), prepend=0).astype(np.uint32),
+        name: steps.astype(np.uint32),
         f"{name}_adults": planes(tenths),
     }
 

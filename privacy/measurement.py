@@ -40,6 +40,7 @@ from privacy.spec_text import read_spec_text
 
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
+_MOST_VALUES = 65_535 * 6  # of one window by cell: 3 MB of ring elements, 9 MB as JSON, which topics take
 _LEAST_LEVEL_RHO = 1e-9  # below it the noise would leave the range of int64, and no table would say anything
 
 
@@ -82,6 +83,12 @@ class Measurement(Part):
             problems.append(("cells", "name a decision or an outcome (or both); there is nothing to compare otherwise"))
         if self.cells.count > 65_535:
             problems.append(("cells", f"{self.cells.count} cells are too many, at most 65535; use fewer bins"))
+        elif self.values_by_cell > _MOST_VALUES:
+            text = (
+                f"{self.cells.count} cells of {len(self.group_names)} groups have {self.values_by_cell} values (with a "
+                f"rectifier twice as many), at most {_MOST_VALUES}; use fewer bins"
+            )
+            problems.append(("cells", text))
         if self.reference not in self.group_names:
             text = f"{self.reference!r} is none of the measurement's groups; name one of {', '.join(self.group_names)}"
             problems.append(("reference", text))
@@ -112,6 +119,11 @@ class Measurement(Part):
     def cell_count(self) -> int:
         """Number of cells."""
         return self.cells.count
+
+    @property
+    def values_by_cell(self) -> int:
+        """How many numbers of a window are sums by cell: a table, and a rectifier where there is one."""
+        return self.cell_count * len(self.group_names) * (2 if "rectifier" in self.channels else 1)
 
     @property
     def levels(self) -> tuple[Level, ...]:

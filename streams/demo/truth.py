@@ -87,7 +87,9 @@ def primaries(folder: Path) -> dict[str, ExactRates]:
         first.setdefault(event["candidate_id"], event)
     ids = [name for name in first if name in members]
     p = RaceModel.load().posterior(
-        [members[name].get("family_name") for name in ids], states=[members[name].get("state") for name in ids]
+        [members[name].get("family_name") for name in ids],
+        given_names=[members[name].get("given_name") for name in ids],
+        states=[members[name].get("state") for name in ids],
     )
     endorsed = np.array([bool(first[name]["endorsed"]) for name in ids])
     won = np.array([bool(first[name]["won"]) for name in ids])

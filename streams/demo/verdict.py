@@ -36,6 +36,7 @@ def wide_gap(window: FairnessMetric, group: str, rows_per_member: int) -> Estima
         cells=CellLayout(window.table.axes),
         reference=window.reference,
         noise_variance=NoiseVariance(window.privacy.noise_sigma_rows**2),
+        groups=window.table.groups,
         confidence=CONFIDENCE,
         rows_per_member=rows_per_member,
     )

@@ -198,7 +198,7 @@ class FairnessMetric(_Part):
     """One window of one level of one measurement.
 
     Attributes:
-        rows_per_member: at most so many rows of one member are in it, which its intervals allow for.
+        rows_per_member: at most so many rows of one member are in it, which its intervals allow for; None where void.
 
     Raises:
         ValidationError: an unknown field, an infinity or NaN, or a status that its contents contradict: a void window
@@ -219,7 +219,7 @@ class FairnessMetric(_Part):
     moments: NoisedMoments | None
     rectifier: Table | None
     corrected_by: CorrectedBy | None = None
-    rows_per_member: int
+    rows_per_member: int | None = None
     privacy: Privacy
     checks: Checks
     supersedes: str | None = None

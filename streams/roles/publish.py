@@ -152,7 +152,7 @@ class PublishCore:
             moments=None if moments is None else NoisedMoments.of(groups, moments),
             rectifier=None if rectifier is None else Table.of(layout, groups, rectifier),
             corrected_by=corrected_by,
-            rows_per_member=measurement.rows_per_member(release.level),
+            rows_per_member=None if window is None else measurement.rows_per_member(release.level),
             privacy=self._privacy(approved, sigma_rows(a, b)),
             checks=Checks(
                 estimators=None if agreement is None else "agree" if agreement.agree else "disagree",

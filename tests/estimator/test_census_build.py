@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from estimator import census_sources
 from estimator.census import _counts
-from estimator.census_build import packed_names, planes, write
+from estimator.census_build import _inhabited, packed_names, packed_places, planes, write
 from estimator.census_sources import SOURCES, adults_2020, download, names_2020, surnames_2010
 from estimator.errors import SourceChanged
 
@@ -107,6 +107,26 @@ def test_names_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(census_sources, "_parquet", lambda _wheel, _name: parquet([row]))
     with pytest.raises(SourceChanged, match="do not sum to their totals"):
         names_2020(Path("wheel"), "census_2020", 1)
+
+
+def test_places_elsewhere_and_places_without_adults_are_left_out() -> None:
+    """Puerto Rico is gone before anything is summed, and a place where no adult lives; the rest keeps its rows."""
+    counts = np.arange(24).reshape(4, 6)
+    counts[1] = 0
+    codes, kept = _inhabited(("72",), ["01001020100", "02001000100", "72001000100", "78010000100"], counts)
+    assert codes == ["01001020100", "78010000100"]
+    assert np.array_equal(kept, counts[[0, 3]])
+
+
+def test_codes_come_back_from_their_steps() -> None:
+    """Places are stored as steps of 32 bits; codes that are too far apart or not sorted are refused, never wrapped."""
+    counts = np.ones((2, 6), dtype=np.int64)
+    packed = packed_places("t", ["01001020100", "02001000100"], counts)
+    assert packed["t"].dtype == np.uint32
+    assert packed["t"].astype(np.int64).cumsum().tolist() == [1001020100, 2001000100]
+    for codes in (["01001020100", "78010000100"], ["02001000100", "01001020100"]):
+        with pytest.raises(SourceChanged, match="steps"):
+            packed_places("t", codes, counts)
 
 
 def test_planes_hold_every_count() -> None:

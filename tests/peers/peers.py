@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from estimator import GROUPS, Population, RaceModel
 from estimator.census import load_places
 
-INSTALL = "pip install -e '.[peers]'"
+INSTALL = "pip install -e '.[dev,peers]'"
 FLOOR = 1e-4
 FOUR = ("white", "black", "api", "hispanic")
 PRIMARIES = Path(__file__).parents[2] / "examples" / "primaries-2022"

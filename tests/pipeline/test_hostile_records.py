@@ -278,9 +278,9 @@ CLAIMS: dict[str, dict[str, int]] = {
     "a column less": {"columns": 5},
     "no columns": {"columns": 0},
     "no tail": {"tail": 0},
-    "a longer tail": {"tail": 24},
+    "a longer tail": {"tail": 30},
     "another split of as many": {"columns": 7, "tail": 1},
-    "all of another measurement": {"channels": 7, "columns": 12, "tail": 23},
+    "all of another measurement": {"channels": 7, "columns": 12, "tail": 29},
     "negative columns": {"columns": -6},
     "a huge tail": {"tail": 1 << 62},
 }
@@ -298,7 +298,7 @@ def test_channels_that_the_measurement_does_not_have_stop_the_partition(tmp_path
     pipeline.run(("a", "b"))
     for party in ("a", "b"):
         reason = next(iter(pipeline.stage(party).stopped().values()))
-        assert "expected channels 5, 6 columns and a tail of 23" in reason
+        assert "expected channels 5, 6 columns and a tail of 29" in reason
 
 
 def _with_tail(pipeline: InProcessPipeline, tail: int) -> SharesBatch:

@@ -190,6 +190,11 @@ RULES: list[tuple[str, str, str]] = [
     ("cells: {decision: {field: r}, outcome: {field: o}}",
      f"cells: {{decision: {{field: r}}, score: {{field: s, bins: {EDGES}}}, rank: {{field: k, bins: {EDGES}}}}}",
      "cells: 181202 cells are too many, at most 65535; use fewer bins"),
+    ("cells: {decision: {field: r}, outcome: {field: o}}",
+     f"groups: [{', '.join(f'g{k}' for k in range(16))}, white]\ncells: {{decision: {{field: r}}, "
+     f"score: {{field: s, bins: {EDGES}}}, rank: {{field: k, bins: {EDGES[:60]}}}}}".replace(", g15", ""),
+     "cells: 36722 cells of 16 groups have 587552 values (with a rectifier twice as many), at most 393210; use fewer "
+     "bins"),
     ("base: 10s", "base: 7s",
      "windows.base: 7s does not divide the UTC day. A member's budget is per day, so no window may straddle two days; "
      "use for example 10s, 1m, 1h or 1d\n"

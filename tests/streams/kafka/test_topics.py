@@ -16,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its API
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import admin
 from streams.kafka.topics import compare, create, input_plan, plan
+from streams.roles.channel_layout import ChannelLayout
 from streams.settings import Settings
 
 MakeSettings = Callable[..., Settings]
@@ -44,6 +45,18 @@ def test_the_plan_is_that_of_the_design(make_settings: MakeSettings) -> None:
         assert by_name[name].config["message.timestamp.type"] == "LogAppendTime"
         assert by_name[name].config["retention.ms"] == str(7 * 24 * 3_600_000)
     assert all(topic.config["min.insync.replicas"] == "1" for topic in plan(settings))
+
+
+def test_the_largest_records_fit(make_settings: MakeSettings) -> None:
+    """A full batch of the most groups with all channels, and a window of the most values, are what topics take."""
+    taken = {
+        topic.name.removeprefix("d."): topic.config for topic in plan(make_settings("127.0.0.1:1", "deployment=d"))
+    }
+    batch = 8 * ChannelLayout(("table", "rectifier", "moments"), 16, 1, "1m").size(4096) + 2 * 2 * 4096 + 1000
+    assert batch > 1 << 20  # a broker's default would refuse it for ever
+    assert int(taken["shares"]["max.message.bytes"]) > batch
+    for name in ("releases-a", "releases-b", "state-a", "state-b"):
+        assert int(taken[name]["max.message.bytes"]) > 8 * 65_535 * 6 + 10_000
 
 
 def test_inputs_are_the_companys(make_settings: MakeSettings) -> None:
