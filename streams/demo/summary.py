@@ -12,13 +12,13 @@ from streams.demo.live import FEED, MINUTE_MS, PRIMARIES, Schedule, Seen, shown_
 from streams.demo.stack import DemoStack
 from streams.demo.truth import ExactRates, SimulatedTruth
 from streams.demo.verdict import judge, result_of
-from streams.records.metric import FairnessMetric
+from streams.records.metric import FairnessMetric, Result
 
 _THREE_THINGS = (
-    "Three things are kept apart above. [bold]published[/bold]: the weighted estimate with noise, and its 95 % "
-    "interval. [bold]no noise[/bold]: the same estimate of the same rows. [bold]truth[/bold]: what really happened. "
-    "The weighted estimate understates gaps by design, since a name and a place only hint at race; on the primaries "
-    "log the proxy (surname and state) sees only about a third of the true gap."
+    "Kept apart above: [bold]weighted[/bold] and [bold]corrected[/bold], as published, with noise and 95 % intervals; "
+    "[bold]no noise[/bold], the weighted estimate of the same rows; [bold]truth[/bold], what really happened. The "
+    "weighted estimate understates gaps by design, since a name and a place only hint at race; the corrected one does "
+    "not, where what is measured depends on place through race alone (docs/estimators.md)."
 )
 
 
@@ -45,7 +45,7 @@ def summarise(
         minutes[schedule.end_ms],
         seen.windows,
         {end_ms: rates.rows for end_ms, rates in exact.items()},
-        schedule.feed.privacy.contribution_cap,
+        exact[schedule.end_ms].truth["black"] - exact[schedule.end_ms].truth["white"],
     )
     for condition in conditions:
         mark = "[green]holds[/green]" if condition.holds else "[red]FAILS[/red]"
@@ -82,26 +82,30 @@ def _compare(console: Console, title: str, window: FairnessMetric | None, metric
         console.print(f"{title}: nothing was published")
         return
     table = Table(title=title, title_justify="left")
-    for column in ("group", "published", "no noise", "truth", "gap published", "gap no noise", "gap truth"):
+    for column in ("group", "weighted", "no noise", "truth", "gap weighted", "gap corrected", "gap truth"):
         table.add_column(column, justify="left" if column == "group" else "right")
     for group in GROUPS:
         result = result_of(window, metric, group)
-        if result.value is None:
-            table.add_row(group, f"({result.suppressed})", *_rates(exact, group), "-", "-", "-")
-            continue
-        published = f"{result.value.estimate:.3f} [{result.value.lower:.3f}, {result.value.upper:.3f}]"
-        gaps = ("-", "-") if group == window.reference else _gaps(exact, group, window.reference)
-        table.add_row(group, published, *_rates(exact, group), shown_interval(result.gap), *gaps)
+        published = f"({result.suppressed})"
+        if result.value is not None:
+            published = f"{result.value.estimate:.3f} [{result.value.lower:.3f}, {result.value.upper:.3f}]"
+        corrected = result_of(window, metric, group, "corrected")
+        gaps = shown_interval(result.gap), _corrected_gap(corrected), _true_gap(exact, group, window.reference)
+        table.add_row(group, published, *_rates(exact, group), *gaps)
     console.print(table)
+
+
+def _corrected_gap(result: Result) -> str:
+    """A pool's gap is not its group's; which groups a pool holds is in the record."""
+    return "(pooled)" if "+" in result.group else shown_interval(result.gap)
 
 
 def _rates(exact: ExactRates, group: str) -> tuple[str, str]:
     return _shown(exact.weighted[group], ".3f"), _shown(exact.truth[group], ".3f")
 
 
-def _gaps(exact: ExactRates, group: str, reference: str) -> tuple[str, str]:
-    weighted = exact.weighted[group] - exact.weighted[reference]
-    return _shown(weighted, "+.3f"), _shown(exact.truth[group] - exact.truth[reference], "+.3f")
+def _true_gap(exact: ExactRates, group: str, reference: str) -> str:
+    return "-" if group == reference else _shown(exact.truth[group] - exact.truth[reference], "+.3f")
 
 
 def _shown(value: float, form: str) -> str:

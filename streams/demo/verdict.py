@@ -1,4 +1,4 @@
-"""Whether the demo showed what it promises: four conditions, each with its figures."""
+"""Whether the demo showed what it promises: conditions, each with its figures."""
 
 from __future__ import annotations
 
@@ -22,25 +22,32 @@ class Condition:
     text: str
 
 
-def result_of(window: FairnessMetric, metric: str, group: str, score_bin: str = "all") -> Result:
-    """One result of a window."""
-    return next(r for r in window.results if (r.metric, r.group, r.score_bin) == (metric, group, score_bin))
+def result_of(window: FairnessMetric, metric: str, group: str, estimator: str = "weighted") -> Result:
+    """One result of a window, over all score bins; of a pool, where the estimator had to pool the group."""
+    return next(
+        r
+        for r in window.results
+        if (r.metric, r.score_bin, r.estimator) == (metric, "all", estimator) and group in r.group.split("+")
+    )
 
 
-def wide_gap(window: FairnessMetric, group: str, rows_per_member: int) -> Estimate | None:
-    """The gap in recommendation rate with its 99.99 % interval, from the published table (post-processing)."""
-    if window.table is None:
+def wide_gap(window: FairnessMetric, group: str, estimator: str) -> Estimate | None:
+    """The gap in recommendation rate with its 99.99 % interval, from what was published (post-processing)."""
+    if window.table is None or window.moments is None or window.rows_per_member is None:
         return None
+    noise = window.privacy
     found = disparities(
         np.array(window.table.values),
         cells=CellLayout(window.table.axes),
         reference=window.reference,
-        noise_variance=NoiseVariance(window.privacy.noise_sigma_rows**2),
+        noise_variance=NoiseVariance(noise.noise_sigma_rows**2, (noise.noise_sigma_rows_moments or 0.0) ** 2),
+        moments=window.moments.moments(),
         groups=window.table.groups,
         confidence=CONFIDENCE,
-        rows_per_member=rows_per_member,
+        rows_per_member=window.rows_per_member,
     )
-    return next(d.gap for d in found.results if (d.metric, d.group) == ("recommendation_rate", group))
+    of_group = ("recommendation_rate", estimator, group)
+    return next((d.gap for d in found.results if (d.metric, d.estimator, d.group) == of_group), None)
 
 
 def judge(
@@ -48,7 +55,7 @@ def judge(
     unfair: FairnessMetric | None,
     windows: list[FairnessMetric],
     expected: dict[int, int],
-    rows_per_member: int,
+    true_gap: float,
 ) -> list[Condition]:
     """Judge the simulated feed.
 
@@ -56,11 +63,11 @@ def judge(
         fair, unfair: the two minutes' roll-ups; None where one was not published.
         windows: everything that was published.
         expected: window end of each roll-up -> rows that were sent and count.
-        rows_per_member: the contribution cap.
+        true_gap: black less white recommendation rate of the unfair minute's rows that count.
     """
     conditions = []
     for window, name in ((unfair, "unfair"), (fair, "fair")):
-        gap = None if window is None else wide_gap(window, "black", rows_per_member)
+        gap = None if window is None else wide_gap(window, "black", "weighted")
         if gap is None:
             conditions.append(Condition(False, f"the {name} minute has no published black-white gap"))
             continue
@@ -69,6 +76,13 @@ def judge(
             conditions.append(Condition(gap.upper < UNFAIR_BELOW, f"{shown} lies below {UNFAIR_BELOW}"))
         else:
             conditions.append(Condition(gap.lower <= 0 <= gap.upper, f"{shown} contains 0"))
+    corrected = None if unfair is None else wide_gap(unfair, "black", "corrected")
+    if corrected is None:
+        conditions.append(Condition(False, "the unfair minute has no corrected black-white gap"))
+    else:
+        shown = f"unfair minute: the corrected gap's 99.99 % interval [{corrected.lower:+.3f}, {corrected.upper:+.3f}]"
+        holds = corrected.lower <= true_gap <= corrected.upper
+        conditions.append(Condition(holds, f"{shown} contains the truth, {true_gap:+.3f}"))
     for window in (fair, unfair):
         if window is None or window.table is None:
             continue

@@ -140,6 +140,10 @@ class NoisedMoments(_Part):
             residual_squares=tuple(squares),
         )
 
+    def moments(self) -> Moments:
+        """For an estimator."""
+        return Moments(np.array(self.products), self.rows, self.self_id_rows, np.array(self.residual_squares))
+
 
 class Difference(_Part):
     """The largest difference between the corrected and the rectified estimates of a window.

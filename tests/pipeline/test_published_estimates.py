@@ -1,0 +1,147 @@
+"""What `publish` concludes: repeated from the records alone, and the same however the two topics are read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+import scenario as scenarios
+
+from estimator import Disparities
+from streams.inprocess import InProcessPipeline
+from streams.kafka.partitioner import partition_of
+from streams.records.metric import CorrectedBy, FairnessMetric, result_of
+from streams.roles.publish import _CORRECTION_WINDOWS, PublishCore
+from streams.roles.seal import END_OF_LOG
+from streams.stage import TIMESTAMP_CREATE
+
+PAGE = Path(__file__).parents[2] / "docs" / "estimators.md"
+
+
+@cache
+def run() -> InProcessPipeline:
+    """The scenario with three measurements, one with a rectifier at its longest level, through all roles."""
+    scenario = scenarios.build("rec-events", 4, members=3000, events_a_window=900)
+    with TemporaryDirectory() as folder:
+        pipeline = InProcessPipeline(
+            Path(folder) / "keys",
+            partitions=2,
+            sources={"rec-events": scenarios.SOURCE_PARTITIONS},
+            start_ms=scenario.end_ms,
+        )
+        for measurement in scenario.measurements:
+            pipeline.approve(measurement)
+        for key, value in scenario.members:
+            pipeline.log.append("member-attributes", int(partition_of(np.array([key]), 2)[0]), value, key=key)
+        for record in scenario.records:
+            stamp = (TIMESTAMP_CREATE, record.timestamp_ms)
+            pipeline.log.append("rec-events", record.partition, record.value, key=record.key, timestamp=stamp)
+        for i in range(scenarios.SOURCE_PARTITIONS):
+            end = (TIMESTAMP_CREATE, scenario.end_ms)
+            pipeline.log.append("rec-events", i, None, timestamp=end, headers=((END_OF_LOG, b"1"),))
+        for _ in range(5):
+            pipeline.run()
+    return pipeline
+
+
+def published() -> list[FairnessMetric]:
+    """Its records."""
+    return run().published
+
+
+def _repeat_of_the_page() -> Callable[..., Disparities]:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)  # the text that a reader would run
+    repeat: Callable[..., Disparities] = names["repeat"]
+    return repeat
+
+
+def test_a_published_record_can_be_repeated() -> None:
+    """The page's own code gives every published number from the JSON of a record, and of the one that corrected it."""
+    repeat = _repeat_of_the_page()
+    records = {(w.measurement, w.level, w.window.end_ms): json.loads(w.encode()) for w in published()}
+    estimators: set[str] = set()
+    corrected = 0
+    for window in published():
+        by = window.corrected_by
+        earlier = None if by is None else records[window.measurement, by.level, by.end_ms]
+        found = repeat(json.loads(window.encode()), earlier)
+        assert tuple(map(result_of, found.results)) == window.results
+        agrees = None if found.agreement is None else found.agreement.agree
+        assert window.checks.estimators == {None: None, True: "agree", False: "disagree"}[agrees]
+        estimators |= {result.estimator for result in window.results if result.value is not None}
+        corrected += by is not None and any(r.estimator == "rectified" and r.value is not None for r in window.results)
+    assert estimators == {"weighted", "corrected", "rectified"}
+    assert corrected > 0
+
+
+def test_each_estimator_is_there_where_its_channels_are() -> None:
+    """Table alone: weighted. Moments as well: corrected. A rectifier: rectified, from the first long window on."""
+    for window in published():
+        found = {result.estimator for result in window.results}
+        expected = {"feed": {"weighted", "corrected", "rectified"}, "candidates": {"weighted", "corrected"}}
+        assert found == expected.get(window.measurement, {"weighted"})
+    short = [w for w in published() if (w.measurement, w.level) == ("feed", "10s")]
+    first_minute = scenarios.START_MS + 60_000
+    for window in short:
+        reasons = {r.suppressed for r in window.results if r.estimator == "rectified"}
+        if window.window.start_ms < first_minute:
+            assert window.corrected_by is None
+            assert reasons == {"no_correction"}
+        else:
+            assert window.corrected_by == CorrectedBy(level="1m", end_ms=first_minute)
+            assert "no_correction" not in reasons
+
+
+def test_a_rank_gives_position_exposure_to_the_candidates_side() -> None:
+    """The measurement of candidates has a rank: its exposure by group lies between that of the worst and best place."""
+    found = [
+        result
+        for window in published()
+        if window.measurement == "candidates"
+        for result in window.results
+        if result.metric == "position_exposure" and result.value is not None
+    ]
+    assert found
+    assert all(0 < result.value.estimate < 1 for result in found if result.value is not None)
+    assert not any(r.metric == "position_exposure" for w in published() if w.measurement == "feed" for r in w.results)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_records_do_not_depend_on_how_the_topics_are_read(seed: int) -> None:
+    """Pools and corrections are carried from window to window, yet any interleaving gives the same bytes."""
+    pipeline = run()
+    core = PublishCore(pipeline.controls["publish"], confidence=0.95, rho_limit=10.0)
+    rng = np.random.default_rng(seed)
+    topics = {party: list(pipeline.log.values(f"releases-{party}")) for party in ("a", "b")}
+    found = []
+    while topics["a"] or topics["b"]:
+        party = str(rng.choice([name for name, left in topics.items() if left]))
+        for _ in range(int(rng.integers(1, 12))):
+            if topics[party]:
+                window = core.apply(party, topics[party].pop(0))
+                if window is not None:
+                    found.append(window.encode())
+    assert sorted(found) == sorted(window.encode() for window in published())
+
+
+def test_a_correction_does_not_outlive_its_time() -> None:
+    """Long windows that stay away take their correction with them, and none reaches back before its own end."""
+    pipeline = run()
+    core = pipeline.core
+    approved = next(a for a in pipeline.controls["publish"].approved() if a.measurement.id == "feed")
+    (by, _) = core._corrections[approved.spec]
+    last = by.end_ms + _CORRECTION_WINDOWS * 60_000
+    assert core._correction(approved, by.end_ms)[0] == core._correction(approved, last - 10_000)[0] == by
+    for start_ms in (by.end_ms - 10_000, last):
+        nothing, correction = core._correction(approved, start_ms)
+        assert nothing is None
+        assert not correction.shifts
