@@ -37,7 +37,7 @@ POOL_SIGN = "+"
 MAX_DEVIATION = 0.125
 """A group is separate where a rate of one half over all rows would be known to this standard deviation."""
 MIN_EIGENVALUE_DEVIATIONS = 8.0
-"""M's smallest eigenvalue must be this many times its noise: nearer to 0, its inverse is mostly noise."""
+"""M's smallest eigenvalue must be this many deviations of its noise: nearer to 0, its inverse is mostly noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +105,12 @@ def _to_merge(unclear: NDArray[np.bool_], totals: F) -> tuple[int, int]:
 def _unclear(products: F, sizes: F, noise: NoiseVariance, cells: int, rows_per_member: float) -> NDArray[np.bool_]:
     """Which pools cannot be told apart from the others: shape (q,), bool. Looks at no outcome."""
     values, vectors = np.linalg.eigh(products)
-    if values[0] <= MIN_EIGENVALUE_DEVIATIONS * np.sqrt(noise.moments * sizes.max()) or values[0] <= 1e-9 * values[-1]:
-        # Those that weigh most in the direction that is not there.
-        weights = np.abs(vectors[:, 0])
+    # The deviation of v'Ev, by which noise moves an eigenvalue: a pool of d groups has the noise of d^2 entries.
+    deviation = noise.moments**0.5 * (vectors[:, 0] ** 2 @ sizes)
+    if values[0] <= MIN_EIGENVALUE_DEVIATIONS * deviation or values[0] <= 1e-9 * values[-1]:
+        # Those that weigh most in the direction that is not there, in probabilities: of two that always stand in one
+        # proportion, the smaller has the larger coefficient, but both weigh the same.
+        weights = np.abs(vectors[:, 0]) * np.sqrt(np.abs(np.diag(products)))
         return np.asarray(weights >= 0.5 * weights.max())
     inverse = np.linalg.inv(products)
     spread = (inverse * sizes) @ inverse

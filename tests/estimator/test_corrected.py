@@ -201,6 +201,26 @@ def test_a_group_that_alone_is_unclear_goes_to_the_largest() -> None:
     assert pooled.groups == ("a+c", "b")
 
 
+def test_groups_that_the_proxy_cannot_tell_apart_are_pooled() -> None:
+    """Two groups whose probabilities always stand in one proportion make M singular: they are one pool, noise or not."""
+    rng = np.random.default_rng(7)
+    race = rng.dirichlet([1.0, 1.0, 1.0], 5000)
+    blind = np.column_stack([race[:, 0], race[:, 1] * 0.7, race[:, 1] * 0.3, race[:, 2]])
+    moments = Moments.of(blind)
+    for noise in (QUIET, NoiseVariance(10, moments=10)):
+        pooled = pool(("a", "b", "c", "d"), moments, noise, cells=2, rows_per_member=1)
+        assert pooled is not None
+        assert pooled.groups == ("a", "b+c", "d")
+
+
+def test_a_pools_noise_grows_with_its_size() -> None:
+    """M's entries of a pool of d hold d squared entries' noise: the smallest eigenvalue must stand out from that."""
+    products, noise = np.diag([9000.0, 1000.0]), NoiseVariance(0, moments=44.0**2)
+    # The smallest eigenvalue, 1000, is that of the second pool. Its deviation is 44, or 5 x 44 where five are in there.
+    assert not _unclear(products, np.array([5.0, 1.0]), noise, cells=2, rows_per_member=1).any()
+    assert _unclear(products, np.array([1.0, 5.0]), noise, cells=2, rows_per_member=1)[1]
+
+
 @pytest.mark.parametrize("factor", [1.3, 0.77])
 def test_the_eigenvalue_must_be_eight_deviations(factor: float) -> None:
     """Nearer to 0 the inverse is mostly noise, however well the groups would be known otherwise."""
