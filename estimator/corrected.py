@@ -11,11 +11,11 @@ outcome is looked at: first with one another, then with the largest group.
 Variance of the residual beta_r(theta) = (A_hits - theta A_total)_r, with B = M^-1, b = beta(theta) by group, pools of
 d members and D = diag(d):
 
-* Sampling: c [B S B]_rr with S = sum p p' Var(y | p), y = worth - theta. A row's group is not known, so Var(y | p) holds
-  the spread between the groups' means as well: sum_k p_k E_k[y^2] - (sum_k p_k E_k[y])^2. The rows that weigh in group r
-  are of groups k in proportion pi_k = M_rk / n_r; the mean of a square is at least the square of the mean, hence at most
-  c B_rr [sum_k pi_k E_k[y^2] - (sum_k pi_k E_k[y])^2]. Within some per cent for gaps of a few tenths; up to twice as much
-  for gaps near 1 and a sharp proxy.
+* Sampling: c [B S B]_rr with S = sum p p' Var(y | p), y = worth - theta. A row's group is not known, so Var(y | p)
+  holds the spread between the groups' means as well: sum_k p_k E_k[y^2] - (sum_k p_k E_k[y])^2. The rows that weigh in
+  group r are of groups k in proportion pi_k = M_rk / n_r, and the mean of a square is at least the square of the mean:
+  at most c B_rr [sum_k pi_k E_k[y^2] - (sum_k pi_k E_k[y])^2]. That is within some per cent for gaps of a few tenths,
+  and up to twice as much for gaps near 1 and a sharp proxy.
 * Noise of the table, variance s^2 an entry: s^2 (B D B)_rr (sum worth^2 - 2 theta sum worth + theta^2 cells).
 * Noise of M, variance u^2 on its diagonal and u^2 / 2 off it: beta moves by -B E b, and Cov(E b) =
   (u^2 / 2) (b'D b D + D b b' D) for the pooled matrix.

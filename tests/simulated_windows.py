@@ -119,7 +119,7 @@ def confounded(population: Kinds, strength: float) -> Kinds:
 
 
 def drawn_rows(seed: int, rows: int, *, rates: F, sharpness: float = 1.0) -> tuple[F, NDArray[np.int64]]:
-    """Single rows: race probabilities, shape (rows, k), and cells, drawn from ``rates``, shape (k, cells), of a group."""
+    """Single rows: race probabilities, shape (rows, k), and cells, drawn from a group's ``rates``, shape (k, cells)."""
     rng = np.random.default_rng(seed)
     weights = 0.65 ** np.arange(len(rates))
     race = rng.dirichlet(weights / weights.sum() * sharpness + 1e-3, rows)
