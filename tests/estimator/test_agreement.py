@@ -16,6 +16,7 @@ from estimator.rectified import rectified_rates, rectifier_of
 Z = critical_value(0.95)
 ABC = ("a", "b", "c")
 SHARES = np.array([0.6, 0.2, 0.2])
+OUTCOME = CellLayout((("outcome", 2),))
 PARITY = CellLayout((("score", 2), ("outcome", 2)))
 QUIET = NoiseVariance(0)
 NOISY = NoiseVariance(150, moments=300, rectifier=150)
@@ -27,7 +28,7 @@ def flagged(population: Kinds, noise: NoiseVariance, *, seed: int, count: int) -
     for window in population.windows(seed, count, rows=20_000, share=0.2, noise=noise):
         agreement = disparities(
             window.table,
-            cells=PARITY,
+            cells=OUTCOME,
             reference="a",
             noise_variance=noise,
             moments=window.moments,
@@ -42,14 +43,14 @@ def flagged(population: Kinds, noise: NoiseVariance, *, seed: int, count: int) -
 @pytest.mark.parametrize("noise", [QUIET, NOISY], ids=["without noise", "with noise"])
 def test_false_alarms_are_rare(noise: NoiseVariance) -> None:
     """Where the proxy is independent of outcomes, one window in a hundred is flagged: no more than 7 of 250."""
-    population = race_only(1, weights=SHARES, sharpness=1.5, cells=4)
+    population = race_only(1, weights=SHARES, sharpness=1.5, cells=2)
     assert flagged(population, noise, seed=2, count=250) <= 0.028
 
 
 @pytest.mark.parametrize(("noise", "least"), [(QUIET, 0.9), (NOISY, 0.4)], ids=["without noise", "with noise"])
 def test_confounding_is_found(noise: NoiseVariance, least: float) -> None:
     """Where place matters by itself, nearly all windows are flagged, and many with the noise of a single minute."""
-    population = confounded(race_only(1, weights=SHARES, sharpness=1.5, cells=4), 0.3)
+    population = confounded(race_only(1, weights=SHARES, sharpness=1.5, cells=2), 0.3)
     assert flagged(population, noise, seed=3, count=60) >= least
 
 

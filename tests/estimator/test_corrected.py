@@ -341,8 +341,8 @@ def test_the_total_must_stand_out_from_both_noises() -> None:
 @pytest.mark.parametrize("sharpness", [1.0, 5.0], ids=["sharp", "blunt"])
 def test_coverage(sharpness: float, noise: NoiseVariance) -> None:
     """95 % intervals of values and gaps hold the true rate of the group, where the proxy is independent of outcomes."""
-    population = race_only(12, weights=np.array([0.6, 0.2, 0.2]), sharpness=sharpness, cells=4)
-    inside = covered(population, PARITY, "corrected", seed=13, count=250, rows=20_000, noise=noise)
+    population = race_only(12, weights=np.array([0.6, 0.2, 0.2]), sharpness=sharpness, cells=2)
+    inside = covered(population, OUTCOME, "corrected", seed=13, count=250, rows=20_000, noise=noise)
     for what, shares in shares_inside(inside).items():
         assert shares.at_least(0.95), (what, shares)
         assert shares.mean <= 0.98, (what, shares)  # not by being useless
@@ -361,9 +361,9 @@ def test_coverage_where_gaps_are_wide() -> None:
 @pytest.mark.parametrize(("cap", "holds"), [(3.0, True), (1.0, False)])
 def test_equal_rows_of_a_member_need_the_cap(cap: float, holds: bool) -> None:
     """With three equal rows a member, intervals hold when widened by the cap of three, and do not without."""
-    population = race_only(12, weights=np.array([0.6, 0.2, 0.2]), sharpness=1.0, cells=4)
+    population = race_only(12, weights=np.array([0.6, 0.2, 0.2]), sharpness=1.0, cells=2)
     inside = covered(
-        population, PARITY, "corrected", seed=15, count=200, rows=30_000, noise=QUIET, rows_each=3, rows_per_member=cap
+        population, OUTCOME, "corrected", seed=15, count=200, rows=30_000, noise=QUIET, rows_each=3, rows_per_member=cap
     )
     for what, shares in shares_inside(inside).items():
         assert shares.at_least(0.95) == holds, (what, shares)

@@ -17,7 +17,6 @@ Z = critical_value(0.95)
 ABC = ("a", "b", "c")
 SHARES = np.array([0.6, 0.2, 0.2])
 OUTCOME = CellLayout((("outcome", 2),))
-PARITY = CellLayout((("score", 2), ("outcome", 2)))
 DECIDED = CellLayout((("decision", 2), ("outcome", 2)))
 QUIET = NoiseVariance(0)
 NOISY = NoiseVariance(150, moments=300, rectifier=150)
@@ -233,8 +232,8 @@ def test_errors_by_sampling_vary_as_stated(share: float) -> None:
 @pytest.mark.parametrize("confounding", [0.0, 0.4], ids=["race alone", "place matters"])
 def test_coverage(confounding: float, noise: NoiseVariance) -> None:
     """95 % intervals of values and gaps hold the groups' true rates, whatever else outcomes depend on."""
-    population = confounded(race_only(12, weights=SHARES, sharpness=1.0, cells=4), confounding)
-    inside = covered(population, PARITY, "rectified", seed=13, count=200, rows=20_000, noise=noise)
+    population = confounded(race_only(12, weights=SHARES, sharpness=1.0, cells=2), confounding)
+    inside = covered(population, OUTCOME, "rectified", seed=13, count=200, rows=20_000, noise=noise)
     for what, shares in shares_inside(inside).items():
         assert shares.at_least(0.95), (what, shares)
         assert shares.mean <= 0.985, (what, shares)  # not by being useless
@@ -242,18 +241,18 @@ def test_coverage(confounding: float, noise: NoiseVariance) -> None:
 
 def test_where_place_matters_the_others_fail() -> None:
     """What `rectified` is for: the same population makes `corrected` and `weighted` miss most of the time."""
-    population = confounded(race_only(12, weights=SHARES, sharpness=1.0, cells=4), 0.4)
+    population = confounded(race_only(12, weights=SHARES, sharpness=1.0, cells=2), 0.4)
     for estimator in ("corrected", "weighted"):
-        inside = covered(population, PARITY, estimator, seed=14, count=60, rows=20_000, noise=QUIET)
+        inside = covered(population, OUTCOME, estimator, seed=14, count=60, rows=20_000, noise=QUIET)
         assert shares_inside(inside)["gap"].mean < 0.6
 
 
 @pytest.mark.parametrize(("cap", "holds"), [(3.0, True), (1.0, False)])
 def test_equal_rows_of_a_member_need_the_cap(cap: float, holds: bool) -> None:
     """With three equal rows a member, intervals hold when widened by the cap of three, and do not without."""
-    population = race_only(12, weights=SHARES, sharpness=1.0, cells=4)
+    population = race_only(12, weights=SHARES, sharpness=1.0, cells=2)
     inside = covered(
-        population, PARITY, "rectified", seed=15, count=200, rows=30_000, noise=QUIET, rows_each=3, rows_per_member=cap
+        population, OUTCOME, "rectified", seed=15, count=200, rows=30_000, noise=QUIET, rows_each=3, rows_per_member=cap
     )
     for what, shares in shares_inside(inside).items():
         assert shares.at_least(0.95) == holds, (what, shares)
@@ -263,14 +262,14 @@ def test_equal_rows_of_a_member_need_the_cap(cap: float, holds: bool) -> None:
 @pytest.mark.parametrize("noise", [QUIET, NOISY], ids=["without noise", "with noise"])
 def test_short_windows_are_covered_by_an_earlier_correction(noise: NoiseVariance) -> None:
     """Short windows, each rectified by the long window before it, hold the true rates 95 % of the time."""
-    population = confounded(race_only(16, weights=SHARES, sharpness=1.0, cells=4), 0.4)
-    truth, inside = population.truth(PARITY), {"value": [], "gap": []}
+    population = confounded(race_only(16, weights=SHARES, sharpness=1.0, cells=2), 0.4)
+    truth, inside = population.truth(OUTCOME), {"value": [], "gap": []}
     long_windows = population.windows(17, 200, rows=40_000, share=0.2, noise=noise)
     short_windows = population.windows(18, 200, rows=6_000, share=0.2, noise=noise)
     for long, short in zip(long_windows, short_windows, strict=True):
         learned = disparities(
             long.table,
-            cells=PARITY,
+            cells=OUTCOME,
             reference="a",
             noise_variance=noise,
             moments=long.moments,
@@ -279,7 +278,7 @@ def test_short_windows_are_covered_by_an_earlier_correction(noise: NoiseVariance
         ).correction
         results = disparities(
             short.table,
-            cells=PARITY,
+            cells=OUTCOME,
             reference="a",
             noise_variance=noise,
             moments=short.moments,
