@@ -179,11 +179,12 @@ def _check(
             raise ValueError(f"expected a {name} of shape {shape}, got {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"expected a finite {name}; ask implausible() first, and void the window")
-    if moments is not None and (
-        moments.products.shape != 2 * shape[1:]
-        or not np.isfinite([*moments.products.ravel(), moments.rows, moments.self_id_rows]).all()
-    ):
-        raise ValueError(f"expected finite moments of {len(groups)} groups, got shape {moments.products.shape}")
+    if moments is not None:
+        products, squares = moments.products, moments.residual_squares
+        if products.shape != 2 * shape[1:] or squares.shape != shape[1:]:
+            raise ValueError(f"expected moments of {len(groups)} groups, got shapes {products.shape}, {squares.shape}")
+        if not np.isfinite([*products.ravel(), moments.rows, moments.self_id_rows, *squares]).all():
+            raise ValueError("expected finite moments")
     if rectifier is not None and moments is None:
         raise ValueError("a rectifier needs the moments of the same window, which hold the share of Self-ID rows")
     if rectifier is not None and correction is not None:

@@ -298,6 +298,8 @@ GOOD = Moments(np.eye(6) * 1e4, 6e4, 100.0, np.zeros(6))
         ({"moments": Moments(np.eye(5), 5.0, 1.0, np.zeros(5))}, "moments of 6 groups"),
         ({"moments": Moments(np.eye(6) * np.nan, 5.0, 1.0, np.zeros(6))}, "finite moments"),
         ({"moments": Moments(np.eye(6), math.inf, 1.0, np.zeros(6))}, "finite moments"),
+        ({"moments": Moments(np.eye(6), 5.0, 1.0, np.full(6, np.nan))}, "finite moments"),
+        ({"moments": Moments(np.eye(6), 5.0, 1.0, np.zeros(5))}, "moments of 6 groups"),
         ({"rectifier": np.zeros((2, 6))}, "needs the moments"),
         ({"rectifier": np.zeros((3, 6)), "moments": GOOD}, "rectifier of shape"),
         ({"rectifier": np.full((2, 6), np.inf), "moments": GOOD}, "finite rectifier"),
