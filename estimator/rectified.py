@@ -117,7 +117,7 @@ class _Window:
         own, false = mass * rectifier.own_part, mass * (1 - rectifier.own_part)
         part = np.clip(full.total / self.rows, 0.0, 1.0)
         squares, hits, total = (
-            false * (rectifier.mixture @ (np.maximum(value, 0.0) / self.rows))
+            false * (rectifier.mixture @ np.clip(value / self.rows, 0.0, 1.0))
             for value in (full.squares, full.hits, full.total)
         )
         noised = entry * noise_terms(self.statistic)
@@ -137,7 +137,7 @@ class _Window:
         for r in range(theta.size):
             for s in range(r + 1, theta.size):
                 one, other = float(theta[r]), float(theta[s])
-                each = np.maximum(self.full.cross(one, other), 0.0) / self.rows
+                each = np.clip(self.full.cross(one, other) / self.rows, 0.0, 1.0)
                 swapped = self.rows_per_member * asked * rectifier.products[r, s] * (each[r] + each[s]) / 2
                 of_share = rectifier.share_variance * self.shift.residual(one)[r] * self.shift.residual(other)[s]
                 result[r, s] = result[s, r] = of_share - swapped

@@ -182,6 +182,15 @@ def test_two_unclear_groups_are_pooled_with_one_another_first() -> None:
     assert pooled.groups == ("a", "b", "c+d")
 
 
+def test_of_many_unclear_groups_the_two_smallest_are_pooled() -> None:
+    """Three unclear groups: the two smallest make a clear one; the third is alone then, and goes to the largest."""
+    sizes = [5000, 2000, 290, 260, 230]
+    moments = Moments.of(np.eye(5)[np.repeat(range(5), sizes)])
+    pooled = pool(tuple("abcde"), moments, NoiseVariance(800, moments=200), cells=8, rows_per_member=1)
+    assert pooled is not None
+    assert pooled.groups == ("a+c", "b", "d+e")
+
+
 def test_few_rows_are_as_bad_as_noise() -> None:
     """Without noise, groups whose rate would not be known to an eighth are pooled; rows of one member count less."""
     assert pools(moments_like_the_census(100_000), QUIET) == GROUPS
@@ -353,7 +362,7 @@ def test_coverage_where_gaps_are_wide() -> None:
     population = race_only(12, weights=np.array([0.6, 0.2, 0.2]), sharpness=2.0, cells=2)
     rates = np.array([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5]])
     population = type(population)(population.race, np.broadcast_to(rates, population.cell.shape))
-    inside = covered(population, OUTCOME, "corrected", seed=14, count=400, rows=10_000, noise=QUIET)
+    inside = covered(population, OUTCOME, "corrected", seed=14, count=250, rows=10_000, noise=QUIET)
     for what, shares in shares_inside(inside).items():
         assert shares.at_least(0.95), (what, shares)
 

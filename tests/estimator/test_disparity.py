@@ -317,14 +317,14 @@ def test_position_exposure_is_covered_by_every_estimator() -> None:
     ranks = CellLayout((("rank", 4),), rank_exposure([2, 4, 11]))
     population = race_only(3, weights=np.array([0.6, 0.2, 0.2]), sharpness=1.0, cells=4)
     for estimator, seed in (("corrected", 4), ("rectified", 5)):
-        inside = covered(population, ranks, estimator, seed=seed, count=200, rows=10_000, noise=NoiseVariance(100))
+        inside = covered(population, ranks, estimator, seed=seed, count=150, rows=10_000, noise=NoiseVariance(100))
         for what, shares in shares_inside(inside).items():
             assert shares.at_least(0.95), (estimator, what, shares)
             assert shares.mean < 0.99
     # The weighted estimate is of the weighted mean: its truth is that of p, which is the group's where p is 0 or 1.
     known = race_only(3, weights=np.array([0.6, 0.2, 0.2]), sharpness=1e-3, cells=4)
     known = type(known)(np.round(known.race), known.cell)
-    inside = covered(known, ranks, "weighted", seed=6, count=200, rows=6_000, noise=NoiseVariance(0))
+    inside = covered(known, ranks, "weighted", seed=6, count=150, rows=6_000, noise=NoiseVariance(0))
     for what, shares in shares_inside(inside).items():
         assert shares.at_least(0.95), (what, shares)
         assert shares.mean < 0.985

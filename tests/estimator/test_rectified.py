@@ -247,6 +247,35 @@ def test_where_place_matters_the_others_fail() -> None:
         assert shares_inside(inside)["gap"].mean < 0.6
 
 
+def test_a_group_that_noise_left_without_rows_takes_nothing_from_the_others() -> None:
+    """Where a group's rectified rows are negative, the others keep their values, about as well known as before."""
+    race, self_id, cell, said = rows(20, 6000, 0.3)
+    table, rectifier = sums_of(cell, race), sums_of(cell[said], (self_id - race)[said])
+    moments, noise = Moments.of(race, self_id, said), NoiseVariance(100, rectifier=100)
+    widths = []
+    for lost in (0.0, 3000.0):
+        spoiled = rectifier.copy()
+        spoiled[0, 2] -= lost  # one cell of the last group takes all of its rows
+        found = disparities(
+            table,
+            cells=DECIDED,
+            reference="a",
+            noise_variance=noise,
+            moments=moments,
+            rectifier=spoiled,
+            groups=ABC,
+        ).results
+        widths.append(
+            [
+                r.value.upper - r.value.lower
+                for r in found
+                if r.estimator == "rectified" and r.value and r.group in ("a", "b")
+            ]
+        )
+    assert len(widths[0]) == len(widths[1]) == 10
+    assert np.array(widths[1]) == pytest.approx(np.array(widths[0]), rel=0.3)
+
+
 @pytest.mark.parametrize(("cap", "holds"), [(3.0, True), (1.0, False)])
 def test_equal_rows_of_a_member_need_the_cap(cap: float, holds: bool) -> None:
     """With three equal rows a member, intervals hold when widened by the cap of three, and do not without."""
