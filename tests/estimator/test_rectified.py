@@ -10,7 +10,8 @@ from simulated_windows import confounded, covered, inside_of, race_only, shares_
 
 from estimator import CellLayout, Correction, Disparity, Moments, NoiseVariance, disparities
 from estimator.intervals import critical_value
-from estimator.rectified import MIN_SELF_ID_ROWS, rectified_rates, rectifier_of, shift_of
+from estimator.rates import Rates
+from estimator.rectified import MIN_SELF_ID_ROWS, Shift, rectified_rates, rectifier_of, shift_of, shifted_rates
 from estimator.weighted import weighted_rates
 
 Z = critical_value(0.95)
@@ -287,6 +288,33 @@ def test_equal_rows_of_a_member_need_the_cap(cap: float, holds: bool) -> None:
     for what, shares in shares_inside(inside).items():
         assert shares.at_least(0.95) == holds, (what, shares)
         assert holds or shares.mean < 0.82
+
+
+def test_a_shifted_rate_has_both_errors() -> None:
+    """Each end is as far off as the two errors to its side together; the covariance is the correction's and its own."""
+    weighted = Rates(
+        ABC,
+        np.array([0.3, 0.5, 0.99]),
+        np.array([0.27, 0.4, 0.95]),
+        np.array([0.34, 0.6, 1.01]),
+        np.ones(3, bool),
+        None,
+    )
+    shift = Shift(
+        value=np.array([0.1, -0.2, 0.2]),
+        below=np.array([0.04, 0.0, 0.1]) / Z,
+        above=np.array([0.03, 0.0, 0.1]) / Z,
+        covariance=np.array([[4.0, -1, 0], [-1, 9, 0], [0, 0, 1]]) * 1e-4,
+        known=np.array([True, True, False]),
+    )
+    found = shifted_rates(weighted, shift, Z)
+    assert found.estimate == pytest.approx([0.4, 0.3, 1.0])
+    assert found.lower[:2] == pytest.approx([0.4 - 0.05, 0.3 - 0.1])
+    assert found.upper[:2] == pytest.approx([0.4 + 0.05, 0.3 + 0.1])
+    assert found.enough.tolist() == [True, True, False]
+    assert found.covariance is not None
+    own = (np.array([0.07, 0.2, 0.06]) / (2 * Z)) ** 2
+    assert found.covariance == pytest.approx(shift.covariance + np.diag(own))
 
 
 @pytest.mark.parametrize("noise", [QUIET, NOISY], ids=["without noise", "with noise"])
