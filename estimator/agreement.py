@@ -92,7 +92,7 @@ def differences(
         shared = rows_per_member * dispersed * one * (1 - one) / rectified_total[k]
         shared += pooled.inverse[q, q] * noised / (total[q] * rectified_total[k])
         own = float(corrected.covariance[q, q]), float(rectified.covariance[k, k])
-        # A difference cannot vary less than the noisier of two estimates exceeds the other; rounding and noise might.
-        variance = max(own[0] + own[1] - 2 * shared, abs(own[0] - own[1]), 1e-300)
+        # However much they share, the difference's deviation is at least that of the deviations (Cauchy and Schwarz).
+        variance = max(own[0] + own[1] - 2 * shared, (own[0] ** 0.5 - own[1] ** 0.5) ** 2, 1e-300)
         found.append(Difference(statistic.metric, statistic.score_bin, name, float((one - other) / np.sqrt(variance))))
     return found

@@ -11,8 +11,11 @@ outcome is looked at: first with one another, then with the largest group.
 Variance of the residual beta_r(theta) = (A_hits - theta A_total)_r, with B = M^-1, b = beta(theta) by group, pools of
 d members and D = diag(d):
 
-* Sampling: c [B S B]_rr with S = sum p p' Var(y | p), y = worth - theta. Var(y | p) is a mean of the groups' variances
-  v_k; the rows that weigh in group r are of groups k in proportion pi_k = M_rk / n_r: c B_rr sum_k pi_k v_k(theta).
+* Sampling: c [B S B]_rr with S = sum p p' Var(y | p), y = worth - theta. A row's group is not known, so Var(y | p)
+  holds the spread between the groups' means as well: sum_k p_k E_k[y^2] - (sum_k p_k E_k[y])^2. The rows that weigh in
+  group r are of groups k in proportion pi_k = M_rk / n_r, and the mean of a square is at least the square of the mean:
+  at most c B_rr [sum_k pi_k E_k[y^2] - (sum_k pi_k E_k[y])^2]. That is within some per cent for gaps of a few tenths,
+  and up to twice as much for gaps near 1 and a sharp proxy.
 * Noise of the table, variance s^2 an entry: s^2 (B D B)_rr (sum worth^2 - 2 theta sum worth + theta^2 cells).
 * Noise of M, variance u^2 on its diagonal and u^2 / 2 off it: beta moves by -B E b, and Cov(E b) =
   (u^2 / 2) (b'D b D + D b b' D) for the pooled matrix.
@@ -36,7 +39,7 @@ MAX_DEVIATION = 0.125
 SPLIT_MARGIN = 0.8
 """Of that deviation: what the parts of an earlier pool must stay below to be split."""
 MIN_EIGENVALUE_DEVIATIONS = 8.0
-"""M's smallest eigenvalue must be this many times its noise: nearer to 0, its inverse is mostly noise."""
+"""M's smallest eigenvalue must be this many deviations of its noise: nearer to 0, its inverse is mostly noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +91,9 @@ def pool(
         kept = _membership([[groups.index(name) for name in names.split(POOL_SIGN)] for names in earlier], len(groups))
         if not measured.unclear(kept).any():
             finer = _separate(measured, len(groups), margin=SPLIT_MARGIN)
-            return _pooled(groups, kept if finer is None or len(finer) <= len(kept) else finer, measured)
+            return _pooled(groups, kept if finer is None or len(finer) <= len(kept) else finer, moments.products)
     members = _separate(measured, len(groups))
-    return None if members is None else _pooled(groups, members, measured)
+    return None if members is None else _pooled(groups, members, moments.products)
 
 
 def _membership(pools: list[list[int]], count: int) -> F:
@@ -142,10 +145,12 @@ class _Measured:
         """
         products, sizes = members @ self.products @ members.T, members.sum(axis=1)
         values, vectors = np.linalg.eigh(products)
-        least = MIN_EIGENVALUE_DEVIATIONS * np.sqrt(self.noise.moments * sizes.max())
-        if values[0] * margin <= least or values[0] <= 1e-9 * values[-1]:
-            # Those that weigh most in the direction that is not there.
-            weights = np.abs(vectors[:, 0])
+        # The deviation of v'Ev, by which noise moves an eigenvalue: a pool of d groups has the noise of d^2 entries.
+        deviation = self.noise.moments**0.5 * (vectors[:, 0] ** 2 @ sizes)
+        if values[0] * margin <= MIN_EIGENVALUE_DEVIATIONS * deviation or values[0] <= 1e-9 * values[-1]:
+            # Those that weigh most in the direction that is not there, in probabilities: of two that always stand in
+            # one proportion, the smaller has the larger coefficient, but both weigh the same.
+            weights = np.abs(vectors[:, 0]) * np.sqrt(np.abs(np.diag(products)))
             return np.asarray(weights >= 0.5 * weights.max())
         inverse = np.linalg.inv(products)
         loading = inverse * sizes
@@ -156,9 +161,9 @@ class _Measured:
         return np.asarray(variance / 4 > (MAX_DEVIATION * margin) ** 2)
 
 
-def _pooled(groups: tuple[str, ...], members: F, measured: _Measured) -> Pooled:
+def _pooled(groups: tuple[str, ...], members: F, moments: F) -> Pooled:
     names = tuple(POOL_SIGN.join(name for name, here in zip(groups, row, strict=True) if here) for row in members)
-    products = members @ measured.products @ members.T
+    products = members @ moments @ members.T
     mixture = np.maximum(products, 0.0)
     mixture = mixture / mixture.sum(axis=1, keepdims=True)
     inverse = np.asarray(np.linalg.inv(products), dtype=np.float64)
@@ -173,12 +178,12 @@ def corrected_rates(
     sums = Sums.of(statistic, table @ pooled.members.T @ inverse)
     own = np.diag(mixture)
     of_rows = rows_per_member * np.diag(inverse)
-    # The others' variance about theta: sum over their rows of (worth - theta)^2, less the square of their mean.
-    others = (mixture - np.diag(own)) * of_rows[:, None]
-    possible = sums.possible(1.0)
-    constant = others @ (possible.squares - possible.hits**2)
-    linear = others @ (possible.hits - possible.hits * possible.total)
-    square = others @ (possible.total - possible.total**2)
+    # The others about theta: the mean of their (worth - theta)^2, less the square of the mean of all of them together.
+    others, possible = mixture - np.diag(own), sums.possible(1.0)
+    other_hits, other_total = others @ possible.hits, others @ possible.total
+    constant = of_rows * (others @ possible.squares - other_hits**2)
+    linear = of_rows * (other_hits - other_hits * other_total)
+    square = of_rows * (other_total - other_total**2)
     hits, total = sums.hits, sums.total
     table_noise = noise.table * noise_terms(statistic)
     weighing = np.diag(spread)
@@ -207,9 +212,13 @@ def _covariance(
     sums = sums.possible(1.0)
     beta = sums.hits - np.outer(theta, sums.total)  # [r, k]: group k about the mean of r
     squares, hits, total = (mixture @ part for part in (sums.squares, sums.hits, sums.total))
-    shared = about(squares[:, None], hits[:, None], total[:, None], theta) - (mixture * beta) @ beta.T
+    crossed = about(squares[:, None], hits[:, None], total[:, None], theta)
+    # The rows that weigh in r and s together: half of each mixture. [r, s]: the mean of theirs about that of r.
+    means = mixture @ beta.T
+    mean = (np.diag(means)[:, None] + means.T) / 2
+    shared = (crossed + crossed.T) / 2 - mean * mean.T
     noised = about(table_noise[0], table_noise[1], table_noise[2], theta)
     moved = (inverse * sizes) @ beta.T
     shaken = (beta * sizes) @ beta.T * spread + moved * moved.T
-    sampled = rows_per_member * inverse * (shared + shared.T) / 2
+    sampled = rows_per_member * inverse * shared
     return np.asarray(sampled + spread * noised + noise.moments / 2 * shaken)

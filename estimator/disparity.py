@@ -130,8 +130,7 @@ def disparities(
         moments: noised, of the same window: then there is `corrected`.
         rectifier: shape (cells, k), float64: noised sums of R - p over the rows of members who said their group, rows,
             of the same window; needs ``moments``. Then there is `rectified`, the check, and a correction.
-        correction: of an earlier, longer window, instead of ``rectifier``; needs ``moments``. Then there is
-            `rectified`, shifted by it.
+        correction: of an earlier, longer window, instead of ``rectifier``: then there is `rectified`, shifted by it.
         pools: groups of `corrected` in the window before, kept while they are separate (``estimator.corrected``); or
             those of a published record, to repeat it.
         groups: names of the second axis.
@@ -148,17 +147,20 @@ def disparities(
     statistics = tuple(cells.statistics())
     by_weighting = [window.weighted(statistic) for statistic in statistics]
     results = window.compared("weighted", statistics, by_weighting)
-    if moments is None:
-        return Disparities(results)
-    pooled = pool(groups, moments, noise_variance, cells=cells.count, rows_per_member=rows_per_member, earlier=pools)
-    names = None if pooled is None else pooled.groups
-    by_correcting = [] if pooled is None else [window.corrected(statistic, pooled) for statistic in statistics]
-    results += window.compared("corrected", statistics, by_correcting, NOT_SEPARABLE)
-    if correction is not None:
+    pooled, names, purity, by_correcting = None, None, np.ones(len(groups)), []
+    if moments is not None:
         purity = purity_of(moments, noise_variance)
+        pooled = pool(
+            groups, moments, noise_variance, cells=cells.count, rows_per_member=rows_per_member, earlier=pools
+        )
+        if pooled is not None:
+            names = pooled.groups
+            by_correcting = [window.corrected(statistic, pooled) for statistic in statistics]
+        results += window.compared("corrected", statistics, by_correcting, NOT_SEPARABLE)
+    if correction is not None:
         shifted = [window.shifted(statistic, correction, purity) for statistic in statistics]
         return Disparities(results + window.compared("rectified", statistics, shifted, NO_CORRECTION), names)
-    if rectifier is None:
+    if rectifier is None or moments is None:
         return Disparities(results, names)
     prepared = rectifier_of(rectifier, moments, noise_variance)
     by_rectifying = [] if prepared is None else [window.rectified(statistic, prepared) for statistic in statistics]
@@ -196,13 +198,14 @@ def _check(
             raise ValueError(f"expected a {name} of shape {shape}, got {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"expected a finite {name}; ask implausible() first, and void the window")
-    if moments is not None and (
-        moments.products.shape != 2 * shape[1:]
-        or not np.isfinite([*moments.products.ravel(), moments.rows, moments.self_id_rows]).all()
-    ):
-        raise ValueError(f"expected finite moments of {len(groups)} groups, got shape {moments.products.shape}")
-    if moments is None and (rectifier is not None or correction is not None):
-        raise ValueError("a rectifier or a correction needs the moments of the same window")
+    if moments is not None:
+        products, squares = moments.products, moments.residual_squares
+        if products.shape != 2 * shape[1:] or squares.shape != shape[1:]:
+            raise ValueError(f"expected moments of {len(groups)} groups, got shapes {products.shape}, {squares.shape}")
+        if not np.isfinite([*products.ravel(), moments.rows, moments.self_id_rows, *squares]).all():
+            raise ValueError("expected finite moments")
+    if rectifier is not None and moments is None:
+        raise ValueError("a rectifier needs the moments of the same window, which hold the share of Self-ID rows")
     if rectifier is not None and correction is not None:
         raise ValueError("give the window's own rectifier, or an earlier window's correction, not both")
     if reference not in groups:

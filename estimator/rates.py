@@ -127,11 +127,13 @@ class Rates:
         return self.enough & (self.upper - self.lower <= 2 * MAX_HALF_WIDTH)
 
     def correlation(self, reference: int) -> F:
-        """Correlation of each group's error with the reference's: shape (groups,)."""
+        """Correlation of each group's error with the reference's: shape (groups,); 0 where one of them has no error."""
         if self.covariance is None:
             return np.zeros(len(self.groups))
-        deviation = np.sqrt(np.maximum(np.diag(self.covariance), 1e-300))
-        return np.asarray(np.clip(self.covariance[:, reference] / (deviation * deviation[reference]), -1.0, 1.0))
+        deviation = np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
+        most = deviation * deviation[reference]
+        shared = np.clip(self.covariance[:, reference], -most, most)
+        return np.asarray(np.divide(shared, most, out=np.zeros_like(most), where=most > 0))
 
 
 def rates_of(

@@ -199,12 +199,18 @@ def shift_of(
     entries = noise.table + rows_per_member * np.maximum(table, 0.0)
     covariance[np.diag_indices_from(covariance)] += (left**2 * entries).sum(axis=0)
     assert rectified.covariance is not None
-    # As skewed as the rectified rate, of which it is most of the error.
-    own = np.where(known, np.diag(rectified.covariance), 1.0)
-    part = np.sqrt(np.where(known, np.diag(covariance), 0.0) / own) / z
-    below = part * np.where(known, rectified.estimate - rectified.lower, 0.0)
-    above = part * np.where(known, rectified.upper - rectified.estimate, 0.0)
-    return Shift(rectified.estimate - weighted.estimate, below, above, covariance, known)
+    # As skewed as the rectified rate, of which it is most of the error; as wide where that has none to scale by.
+    own, whole = np.diag(covariance), np.diag(rectified.covariance)
+    ratio = np.divide(own, whole, out=np.ones_like(own), where=known & (whole > _LEAST**2))
+    part = np.where(known, np.sqrt(ratio) / z, 0.0)
+    lower, upper = (np.where(known, end, rectified.estimate) for end in (rectified.lower, rectified.upper))
+    return Shift(
+        value=rectified.estimate - weighted.estimate,
+        below=part * (rectified.estimate - lower),
+        above=part * (upper - rectified.estimate),
+        covariance=covariance,
+        known=known,
+    )
 
 
 def shifted_rates(weighted: Rates, shift: Shift, z: float) -> Rates:

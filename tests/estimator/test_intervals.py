@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from estimator.intervals import Variance, critical_value, gap_interval, rate_interval, ratio_interval
 
@@ -79,6 +81,97 @@ def test_gap_is_newcombes_interval(
     gap, low, high = gap_interval(wilson(*group), wilson(*reference))
     assert gap[0] == pytest.approx(group[0] / group[1] - reference[0] / reference[1])
     assert (low[0], high[0]) == pytest.approx((lower, upper), abs=5e-5)
+
+
+counts = st.tuples(st.integers(0, 300), st.integers(1, 300)).map(lambda pair: (min(pair), max(pair)))
+
+
+@given(counts, counts)
+def test_gap_is_statsmodels_newcomb(group: tuple[int, int], reference: tuple[int, int]) -> None:
+    """From Wilson's ends, which are statsmodels' as well, the gap's ends are those of its "newcomb" difference."""
+    ends = []
+    for hits, total in (group, reference):
+        low, high = proportion_confint(hits, total, alpha=0.05, method="wilson")
+        ours = wilson(hits, total)
+        assert (ours[1][0], ours[2][0]) == pytest.approx((low, high), abs=1e-9)
+        ends.append(ours)
+    expected = confint_proportions_2indep(*group, *reference, method="newcomb", compare="diff", alpha=0.05)
+    _, low, high = gap_interval(*ends)
+    assert (low[0], high[0]) == pytest.approx(expected, abs=1e-7)
+
+
+@given(
+    rate=st.floats(0.02, 0.98),
+    base=st.floats(0.05, 0.98),
+    widths=st.tuples(*[st.floats(0.001, 0.25)] * 4),
+    correlation=st.floats(-0.9, 0.9),
+)
+def test_ratio_holds_what_the_gap_allows(
+    rate: float, base: float, widths: tuple[float, ...], correlation: float
+) -> None:
+    """At the ratio's ends R the difference rate - R x reference may just be 0: found as roots of its interval."""
+    below, above, base_below, base_above = widths
+    group = rate, max(rate - below, 0.0), min(rate + above, 1.0)
+    reference = base, max(base - base_below, 0.0), min(base + base_above, 1.0)
+    found, low, high = ratio_interval(
+        *(tuple(np.array([number]) for number in numbers) for numbers in (group, reference)), correlation
+    )
+    if not np.isfinite(found[0]):
+        return
+
+    def reach(ratio: float, one: float, other: float) -> float:
+        """MOVER's distance of the difference from the end that must be 0."""
+        squared = one**2 + (ratio * other) ** 2 - 2 * correlation * one * ratio * other
+        return (rate - ratio * base) ** 2 - squared
+
+    assert found[0] == pytest.approx(rate / base)
+    for end, one, other in (
+        (low[0], rate - group[1], reference[2] - base),
+        (high[0], group[2] - rate, base - reference[1]),
+    ):
+        # At the estimate the difference is 0, nearer to 0 than its error; beyond the end it is further.
+        outside = 0.0 if end <= found[0] else 200.0
+        if reach(outside, one, other) > 1e-9 and reach(found[0], one, other) < -1e-12:
+            assert end == pytest.approx(brentq(reach, found[0], outside, args=(one, other), xtol=1e-12), abs=1e-6)
+
+
+@given(
+    rate=st.floats(0.0, 1.0), deviations=st.floats(8.0, 60.0), cells=st.tuples(st.integers(1, 10), st.integers(1, 10))
+)
+def test_without_sampling_it_holds_fiellers(rate: float, deviations: float, cells: tuple[int, int]) -> None:
+    """Noise alone: Fieller's ends, found as roots of (t - theta n)^2 = z^2 V(theta), are inside and near ours."""
+    numerator, rest = cells
+    sigma = 10.0
+    total = deviations * sigma * (numerator + rest) ** 0.5
+    hits = rate * total
+
+    def score(theta: float) -> float:
+        variance = sigma**2 * (numerator * (1 - theta) ** 2 + rest * theta**2)
+        return (hits - theta * total) ** 2 - Z**2 * variance
+
+    fieller = brentq(score, -3.0, rate), brentq(score, rate, 4.0)
+    _, low, high = noised(
+        np.array([hits]),
+        np.array([total]),
+        numerator_cells=numerator,
+        denominator_cells=numerator + rest,
+        sigma_rows=sigma,
+        z=Z,
+        rows_per_member=0,
+    )
+    assert low[0] + high[0] == pytest.approx(sum(fieller), abs=1e-6)
+    assert low[0] <= fieller[0] + 1e-9
+    assert high[0] >= fieller[1] - 1e-9
+    assert high[0] - low[0] <= 1.05 * (fieller[1] - fieller[0])
+
+
+@given(st.floats(0, 0.4), st.floats(0, 0.4), st.floats(-1, 1))
+def test_a_gap_of_errors_that_move_together_is_narrower(one: float, other: float, correlation: float) -> None:
+    """The half-width is the length of the errors' difference: |one - other| at a correlation of 1, their sum at -1."""
+    rate, reference = (tuple(np.array([number]) for number in (0.5, 0.5 - half, 0.5 + half)) for half in (one, other))
+    _, low, high = gap_interval(rate, reference, correlation)
+    expected = min((one**2 + other**2 - 2 * correlation * one * other) ** 0.5, 1.0)
+    assert (high[0], low[0]) == pytest.approx((expected, -expected), abs=1e-7)
 
 
 def test_critical_value() -> None:

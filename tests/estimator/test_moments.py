@@ -121,3 +121,27 @@ def test_what_cannot_come_about_honestly_is_named() -> None:
         assert implausible_moments(bad, 10.0) == "implausible_moments"
     assert implausible_moments(Moments(good, math.nan, 0.0, none), 10.0) == "not_finite"
     assert implausible_moments(Moments(good * math.inf, 9.0, 0.0, none), 10.0) == "not_finite"
+
+
+def test_the_longest_row_is_a_certain_and_wrong_one() -> None:
+    """Both bounds are reached: nothing smaller could be charged."""
+    vector = moments_of(np.array([[SCALE, 0]], np.uint64), np.array([[-SCALE, SCALE]], np.int64), SCALE) / SCALE
+    assert np.linalg.norm(vector[:3]) == 1
+    assert np.linalg.norm(vector[-2:]) == pytest.approx(1 / math.sqrt(2))
+
+
+def test_noise_on_the_vector_is_the_noise_that_the_estimators_expect() -> None:
+    """Variance v on every number is v on M's diagonal and the counts, v / 2 off the diagonal, 4 v on the squares."""
+    rng = np.random.default_rng(1)
+    drawn = [Moments.from_vector(rng.normal(0, 3.0, moments_size(3))) for _ in range(4000)]
+    products = np.array([moments.products for moments in drawn]).var(axis=0)
+    assert products / 9 == pytest.approx(np.where(np.eye(3, dtype=bool), 1.0, 0.5), rel=0.1)
+    assert np.var([moments.rows for moments in drawn]) / 9 == pytest.approx(1, rel=0.1)
+    assert np.var([moments.self_id_rows for moments in drawn]) / 9 == pytest.approx(1, rel=0.1)
+    assert np.array([moments.residual_squares for moments in drawn]).var(axis=0) / 9 == pytest.approx(4, rel=0.1)
+
+
+@pytest.mark.parametrize(("rows", "said", "share"), [(0, 5, 0), (-3, 5, 0), (10, -2, 0), (10, 12, 1), (10, 4, 0.4)])
+def test_the_share_of_self_id_is_a_share(rows: float, said: float, share: float) -> None:
+    """Whatever noise makes of the two counts, f lies between 0 and 1."""
+    assert Moments(np.eye(2), rows, said, np.zeros(2)).self_id_share == share
