@@ -322,7 +322,7 @@ def test_short_windows_are_covered_by_an_earlier_correction(noise: NoiseVariance
     """Short windows, each rectified by the long window before it, hold the true rates 95 % of the time."""
     population = confounded(race_only(16, weights=SHARES, sharpness=1.0, cells=2), 0.4)
     truth, inside = population.truth(OUTCOME), {"value": [], "gap": []}
-    long_windows = population.windows(17, 200, rows=40_000, share=0.2, noise=noise)
+    long_windows = population.windows(17, 200, rows=20_000, share=0.15, noise=noise)
     short_windows = population.windows(18, 200, rows=6_000, share=0.2, noise=noise)
     for long, short in zip(long_windows, short_windows, strict=True):
         learned = disparities(
