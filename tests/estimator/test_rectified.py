@@ -290,6 +290,26 @@ def test_equal_rows_of_a_member_need_the_cap(cap: float, holds: bool) -> None:
         assert holds or shares.mean < 0.82
 
 
+def test_nothing_is_corrected_by_what_a_long_window_did_not_show() -> None:
+    """Where the long window's rate was too wide to be shown, its correction shifts no short window, however large."""
+    race, self_id, cell, said = rows(21, 6000, 0.008)
+    table, moments = sums_of(cell, race), Moments.of(race, self_id, said)
+    long = disparities(
+        table,
+        cells=DECIDED,
+        reference="a",
+        noise_variance=QUIET,
+        moments=moments,
+        rectifier=sums_of(cell[said], (self_id - race)[said]),
+        groups=ABC,
+    )
+    hidden = [result.suppressed is not None for result in long.results if result.estimator == "rectified"]
+    assert 0 < sum(hidden)
+    shifted = all_of(100 * table, moments, None, "rectified", correction=long.correction)
+    for result, was_hidden in zip(shifted, hidden, strict=True):
+        assert result.suppressed is not None or not was_hidden
+
+
 def test_a_shifted_rate_has_both_errors() -> None:
     """Each end is as far off as the two errors to its side together; the covariance is the correction's and its own."""
     weighted = Rates(
