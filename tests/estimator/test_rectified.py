@@ -290,6 +290,26 @@ def test_equal_rows_of_a_member_need_the_cap(cap: float, holds: bool) -> None:
         assert holds or shares.mean < 0.82
 
 
+def test_nothing_is_corrected_by_what_a_long_window_did_not_show() -> None:
+    """Where the long window's rate was too wide to be shown, its correction shifts no short window, however large."""
+    race, self_id, cell, said = rows(21, 6000, 0.008)
+    table, moments = sums_of(cell, race), Moments.of(race, self_id, said)
+    long = disparities(
+        table,
+        cells=DECIDED,
+        reference="a",
+        noise_variance=QUIET,
+        moments=moments,
+        rectifier=sums_of(cell[said], (self_id - race)[said]),
+        groups=ABC,
+    )
+    hidden = [result.suppressed is not None for result in long.results if result.estimator == "rectified"]
+    assert any(hidden)
+    shifted = all_of(100 * table, moments, None, "rectified", correction=long.correction)
+    for result, was_hidden in zip(shifted, hidden, strict=True):
+        assert result.suppressed is not None or not was_hidden
+
+
 def test_a_shifted_rate_has_both_errors() -> None:
     """Each end is as far off as the two errors to its side together; the covariance is the correction's and its own."""
     weighted = Rates(
@@ -322,7 +342,7 @@ def test_short_windows_are_covered_by_an_earlier_correction(noise: NoiseVariance
     """Short windows, each rectified by the long window before it, hold the true rates 95 % of the time."""
     population = confounded(race_only(16, weights=SHARES, sharpness=1.0, cells=2), 0.4)
     truth, inside = population.truth(OUTCOME), {"value": [], "gap": []}
-    long_windows = population.windows(17, 200, rows=40_000, share=0.2, noise=noise)
+    long_windows = population.windows(17, 200, rows=20_000, share=0.15, noise=noise)
     short_windows = population.windows(18, 200, rows=6_000, share=0.2, noise=noise)
     for long, short in zip(long_windows, short_windows, strict=True):
         learned = disparities(
