@@ -19,7 +19,7 @@ import numpy as np
 from estimator.cells import Statistic
 from estimator.corrected import Pooled
 from estimator.intervals import critical_value
-from estimator.rates import F, NoiseVariance, Rates, Sums, dispersion, noise_terms
+from estimator.rates import Rates, Reading, Sums, dispersion, noise_terms
 
 SIGNIFICANCE = 0.01
 """Of the whole check: how often it may flag a window whose estimates differ by chance alone."""
@@ -61,25 +61,13 @@ def judge(differences: list[Difference]) -> Agreement | None:
 
 
 def differences(
-    statistic: Statistic,
-    table: F,
-    pooled: Pooled,
-    corrected: Rates,
-    rectified: Rates,
-    rectified_total: F,
-    noise: NoiseVariance,
-    rows_per_member: float,
+    reading: Reading, statistic: Statistic, pooled: Pooled, corrected: Rates, rectified: Rates
 ) -> list[Difference]:
-    """Differences for one statistic, for groups that both estimators have by themselves and know.
-
-    Args:
-        table: shape (cells, k), rows. rectified_total: shape (k,): rectified rows of the denominator.
-    """
+    """Differences for one statistic, for groups that both estimators have by themselves and know."""
     if corrected.covariance is None or rectified.covariance is None:
         raise ValueError("expected rates with the covariance of their errors")
-    total = Sums.of(statistic, table @ pooled.members.T @ pooled.inverse).total
-    dispersed = dispersion(Sums.of(statistic, table))
-    terms = noise.table * noise_terms(statistic)
+    dispersed = dispersion(Sums.of(statistic, reading.table))
+    terms = reading.noise.table * noise_terms(statistic)
     found = []
     for q, name in enumerate(corrected.groups):
         if name not in rectified.groups:
@@ -89,8 +77,8 @@ def differences(
             continue
         one, other = float(corrected.estimate[q]), float(rectified.estimate[k])
         noised = float(terms @ np.array([1.0, -(one + other), one * other]))
-        shared = rows_per_member * dispersed * one * (1 - one) / rectified_total[k]
-        shared += pooled.inverse[q, q] * noised / (total[q] * rectified_total[k])
+        shared = reading.rows_per_member * dispersed * one * (1 - one) / rectified.total[k]
+        shared += pooled.inverse[q, q] * noised / (corrected.total[q] * rectified.total[k])
         own = float(corrected.covariance[q, q]), float(rectified.covariance[k, k])
         # However much they share, the difference's deviation is at least that of the deviations (Cauchy and Schwarz).
         variance = max(own[0] + own[1] - 2 * shared, (own[0] ** 0.5 - own[1] ** 0.5) ** 2, 1e-300)

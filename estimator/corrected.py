@@ -6,7 +6,8 @@ weighted estimator's bias; a rate is a quotient of two sums of A. Where the assu
 it may be further off than the weighted one, which is what the check against `rectified` is for.
 
 Pooling. Groups that M cannot separate, given its noise, are pooled (their probabilities added) and named, before any
-outcome is looked at: first with one another, then with the largest group.
+outcome is looked at: first with one another, the smallest first; the last unclear one with the smallest other, if that
+is clear, else with the largest.
 
 Variance of the residual beta_r(theta) = (A_hits - theta A_total)_r, with B = M^-1, b = beta(theta) by group, pools of
 d members and D = diag(d):
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 from estimator.cells import Statistic
 from estimator.intervals import Variance
 from estimator.moments import Moments
-from estimator.rates import F, NoiseVariance, Rates, Sums, about, dispersion, noise_terms, rates_of
+from estimator.rates import F, NoiseVariance, Rates, Reading, Sums, about, dispersion, noise_terms, rates_of
 
 POOL_SIGN = "+"
 MAX_DEVIATION = 0.125
@@ -48,15 +49,13 @@ class Pooled:
 
     Attributes:
         groups: names of the q pools, in the order of their first members. members: shape (q, k), 0 or 1.
-        products, inverse: pooled M and its inverse, shape (q, q). totals: rows of each pool, shape (q,).
+        inverse: of the pooled M, shape (q, q).
         mixture: shape (q, q): pi, whose rows sum to 1.
     """
 
     groups: tuple[str, ...]
     members: F
-    products: F
     inverse: F
-    totals: F
     mixture: F
 
     @property
@@ -112,20 +111,31 @@ def _separate(measured: _Measured, count: int, margin: float = 1.0) -> F | None:
         unclear = measured.unclear(members, margin)
         if not unclear.any():
             return members
-        first, second = _to_merge(unclear, members @ totals)
-        pools[first] = sorted(pools[first] + pools[second])
-        del pools[second]
-        pools.sort()
+        merges = _merges([int(q) for q in np.argsort(members @ totals, kind="stable")], unclear)
+        for first, second in merges:
+            merged = _merged(pools, first, second)
+            if not measured.unclear(_membership(merged, count), margin).any():
+                break
+        pools = merged
     return None
 
 
-def _to_merge(unclear: NDArray[np.bool_], totals: F) -> tuple[int, int]:
-    """The two pools to be made one: the two smallest unclear ones, or the only unclear one and the largest other."""
-    order = [int(q) for q in np.argsort(totals, kind="stable") if unclear[q]]
-    if len(order) > 1:
-        return order[1], order[0]
-    others = np.where(np.arange(totals.size) == order[0], -np.inf, totals)
-    return int(np.argmax(others)), order[0]
+def _merges(order: list[int], unclear: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Pairs of pools to be made one: the first that makes all clear, else the last.
+
+    Args:
+        order: the pools by their rows, the smallest first.
+    """
+    vague, clear = [q for q in order if unclear[q]], [q for q in order if not unclear[q]]
+    if len(vague) > 1:
+        return [(vague[1], vague[0])]
+    # The only unclear one: with the smallest other, so that the large keep their names.
+    return [(clear[0], vague[0]), (clear[-1], vague[0])]
+
+
+def _merged(pools: list[list[int]], first: int, second: int) -> list[list[int]]:
+    rest = [ids for q, ids in enumerate(pools) if q not in (first, second)]
+    return sorted([*rest, sorted(pools[first] + pools[second])])
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,15 +177,14 @@ def _pooled(groups: tuple[str, ...], members: F, moments: F) -> Pooled:
     mixture = np.maximum(products, 0.0)
     mixture = mixture / mixture.sum(axis=1, keepdims=True)
     inverse = np.asarray(np.linalg.inv(products), dtype=np.float64)
-    return Pooled(names, members, products, inverse, products.sum(axis=1), mixture)
+    return Pooled(names, members, inverse, mixture)
 
 
-def corrected_rates(
-    pooled: Pooled, statistic: Statistic, table: F, noise: NoiseVariance, rows_per_member: float, z: float
-) -> Rates:
-    """One statistic; ``table`` of shape (cells, groups), float64, rows."""
+def corrected_rates(reading: Reading, statistic: Statistic, pooled: Pooled) -> Rates:
+    """One statistic."""
+    noise, rows_per_member = reading.noise, reading.rows_per_member
     inverse, spread, mixture = pooled.inverse, pooled.spread, pooled.mixture
-    sums = Sums.of(statistic, table @ pooled.members.T @ inverse)
+    sums = Sums.of(statistic, reading.table @ pooled.members.T @ inverse)
     own = np.diag(mixture)
     of_rows = rows_per_member * np.diag(inverse)
     # The others about theta: the mean of their (worth - theta)^2, less the square of the mean of all of them together.
@@ -201,7 +210,7 @@ def corrected_rates(
     total_variance = weighing * table_noise[2] + half * (sizes @ total**2 * weighing + of_total**2)
     estimate = np.clip(hits / np.where(total > 0, total, 1.0), 0.0, 1.0)
     covariance = _covariance(pooled, sums, estimate, table_noise, noise, rows_per_member)
-    return rates_of(pooled.groups, sums, total_variance, variance, z, covariance)
+    return rates_of(pooled.groups, sums, total_variance, variance, reading.z, covariance)
 
 
 def _covariance(

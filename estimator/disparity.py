@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from estimator import agreement
-from estimator.agreement import Agreement, Difference
+from estimator.agreement import Agreement
 from estimator.cells import CellLayout, Statistic
-from estimator.corrected import POOL_SIGN, Pooled, corrected_rates, pool
+from estimator.corrected import POOL_SIGN, corrected_rates, pool
 from estimator.groups import GROUPS
 from estimator.intervals import critical_value, gap_interval, ratio_interval
 from estimator.moments import Moments
-from estimator.rates import F, NoiseVariance, Rates, Sums
-from estimator.rectified import Rectifier, Shift, rectified_rates, rectifier_of, shift_of, shifted_rates
+from estimator.rates import F, NoiseVariance, Rates, Reading
+from estimator.rectified import Shift, rectified_rates, rectifier_of, shift_of, shifted_rates
 from estimator.weighted import purity_of, weighted_rates
 
 IMPLAUSIBLE_DEVIATIONS = 8.0
@@ -57,7 +57,7 @@ class Disparity:
             reference's value is too near to 0 to divide by.
         suppressed: why there is no value, or None: "too_few_rows" (the total is below 5 deviations of its noise),
             "too_wide" (the half-width is above .25), "not_separable" (M cannot tell any groups apart),
-            "too_few_self_id", "no_correction" (no long window has been published yet).
+            "too_few_self_id", "no_correction" (no long window that says anything of the group has been published yet).
     """
 
     metric: str
@@ -143,10 +143,11 @@ def disparities(
             ``rows_per_member`` is out of range.
     """
     _check(table, cells, groups, reference, rows_per_member, moments, rectifier, correction)
-    window = _Window(table, groups, reference, noise_variance, rows_per_member, critical_value(confidence))
+    reading = Reading(table, groups, noise_variance, rows_per_member, critical_value(confidence))
+    compared = _Comparison(groups, reference)
     statistics = tuple(cells.statistics())
-    by_weighting = [window.weighted(statistic) for statistic in statistics]
-    results = window.compared("weighted", statistics, by_weighting)
+    by_weighting = [weighted_rates(reading, statistic) for statistic in statistics]
+    results = compared.of("weighted", statistics, by_weighting)
     pooled, names, purity, by_correcting = None, None, np.ones(len(groups)), []
     if moments is not None:
         purity = purity_of(moments, noise_variance)
@@ -155,29 +156,34 @@ def disparities(
         )
         if pooled is not None:
             names = pooled.groups
-            by_correcting = [window.corrected(statistic, pooled) for statistic in statistics]
-        results += window.compared("corrected", statistics, by_correcting, NOT_SEPARABLE)
+            by_correcting = [corrected_rates(reading, statistic, pooled) for statistic in statistics]
+        results += compared.of("corrected", statistics, by_correcting, NOT_SEPARABLE)
     if correction is not None:
-        shifted = [window.shifted(statistic, correction, purity) for statistic in statistics]
-        return Disparities(results + window.compared("rectified", statistics, shifted, NO_CORRECTION), names)
+        shifted = [_shifted(reading, statistic, correction, purity) for statistic in statistics]
+        return Disparities(results + compared.of("rectified", statistics, shifted, NO_CORRECTION), names)
     if rectifier is None or moments is None:
         return Disparities(results, names)
     prepared = rectifier_of(rectifier, moments, noise_variance)
-    by_rectifying = [] if prepared is None else [window.rectified(statistic, prepared) for statistic in statistics]
-    results += window.compared("rectified", statistics, by_rectifying, TOO_FEW_SELF_ID)
+    by_rectifying = [] if prepared is None else [rectified_rates(reading, each, prepared) for each in statistics]
+    results += compared.of("rectified", statistics, by_rectifying, TOO_FEW_SELF_ID)
     if prepared is None:
         return Disparities(results, names, None, Correction())
     shifts = {
-        (statistic.metric, statistic.score_bin): window.shift(statistic, prepared, weighted, rectified)
+        (statistic.metric, statistic.score_bin): shift_of(reading, statistic, prepared, weighted, rectified)
         for statistic, weighted, rectified in zip(statistics, by_weighting, by_rectifying, strict=True)
     }
     differences = [
         difference
         for statistic, corrected, rectified in zip(statistics, by_correcting, by_rectifying, strict=False)
         if pooled is not None
-        for difference in window.differences(statistic, prepared, pooled, corrected, rectified)
+        for difference in agreement.differences(reading, statistic, pooled, corrected, rectified)
     ]
     return Disparities(results, names, agreement.judge(differences), Correction(shifts))
+
+
+def _shifted(reading: Reading, statistic: Statistic, correction: Correction, purity: F) -> Rates | None:
+    shift = correction.shifts.get((statistic.metric, statistic.score_bin))
+    return None if shift is None else shifted_rates(weighted_rates(reading, statistic, purity), shift, reading.z)
 
 
 def _check(
@@ -215,41 +221,13 @@ def _check(
 
 
 @dataclass(frozen=True)
-class _Window:
-    """A table with what is needed to read it."""
+class _Comparison:
+    """Rates to disparities: against the reference, or suppressed."""
 
-    table: F
     groups: tuple[str, ...]
     reference: str
-    noise: NoiseVariance
-    rows_per_member: float
-    z: float
 
-    def weighted(self, statistic: Statistic, purity: F | float = 1.0) -> Rates:
-        return weighted_rates(self.groups, statistic, self.table, self.noise, self.rows_per_member, self.z, purity)
-
-    def corrected(self, statistic: Statistic, pooled: Pooled) -> Rates:
-        return corrected_rates(pooled, statistic, self.table, self.noise, self.rows_per_member, self.z)
-
-    def rectified(self, statistic: Statistic, rectifier: Rectifier) -> Rates:
-        return rectified_rates(self.groups, statistic, self.table, rectifier, self.noise, self.rows_per_member, self.z)
-
-    def shifted(self, statistic: Statistic, correction: Correction, purity: F) -> Rates | None:
-        shift = correction.shifts.get((statistic.metric, statistic.score_bin))
-        return None if shift is None else shifted_rates(self.weighted(statistic, purity), shift, self.z)
-
-    def shift(self, statistic: Statistic, rectifier: Rectifier, weighted: Rates, rectified: Rates) -> Shift:
-        return shift_of(statistic, self.table, rectifier, self.noise, self.rows_per_member, weighted, rectified, self.z)
-
-    def differences(
-        self, statistic: Statistic, rectifier: Rectifier, pooled: Pooled, corrected: Rates, rectified: Rates
-    ) -> list[Difference]:
-        total = Sums.of(statistic, self.table + rectifier.inverse_share * rectifier.sums).total
-        return agreement.differences(
-            statistic, self.table, pooled, corrected, rectified, total, self.noise, self.rows_per_member
-        )
-
-    def compared(
+    def of(
         self,
         estimator: str,
         statistics: tuple[Statistic, ...],
@@ -280,7 +258,7 @@ class _Window:
         gaps, ratios = gap_interval(values, base, correlation), ratio_interval(values, base, correlation)
         results = []
         for q, group in enumerate(rates.groups):
-            reason = None if shown[q] else (TOO_WIDE if rates.enough[q] else TOO_FEW_ROWS)
+            reason = None if shown[q] else _reason(rates, q)
             compared = shown[q] and shown[at] and q != at
             results.append(
                 Disparity(
@@ -301,3 +279,11 @@ def _at(interval: tuple[F, F, F], group: int) -> Estimate | None:
     """One group's numbers; None where there are none."""
     estimate, lower, upper = (float(end[group]) for end in interval)
     return Estimate(estimate, lower, upper) if math.isfinite(upper) else None
+
+
+def _reason(rates: Rates, group: int) -> str:
+    """Why a group is not shown."""
+    if not rates.enough[group]:
+        return TOO_FEW_ROWS
+    uncorrected = rates.uncorrected is not None and rates.uncorrected[group]
+    return NO_CORRECTION if uncorrected else TOO_WIDE

@@ -40,6 +40,24 @@ class NoiseVariance:
 
 
 @dataclass(frozen=True, eq=False)
+class Reading:
+    """A table, and what is needed to read it.
+
+    Attributes:
+        table: shape (cells, groups), float64, rows. groups: names of its columns.
+        noise: of its entries and of the other channels'.
+        rows_per_member: c: at most so many rows of one member are in it; sampling varies so many times as much at most.
+        z: critical value of the intervals.
+    """
+
+    table: F
+    groups: tuple[str, ...]
+    noise: NoiseVariance
+    rows_per_member: float
+    z: float
+
+
+@dataclass(frozen=True, eq=False)
 class Sums:
     """Sums over a statistic's cells, by group: arrays of shape (groups,), in rows or rows a row.
 
@@ -107,8 +125,11 @@ class Rates:
         groups: names; a pool is written "native+multiple".
         estimate, lower, upper: shape (groups,); the ends may lie outside [0, 1] and may be infinite.
         enough: shape (groups,), bool: whether the total is far enough from 0 to be divided by.
+        total: shape (groups,): what the estimates are divided by, rows (`corrected`: their share of the group's).
         covariance: shape (groups, groups): of the estimates' errors, by the delta method; None where leaving it out
             widens every gap (``weighted``).
+        uncorrected: shape (groups,), bool: where an earlier window's correction, by which they are rectified, is
+            missing; None where there is nothing to be corrected.
     """
 
     groups: tuple[str, ...]
@@ -116,7 +137,9 @@ class Rates:
     lower: F
     upper: F
     enough: NDArray[np.bool_]
+    total: F
     covariance: F | None
+    uncorrected: NDArray[np.bool_] | None = None
 
     @property
     def shown(self) -> NDArray[np.bool_]:
@@ -124,7 +147,8 @@ class Rates:
 
         Judged before the ends are cut to [0, 1]: a rate at the border has no more behind it than one in the middle.
         """
-        return self.enough & (self.upper - self.lower <= 2 * MAX_HALF_WIDTH)
+        known = self.enough if self.uncorrected is None else self.enough & ~self.uncorrected
+        return known & (self.upper - self.lower <= 2 * MAX_HALF_WIDTH)
 
     def correlation(self, reference: int) -> F:
         """Correlation of each group's error with the reference's: shape (groups,); 0 where one of them has no error."""
@@ -151,4 +175,4 @@ def rates_of(
     known = Variance(*(np.where(enough, part, 0.0) for part in parts))
     estimate, lower, upper = rate_interval(np.where(enough, sums.hits, 0.0), total, known, z)
     scaled = None if covariance is None else covariance / np.outer(total, total)
-    return Rates(groups, estimate, lower, upper, enough, scaled)
+    return Rates(groups, estimate, lower, upper, enough, sums.total, scaled)

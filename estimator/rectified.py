@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from estimator.cells import Statistic
 from estimator.intervals import Variance
 from estimator.moments import Moments
-from estimator.rates import F, NoiseVariance, Rates, Sums, dispersion, noise_terms, rates_of
+from estimator.rates import F, NoiseVariance, Rates, Reading, Sums, dispersion, noise_terms, rates_of
 
 MIN_SELF_ID_DEVIATIONS = 5.0
 MIN_SELF_ID_ROWS = 30.0
@@ -95,11 +95,11 @@ class _Window:
     rows_per_member: float
 
     @classmethod
-    def of(cls, rectifier: Rectifier, statistic: Statistic, table: F, rows_per_member: float) -> _Window:
-        rectified = table + rectifier.inverse_share * rectifier.sums
+    def of(cls, reading: Reading, statistic: Statistic, rectifier: Rectifier) -> _Window:
+        rectified = reading.table + rectifier.inverse_share * rectifier.sums
         rows = np.maximum(rectified.sum(axis=0), _LEAST)
         full, shift = Sums.of(statistic, rectified), Sums.of(statistic, rectifier.sums)
-        return cls(rectifier, statistic, full, shift, rows, rows_per_member)
+        return cls(rectifier, statistic, full, shift, rows, reading.rows_per_member)
 
     @property
     def theta(self) -> F:
@@ -142,22 +142,16 @@ class _Window:
         return result
 
 
-def rectified_rates(
-    groups: tuple[str, ...],
-    statistic: Statistic,
-    table: F,
-    rectifier: Rectifier,
-    noise: NoiseVariance,
-    rows_per_member: float,
-    z: float,
-) -> Rates:
-    """One statistic over the window of the rectifier; ``table`` of shape (cells, k), float64, rows."""
-    window = _Window.of(rectifier, statistic, table, rows_per_member)
+def rectified_rates(reading: Reading, statistic: Statistic, rectifier: Rectifier) -> Rates:
+    """One statistic over the window of the rectifier."""
+    window, noise = _Window.of(reading, statistic, rectifier), reading.noise
     asked = rectifier.inverse_share - 1
     entry = noise.table + noise.rectifier * rectifier.inverse_share**2
     variance = window.variance(entry, asked, 1.0)
     total_variance = entry * noise_terms(statistic)[2] + rectifier.share_variance * window.shift.total**2
-    return rates_of(groups, window.full, total_variance, variance, z, window.covariance(variance, asked))
+    return rates_of(
+        reading.groups, window.full, total_variance, variance, reading.z, window.covariance(variance, asked)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,36 +170,28 @@ class Shift:
     known: NDArray[np.bool_]
 
 
-def shift_of(
-    statistic: Statistic,
-    table: F,
-    rectifier: Rectifier,
-    noise: NoiseVariance,
-    rows_per_member: float,
-    weighted: Rates,
-    rectified: Rates,
-    z: float,
-) -> Shift:
-    """The correction of one statistic; ``weighted`` and ``rectified`` are its rates over the same window, at ``z``."""
-    window = _Window.of(rectifier, statistic, table, rows_per_member)
+def shift_of(reading: Reading, statistic: Statistic, rectifier: Rectifier, weighted: Rates, rectified: Rates) -> Shift:
+    """The correction of one statistic; ``weighted`` and ``rectified`` are its rates over the same window."""
+    window, noise, table = _Window.of(reading, statistic, rectifier), reading.noise, reading.table
     known = weighted.enough & rectified.shown
     variance = window.variance(noise.rectifier * rectifier.inverse_share**2, rectifier.inverse_share, 0.0)
-    total = np.where(known, window.full.total, 1.0)
+    total, plain = np.where(known, window.full.total, 1.0), Sums.of(statistic, table)
+    plain_total = np.where(known, plain.total, 1.0)
     covariance = window.covariance(variance, rectifier.inverse_share) / np.outer(total, total)
     # The table enters both rates: what is left of its noise and its sampling is of second order, and carried as well.
-    plain = np.where(known, Sums.of(statistic, table).total, 1.0)
     worth, inside = statistic.worth[:, None], statistic.denominator[:, None].astype(np.float64)
-    left = (worth - rectified.estimate * inside) / total - (worth - weighted.estimate * inside) / plain
-    entries = noise.table + rows_per_member * np.maximum(table, 0.0)
+    left = (worth - rectified.estimate * inside) / total - (worth - weighted.estimate * inside) / plain_total
+    entries = noise.table + reading.rows_per_member * np.maximum(table, 0.0)
     covariance[np.diag_indices_from(covariance)] += (left**2 * entries).sum(axis=0)
     assert rectified.covariance is not None
     # As skewed as the rectified rate, of which it is most of the error; as wide where that has none to scale by.
     own, whole = np.diag(covariance), np.diag(rectified.covariance)
     ratio = np.divide(own, whole, out=np.ones_like(own), where=known & (whole > _LEAST**2))
-    part = np.where(known, np.sqrt(ratio) / z, 0.0)
+    part = np.where(known, np.sqrt(ratio) / reading.z, 0.0)
     lower, upper = (np.where(known, end, rectified.estimate) for end in (rectified.lower, rectified.upper))
     return Shift(
-        value=rectified.estimate - weighted.estimate,
+        # Of the quotients as they are: estimates are cut to [0, 1], which would bias the difference of small rates.
+        value=np.where(known, window.full.hits / total - plain.hits / plain_total, 0.0),
         below=part * (rectified.estimate - lower),
         above=part * (upper - rectified.estimate),
         covariance=covariance,
@@ -230,6 +216,8 @@ def shifted_rates(weighted: Rates, shift: Shift, z: float) -> Rates:
         estimate=estimate,
         lower=np.minimum(lower, estimate),
         upper=np.maximum(upper, estimate),
-        enough=weighted.enough & shift.known,
+        enough=weighted.enough,
+        total=weighted.total,
         covariance=covariance,
+        uncorrected=~shift.known,
     )

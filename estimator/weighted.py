@@ -22,37 +22,31 @@ import numpy as np
 from estimator.cells import Statistic
 from estimator.intervals import Variance
 from estimator.moments import Moments
-from estimator.rates import F, NoiseVariance, Rates, Sums, dispersion, noise_terms, rates_of
+from estimator.rates import F, NoiseVariance, Rates, Reading, Sums, dispersion, noise_terms, rates_of
 
 
-def weighted_rates(
-    groups: tuple[str, ...],
-    statistic: Statistic,
-    table: F,
-    noise: NoiseVariance,
-    rows_per_member: float,
-    z: float,
-    purity: F | float = 1.0,
-) -> Rates:
+def weighted_rates(reading: Reading, statistic: Statistic, purity: F | float = 1.0) -> Rates:
     """One statistic.
 
     Args:
-        table: shape (cells, groups), float64, rows.
-        purity: shape (groups,): sum p^2 / sum p, where it is known (:func:`purity_of`); 1 is the bound.
+        purity: shape (groups,): sum p^2 / sum p of the rows, about (:func:`purity_of`); 1 is the bound.
     """
-    sums = Sums.of(statistic, table)
-    constant, linear, square = noise.table * noise_terms(statistic)
-    ones = np.ones(len(groups))
+    sums = Sums.of(statistic, reading.table)
+    constant, linear, square = reading.noise.table * noise_terms(statistic)
+    ones = np.ones(len(reading.groups))
     variance = Variance(
-        binomial=rows_per_member * purity * dispersion(sums) * np.maximum(sums.total, 0.0),
+        binomial=reading.rows_per_member * purity * dispersion(sums) * np.maximum(sums.total, 0.0),
         constant=constant * ones,
         linear=linear * ones,
         square=square * ones,
     )
-    return rates_of(groups, sums, square * ones, variance, z, None)
+    return rates_of(reading.groups, sums, square * ones, variance, reading.z, None)
 
 
 def purity_of(moments: Moments, noise: NoiseVariance) -> F:
-    """Sum p^2 / sum p of each group over a window: shape (groups,), at most 1, one deviation of M's noise upwards."""
+    """Sum p^2 / sum p of each group over a window: shape (groups,), at most 1, one deviation of M's noise upwards.
+
+    Of all its rows: those of one score bin may be a little purer.
+    """
     own = np.diag(moments.products) + noise.moments**0.5
     return np.asarray(np.clip(own / np.maximum(moments.products.sum(axis=1), 1e-9), 0.0, 1.0))

@@ -89,12 +89,12 @@ def test_correlation_is_covariance_over_deviations() -> None:
     """It is 1 with itself, keeps its sign, never passes 1, and is 0 where no covariance is carried."""
     ones, enough = np.ones(3), np.ones(3, bool)
     covariance = np.array([[4.0, -3.0, 50.0], [-3.0, 9.0, 0.0], [50.0, 0.0, 1.0]])
-    known = Rates(("a", "b", "c"), ones, ones, ones, enough, covariance)
+    known = Rates(("a", "b", "c"), ones, ones, ones, enough, ones, covariance)
     assert known.correlation(0) == pytest.approx([1, -0.5, 1])
-    exact = Rates(("a", "b"), ones[:2], ones[:2], ones[:2], enough[:2], np.array([[0.0, 1.0], [1.0, 1e300]]))
+    exact = Rates(("a", "b"), ones[:2], ones[:2], ones[:2], enough[:2], ones[:2], np.array([[0.0, 1.0], [1.0, 1e300]]))
     assert (exact.correlation(0) == 0).all()
     assert exact.correlation(1) == pytest.approx([0, 1])
-    assert (Rates(("a", "b", "c"), ones, ones, ones, enough, None).correlation(0) == 0).all()
+    assert (Rates(("a", "b", "c"), ones, ones, ones, enough, ones, None).correlation(0) == 0).all()
 
 
 @pytest.mark.parametrize("channel", ["table", "moments", "rectifier"])

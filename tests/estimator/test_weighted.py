@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from estimator import GROUPS, CellLayout, Moments, NoiseVariance, disparities
 from estimator.intervals import critical_value
-from estimator.rates import Rates
+from estimator.rates import Rates, Reading
 from estimator.weighted import purity_of, weighted_rates
 
 DEMO = CellLayout((("score", 5), ("decision", 2), ("outcome", 2)))
@@ -66,7 +66,7 @@ def weighted(table: np.ndarray, noise: NoiseVariance, cap: float = 1.0, purity: 
     """The rates of a table over an outcome."""
     (statistic,) = CellLayout((("outcome", 2),)).statistics()
     names = tuple(GROUPS[: table.shape[1]])
-    return weighted_rates(names, statistic, table, noise, cap, Z, purity)
+    return weighted_rates(Reading(table, names, noise, cap, Z), statistic, purity)
 
 
 @pytest.mark.parametrize(("hits", "rows"), [(0, 20), (1, 29), (15, 148), (81, 263), (263, 263)])
