@@ -98,7 +98,7 @@ def test_each_estimator_is_there_where_its_channels_are() -> None:
             assert reasons == {"no_correction"}
         else:
             assert window.corrected_by == CorrectedBy(level="1m", end_ms=first_minute)
-            assert "no_correction" not in reasons
+            assert reasons != {"no_correction"}  # some group had one
 
 
 def test_a_rank_gives_position_exposure_to_the_candidates_side() -> None:
