@@ -32,9 +32,7 @@ def generator(world: World, repetition: int, purpose: int = _DRAWING) -> np.rand
     return np.random.default_rng([*world.name.encode(), repetition, purpose])
 
 
-def read(
-    window: Window, world: World, noise: NoiseVariance, correction: Correction | None = None
-) -> Disparities:
+def read(window: Window, world: World, noise: NoiseVariance, correction: Correction | None = None) -> Disparities:
     """All estimators on one window, with its own rectifier or an earlier window's correction."""
     return disparities(
         window.table,
@@ -97,9 +95,7 @@ def outside(coverage: Coverage) -> int:
 def judged(coverages: list[Coverage], setting: str, estimator: str) -> list[Coverage]:
     """What is shown often enough to be judged."""
     return [
-        c
-        for c in coverages
-        if (c.key.setting, c.key.estimator) == (setting, estimator) and c.shown_share >= MIN_SHOWN
+        c for c in coverages if (c.key.setting, c.key.estimator) == (setting, estimator) and c.shown_share >= MIN_SHOWN
     ]
 
 

@@ -16,6 +16,10 @@ KINDS = ("value", "gap", "ratio")
 _FIELDS = ("windows", "shown", "below", "above", "width", "error", "squared")
 
 
+def _zeros() -> NDArray[np.float64]:
+    return np.zeros(len(_FIELDS))
+
+
 class Interval(Protocol):
     """An estimate with its ends, as the estimator or a published record has it."""
 
@@ -105,7 +109,7 @@ class Tally:
     """Counts by :class:`Key`. Adding tallies in a fixed order gives the same bits every time."""
 
     def __init__(self) -> None:
-        self._counts: defaultdict[Key, NDArray[np.float64]] = defaultdict(lambda: np.zeros(len(_FIELDS)))
+        self._counts: defaultdict[Key, NDArray[np.float64]] = defaultdict(_zeros)
         self.events: defaultdict[str, int] = defaultdict(int)
         """Anything else that is counted, by name."""
 
@@ -119,9 +123,7 @@ class Tally:
     def score(self, setting: str, results: Iterable[Result], truth: TrueValues) -> None:
         """Hold one window's results against the truth; a suppressed number counts as not shown."""
         results = list(results)
-        references = {
-            (r.estimator, r.metric, r.score_bin): r.group for r in results if REFERENCE in r.group.split("+")
-        }
+        references = {(r.estimator, r.metric, r.score_bin): r.group for r in results if REFERENCE in r.group.split("+")}
         for result in results:
             reference = references[result.estimator, result.metric, result.score_bin]
             value = truth.value(result.metric, result.score_bin, result.group)

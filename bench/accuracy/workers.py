@@ -17,9 +17,7 @@ def _run(arguments: tuple[object, ...]) -> object:
     return _work(*arguments)
 
 
-def in_order(
-    work: Callable[..., T], chunks: Sequence[tuple[object, ...]], processes: int, label: str
-) -> Iterator[T]:
+def in_order(work: Callable[..., T], chunks: Sequence[tuple[object, ...]], processes: int, label: str) -> Iterator[T]:
     """``work(*chunk)`` for each chunk, on forked processes, in the order of the chunks; progress goes to stderr.
 
     What ``work`` refers to is shared by the fork: large arrays are neither sent nor copied.
@@ -50,6 +48,7 @@ class _Progress:
         last = self._done == self._total
         text = f"{self._label}: {self._done} of {self._total}, {seconds:.0f} s, about {left:.0f} s left"
         if sys.stderr.isatty():
-            print(f"\r{text}   ", end="\n" if last else "", file=sys.stderr, flush=True)
+            sys.stderr.write(f"\r{text}   " + "\n" * last)
         elif last or self._done % max(self._total // 10, 1) == 0:
-            print(text, file=sys.stderr, flush=True)
+            sys.stderr.write(text + "\n")
+        sys.stderr.flush()
