@@ -78,7 +78,7 @@ def run_pipeline(size: Size, processes: int) -> dict[str, object]:
     def work(disparity: Disparity, number: int) -> Tally:
         return pipeline.run(disparity, size.pipeline, SEED + number)
 
-    chunks = [(disparity, number) for number in range(size.pipelines) for disparity in pipeline.DISPARITIES]
+    chunks = [(disparity, number) for number in range(size.pipelines) for disparity in pipeline.GAPS]
     return _sum(in_order(work, chunks, processes, "pipeline")).to_json()
 
 

@@ -8,7 +8,6 @@ neither the number of processes nor the order changes a figure, and the peers' r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,13 +75,14 @@ class Claim:
 
     Attributes:
         text: what. holds: whether they do. found: the figures that say so.
-        required: whether the campaign fails without it.
+        required: whether the campaign fails without it. wide: whether some intervals are wider than they need be.
     """
 
     text: str
     holds: bool
     found: str
     required: bool = True
+    wide: bool = False
 
 
 def outside(coverage: Coverage) -> int:
@@ -103,7 +103,7 @@ def interval_claim(coverages: list[Coverage], setting: str, estimator: str) -> C
     """93 to 97 % for every statistic, group and kind that is shown in most windows; above is said, not failed.
 
     An interval that is cut to [0, 1], or widened by the cap, or Fieller's where the denominator is small, holds the
-    truth more often than it promises.
+    truth more often than it promises: the claim then holds, and is called wide.
     """
     found = judged(coverages, setting, estimator)
     low, high = ([c for c in found if outside(c) == side] for side in (-1, 1))
@@ -117,7 +117,7 @@ def interval_claim(coverages: list[Coverage], setting: str, estimator: str) -> C
         figures += f"; {len(low)} below, the worst {_name(worst)} {worst.share:.3f}"
     if high:
         figures += f"; {len(high)} above (wider than needed): {_names(high)}"
-    return Claim(text, not low, figures)
+    return Claim(text, not low, figures, wide=bool(high))
 
 
 def _name(coverage: Coverage) -> str:
@@ -176,7 +176,3 @@ def claims(tally: Tally, worlds: tuple[World, ...] = WORLDS) -> list[Claim]:
                 found.append(replace(failure_claim(coverages, setting, "weighted"), required=world.rarity == 1.0))
             found.append(check_claim(tally, world, setting))
     return found
-
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much."""

@@ -23,7 +23,7 @@ METRICS = ("recommendation_rate", "predictive_parity")
 
 
 def run(inhabited: Inhabited) -> dict[str, object]:
-    """Points (rho, epsilon or null without noise, rows, estimator, metric, half-width of the black-white gap or null)."""
+    """Points: rho, epsilon (null without noise), rows, estimator, metric, half-width of the black-white gap or null."""
     unit = inhabited.expected(1)
     points = sorted({(rho, rows) for rho in RHOS for rows in CURVES} | {(rho, n) for rho in EPSILONS for n in ROWS})
     found: list[list[object]] = []

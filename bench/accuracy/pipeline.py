@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -29,10 +29,11 @@ from privacy import MeasurementError, parse_measurement
 from streams.inprocess import InProcessPipeline
 from streams.kafka.partitioner import partition_of
 from streams.roles.seal import END_OF_LOG
-from streams.simulate import DEFAULT_GAP, Disparity, SimulatedMembers, SimulatedRecommender, encode
+from streams.simulate import DEFAULT_GAP, RECOMMENDED_RATIO, Disparity, SimulatedMembers, SimulatedRecommender, encode
 from streams.stage import TIMESTAMP_CREATE
 
-DISPARITIES: tuple[Disparity, ...] = ("direct", "place", "none")
+GAPS: dict[Disparity, float] = {"direct": DEFAULT_GAP, "place": RECOMMENDED_RATIO, "none": 0.0}
+"""What is planted; through place only a part of it reaches the groups' rates, so it is as much as there can be."""
 _DAY_MS = 86_400_000
 _START_MS = 1_764_028_800_000  # a UTC day
 _PARTITIONS = 2
@@ -99,7 +100,7 @@ def run(disparity: Disparity, size: Size, seed: int) -> Tally:
     """One pipeline's life: ``size.days`` days of traffic, every published window scored."""
     rng = np.random.default_rng([seed, *disparity.encode()])
     members = SimulatedMembers(rng, size.members, size.self_id)
-    recommender = SimulatedRecommender(rng, members, _START_MS, disparity, DEFAULT_GAP)
+    recommender = SimulatedRecommender(rng, members, _START_MS, disparity, GAPS[disparity])
     truth = PublishedTruth(recommender.true_rates, np.bincount(members.people.race, minlength=len(GROUPS)))
     tally = Tally()
     with TemporaryDirectory() as folder:
@@ -150,5 +151,6 @@ def claims(tally: Tally) -> list[Claim]:
         for estimator, holds in right.items():
             if (setting, estimator) in present:
                 claim = (interval_claim if holds else failure_claim)(coverages, setting, estimator)
-                found.append(Claim(f"published, {claim.text}", claim.holds, claim.found, claim.required))
+                # That a wrong estimator is caught needs windows that are long enough, and is told only.
+                found.append(replace(claim, text=f"published, {claim.text}", required=holds))
     return found
