@@ -117,7 +117,6 @@ def run(disparity: Disparity, size: Size, seed: int) -> Tally:
         tally.events["milliseconds"] += round(1000 * (time.process_time() - begun))
     for window in pipeline.published:
         setting = f"{disparity}, {window.level}"
-        tally.events[f"{setting}: windows"] += 1
         tally.events[f"{setting}: {window.status}"] += 1
         tally.score(setting, cast(Sequence[Any], window.results), truth)
     return tally

@@ -74,7 +74,8 @@ class Coverage:
     """How often one interval held the truth.
 
     Attributes:
-        windows: looked at. shown: of them with a number; everything else is of these.
+        windows: of the setting, also those in which a pool of groups was not formed. shown: with a number; everything
+            else is of these.
         below, above: where the truth lay under the lower end, over the upper end.
         half_width: mean. bias: mean of estimate less truth. deviation: of the estimates.
     """
@@ -123,6 +124,7 @@ class Tally:
     def score(self, setting: str, results: Iterable[Result], truth: TrueValues) -> None:
         """Hold one window's results against the truth; a suppressed number counts as not shown."""
         results = list(results)
+        self.events[f"{setting}: windows"] += 1
         references = {(r.estimator, r.metric, r.score_bin): r.group for r in results if REFERENCE in r.group.split("+")}
         for result in results:
             reference = references[result.estimator, result.metric, result.score_bin]
@@ -153,6 +155,7 @@ class Tally:
         for key in sorted(self._counts):
             windows, shown, below, above, width, error, squared = self._counts[key].tolist()
             if shown:
+                windows = max(windows, self.events.get(f"{key.setting}: windows", 0))
                 bias = error / shown
                 deviation = math.sqrt(max(squared / shown - bias**2, 0.0))
                 yield Coverage(key, int(windows), int(shown), int(below), int(above), width / shown, bias, deviation)

@@ -51,6 +51,15 @@ def test_held_missed_and_hidden() -> None:
     assert found["black", "ratio"].above == 4
 
 
+def test_a_pool_that_was_formed_once_is_hardly_shown() -> None:
+    """What is shown is a share of all windows, not of those in which a group happened to be pooled with another."""
+    tally = Tally()
+    for group in ("black", "white", "white"):
+        results = [result("white", Estimate(0.5, 0.4, 0.6)), result(group, Estimate(0.3, 0.2, 0.4))]
+        tally.score("w", results if group == "black" else results[:1], Planted())
+    assert by_kind(tally)["black", "value"].shown_share == pytest.approx(1 / 3)
+
+
 def test_adding_and_keeping_lose_nothing() -> None:
     """Tallies add up to what one tally counts, and come back from JSON the same."""
     parts = [Tally(), Tally()]
