@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bench.accuracy.coverage import HIGH, LOW
 from bench.accuracy.tally import Coverage
 
 ESTIMATORS = ("weighted", "corrected", "rectified")
 COLOURS = {"weighted": "#7f7f7f", "corrected": "#1f77b4", "rectified": "#d95f02"}
-_SETTINGS = {
+_SETTINGS: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -32,7 +33,7 @@ def _save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def coverage_by_world(groups: dict[tuple[str, str], Sequence[Coverage]], path: Path) -> None:
+def coverage_by_world(groups: Mapping[tuple[str, str], Sequence[Coverage]], path: Path) -> None:
     """One row a setting, one dot an interval, for each estimator; the band is 93 to 97 %.
 
     Args:
@@ -55,7 +56,7 @@ def coverage_by_world(groups: dict[tuple[str, str], Sequence[Coverage]], path: P
         _save(figure, path)
 
 
-def peers(found: dict[str, Sequence[Coverage]], methods: Sequence[str], metric: str, path: Path) -> None:
+def peers(found: Mapping[str, Sequence[Coverage]], methods: Sequence[str], metric: str, path: Path) -> None:
     """Bias of the black-white gap with the spread of single windows, a panel a world."""
     with plt.rc_context(_SETTINGS):
         figure, axes = plt.subplots(1, len(found), figsize=(9, 2.6), sharey=True, sharex=True)
@@ -96,8 +97,8 @@ def primaries(panels: dict[str, dict[str, list[tuple[str, float, float, float]]]
             axis.set_xticks(range(len(groups)), groups)
             axis.set_ylim(0, None)
             axis.set_title(title)
-        handles = [plt.Line2D([], [], color=COLOURS[e], marker="o", markersize=4, label=e) for e in ESTIMATORS]
-        handles.append(plt.Line2D([], [], color="black", label="candidates' own answers"))
+        handles = [Line2D([], [], color=COLOURS[e], marker="o", markersize=4, label=e) for e in ESTIMATORS]
+        handles.append(Line2D([], [], color="black", label="candidates' own answers"))
         figure.legend(handles=handles, loc="lower center", ncol=4, bbox_to_anchor=(0.5, -0.1), frameon=False)
         _save(figure, path)
 
@@ -105,7 +106,7 @@ def primaries(panels: dict[str, dict[str, list[tuple[str, float, float, float]]]
 def noise_cost(points: Sequence[Sequence[Any]], metric: str, rows: Sequence[int], rhos: Sequence[float],
                path: Path) -> None:  # fmt: skip
     """Half-width against epsilon (left, a shade a window length) and against rows (right, a shade an epsilon)."""
-    styles = (":", "--", "-")
+    styles: tuple[Any, ...] = (":", "--", "-")
     with plt.rc_context(_SETTINGS):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
         for estimator in ESTIMATORS:
@@ -124,10 +125,8 @@ def noise_cost(points: Sequence[Sequence[Any]], metric: str, rows: Sequence[int]
             axis.set_xscale("log")
             axis.set_yscale("log")
             axis.grid(color="#eeeeee")
-            handles = [
-                plt.Line2D([], [], color="black", linestyle=s, label=t) for s, t in zip(styles, labels, strict=True)
-            ]
-            handles += [plt.Line2D([], [], color=COLOURS[e], label=e) for e in ESTIMATORS]
+            handles = [Line2D([], [], color="black", linestyle=s, label=t) for s, t in zip(styles, labels, strict=True)]
+            handles += [Line2D([], [], color=COLOURS[e], label=e) for e in ESTIMATORS]
             axis.legend(handles=handles, frameon=False, fontsize=7, loc="lower left")
         _save(figure, path)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.accuracy.tally import Key, Tally
 from bench.accuracy.worlds import F, Window, add_noise, noise_of
-from estimator import GROUPS, CellLayout, Moments, NoiseVariance, RaceModel, disparities
+from estimator import GROUPS, CellLayout, Disparity, Moments, NoiseVariance, RaceModel, disparities
 from estimator.rates import Sums
 
 FOLDER = Path(__file__).parents[2] / "examples" / "primaries-2022"
@@ -51,7 +51,7 @@ def _mass(said: object) -> F:
     """Several answers share one person."""
     groups = said if isinstance(said, list) else []
     mass = np.array([float(group in groups) for group in GROUPS])
-    return mass / max(mass.sum(), 1.0)
+    return np.asarray(mass / max(mass.sum(), 1.0))
 
 
 def run(repetitions: int) -> dict[str, object]:
@@ -96,7 +96,7 @@ def _unfit(setting: str, estimator: str) -> bool:
     return (setting == "table only") != (estimator == "weighted")
 
 
-def _read(window: Window, noise: NoiseVariance) -> list:
+def _read(window: Window, noise: NoiseVariance) -> list[Disparity]:
     return list(
         disparities(
             window.table,

@@ -180,11 +180,10 @@ class Inhabited:
             ("fpr", "all"): (d * (1 - overall * m), 1 - overall * m),
             ("recommendation_rate", "all"): (d, np.ones_like(d)),
         }
-        by_race = {
-            key: tuple(np.bincount(self.pool.race, weights=part, minlength=len(GROUPS)) for part in parts)
-            for key, parts in sums.items()
-        }
-        return Truth(by_race)
+        return Truth({key: (self._by_race(above), self._by_race(below)) for key, (above, below) in sums.items()})
+
+    def _by_race(self, values: F) -> F:
+        return np.asarray(np.bincount(self.pool.race, weights=values, minlength=len(GROUPS)), dtype=np.float64)
 
     def draw(self, rng: np.random.Generator, rows: int, labels: NDArray[np.int8] | None = None) -> Window:
         """Draw one window.
