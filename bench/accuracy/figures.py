@@ -19,6 +19,8 @@ from bench.accuracy.tally import Coverage
 
 ESTIMATORS = ("weighted", "corrected", "rectified")
 COLOURS = {"weighted": "#7f7f7f", "corrected": "#1f77b4", "rectified": "#d95f02"}
+_LEFT = 0.7
+"""Where the axis of shares begins; what is less is drawn there."""
 _SETTINGS: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -45,11 +47,11 @@ def coverage_by_world(groups: Mapping[tuple[str, str], Sequence[Coverage]], path
         for axis, estimator in zip(axes, ESTIMATORS, strict=True):
             axis.axvspan(LOW, HIGH, color="#d9ead3", zorder=0)
             for row, setting in enumerate(settings):
-                shares = [c.share for c in groups.get((setting, estimator), ())]
+                shares = [max(c.share, _LEFT) for c in groups.get((setting, estimator), ())]
                 axis.plot(shares, [row] * len(shares), "|", color=COLOURS[estimator], markersize=7)
             axis.set_title(estimator)
-            axis.set_xlim(0, 1.01)
-            axis.set_xticks([0, 0.25, 0.5, 0.75, 0.95])
+            axis.set_xlim(_LEFT - 0.01, 1.01)
+            axis.set_xticks([_LEFT, 0.8, 0.9, 0.95, 1.0], [f"{_LEFT} or less", "0.8", "0.9", "0.95", "1"])
             axis.set_xlabel("share of intervals that hold the truth")
         axes[0].set_yticks(range(len(settings)), settings)
         axes[0].set_ylim(len(settings) - 0.5, -0.5)
@@ -127,7 +129,9 @@ def noise_cost(points: Sequence[Sequence[Any]], metric: str, rows: Sequence[int]
             axis.grid(color="#eeeeee")
             handles = [Line2D([], [], color="black", linestyle=s, label=t) for s, t in zip(styles, labels, strict=True)]
             handles += [Line2D([], [], color=COLOURS[e], label=e) for e in ESTIMATORS]
-            axis.legend(handles=handles, frameon=False, fontsize=7, loc="lower left")
+            axis.legend(
+                handles=handles, frameon=False, fontsize=8, loc="upper center", ncol=2, bbox_to_anchor=(0.5, -0.17)
+            )
         _save(figure, path)
 
 

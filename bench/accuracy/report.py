@@ -19,6 +19,7 @@ from bench.accuracy.tally import Coverage, Tally
 from bench.accuracy.worlds import WORLDS, World
 
 Figures = Mapping[str, Any]
+_ENOUGH_ANSWERS = 30
 METHODS = (*peers.RULES, *peers.PLAIN.values())
 
 
@@ -135,9 +136,10 @@ Do the estimates tell the truth, and do the 95 % intervals hold it 95 times in 1
 (bench/accuracy), figures and text; do not edit. **{verdict}** ([all of them](#verdicts)).
 {failing}
 
-In short: the *rectified* estimator needs people who say their group, and nothing else, and its intervals hold the
-truth in every world. The *corrected* one is sharper and needs no one to say anything, but it is wrong where place
-matters by itself, and then confidently so. The *weighted* one, like every peer's practice, understates gaps."""
+In short: the *rectified* estimator needs people who say their group, and nothing else, and its intervals are to hold
+the truth in every world. The *corrected* one is sharper and needs no one to say anything, but it is wrong where place
+matters by itself, and then confidently so. The *weighted* one and the peers' practice are narrow and off, by an amount
+and to a side that depend on the world."""
 
 
 def _method(found: Figures) -> str:
@@ -188,7 +190,9 @@ corrected only where place does not matter by itself.
 
 {table(COVERAGE_COLUMNS, _coverage_rows(groups))}
 
-Where more than 97 % hold the truth, intervals are wider than they need be. That is so in these cases:
+Where more than 97 % hold the truth, intervals are wider than they need be: cut at 0 (rare outcomes), with a small
+denominator (Fieller), or widened by a cap that the rows did not need. Weighted intervals use a bound throughout, and
+are left out here. The cases:
 
 {above}
 
@@ -203,10 +207,12 @@ def _above(groups: Mapping[tuple[str, str], Sequence[Coverage]]) -> str:
     for (setting, estimator), found in groups.items():
         wide = [c for c in found if coverage.outside(c) == 1]
         if estimator != "weighted" and wide:
-            names = sorted({f"{c.key.group} ({c.shown_share:.0%} shown)" for c in wide if c.key.kind == "value"})
+            names = dict.fromkeys(c.key.group for c in wide)
             kinds = {kind: sum(c.key.kind == kind for c in wide) for kind in ("value", "gap", "ratio")}
-            rows.append([setting, estimator, *kinds.values(), max(c.share for c in wide), ", ".join(names) or None])
-    return table(("world, noise", "estimator", "values", "gaps", "ratios", "most", "groups whose value it is"), rows)
+            rows.append([setting, estimator, *kinds.values(), max(c.share for c in wide), ", ".join(names)])
+    if not rows:
+        return "None."
+    return table(("world, noise", "estimator", "values", "gaps", "ratios", "most", "groups"), rows)
 
 
 def _assumption(tally: Tally) -> str:
@@ -328,8 +334,20 @@ for its table, corrected and rectified share it with moments and rectifier.
 {tables}
 
 Without Self-ID there are weighted and corrected; with it, rectified and the check. A log of this size is small: a few
-dozen endorsed candidates a group, and most of what can honestly be said is "too few". Weighted shows a number and a
-narrow interval for black candidates' endorsements, and is wrong; that it still says something is not in its favour."""
+dozen endorsed candidates a group, so "too few" is often all that can honestly be said. {_missed(truth, exact)}"""
+
+
+def _missed(truth: Mapping[tuple[str, str], tuple[float, int]], exact: Mapping[Any, Sequence[float]]) -> str:
+    """Which intervals without noise miss what at least 30 candidates say."""
+    compared, missed = 0, []
+    for (estimator, metric, group), (_, lower, upper) in exact.items():
+        value, count = truth.get((metric, group), (0.0, 0))
+        if count >= _ENOUGH_ANSWERS:
+            compared += 1
+            if not lower <= value <= upper:
+                missed.append(f"{estimator} {primaries.METRICS[metric]} {group}")
+    which = f" all but {len(missed)} hold them ({', '.join(missed)})" if missed else " all hold them"
+    return f"Of {compared} intervals without noise for which {_ENOUGH_ANSWERS} or more own answers exist,{which}."
 
 
 def _pool_note(name: str) -> str:
@@ -361,9 +379,9 @@ member, 10 % say their group); where a line ends, the number is suppressed.
 
 {table(columns, rows)}
 
-Weighted is cheap because it is wrong by a fixed amount. The rectifier pays most: its sensitivity is twice the table's,
-and its noise is divided by the share who say their group. So it belongs to the longest level; shorter windows use the
-correction that it learned."""
+Weighted is cheap, and narrow around another value than the truth (above). The rectifier pays most: its sensitivity is
+twice the table's, and its noise is divided by the share who say their group. So it belongs to the longest level;
+shorter windows use the correction that it learned."""
 
 
 def _published(tally: Tally) -> str:
@@ -400,11 +418,17 @@ def _short(tally: Tally, claims: Sequence[Claim]) -> str:
         else f"- {len(hidden):,} intervals are shown in under half of the windows; none of them falls below 93 %.\n"
     )
     failed = [claim for claim in claims if not claim.holds]
+    alarms = (
+        "- Where the check flags too often, a small group's rectified rate has come out near 0 (rare outcomes) or over\n"
+        "  a small denominator (noise): its variance by the delta method, taken at the estimate, is too small there.\n"
+        if any("the check flags" in claim.text for claim in failed)
+        else ""
+    )
     open_ = "".join(f"- {claim.text}: {claim.found}.\n" for claim in failed)
     return f"""## What fell short
 
-{selected}{open_}- Simulated people bear their names and live in their places exactly as the Census tables say: p is
-  calibrated. Real members are not; `rectified` does not mind, `corrected` does, and this page cannot say how much.
+{selected}{open_}{alarms}- Simulated people bear their names and live in their places exactly as the Census says: p is calibrated. Real
+  members' is not; `rectified` does not mind, `corrected` does, and this page cannot say how much.
 - Who says a group is drawn at random. If only a certain kind of member answers, `rectified` is of that kind."""
 
 
