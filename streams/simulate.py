@@ -6,7 +6,8 @@ probability for everyone, until the recommender turns unfair. What then is plant
 
 - ``direct``: black members are recommended ``gap`` less often. By default that halves their rate.
 - ``place``: whoever lives in a ZCTA is recommended less often by ``gap`` times its share of black adults, whatever
-  their own race: confounding through place, which makes the weighted and the corrected estimator wrong.
+  their own race: confounding through place. The corrected estimator is wrong there; the weighted one is right, since
+  given name and place race says nothing more.
 - ``none``: nothing, so that whatever is found is chance.
 
 The truth (each event's member, race and cell, and each group's rates) goes to a file that no role reads.

@@ -146,7 +146,8 @@ def claims(tally: Tally) -> list[Claim]:
     found = []
     for setting in settings:
         disparity = setting.partition(",")[0]
-        right = {"weighted": disparity == "none", "corrected": disparity != "place", "rectified": True}
+        # Through place alone race says nothing that the proxy does not: then weighted is right, and corrected is not.
+        right = {"weighted": disparity != "direct", "corrected": disparity != "place", "rectified": True}
         for estimator, holds in right.items():
             if (setting, estimator) in present:
                 claim = (interval_claim if holds else failure_claim)(coverages, setting, estimator)

@@ -133,8 +133,7 @@ def _head(found: Figures, claims: Sequence[Claim]) -> str:
     return f"""# Accuracy
 
 Do the estimates tell the truth, and do the 95 % intervals hold it 95 times in 100? Written by `make accuracy`
-(bench/accuracy), figures and text; do not edit. **{verdict}** ([all of them](#verdicts)).
-{failing}
+(bench/accuracy), figures and text; do not edit. **{verdict}** ([all of them](#verdicts)).{failing}
 
 In short: the *rectified* estimator needs people who say their group, and nothing else, and its intervals are to hold
 the truth in every world. The *corrected* one is sharper and needs no one to say anything, but it is wrong where place
@@ -185,8 +184,9 @@ def _coverage(found: Figures, tally: Tally) -> str:
 
 ![Share of intervals that hold the truth, by world and estimator; the band is 93 to 97 %](accuracy/coverage.png)
 
-Each mark is one interval (statistic, group, and value, gap or ratio). Weighted is right only where nothing is planted,
-corrected only where place does not matter by itself.
+Each mark is one interval (statistic, group, and value, gap or ratio). Weighted is right where race says nothing that
+name and place do not (`none`, and `place` but for its .02 by race); corrected where name and place say nothing that
+race does not (`direct`, `none`); rectified needs neither.
 
 {table(COVERAGE_COLUMNS, _coverage_rows(groups))}
 
@@ -397,11 +397,11 @@ def _published(tally: Tally) -> str:
     present = sorted({c.key.estimator for c in tally.coverages()})
     return f"""## Through the whole pipeline
 
-The same question of *published* records: {windows:,} windows ({each}) of simulated traffic through every role in one
-process (sealing, attaching, both parties' shares and OpenDP noise, publishing), {events["rows"]:,} rows at
+The same question of *published* records: {windows:,} windows ({each}) of simulated traffic through
+every role in one process (sealing, attaching, both parties' shares and OpenDP noise, publishing), {events["rows"]:,} rows at
 {round(speed, -2):,.0f} rows a CPU-second for all roles together. rho is 1 a member-day; one row a member counts a day.
 `direct` halves black members' recommendations; `place` takes .3 times the place's share of black adults off
-everyone's; `none` plants nothing. The records hold: {", ".join(present)}. Suppressed values do not count as
+everyone's, whatever their race (so there weighted is right and corrected is not); `none` plants nothing. The records hold: {", ".join(present)}. Suppressed values do not count as
 covered. OpenDP draws its noise from the system, so this section changes in its last digits from run to run.
 
 {table(COVERAGE_COLUMNS, rows)}"""
@@ -419,16 +419,16 @@ def _short(tally: Tally, claims: Sequence[Claim]) -> str:
     )
     failed = [claim for claim in claims if not claim.holds]
     alarms = (
-        "- Where the check flags too often, a small group's rectified rate has come out near 0 (rare outcomes) or over\n"
-        "  a small denominator (noise): its variance by the delta method, taken at the estimate, is too small there.\n"
+        "- Too many flags: a small group's rectified rate has come out near 0 (rare outcomes), or over\n"
+        "  a small denominator (noise): its delta-method variance, at the estimate, is too small there.\n"
         if any("the check flags" in claim.text for claim in failed)
         else ""
     )
     open_ = "".join(f"- {claim.text}: {claim.found}.\n" for claim in failed)
     return f"""## What fell short
 
-{selected}{open_}{alarms}- Simulated people bear their names and live in their places exactly as the Census says: p is calibrated. Real
-  members' is not; `rectified` does not mind, `corrected` does, and this page cannot say how much.
+{selected}{open_}{alarms}- Simulated people have names and places exactly as the Census says: p is calibrated. That of
+  real members is not; `rectified` does not mind, `corrected` does, and this page cannot say how much.
 - Who says a group is drawn at random. If only a certain kind of member answers, `rectified` is of that kind."""
 
 
