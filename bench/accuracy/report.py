@@ -137,8 +137,8 @@ Do the estimates tell the truth, and do the 95 % intervals hold it 95 times in 1
 
 In short: the *rectified* estimator needs people who say their group, and nothing else, and its intervals are to hold
 the truth in every world. The *corrected* one is sharper and needs no one to say anything, but it is wrong where place
-matters by itself, and then confidently so. The *weighted* one and the peers' practice are narrow and off, by an amount
-and to a side that depend on the world."""
+matters by itself, and then confidently so. The *weighted* one is right only where race says nothing that name and
+place do not, and the peers' thresholds are right nowhere but where there is nothing to find."""
 
 
 def _method(found: Figures) -> str:
@@ -398,11 +398,12 @@ def _published(tally: Tally) -> str:
     return f"""## Through the whole pipeline
 
 The same question of *published* records: {windows:,} windows ({each}) of simulated traffic through
-every role in one process (sealing, attaching, both parties' shares and OpenDP noise, publishing), {events["rows"]:,} rows at
-{round(speed, -2):,.0f} rows a CPU-second for all roles together. rho is 1 a member-day; one row a member counts a day.
-`direct` halves black members' recommendations; `place` takes .3 times the place's share of black adults off
-everyone's, whatever their race (so there weighted is right and corrected is not); `none` plants nothing. The records hold: {", ".join(present)}. Suppressed values do not count as
-covered. OpenDP draws its noise from the system, so this section changes in its last digits from run to run.
+every role in one process (sealing, attaching, both parties' shares and OpenDP noise, publishing),
+{events["rows"]:,} rows at {round(speed, -2):,.0f} rows a CPU-second for all roles together. rho is 1 a member-day; one
+row a member counts a day. `direct` halves black members' recommendations; `place` takes .3 times the place's share of
+black adults off everyone's, whatever their race (so there weighted is right and corrected is not); `none` plants
+nothing. The records hold: {", ".join(present)}. Suppressed values do not count as covered. OpenDP draws its noise from
+the system, so this section changes in its last digits from run to run.
 
 {table(COVERAGE_COLUMNS, rows)}"""
 

@@ -285,7 +285,7 @@ def add_noise(window: Window, noise: NoiseVariance, rng: np.random.Generator) ->
 _RHO = 0.2
 WORLDS = (
     World("direct", "decision and outcome depend on race alone", "direct", short_rows=8_000, rho=_RHO),
-    World("place", "they depend on the place's share of black adults, the decision by .02 on race", "place", short_rows=8_000,
+    World("place", "by the place's share of black adults, and .02 by race", "place", short_rows=8_000,
           rho=_RHO),
     World("none", "no disparity at all", "none", rho=_RHO),
     World("rare", "as direct, with a tenth of the outcomes and recommendations", "direct", rarity=0.1, rho=_RHO),
