@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from estimator import GROUPS, CellLayout, Moments, NoiseVariance, Population, RaceModel
 from estimator.cells import Statistic
 from estimator.moments import moments_size
-from privacy.noise import UNITS_PER_ROW, scale_for
 
 F = NDArray[np.float64]
 
@@ -102,11 +101,11 @@ class World:
 
 
 def noise_of(rho: float, cap: int) -> NoiseVariance:
-    """Noise of both parties on every channel when a member-day's ``rho`` is split evenly over the three."""
-    variance = {
-        name: 2 * (scale_for(cap * _L2_ROWS[name], rho * share) / UNITS_PER_ROW) ** 2
-        for name, share in _RHO_SHARES.items()
-    }
+    """Noise of both parties on every channel when a member-day's ``rho`` is split evenly over the three.
+
+    A Gaussian of standard deviation L2 / sqrt(2 rho) costs rho (zCDP), and each party adds all of it.
+    """
+    variance = {name: (cap * _L2_ROWS[name]) ** 2 / (rho * share) for name, share in _RHO_SHARES.items()}
     return NoiseVariance(**variance)
 
 

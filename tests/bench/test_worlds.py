@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bench.accuracy.pipeline import _SPEC
 from bench.accuracy.worlds import BLACK, LAYOUT, WORLDS, Inhabited, Pool, Window, World, add_noise, noise_of
 from estimator import GROUPS, CellLayout, Moments, NoiseVariance
 from estimator.moments import moments_size
 from estimator.rates import Sums
+from privacy import parse_measurement, plan_noise
 
 EVERY_STATISTIC = CellLayout(LAYOUT.axes)
 DIRECT, PLACE = WORLDS[0], WORLDS[1]
@@ -109,9 +111,12 @@ def test_noise_is_as_calibrated() -> None:
         assert np.var(values) == pytest.approx(variance, rel=0.15)
 
 
-def test_noise_grows_with_the_cap_and_falls_with_rho() -> None:
-    """Variance is in proportion to the cap squared over rho, and the rectifier's is four times the table's."""
-    one, wide, cheap = noise_of(0.2, 1), noise_of(0.2, 3), noise_of(0.4, 1)
-    assert wide.table == pytest.approx(9 * one.table, rel=1e-3)
-    assert cheap.table == pytest.approx(one.table / 2, rel=1e-3)
-    assert one.rectifier == pytest.approx(4 * one.table, rel=1e-3)
+@pytest.mark.parametrize("cap", [1, 3])
+def test_noise_is_what_the_pipeline_adds(cap: int) -> None:
+    """The table has the noise that OpenDP gives for the same rho; the other channels follow by their L2."""
+    text = _SPEC.replace("contribution_cap: 1", f"contribution_cap: {cap}")
+    table = plan_noise(parse_measurement(text, origin="test")).level("1d").table
+    ours = noise_of(3 * table.rho, cap)
+    assert ours.table == pytest.approx(table.published_sigma_rows**2, rel=1e-4)
+    assert ours.rectifier == pytest.approx(4 * ours.table)
+    assert ours.moments == pytest.approx(1.5 * ours.table)
