@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-locks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit jars kafka lock census clean
+.PHONY: help demo test check lint types imports unit jars kafka accuracy lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -50,6 +50,10 @@ jars: $(STAMP)
 
 kafka: $(STAMP)
 	@$(BIN)/python -m pytest -m kafka
+
+# One thread a process: matrices here are small, and two processes with two threads each only wait for one another.
+accuracy: $(STAMP) ## Write docs/accuracy.md: coverage, bias, the peers, the real log; about fifteen minutes (QUICK=1: two)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.accuracy $(if $(QUICK),--quick --out build/accuracy) $(OPTIONS)
 
 lock: $(STAMP) ## Pin what the project stands on anew, by hash
 	@$(BIN)/python -m pip install -q pip-tools

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import get_args
 
 import click
 import numpy as np
@@ -12,7 +13,14 @@ from streams.cli import Invocation
 from streams.cli.replay import progress_line
 from streams.errors import InputError
 from streams.feed import Feed
-from streams.simulate import SimulatedMembers, SimulatedRecommender, run_traffic
+from streams.simulate import (
+    DEFAULT_GAP,
+    RECOMMENDED_RATIO,
+    Disparity,
+    SimulatedMembers,
+    SimulatedRecommender,
+    run_traffic,
+)
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -22,7 +30,23 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--members", type=click.IntRange(min=1), default=200_000, show_default=True, help="How many members.")
 @click.option("--rate", type=_POSITIVE, default=2_000.0, show_default=True, help="Events a second.")
 @click.option("--duration", type=_POSITIVE, default=120.0, show_default=True, help="Seconds.")
-@click.option("--unfair-after", type=float, help="Seconds after which black members are recommended half as often.")
+@click.option("--unfair-after", type=float, help="Seconds after which the recommender is unfair; default never.")
+@click.option(
+    "--disparity",
+    type=click.Choice(get_args(Disparity)),
+    default="direct",
+    show_default=True,
+    help="What then is planted: by race, by the black share of adults in the member's ZCTA, or nothing.",
+)
+@click.option(
+    "--gap",
+    type=click.FloatRange(0, RECOMMENDED_RATIO),
+    default=DEFAULT_GAP,
+    show_default=True,
+    help=f"How much: off the rate of {RECOMMENDED_RATIO} of black members, or of an all-black ZCTA.",
+)
+@click.option("--self-id", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+              help="Share of members, at random, who say their group.")  # fmt: skip
 @click.option("--seed", default=20_261_124, show_default=True, help="Seed of the simulation.")
 @click.option("--truth", type=click.Path(path_type=Path), default=Path("truth.npz"), show_default=True,
               help="Where the truth goes; no role reads it.")  # fmt: skip
@@ -34,6 +58,9 @@ def simulate(
     rate: float,
     duration: float,
     unfair_after: float | None,
+    disparity: Disparity,
+    gap: float,
+    self_id: float,
     seed: int,
     truth: Path,
 ) -> None:
@@ -42,13 +69,13 @@ def simulate(
         raise InputError(f"the truth cannot be written to {truth}: there is no folder {truth.absolute().parent}")
     settings = invocation.settings()
     rng = np.random.default_rng(seed)
-    population = SimulatedMembers(rng, members)
+    population = SimulatedMembers(rng, members, self_id)
     feed = Feed(settings)
     feed.send_all(settings.topic("member-attributes"), population.attributes())
     click.echo(f"{members:,} members written", err=True)
     start_ms = time.time_ns() // 1_000_000
     unfair_from = None if unfair_after is None else start_ms + round(unfair_after * 1000)
-    recommender = SimulatedRecommender(rng, population, unfair_from)
+    recommender = SimulatedRecommender(rng, population, unfair_from, disparity, gap)
     run_traffic(
         feed,
         topic or settings.topic("rec-events"),

@@ -166,3 +166,80 @@ def test_the_truth_of_nothing_is_empty(members: SimulatedMembers, tmp_path: Path
     with np.load(tmp_path / "truth.npz") as truth:
         assert truth["time_ms"].shape == truth["race"].shape == truth["cell"].shape == (0,)
         assert truth["cell"].dtype == np.int64
+
+
+# -- what may be planted ----------------------------------------------------------------------------------------------
+
+
+def test_through_place_race_itself_changes_nothing(members: SimulatedMembers) -> None:
+    """Under `place` members of one ZCTA have one chance, whatever their race, lower the more black adults are there."""
+    chance = members.recommended_ratio("place", 0.3)
+    places, where = np.unique(members.people.zcta, return_inverse=True)
+    lowest, highest = np.full(places.size, 2.0), np.zeros(places.size)
+    np.minimum.at(lowest, where, chance)
+    np.maximum.at(highest, where, chance)
+    assert np.array_equal(lowest, highest)
+    assert chance.min() >= 0
+    assert chance.max() <= RECOMMENDED_RATIO
+    share = (RECOMMENDED_RATIO - chance) / 0.3
+    # The share of black adults in a member's place is the chance that the member is black.
+    for low, high in ((0.0, 0.1), (0.1, 0.4), (0.4, 1.0)):
+        here = (share >= low) & (share < high)
+        black = members.people.race[here] == BLACK
+        assert abs(black.mean() - share[here].mean()) < 5 * (0.25 / here.sum()) ** 0.5
+
+
+def test_the_true_rates_are_what_is_seen(members: SimulatedMembers) -> None:
+    """Every group's recommendations come at the rate that the truth states, under each disparity and gap."""
+    for disparity, gap in (("direct", 0.1), ("place", 0.25), ("none", 0.15)):
+        drawing = SimulatedRecommender(np.random.default_rng(3), members, START_MS, disparity, gap)
+        events = drawing.draw(START_MS, END_MS, 300_000)
+        race = members.people.race[events.member]
+        for group, rate in enumerate(drawing.true_rates):
+            found, margin = ratio(events, race == group)
+            assert abs(found - rate) < max(margin, 0.01)
+        gap_found = drawing.true_rates[GROUPS.index("white")] - drawing.true_rates[BLACK]
+        assert gap_found == pytest.approx({"direct": 0.1, "none": 0.0}.get(disparity, gap_found))
+        assert disparity != "place" or gap_found > 0.03
+
+
+def test_the_default_is_what_the_demo_plays(members: SimulatedMembers) -> None:
+    """Without options black members' rate is halved, exactly."""
+    chance = members.recommended_ratio("direct", RECOMMENDED_RATIO - UNFAIR_RATIO)
+    assert set(chance[members.people.race == BLACK]) == {UNFAIR_RATIO}
+    assert set(chance[members.people.race != BLACK]) == {RECOMMENDED_RATIO}
+
+
+def test_a_gap_that_cannot_be_is_refused(members: SimulatedMembers) -> None:
+    """A rate cannot fall below 0, nor a gap be negative."""
+    for gap in (-0.01, 0.31):
+        with pytest.raises(ValueError, match="between 0 and"):
+            members.recommended_ratio("direct", gap)
+
+
+def test_some_say_their_group() -> None:
+    """The share that is asked for says its true group, at random, and who the members are stays the same."""
+    silent = SimulatedMembers(np.random.default_rng(1), 20_000)
+    members = SimulatedMembers(np.random.default_rng(1), 20_000, self_id_share=0.1)
+    assert abs(members.said.mean() - 0.1) < 5 * (0.09 / 20_000) ** 0.5
+    assert not silent.said.any()
+    for index, ((key, value), (same_key, plain)) in enumerate(
+        zip(members.attributes(), silent.attributes(), strict=True)
+    ):
+        expected = json.loads(plain)
+        if members.said[index]:
+            expected["self_id"] = [GROUPS[members.people.race[index]]]
+        assert (key, json.loads(value)) == (same_key, expected)
+    said = np.bincount(members.people.race[members.said], minlength=len(GROUPS))
+    everyone = np.bincount(members.people.race, minlength=len(GROUPS))
+    assert (np.abs(said - 0.1 * everyone) < 5 * np.sqrt(0.09 * everyone) + 1).all()
+
+
+def test_the_truth_states_the_rates(members: SimulatedMembers, tmp_path: Path) -> None:
+    """The file holds each group's rates before and after the turn, and when that is."""
+    drawing = SimulatedRecommender(np.random.default_rng(2), members, TURN_MS, "place", 0.3)
+    drawing.write_truth(tmp_path / "truth.npz")
+    with np.load(tmp_path / "truth.npz") as truth:
+        assert truth["fair_rates"].tolist() == [RECOMMENDED_RATIO] * len(GROUPS)
+        assert np.array_equal(truth["unfair_rates"], drawing.true_rates)
+        assert truth["unfair_from_ms"] == TURN_MS
