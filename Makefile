@@ -17,7 +17,7 @@ demo: $(STAMP) ## The main job, live, on a Kafka of its own (KEEP=1 keeps it up)
 test: $(STAMP) ## Everything: check, and the tests on a real Kafka; under 15 minutes
 	$(call each,lint types imports unit jars kafka)
 
-check: export UNIT_OPTIONS := --hypothesis-profile=quick
+check: export UNIT_OPTIONS := --hypothesis-profile=quick -m "not kafka and not slow"
 check: $(STAMP) ## The quick part: lint, types, imports, unit tests; under 90 seconds
 	$(call each,lint types imports unit)
 

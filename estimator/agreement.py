@@ -63,9 +63,7 @@ def judge(differences: list[Difference]) -> Agreement | None:
 def differences(
     reading: Reading, statistic: Statistic, pooled: Pooled, corrected: Rates, rectified: Rates
 ) -> list[Difference]:
-    """Differences for one statistic, for groups that both estimators have by themselves and know."""
-    if corrected.covariance is None or rectified.covariance is None:
-        raise ValueError("expected rates with the covariance of their errors")
+    """Differences for one statistic, for groups that both estimators have by themselves and show."""
     dispersed = dispersion(Sums.of(statistic, reading.table))
     terms = reading.noise.table * noise_terms(statistic)
     found = []
@@ -73,14 +71,19 @@ def differences(
         if name not in rectified.groups:
             continue
         k = rectified.groups.index(name)
-        if not (corrected.enough[q] and rectified.enough[k]):
+        if not (corrected.shown[q] and rectified.shown[k]):
             continue
         one, other = float(corrected.estimate[q]), float(rectified.estimate[k])
         noised = float(terms @ np.array([1.0, -(one + other), one * other]))
         shared = reading.rows_per_member * dispersed * one * (1 - one) / rectified.total[k]
         shared += pooled.inverse[q, q] * noised / (corrected.total[q] * rectified.total[k])
-        own = float(corrected.covariance[q, q]), float(rectified.covariance[k, k])
+        # Deviations towards each other, by the intervals: an estimate near 0 has hardly any of its own, and more above.
+        if one > other:
+            own = corrected.estimate[q] - corrected.lower[q], rectified.upper[k] - rectified.estimate[k]
+        else:
+            own = corrected.upper[q] - corrected.estimate[q], rectified.estimate[k] - rectified.lower[k]
+        first, second = (float(width) / reading.z for width in own)
         # However much they share, the difference's deviation is at least that of the deviations (Cauchy and Schwarz).
-        variance = max(own[0] + own[1] - 2 * shared, (own[0] ** 0.5 - own[1] ** 0.5) ** 2, 1e-300)
+        variance = max(first**2 + second**2 - 2 * shared, (first - second) ** 2, 1e-300)
         found.append(Difference(statistic.metric, statistic.score_bin, name, float((one - other) / np.sqrt(variance))))
     return found

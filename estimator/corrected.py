@@ -6,8 +6,8 @@ weighted estimator's bias; a rate is a quotient of two sums of A. Where the assu
 it may be further off than the weighted one, which is what the check against `rectified` is for.
 
 Pooling. Groups that M cannot separate, given its noise, are pooled (their probabilities added) and named, before any
-outcome is looked at: first with one another, the smallest first; the last unclear one with the smallest other, if that
-is clear, else with the largest.
+outcome is looked at: first with one another, the smallest first; the last unclear one with the smallest other, if both
+are small and clear together, else with the largest, which that changes least.
 
 Variance of the residual beta_r(theta) = (A_hits - theta A_total)_r, with B = M^-1, b = beta(theta) by group, pools of
 d members and D = diag(d):
@@ -39,6 +39,8 @@ MAX_DEVIATION = 0.125
 """A group is separate where a rate of one half over all rows would be known to this standard deviation."""
 SPLIT_MARGIN = 0.8
 """Of that deviation: what the parts of an earlier pool must stay below to be split."""
+SMALL = 0.05
+"""Groups that together are no larger part of all rows are pooled with one another rather than with a large one."""
 MIN_EIGENVALUE_DEVIATIONS = 8.0
 """M's smallest eigenvalue must be this many deviations of its noise: nearer to 0, its inverse is mostly noise."""
 
@@ -111,7 +113,7 @@ def _separate(measured: _Measured, count: int, margin: float = 1.0) -> F | None:
         unclear = measured.unclear(members, margin)
         if not unclear.any():
             return members
-        merges = _merges([int(q) for q in np.argsort(members @ totals, kind="stable")], unclear)
+        merges = _merges(members @ totals, unclear)
         for first, second in merges:
             merged = _merged(pools, first, second)
             if not measured.unclear(_membership(merged, count), margin).any():
@@ -120,17 +122,20 @@ def _separate(measured: _Measured, count: int, margin: float = 1.0) -> F | None:
     return None
 
 
-def _merges(order: list[int], unclear: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def _merges(totals: F, unclear: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Pairs of pools to be made one: the first that makes all clear, else the last.
 
     Args:
-        order: the pools by their rows, the smallest first.
+        totals: shape (q,): rows of each pool.
     """
+    order = [int(q) for q in np.argsort(totals, kind="stable")]
     vague, clear = [q for q in order if unclear[q]], [q for q in order if not unclear[q]]
     if len(vague) > 1:
         return [(vague[1], vague[0])]
-    # The only unclear one: with the smallest other, so that the large keep their names.
-    return [(clear[0], vague[0]), (clear[-1], vague[0])]
+    # It changes the largest least; but two small ones are better pooled, so that the large keep their names.
+    both_small = totals[vague[0]] + totals[clear[0]] <= SMALL * totals.sum()
+    partners = [clear[0], clear[-1]] if both_small else [clear[-1]]
+    return [(partner, vague[0]) for partner in partners]
 
 
 def _merged(pools: list[list[int]], first: int, second: int) -> list[list[int]]:

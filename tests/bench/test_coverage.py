@@ -11,6 +11,8 @@ from bench.accuracy import coverage, peers
 from bench.accuracy.tally import Coverage, Key, Tally
 from bench.accuracy.worlds import WORLDS, Inhabited, Pool
 
+pytestmark = pytest.mark.slow
+
 KEY = Key("direct, no noise", "rectified", "recommendation_rate", "all", "black", "gap")
 SMALL = {world.name: replace(world, rows=12_000, short_rows=4_000 if world.short_rows else 0) for world in WORLDS}
 

@@ -13,6 +13,8 @@ from bench.accuracy import campaign, pipeline, report
 from bench.accuracy.campaign import Size
 from bench.accuracy.coverage import Claim
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs"
 TINY = Size(30_000, 4, 2, 2, 1, pipeline.Size(days=2, rows=2_000, members=8_000), chunk=4)
 

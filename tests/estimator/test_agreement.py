@@ -108,7 +108,7 @@ def test_pooled_groups_are_not_compared() -> None:
         groups=names,
     )
     corrected = [r.group for r in found.results if r.estimator == "corrected"]
-    assert corrected == ["a", "b", "c+d"] * 2
+    assert corrected == ["a+d", "b", "c"] * 2
     assert found.agreement is not None
     assert found.agreement.comparisons == 4
-    assert found.agreement.largest.group in ("a", "b")
+    assert found.agreement.largest.group in ("b", "c")

@@ -184,12 +184,12 @@ def test_two_unclear_groups_are_pooled_with_one_another_first() -> None:
 
 
 def test_of_many_unclear_groups_the_two_smallest_are_pooled() -> None:
-    """Three unclear groups: the two smallest make a clear one; the third is alone then, and clear with these two."""
+    """Three unclear groups: the two smallest make a clear one; the third is alone then, and goes to the largest."""
     sizes = [5000, 2000, 290, 260, 230]
     moments = Moments.of(np.eye(5)[np.repeat(range(5), sizes)])
     pooled = pool(tuple("abcde"), moments, NoiseVariance(800, moments=200), cells=8, rows_per_member=1)
     assert pooled is not None
-    assert pooled.groups == ("a", "b", "c+d+e")
+    assert pooled.groups == ("a+c", "b", "d+e")
 
 
 def test_few_rows_are_as_bad_as_noise() -> None:
@@ -201,19 +201,28 @@ def test_few_rows_are_as_bad_as_noise() -> None:
     assert fewer is None or len(fewer) < len(few) < 6
 
 
-def test_the_only_unclear_group_goes_to_the_smallest_other() -> None:
-    """So that the large groups keep to themselves, the reference among them."""
+def test_the_only_unclear_group_goes_to_the_largest() -> None:
+    """With one small group among large ones, the pool is with the largest: there it changes least."""
     race = np.vstack(
         [np.eye(3)[[0] * 600 + [1] * 300], [[0.5, 0.5, 0.0]] * 100, [[0.48, 0.48, 0.04]] * 50, np.eye(3)[[2]]]
     )
     pooled = pool(ABC, Moments.of(race), NoiseVariance(10, moments=10), cells=2, rows_per_member=1)
     assert pooled is not None
-    assert pooled.groups == ("a", "b+c")
+    assert pooled.groups == ("a+c", "b")
+
+
+@pytest.mark.parametrize(("other", "expected"), [(200.0, ("a", "b+c")), (400.0, ("a+c", "b"))])
+def test_two_small_groups_are_one_so_that_the_large_keep_their_names(other: float, expected: tuple[str, ...]) -> None:
+    """An unclear group goes to a clear one, too, where both are at most a twentieth of the rows."""
+    moments = Moments(np.diag([6000.0, other, 30.0]), 6030.0 + other, 0.0, np.zeros(3))
+    pooled = pool(ABC, moments, NoiseVariance(0, moments=100.0), cells=2, rows_per_member=1)
+    assert pooled is not None
+    assert pooled.groups == expected
 
 
 def test_where_that_is_unclear_too_it_goes_to_the_largest() -> None:
     """The smallest other is just clear alone, and not with a second group's noise: then where it changes least."""
-    moments = Moments(np.diag([6000.0, 340.0, 30.0]), 6370.0, 0.0, np.zeros(3))
+    moments = Moments(np.diag([9000.0, 340.0, 30.0]), 9370.0, 0.0, np.zeros(3))
     pooled = pool(ABC, moments, NoiseVariance(0, moments=40.0**2), cells=2, rows_per_member=1)
     assert pooled is not None
     assert pooled.groups == ("a+c", "b")

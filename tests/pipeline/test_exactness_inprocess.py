@@ -68,6 +68,7 @@ def test_tables_equal_the_oracle(tmp_path: Path, seed: int) -> None:
     _check(pipeline, scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10, 13))
 def test_crashes_change_nothing(tmp_path: Path, seed: int) -> None:
     """With roles crashing between any two turns, committed or not, every channel still equals the oracle's."""

@@ -22,6 +22,8 @@ from streams.roles.publish import _CORRECTION_WINDOWS, PublishCore
 from streams.roles.seal import END_OF_LOG
 from streams.stage import TIMESTAMP_CREATE
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "estimators.md"
 
 

@@ -12,6 +12,8 @@ import pytest
 from secure_agg.keyring import create
 from streams.roles.supervisor import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 DEPLOYMENT = "wrong-keys"
 
 

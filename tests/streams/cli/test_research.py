@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 
 from streams.cli import main
 
+pytestmark = pytest.mark.slow
+
 EVENTS, MEMBERS, SPEC = (str(PRIMARIES / name) for name in ("events.jsonl", "members.jsonl", "measurement.yaml"))
 FEED = str(ROOT / "examples" / "simulated-feed" / "measurement.yaml")
 
