@@ -277,7 +277,8 @@ def as_table(scores: dict[str, Score]) -> dict[str, Any]:
         theirs = [f"{found.matched:.1%}", f"{found.log_loss_matched:.3f}", f"{found.ours_matched:.3f}"]
         rows.append([people, tool, *theirs, f"{found.log_loss:.3f}"])
     text = (
-        "The same people through other public tools, by their documented calls, with the same attributes (make peers).\n"
+        "The same people through other public tools, by their documented calls, with the same attributes\n"
+        "(`make peers`). "
         "Log-loss in nats, less is better: over those whom the tool answers, for it and for evenstream, and over all,\n"
         "where whoever is not answered has the nation's shares. Drawn people have the names and places of our own\n"
         "tables, which favours us over tools with older ones; the candidates (of one race, by name alone) are real.\n"
