@@ -191,6 +191,7 @@ def test_other_wheels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         download(tmp_path)
 
 
+@pytest.mark.slow
 def test_same_arrays_same_bytes(tmp_path: Path) -> None:
     """Writing depends on the arrays only, not on the clock or the path, and the shipped pack is written that way."""
     with resources.as_file(resources.files("estimator") / "data" / "census.npz") as file:

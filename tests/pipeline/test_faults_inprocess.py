@@ -22,6 +22,8 @@ from streams.roles.attach import AttachStage
 from streams.roles.seal import SealStage
 from streams.stage import TIMESTAMP_LOG_APPEND
 
+pytestmark = pytest.mark.slow
+
 DAY_MS = 86_400_000
 START_MS = 20_000 * DAY_MS
 MEMBERS = [f"m{k}" for k in range(400)]

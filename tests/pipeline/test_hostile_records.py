@@ -28,6 +28,8 @@ from streams.records.metric import FairnessMetric
 from streams.records.release import SignedRelease
 from streams.roles.publish import PublishCore
 
+pytestmark = pytest.mark.slow
+
 START_MS = 1_700_000_040_000
 SPEC = """
 id: feed
@@ -124,7 +126,6 @@ def _resize_section(value: bytes, number: int, by: int) -> bytes:
     return frame.encode(kind_of(value), sections)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize(("topic", "reader", "kind"), [("sealed", "attach", Kind.SEALED), ("shares", "a", Kind.SHARES)])
 def test_injected_records_change_no_sum(tmp_path: Path, name: str, topic: str, reader: str, kind: Kind) -> None:

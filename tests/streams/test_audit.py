@@ -120,6 +120,7 @@ def test_an_epsilon_is_spent_and_not_passed() -> None:
     assert first.windows[0].disparities.results != second.windows[0].disparities.results
 
 
+@pytest.mark.slow
 def test_the_noise_is_that_of_both_parties() -> None:
     """Over many windows, totals of the noised table vary about the exact ones as the stated sigma says."""
     spec, _, _, _ = primaries()
