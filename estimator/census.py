@@ -152,6 +152,7 @@ def _names(name: str) -> NameTable:
     # What a row's suppressed cells hold together, in equal parts.
     shares = (persons[rows] * bits).sum(axis=1) / bits.sum(axis=1)
     persons[rows] = np.where(bits, shares[:, None], persons[rows])
+    persons.setflags(write=False)  # shared by all who ask for it
     return NameTable(
         dict(zip(names, range(1, 1 + len(names)), strict=True)), persons, arrays[f"{name}_others"].astype(np.float64)
     )

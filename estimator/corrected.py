@@ -92,7 +92,9 @@ def pool(
         kept = _membership([[groups.index(name) for name in names.split(POOL_SIGN)] for names in earlier], len(groups))
         if not measured.unclear(kept).any():
             finer = _separate(measured, len(groups), margin=SPLIT_MARGIN)
-            return _pooled(groups, kept if finer is None or len(finer) <= len(kept) else finer, moments.products)
+            if finer is None or not _splits(finer, kept):
+                finer = kept
+            return _pooled(groups, finer, moments.products)
     members = _separate(measured, len(groups))
     return None if members is None else _pooled(groups, members, moments.products)
 
@@ -102,6 +104,11 @@ def _membership(pools: list[list[int]], count: int) -> F:
     for q, ids in enumerate(pools):
         members[q, ids] = 1.0
     return members
+
+
+def _splits(finer: F, kept: F) -> bool:
+    """Whether each of the finer pools lies in one of the kept ones, and there are more of them."""
+    return len(finer) > len(kept) and bool(((finer @ kept.T > 0).sum(axis=1) == 1).all())
 
 
 def _separate(measured: _Measured, count: int, margin: float = 1.0) -> F | None:

@@ -17,7 +17,6 @@ from estimator.errors import UnequalColumns
 from estimator.model import Text
 from estimator.names import MAX_NAME_CHARACTERS, Form, NameMatch
 
-_REMEMBERED_NAMES = 1 << 16
 _TRACT_DIGITS = 11
 _MAX_PLACE_CHARACTERS = 64
 
@@ -36,6 +35,10 @@ class Matches:
     place: NDArray[np.uint8]
 
 
+_Remembered = dict[str, tuple[int, int]]
+"""Names that took a search, for as long as one column is read: names of members do not gather in memory."""
+
+
 class NameMatcher:
     """Looks names up in a table.
 
@@ -47,32 +50,28 @@ class NameMatcher:
     def __init__(self, codes: Mapping[str, int], forms: Callable[[str], Iterator[Form]]) -> None:
         self._codes = codes
         self._forms = forms
-        self._remembered: dict[str, tuple[int, int]] = {}
 
     def codes(self, names: Text) -> NDArray[np.uint32]:
         """Codes of names: shape (n,), uint32; 0 where missing or unmatched."""
-        find = self._find
-        return np.fromiter((find(name)[0] if name else UNMATCHED for name in names), np.uint32, len(names))
+        find, seen = self._find, _Remembered()
+        return np.fromiter((find(name, seen)[0] if name else UNMATCHED for name in names), np.uint32, len(names))
 
     def matches(self, names: Text) -> NDArray[np.uint8]:
         """``NameMatch`` of names: shape (n,), uint8."""
-        find = self._find
+        find, seen = self._find, _Remembered()
         missing = int(NameMatch.MISSING)
-        return np.fromiter((find(name)[1] if name else missing for name in names), np.uint8, len(names))
+        return np.fromiter((find(name, seen)[1] if name else missing for name in names), np.uint8, len(names))
 
-    def _find(self, name: str) -> tuple[int, int]:
+    def _find(self, name: str, remembered: _Remembered) -> tuple[int, int]:
         if len(name) > MAX_NAME_CHARACTERS:
             return UNMATCHED, int(NameMatch.UNMATCHED)
         # Most names are plain: what is in the table once it is in upper case is its own collapsed form.
         code = self._codes.get(name.upper())
         if code is not None:
             return code, int(NameMatch.EXACT)
-        found = self._remembered.get(name)
+        found = remembered.get(name)
         if found is None:
-            found = self._search(name)
-            if len(self._remembered) >= _REMEMBERED_NAMES:
-                self._remembered.clear()  # bounded, so that the names of all members never gather in memory
-            self._remembered[name] = found
+            found = remembered[name] = self._search(name)
         return found
 
     def _search(self, name: str) -> tuple[int, int]:

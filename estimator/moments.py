@@ -43,7 +43,7 @@ def moments_of(values: NDArray[np.uint64], residuals: NDArray[np.int64], scale: 
     Each row's vector is rounded by itself, to whole units, and then added: so a window's moments are a function of its
     rows, however they came to lie in batches, and one row moves an entry by its own rounded value and no other's.
     """
-    columns = np.ascontiguousarray(values.T).astype(np.float64)
+    columns = values.T.astype(np.float64, order="C")
     groups = columns.shape[0]
     # Products of 20-bit integers are exact in float64, and so are sums of 2**12 of them once rounded to 20 bits.
     products = columns[np.triu_indices(groups)[0]]

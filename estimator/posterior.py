@@ -88,9 +88,9 @@ class RaceModel:
             Shape (n, 6), float64, columns ``estimator.GROUPS``, rows sum to 1.
 
         Raises:
-            UnequalColumns: the columns have different lengths.
+            UnequalColumns: the columns have different lengths, or one is no column of text (a table's NaN is unknown).
         """
-        columns = PlaceColumns(tracts=tracts, zctas=zctas, counties=counties, states=states)
+        surnames, given_names, columns = _read(surnames, given_names, tracts, zctas, counties, states)
         return self.posterior_of_codes(self._codes(surnames, given_names, columns))
 
     def match(
@@ -104,8 +104,8 @@ class RaceModel:
         states: Text | None = None,
     ) -> Matches:
         """How :meth:`posterior` matches each row; arguments and errors as there."""
+        surnames, given_names, columns = _read(surnames, given_names, tracts, zctas, counties, states)
         given_names = self._checked_given_names(surnames, given_names)
-        columns = PlaceColumns(tracts=tracts, zctas=zctas, counties=counties, states=states)
         return Matches(
             self._surnames.matches(surnames),
             np.zeros(len(surnames), dtype=np.uint8) if given_names is None else self._given_names.matches(given_names),
@@ -186,6 +186,43 @@ class RaceModel:
                 f"given_names has {len(given_names)} entries for {len(surnames)} members; give one for each"
             )
         return given_names if "given_name" in self.attributes else None
+
+
+def _read(
+    surnames: Text,
+    given_names: Text | None,
+    tracts: Text | None,
+    zctas: Text | None,
+    counties: Text | None,
+    states: Text | None,
+) -> tuple[Text, Text | None, PlaceColumns]:
+    """The columns as lists of text or None, from whatever sequence they come in."""
+    family = _text("surnames", surnames)
+    given, tract, zcta, county, state = (
+        None if column is None else _text(name, column)
+        for name, column in (
+            ("given_names", given_names),
+            ("tracts", tracts),
+            ("zctas", zctas),
+            ("counties", counties),
+            ("states", states),
+        )
+    )
+    return family, given, PlaceColumns(tracts=tract, zctas=zcta, counties=county, states=state)
+
+
+def _text(name: str, column: Text) -> Text:
+    if isinstance(column, str):
+        raise UnequalColumns(f"{name} is one text; give a column with one text a member, a list say")
+    values = list(column)
+    for row, value in enumerate(values):
+        if value is None or isinstance(value, str):
+            continue
+        if isinstance(value, float) and value != value:  # what tables have where nothing is known
+            values[row] = None
+        else:
+            raise UnequalColumns(f"{name}, row {row}: expected text or None, got {type(value).__name__}")
+    return values
 
 
 def _of_surname(surnames: NameTable, prior: NDArray[np.float64]) -> _Table:

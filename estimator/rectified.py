@@ -205,17 +205,17 @@ def shifted_rates(weighted: Rates, shift: Shift, z: float) -> Rates:
     The two windows' errors are independent, but for members who are in both; the proxy's bias is taken to be the same.
     Give ``weighted`` with the window's own purity: its bound would add to the correction's variance.
     """
+    # From the estimate that is shown, as in `rate_interval`: a correction beyond 0 or 1 must not look certain.
     estimate = np.clip(weighted.estimate + shift.value, 0.0, 1.0)
-    middle = weighted.estimate + shift.value
-    lower = middle - np.hypot(weighted.estimate - weighted.lower, z * shift.below)
-    upper = middle + np.hypot(weighted.upper - weighted.estimate, z * shift.above)
+    lower = estimate - np.hypot(weighted.estimate - weighted.lower, z * shift.below)
+    upper = estimate + np.hypot(weighted.upper - weighted.estimate, z * shift.above)
     own = ((weighted.upper - weighted.lower) / (2 * z)) ** 2
     covariance = shift.covariance + np.diag(np.where(np.isfinite(own), own, 0.0))
     return Rates(
         groups=weighted.groups,
         estimate=estimate,
-        lower=np.minimum(lower, estimate),
-        upper=np.maximum(upper, estimate),
+        lower=lower,
+        upper=upper,
         enough=weighted.enough,
         total=weighted.total,
         covariance=covariance,

@@ -38,4 +38,8 @@ def masses_of(masks: NDArray[np.uint16], groups: int, scale: int) -> NDArray[np.
     until = np.cumsum(ticked, axis=1, dtype=np.int64)
     # Running sums rounded down and differenced, as in estimator.rounding: the last one is the scale itself.
     edges = until * scale // until[:, -1:]
-    return np.diff(edges, axis=1, prepend=0).astype(np.uint64)
+    before = edges[:, :-1].copy()
+    edges[:, 1:] -= before
+    for array in (ticked, until, before):
+        array.fill(0)  # they say what members said
+    return edges.view(np.uint64)

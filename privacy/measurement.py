@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -40,7 +41,9 @@ from privacy.spec_text import read_spec_text
 
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
-_MOST_VALUES = 65_535 * 6  # of one window by cell: 3 MB of ring elements, 9 MB as JSON, which topics take
+_MOST_VALUES = (
+    65_535 * 6
+)  # of one window by cell: 3 MB of ring elements, and 12 MB as JSON with all results, which topics take
 _LEAST_LEVEL_RHO = 1e-9  # below it the noise would leave the range of int64, and no table would say anything
 
 
@@ -167,12 +170,13 @@ class Measurement(Part):
     def rows_per_member(self, level: str) -> int:
         """At most so many rows of one member count in a window of this level: what its variance must allow for.
 
-        Under ``hours`` one row counts in an hour, so a shorter window holds one; under ``first`` all may fall into one.
+        Under ``hours`` one row counts in an hour, that in which its base window starts, so a window within an hour
+        holds one; under ``first`` all may fall into one window.
         """
         length_ms = next(item.length_ms for item in self.levels if item.name == level)
         if self.privacy.cap_rule == "first":
             return self.privacy.contribution_cap
-        return min(self.privacy.contribution_cap, max(1, -(-length_ms // _HOUR_MS)))
+        return min(self.privacy.contribution_cap, _most_hours(length_ms, self.base_ms))
 
     @property
     def effective_from_ms(self) -> int | None:
@@ -214,6 +218,15 @@ class Measurement(Part):
             MeasurementError: it is no such boundary, or not before ``expires``.
         """
         return _validated(self.model_dump() | {"effective_from": _utc(start_ms)}, f"measurement {self.id!r}")
+
+
+@lru_cache(maxsize=256)
+def _most_hours(length_ms: int, base_ms: int) -> int:
+    """The most hours of the UTC day in which the base windows of one window start."""
+    if _HOUR_MS % length_ms == 0:
+        return 1
+    starts = range(0, _DAY_MS, length_ms)
+    return max((start + length_ms - base_ms) // _HOUR_MS - start // _HOUR_MS + 1 for start in starts)
 
 
 def _path_problems(spec: Measurement) -> Iterator[tuple[str, str]]:

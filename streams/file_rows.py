@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,18 +67,24 @@ class FileRows:
 
 
 def counted_rows(
-    events: Sequence[LoggedEvent], measurement: Measurement, members: MembersFile, progress: Progress
+    events: Sequence[LoggedEvent],
+    measurement: Measurement,
+    members: MembersFile,
+    progress: Progress,
+    untimed: Mapping[str, int] = MappingProxyType({}),
 ) -> FileRows:
     """Decode a log and keep the rows that count.
 
     Args:
-        events: in time order (``streams.replay.read_events``).
+        events: in time order (``streams.replay.read_events``). untimed: those that it left out, by reason.
 
     Raises:
         InputError: no event has the measurement's fields, or no row's member may count; the message says where the
             rows went.
     """
     refused, ids, cell, time_ms = _decoded(events, measurement, progress)
+    for reason, count in untimed.items():
+        refused[reason] = refused.get(reason, 0) + count
     if not ids.size:
         raise InputError(
             f"no event gives a row of measurement {measurement.id!r}: of {len(events):,} events "
@@ -97,7 +104,7 @@ def counted_rows(
     member = index[counts]
     each = np.unique(member, return_counts=True)[1]
     tally = Tally(
-        events=len(events),
+        events=len(events) + sum(untimed.values()),
         rows=int(ids.size),
         refused=dict(sorted(refused.items())),
         unknown=int((~known).sum()),

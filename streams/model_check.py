@@ -136,7 +136,8 @@ def hidden_below(counts: Mapping[str, int], least: int = LEAST_COUNT) -> dict[st
     """
     rising = sorted(counts, key=lambda kind: counts[kind])
     hidden = [kind for kind in rising if counts[kind] < least]
-    if 0 < sum(counts[kind] for kind in hidden) < least and len(hidden) < len(rising):
+    together = sum(counts[kind] for kind in hidden)
+    if (0 < together < least or len(hidden) == 1) and len(hidden) < len(rising):
         hidden.append(rising[len(hidden)])
     return {kind: None if kind in hidden else count for kind, count in counts.items()}
 
@@ -185,7 +186,9 @@ def _calibration(groups: Sequence[str], probabilities: F, self_id: F) -> list[Ca
     expected, said = probabilities.sum(axis=0), self_id.sum(axis=0)
     deviation = np.sqrt((probabilities * (1 - probabilities)).sum(axis=0))
     # Each count with all the others gives the total: what hides one must not be worked out.
-    visible = hidden_below({group: int(min(e, s)) for group, e, s in zip(groups, expected, said, strict=True)})
+    # Shares of a multi-select are fractions: the smaller of both is rounded up, so that half a person is one to hide.
+    smaller = np.ceil(np.minimum(expected, said) - 1e-9).astype(int)
+    visible = hidden_below(dict(zip(groups, smaller.tolist(), strict=True)))
     return [
         Calibration(
             group,

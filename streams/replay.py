@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from typing import Any
 from privacy import Measurement
 from streams.errors import InputError
 from streams.feed import Feed, Progress
+from streams.roles.decoding import MISSING_FIELD, WRONG_TYPE
 from streams.roles.seal import END_OF_LOG
 
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
@@ -45,8 +47,10 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not isinstance(content, dict):
                     raise InputError(f"{path}:{number}: expected a JSON object, got {type(content).__name__}")
                 yield number, content
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text ({error}); unpack it first if it is compressed") from None
 
 
 def read_members(path: Path) -> list[tuple[bytes, bytes]]:
@@ -61,20 +65,35 @@ def read_members(path: Path) -> list[tuple[bytes, bytes]]:
     return records
 
 
-def read_events(path: Path, measurement: Measurement) -> list[LoggedEvent]:
-    """The events of a log, in time order, with time and member where the measurement says they are."""
+def read_events(path: Path, measurement: Measurement, untimed: Counter[str] | None = None) -> list[LoggedEvent]:
+    """The events of a log, in time order, with time and member where the measurement says they are.
+
+    Args:
+        untimed: where given, events without a time are left out and counted in it by the reason that `seal` would give;
+            else they are an error, since a log cannot be replayed without its times.
+    """
     events = []
     for number, content in _lines(path):
         where = f"{path}:{number}"
         moment = _get(content, measurement.source.time)
         time_ms = _parse_time(moment, measurement.source.time_format)
+        if time_ms is None and untimed is not None:
+            untimed[MISSING_FIELD if moment is None else WRONG_TYPE] += 1
+            continue
         if time_ms is None:
+            what = "nothing" if moment is None else f"a {type(moment).__name__} that is none"
+            zone = ", with a zone, as in 2026-01-01T00:00:00Z" if measurement.source.time_format == "iso8601" else ""
             raise InputError(
-                f"{where}: expected a time ({measurement.source.time_format}) at {measurement.source.time!r}, "
-                f"got {type(moment).__name__}"
+                f"{where}: expected a time ({measurement.source.time_format}{zone}) at {measurement.source.time!r}, "
+                f"got {what}"
             )
         member = None if "[]" in measurement.source.member else _get(content, measurement.source.member)
         events.append(LoggedEvent(time_ms, b"" if member is None else _key(member, where), content))
+    if not events and untimed:
+        source = measurement.source
+        raise InputError(
+            f"{path}: none of its {sum(untimed.values()):,} lines has a time ({source.time_format}) at {source.time!r}"
+        )
     if not events:
         raise InputError(f"{path} holds no events")
     events.sort(key=lambda event: event.time_ms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from streams.audit import audit as run_audit
 from streams.cli import Invocation
 from streams.cli.measurement import read_spec
 from streams.cli.models import group_model
+from streams.cli.numbers import EPSILON, Finite
 from streams.cli.replay import progress_line
 from streams.file_rows import counted_rows
 from streams.members_file import load_members_file
@@ -21,7 +23,7 @@ from streams.report import audit as report
 from streams.report import page, plots
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-CONFIDENCE = click.FloatRange(0, 1, min_open=True, max_open=True)
+CONFIDENCE = Finite(0, 1, min_open=True, max_open=True)
 
 
 def console() -> Console:
@@ -33,7 +35,7 @@ def console() -> Console:
 @click.option("--events", type=FILE, required=True, help="JSONL of events, as `evenstream replay` takes it.")
 @click.option("--members", type=FILE, required=True, help="JSONL of members' attributes.")
 @click.option("--measurement", "spec", type=FILE, required=True, help="The measurement's YAML; no signature needed.")
-@click.option("--epsilon", type=click.FloatRange(min=0, min_open=True), help="Add the noise of this much a member-day.")
+@click.option("--epsilon", type=EPSILON, help="Add the noise of this much a member-day.")
 @click.option("--level", help="One result for each window of this level; without it the file is one window.")
 @click.option("--confidence", type=CONFIDENCE, default=0.95, show_default=True, help="Of the intervals.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
@@ -59,7 +61,9 @@ def audit(
     measurement = read_spec(spec)
     model = group_model(invocation)
     people = load_members_file(members, model)
-    rows = counted_rows(read_events(events, measurement), measurement, people, progress_line("events"))
+    untimed: Counter[str] = Counter()
+    log = read_events(events, measurement, untimed)
+    rows = counted_rows(log, measurement, people, progress_line("events"), untimed)
     result = run_audit(measurement, rows, people, model, level=level, epsilon=epsilon, confidence=confidence)
     if result.statement is not None:
         # Exact counts are for whoever holds the log, and have no place beside noised figures.

@@ -14,28 +14,29 @@ from streams.cli import Invocation
 from streams.cli.audit import CONFIDENCE, FILE, console
 from streams.cli.measurement import read_spec
 from streams.cli.models import group_model
+from streams.cli.numbers import EPSILON, Finite
 from streams.errors import InputError
 from streams.members_file import load_members_file
 from streams.planning import EPSILONS, PLACES, Assumptions, F, mean_products, plan_measurement, products_for
 from streams.report import page, plots
 from streams.report import plan as report
 
-_SHARE = click.FloatRange(0, 1)
+_SHARE = Finite(0, 1)
 
 
 @click.command()
 @click.option("--measurement", "spec", type=FILE, required=True, help="The measurement's YAML; no signature needed.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), required=True,
+@click.option("--rate", type=Finite(min=0, min_open=True), required=True,
               help="Rows a second that the measurement takes from events.")  # fmt: skip
 @click.option("--members", type=FILE, help="JSONL of your own members' attributes; default: adults of the U.S.")
 @click.option("--place", type=click.Choice(PLACES), default="zcta", show_default=True,
               help="Without --members: what is known of where members live.")  # fmt: skip
 @click.option("--self-id", type=_SHARE, help="Share of rows with a Self-ID; default: that of --members, or 0.")
-@click.option("--events-per-member-day", "per_day", type=click.FloatRange(min=1), default=1.0, show_default=True,
+@click.option("--events-per-member-day", "per_day", type=Finite(min=1), default=1.0, show_default=True,
               help="Rows a day of a member who has any: the cap lets only some of them count.")  # fmt: skip
-@click.option("--base-rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
+@click.option("--base-rate", type=Finite(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
               help="Of decision and outcome; one half is the widest.")  # fmt: skip
-@click.option("--epsilon", "epsilons", type=click.FloatRange(min=0, min_open=True), multiple=True,
+@click.option("--epsilon", "epsilons", type=EPSILON, multiple=True,
               help="Beside the spec's own; repeat it. Default: 0.5, 1, 2, 4 and 8.")  # fmt: skip
 @click.option("--metric", help="Which metric tables and plots show; default: the first. JSON has all.")
 @click.option("--confidence", type=CONFIDENCE, default=0.95, show_default=True, help="Of the intervals.")

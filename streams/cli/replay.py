@@ -9,6 +9,7 @@ import click
 
 from streams import replay as replays
 from streams.cli import Invocation, is_terminal
+from streams.cli.numbers import Finite
 from streams.errors import InputError
 from streams.feed import Feed, Progress
 from streams.kafka.clients import partition_count
@@ -38,7 +39,7 @@ def progress_line(what: str) -> Progress:
 @click.option("--measurement", "name", help="Whose log this is; needed where several measurements are approved.")
 @click.option("--as-logged", "mode", flag_value="as-logged", help="Keep the log's own times (arrival: record_time).")
 @click.option("--now", "mode", flag_value="now", help="Move the log to the present.")
-@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
+@click.option("--speed", type=Finite(min=0, min_open=True), default=1.0, show_default=True,
               help="With --now: how many times as fast as it was.")  # fmt: skip
 @click.pass_obj
 def replay(

@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from streams.cli import Invocation
+from streams.cli.numbers import Finite
 from streams.cli.replay import progress_line
 from streams.errors import InputError
 from streams.feed import Feed
@@ -22,7 +23,7 @@ from streams.simulate import (
     run_traffic,
 )
 
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+_POSITIVE = Finite(min=0, min_open=True)
 
 
 @click.command()
@@ -40,12 +41,12 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @click.option(
     "--gap",
-    type=click.FloatRange(0, RECOMMENDED_RATIO),
+    type=Finite(0, RECOMMENDED_RATIO),
     default=DEFAULT_GAP,
     show_default=True,
     help=f"How much: off the rate of {RECOMMENDED_RATIO} of black members, or of an all-black ZCTA.",
 )
-@click.option("--self-id", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+@click.option("--self-id", type=Finite(0, 1), default=0.0, show_default=True,
               help="Share of members, at random, who say their group.")  # fmt: skip
 @click.option("--seed", default=20_261_124, show_default=True, help="Seed of the simulation.")
 @click.option("--truth", type=click.Path(path_type=Path), default=Path("truth.npz"), show_default=True,

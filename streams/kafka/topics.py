@@ -22,8 +22,11 @@ log = logging.getLogger(__name__)
 
 _HOUR_MS = 3_600_000
 _LARGE_BYTES = "10485760"
-"""Of a window with the most values, 65,535 x 6 of 8 bytes are 3.1 MB, and three times that as JSON; a full batch of 16
-groups with a rectifier has 1.05 MB of masked values; the broker's default is 1 MB."""
+"""Of a window with the most values, 65,535 x 6 of 8 bytes are 3.1 MB; a full batch of 16 groups with a rectifier has
+1.05 MB of masked values; the broker's default is 1 MB."""
+METRIC_BYTES = 25_165_824
+"""The largest record of `fairness-metrics`: a window with the most values and statistics is 12 MB of JSON, its table a
+third of that."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
     metrics = {
         "cleanup.policy": "compact,delete",
         "retention.ms": str(int(topics.metrics_retention_hours * _HOUR_MS)),
-        "max.message.bytes": _LARGE_BYTES,
+        "max.message.bytes": str(METRIC_BYTES),
     }
     table: list[tuple[str, int, dict[str, str]]] = [
         ("measurements", 1, forever),

@@ -93,7 +93,9 @@ class ChannelLayout:
         if "rectifier" in self.channels:
             said = self_id != 0
             residuals = masses_of(self_id[said], self.groups, SCALE)
-            residuals -= fixed[said]
+            own = fixed[said]
+            residuals -= own
+            own.fill(0)
             rows[np.flatnonzero(counts)[said], self.groups :] = residuals
         if "moments" in self.channels:
             # Where Self-ID is not used, nothing of it is shared: not even how many said a group.

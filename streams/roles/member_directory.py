@@ -5,7 +5,8 @@ in memory is the member store of ``estimator.members`` (at most 40 bytes a membe
 anyone: they are computed from the codes for one batch at a time.
 
 Attribute records are the company's own JSON: the group model's ``attributes``, each text or null, and under every model
-``opt_out`` and ``self_id``. A tombstone takes the member out, and so does a record that cannot be read (fail closed).
+``opt_out`` and ``self_id``. A tombstone takes the member out, and so does a record that cannot be
+read, or that the model cannot code (fail closed).
 A key that can be no member's id is left aside.
 
 ``self_id`` is what the member said: a list of the model's group names (several: a multi-select), or one name. Anything
@@ -16,15 +17,15 @@ since probabilities do not come from it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from estimator.members import FLAG_OPTED_OUT, MemberStore
-from estimator.model import GroupModel
-from streams.errors import MembersMisplaced
+from estimator.model import GroupModel, Text
+from streams.errors import GroupModelUnusable, MembersMisplaced
 from streams.kafka.partitioner import partition_of
 from streams.roles.attribute_records import AttributeReader, is_member_id
 from streams.roles.group_model import codes_of
@@ -86,11 +87,32 @@ class MemberDirectory:
             for record, good in zip(kept, placed.tolist(), strict=True)
         ]
         attributes = {name: [column(entry) for entry in entries] for name, column in self._reader.columns}
-        codes = codes_of(self.model, attributes, len(kept))
+        codes, coded = self._codes(attributes, len(kept))
         self_id = np.fromiter((self._self_id(entry.self_id) for entry in entries), np.uint16, len(kept))
         flags = np.fromiter((FLAG_OPTED_OUT if entry.opt_out else 0 for entry in entries), np.uint8, len(kept))
+        flags[~coded] |= FLAG_OPTED_OUT
         self.store.upsert(ids, codes, self_id, flags)
         self.version += 1
+
+    def _codes(self, attributes: Mapping[str, Text], count: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+        """Codes, and for whom there are any: one odd record, which a member may have written, must not end a role.
+
+        Raises:
+            GroupModelUnusable: the model fails even on a member of whom nothing is known.
+        """
+        coded = np.ones(count, dtype=bool)
+        try:
+            return codes_of(self.model, attributes, count), coded
+        except GroupModelUnusable:
+            codes_of(self.model, {name: [None] for name in attributes}, 1)
+        codes = np.zeros((count, self.model.code_width), dtype=np.uint32)
+        for k in range(count):
+            try:
+                codes[k] = codes_of(self.model, {name: column[k : k + 1] for name, column in attributes.items()}, 1)
+            except GroupModelUnusable:
+                coded[k] = False
+        self.unreadable += count - int(coded.sum())
+        return codes, coded
 
     def _self_id(self, said: Any) -> int:
         """The mask of what a member said; 0 where that is nothing, or nothing that can be read."""

@@ -106,7 +106,9 @@ class PublishCore:
         if other is None:
             return None
         pair.waiting = None
-        return self._join(approved, *((signed, other) if party == "a" else (other, signed)))
+        a, b = (signed, other) if party == "a" else (other, signed)
+        # What a says it is, whoever came last: should they not agree, the void record does not depend on it.
+        return self._join(self._control.find(a.release.spec) or approved, a, b)
 
     def _refuse(self, reason: str, text: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1
@@ -183,7 +185,7 @@ class PublishCore:
         )
         if found.pools is not None:
             self._pools[spec, release.level] = found.pools
-        if found.correction is not None:
+        if found.correction is not None and found.correction.shifts:  # a poor long window leaves the one before it
             self._corrections[spec] = CorrectedBy(level=release.level, end_ms=release.end_ms), found.correction
         return found, corrected_by
 

@@ -23,6 +23,7 @@ import faust
 
 from streams.kafka.clients import partition_count, read_to_end
 from streams.kafka.faust_credentials import credentials
+from streams.kafka.topics import METRIC_BYTES
 from streams.records.metric import FairnessMetric
 from streams.roles.process import RoleProcess
 from streams.roles.publish import PublishCore
@@ -134,6 +135,7 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=5.0,
+        producer_max_request_size=METRIC_BYTES,
         stream_wait_empty=False,
     )
     releases = app.topic(

@@ -217,3 +217,13 @@ def test_the_nation_says_nothing(model: RaceModel) -> None:
     code = model.encode({"family_name": ["Smith"]})
     assert code[0, 2] == NATION
     assert np.allclose(model.posterior_of_codes(code), model._by_surname[code[0, 0]], atol=1e-15)
+
+
+def test_a_tables_gaps_are_unknown_and_other_things_are_named(model: RaceModel) -> None:
+    """NaN is what tables have where nothing is known; one text for a column, or a number, is a mistake with a place."""
+    with_gaps = np.array(["Smith", None, float("nan")], dtype=object)
+    assert np.array_equal(model.posterior(with_gaps), model.posterior(["Smith", None, None]))
+    with pytest.raises(EstimatorError, match="surnames is one text"):
+        model.posterior("Smith")
+    with pytest.raises(EstimatorError, match="zctas, row 1: expected text or None, got int"):
+        model.posterior(["Smith", "Jones"], zctas=["94110", 94110])  # type: ignore[list-item]

@@ -331,3 +331,24 @@ def test_every_field_says_what_it_takes() -> None:
     schema = Measurement.model_json_schema()
     walk(schema, schema["$defs"], "")
     assert found == set(EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("base", "rollup", "most"),
+    [("10s", "1m", 1), ("15m", "45m", 2), ("20m", "160m", 4), ("1h", "1d", 24), ("5m", "1h", 1)],
+)
+def test_a_window_holds_as_many_rows_of_a_member_as_hours_begin_in_it(base: str, rollup: str, most: int) -> None:
+    """Under the rule hours a row counts in the hour in which its base window starts: counted out, window by window."""
+    spec = parse_measurement(
+        f"""{{id: x, purpose: p, source: {{topic: t, member: m, time: s}}, cells: {{decision: {{field: d}}}},
+        windows: {{base: {base}, rollups: [{rollup}]}}, reference: white,
+        privacy: {{contribution_cap: 24, rho_member_day: 0.1}}}}""",
+        origin="x",
+    )
+    base_ms, length = (level.length_ms for level in spec.levels)
+    day, hour = 86_400_000, 3_600_000
+    counted = max(
+        len({start // hour for start in range(window, window + length, base_ms)}) for window in range(0, day, length)
+    )
+    assert spec.rows_per_member(rollup) == counted == most
+    assert spec.rows_per_member(base) == 1

@@ -93,3 +93,17 @@ def test_no_count_below_the_least_can_be_worked_out(counts: list[int]) -> None:
     hidden = [named[kind] for kind, count in shown.items() if count is None]
     assert all(count is None or (count == named[kind] and count >= LEAST_COUNT) for kind, count in shown.items())
     assert sum(hidden) == 0 or sum(hidden) >= LEAST_COUNT or len(hidden) == len(counts)
+    assert len(hidden) != 1 or len(counts) == 1  # the total is known, and would tell what is alone
+
+
+def test_half_a_person_cannot_be_worked_out(tmp_path: Path) -> None:
+    """One member of many ticked a second group: its share is hidden, and so is another, or the rest would tell it."""
+    people = [{"family_name": "Smith", "self_id": ["white"]} for _ in range(400)]
+    people += [{"family_name": "Washington", "self_id": ["black"]} for _ in range(300)]
+    people[0] = {"family_name": "Smith", "self_id": ["white", "native"]}
+    result = check(tmp_path, people)
+    said = {row.group: row.said for row in result.calibration}
+    assert said["native"] is None
+    assert sum(share is None for share in said.values()) >= 2
+    shown = sum(share for share in said.values() if share is not None)
+    assert not abs((1 - shown) * len(people) - 0.5) < 1e-6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -148,13 +149,25 @@ def test_a_wrong_time_names_file_and_line(tmp_path: Path, time_format: str, valu
     path = written(tmp_path / "log.jsonl", event(good), "", event(value))
     with pytest.raises(InputError) as caught:
         read_events(path, spec(time_format))
-    assert str(caught.value) == f"{path}:3: expected a time ({time_format}) at 'at.ts', got {came}"
+    zone = ", with a zone, as in 2026-01-01T00:00:00Z" if time_format == "iso8601" else ""
+    got = "nothing" if value is None else f"a {came} that is none"
+    assert str(caught.value) == f"{path}:3: expected a time ({time_format}{zone}) at 'at.ts', got {got}"
+
+
+def test_an_audit_counts_events_without_a_time_as_seal_does(tmp_path: Path) -> None:
+    """They are left out by their reason; where there is no other event the file is not the one that was meant."""
+    untimed: Counter[str] = Counter()
+    path = written(tmp_path / "log.jsonl", event(5), event(None), "{}", event("yesterday"))
+    assert len(read_events(path, spec("epoch_ms"), untimed)) == 1
+    assert untimed == {"missing_field": 2, "wrong_type": 1}
+    with pytest.raises(InputError, match=r"none of its 2 lines has a time \(epoch_ms\) at 'at.ts'"):
+        read_events(written(tmp_path / "other.jsonl", "{}", "{}"), spec("epoch_ms"), Counter())
 
 
 @pytest.mark.parametrize("line", ['{"at": 5}', '{"at": null}', "{}", '{"ts": 5}'])
 def test_a_missing_time_names_file_and_line(tmp_path: Path, line: str) -> None:
     """Where the path leads nowhere the same is said, and nothing else is raised."""
-    with pytest.raises(InputError, match=r"log\.jsonl:1: expected a time .* got NoneType"):
+    with pytest.raises(InputError, match=r"log\.jsonl:1: expected a time .* got nothing"):
         read_events(written(tmp_path / "log.jsonl", line), spec())
 
 
@@ -185,7 +198,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     latin.write_bytes('{"member_id": "Núñez"}\n'.encode("latin-1"))
     for path in (tmp_path / "none.jsonl", tmp_path, latin):
         for read in (lambda path=path: read_events(path, spec()), lambda path=path: read_members(path)):
-            with pytest.raises(InputError, match="cannot be read as UTF-8 text"):
+            with pytest.raises(InputError, match=r"cannot be read: |is no UTF-8 text"):
                 read()
     with pytest.raises(InputError, match="holds no events"):
         read_events(written(tmp_path / "empty.jsonl", "", " "), spec())

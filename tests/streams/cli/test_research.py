@@ -171,10 +171,10 @@ def test_probabilities_of_few_are_never_shown(tmp_path: Path) -> None:
         (audit_of(members="none.jsonl"), 1, "none.jsonl cannot be read"),
         (audit_of(measurement="none.yaml"), 1, "none.yaml cannot be read"),
         (audit_of(members=EVENTS), 1, "events.jsonl:1: expected a member_id"),
-        (audit_of(events=MEMBERS), 1, "members.jsonl:1: expected a time"),
+        (audit_of(events=MEMBERS), 1, "members.jsonl: none of its 2,669 lines has a time"),
         ((*AUDIT, "--level", "1h"), 1, "has no level '1h'"),
         ((*AUDIT, "--epsilon", "0"), 2, "--epsilon"),
-        ((*AUDIT, "--epsilon", "1000"), 1, "name an epsilon between"),
+        ((*AUDIT, "--epsilon", "1e-9"), 1, "name an epsilon between"),
         ((*AUDIT, "--html", "no/such/folder.html"), 1, "cannot be written"),
         ((*PLAN, "--plot", "plan.gif"), 2, "ends in .svg or .png"),
         ((*PLAN, "--metric", "nothing"), 1, "only predictive_parity, precision, tpr, fpr, recommendation_rate"),
@@ -211,3 +211,20 @@ def test_a_page_without_matplotlib_is_refused_before_the_work(monkeypatch: pytes
     assert "pip install 'evenstream[plots]'" in result.stderr
     assert list(tmp_path.iterdir()) == []
     assert run(*AUDIT).exit_code == 0
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e9", "0", "-1"])
+def test_an_epsilon_is_a_number_that_can_be_promised(number: str) -> None:
+    """What no one can spend is refused before anything is read."""
+    for command in (["audit", "--events", "none", "--members", "none"], ["plan", "--rate", "10"]):
+        done = CliRunner().invoke(main, [*command, "--measurement", "none.yaml", "--epsilon", number])
+        assert done.exit_code == 2
+        assert "--epsilon" in done.output
+
+
+def test_numbers_are_finite() -> None:
+    """NaN passes every comparison that is written as a refusal, so it is refused by itself."""
+    for option in (["--rate", "nan"], ["--rate", "10", "--confidence", "nan"], ["--rate", "inf"]):
+        done = CliRunner().invoke(main, ["plan", "--measurement", "none.yaml", *option])
+        assert done.exit_code == 2
+        assert "finite" in done.output or "range" in done.output

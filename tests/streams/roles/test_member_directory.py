@@ -312,3 +312,21 @@ def test_the_same_key_finds_cap_state_again(model: RaceModel) -> None:
     tags = [MemberDirectory(model, key, 1).store.tag(ids) for key in (b"one", b"one", b"other")]
     assert np.array_equal(tags[0], tags[1])
     assert not (tags[0] == tags[2]).any()
+
+
+def test_one_odd_record_takes_one_member_out() -> None:
+    """A member may write what a company's model chokes on: they are out and counted, all others count, no role ends."""
+
+    class Chokes(GenderModel):
+        def encode(self, attributes: Mapping[str, Sequence[str | None]]) -> NDArray[np.uint32]:
+            if any(text == "odd" for column in attributes.values() for text in column):
+                raise ValueError("odd")
+            return super().encode(attributes)
+
+    directory = MemberDirectory(Chokes(), bytes(32), PARTITIONS)
+    field = GenderModel.attributes[0]
+    directory.load([record(b"m1", {field: "plain"}), record(b"m2", {field: "odd"}), record(b"m3", {})])
+    assert counts(directory, b"m1", b"m2", b"m3") == [True, False, True]
+    assert directory.unreadable == 1
+    directory.load([record(b"m4", {field: "odd"})])
+    assert counts(directory, b"m4") == [False]
