@@ -331,3 +331,12 @@ def test_the_example_gives_what_the_page_says() -> None:
     assert list(zip(decoded.rows.members.tolist(), decoded.rows.cells.tolist(), strict=True)) == [
         (member.encode(), int(cell)) for member, cell in rows
     ]
+
+
+@pytest.mark.parametrize("page", ["estimators.md", "measurements.md"])
+def test_python_on_a_page_runs(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Code that a reader would copy runs as it stands."""
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    assert blocks
+    for code in blocks:
+        exec(compile(code, page, "exec"), {})

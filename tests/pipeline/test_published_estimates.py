@@ -59,7 +59,7 @@ def published() -> list[FairnessMetric]:
 
 
 def _repeat_of_the_page() -> Callable[..., Disparities]:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    code = next(c for c in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "def repeat" in c)
     names: dict[str, Any] = {}
     exec(code, names)  # the text that a reader would run
     repeat: Callable[..., Disparities] = names["repeat"]
