@@ -55,7 +55,7 @@ kafka: $(STAMP)
 accuracy: $(STAMP) ## Write docs/accuracy.md: coverage, bias, the peers, the real log; about fifteen minutes (QUICK=1: two)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.accuracy $(if $(QUICK),--quick --out build/accuracy) $(OPTIONS)
 
-peers: $(STAMP) ## Compare race probabilities with other public tools, in an environment of their own; about three minutes
+peers: $(STAMP) ## Compare race probabilities with other public tools, in an environment of their own; some minutes
 	@$(PYTHON) -m venv build/peers-venv && build/peers-venv/bin/python -m pip install -q '.[dev,peers]'
 	@PYTHONPATH=.:tests build/peers-venv/bin/python -m peers.peers docs/accuracy/peers.json
 	@PYTHONPATH=.:tests build/peers-venv/bin/python -m pytest -q -m peers tests/peers
