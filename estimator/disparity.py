@@ -19,12 +19,10 @@ from estimator.cells import CellLayout, Statistic
 from estimator.corrected import POOL_SIGN, corrected_rates, pool
 from estimator.groups import GROUPS
 from estimator.intervals import critical_value, gap_interval, ratio_interval
-from estimator.moments import Moments
+from estimator.moments import NOT_FINITE, Moments, implausibly_low
 from estimator.rates import F, NoiseVariance, Rates, Reading
 from estimator.rectified import Shift, rectified_rates, rectifier_of, shift_of, shifted_rates
 from estimator.weighted import purity_of, weighted_rates
-
-IMPLAUSIBLE_DEVIATIONS = 8.0
 
 TOO_FEW_ROWS = "too_few_rows"
 TOO_WIDE = "too_wide"
@@ -32,7 +30,6 @@ NOT_SEPARABLE = "not_separable"
 TOO_FEW_SELF_ID = "too_few_self_id"
 NO_CORRECTION = "no_correction"
 
-NOT_FINITE = "not_finite"
 IMPLAUSIBLE_ENTRY = "implausible_entry"
 
 
@@ -102,8 +99,7 @@ def implausible(table: F, sigma_rows: float) -> str | None:
     """
     if not np.isfinite(table).all():
         return NOT_FINITE
-    # Half a row absorbs fixed-point rounding where the noise is tiny.
-    return IMPLAUSIBLE_ENTRY if float(table.min()) < -(IMPLAUSIBLE_DEVIATIONS * sigma_rows + 0.5) else None
+    return IMPLAUSIBLE_ENTRY if implausibly_low(float(table.min()), sigma_rows) else None
 
 
 def disparities(

@@ -7,11 +7,15 @@ the model's. ``estimator.model_checks`` holds the conformance test.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+GROUP_NAME = re.compile("[a-z][a-z0-9_]*")
+"""What a group may be called."""
 
 Text = Sequence[str | None]
 """A column of text: one entry a member, None or "" where unknown."""

@@ -7,18 +7,17 @@ rule that is broken, and never an attribute or a probability.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from estimator.errors import ModelBroken
-from estimator.model import GroupModel, Text
+from estimator.model import GROUP_NAME, GroupModel, Text
+from estimator.self_id import MAX_GROUPS
 
 _TOLERANCE = 1e-9
-_GROUPS = (2, 16)
-_WORD = re.compile("[a-z][a-z0-9_]*")
+_GROUPS = (2, MAX_GROUPS)
 
 Attributes = Mapping[str, Text]
 
@@ -63,7 +62,7 @@ def _check_names(model: GroupModel) -> None:
     _require(low <= len(groups) <= high, "group names", f"there must be {low} to {high} groups, not {len(groups)}")
     _require(len(set(groups)) == len(groups), "group names", "groups must be different")
     _require(
-        all(isinstance(name, str) and _WORD.fullmatch(name) for name in groups),
+        all(isinstance(name, str) and GROUP_NAME.fullmatch(name) for name in groups),
         "group names",
         "each must be a lower-case word: letters a to z, digits and underscores, a letter first",
     )

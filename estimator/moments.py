@@ -69,6 +69,12 @@ def _weights(groups: int) -> F:
     return np.where(row == column, 1.0, math.sqrt(2))
 
 
+def implausibly_low(lowest: float, sigma_rows: float) -> bool:
+    """Whether a number that cannot be negative lies below -8 standard deviations of its noise, rows."""
+    # Half a row absorbs fixed-point rounding where the noise is tiny.
+    return lowest < -(IMPLAUSIBLE_DEVIATIONS * sigma_rows + 0.5)
+
+
 def implausible_moments(moments: Moments, sigma_rows: float) -> str | None:
     """Why moments must be void, or None: none but M off its diagonal can honestly lie below -8 standard deviations.
 
@@ -79,8 +85,7 @@ def implausible_moments(moments: Moments, sigma_rows: float) -> str | None:
     if not np.isfinite([*moments.products.ravel(), *entries, *moments.residual_squares]).all():
         return NOT_FINITE
     lowest = min(float(entries.min()), float(moments.residual_squares.min()) / 2)
-    # Half a row absorbs fixed-point rounding where the noise is tiny.
-    return IMPLAUSIBLE_MOMENTS if lowest < -(IMPLAUSIBLE_DEVIATIONS * sigma_rows + 0.5) else None
+    return IMPLAUSIBLE_MOMENTS if implausibly_low(lowest, sigma_rows) else None
 
 
 @dataclass(frozen=True, eq=False)

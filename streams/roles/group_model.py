@@ -8,7 +8,6 @@ PYTHONPATH. It runs with all that attach knows, so whoever may name it may read 
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Any
@@ -16,14 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator.model import GroupModel, Text
+from estimator.model import GROUP_NAME, GroupModel, Text
 from estimator.self_id import MAX_GROUPS
 from streams.errors import GroupModelUnusable
 
 RESERVED_ATTRIBUTES = ("opt_out", "self_id")
 """Fields of `member-attributes` that mean the same under every model."""
-
-_GROUP = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def load_group_model(name: str) -> GroupModel:
@@ -80,7 +77,7 @@ def _problems(model: Any) -> Iterable[str]:
     if not isinstance(model, GroupModel):
         yield f"a {type(model).__name__} lacks groups, attributes, code_width, encode or posterior_of_codes"
     groups, attributes, width = model.groups, model.attributes, model.code_width
-    if not _are_names(groups) or not 2 <= len(groups) <= MAX_GROUPS or not all(map(_GROUP.fullmatch, groups)):
+    if not _are_names(groups) or not 2 <= len(groups) <= MAX_GROUPS or not all(map(GROUP_NAME.fullmatch, groups)):
         yield f"expected groups, a tuple of 2 to {MAX_GROUPS} different lower-case words, got {groups!r}"
     if not _are_names(attributes) or set(attributes) & set(RESERVED_ATTRIBUTES):
         yield (
