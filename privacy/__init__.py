@@ -22,6 +22,7 @@ from privacy.errors import (
     WrongDeployment,
 )
 from privacy.ledger import Debit, Ledger
+from privacy.limits import Limits
 from privacy.measurement import Measurement, next_boundary_ms, parse_measurement
 from privacy.spec_fields import Level
 
@@ -36,6 +37,7 @@ __all__ = [
     "Ledger",
     "LedgerBroken",
     "Level",
+    "Limits",
     "Measurement",
     "MeasurementError",
     "NoisePlan",

@@ -24,6 +24,7 @@ from privacy.errors import (
     TestOnlyRefused,
     WrongDeployment,
 )
+from privacy.limits import TOLERANCE, Limits
 from privacy.measurement import Measurement
 
 _MAX_BYTES = 256 * 1024
@@ -168,17 +169,18 @@ def verify(
     return measurement
 
 
-def check_registry_budget(measurements: Sequence[Measurement], rho_limit: float) -> None:
+def check_registry_budget(measurements: Sequence[Measurement], limits: Limits) -> None:
     """Raise :class:`RegistryBudgetError` unless all measurements together fit into one member-day's budget, every day.
 
     Args:
         measurements: all revisions that are or would be approved, in the order of their approval.
-        rho_limit: zCDP rho for one member-day over all measurements, on replacement.
+        limits: of the registry.
     """
+    rho_limit = limits.rho_member_day
     newest = measurements[-1].id if measurements else ""
     for day in sorted({_first_day(spec) for spec in measurements}):  # spending rises only where something begins
         spending = {spec.id: spec.privacy.rho_member_day for spec in _live(measurements, day)}
-        if sum(spending.values()) <= rho_limit + 1e-9:
+        if sum(spending.values()) <= rho_limit + TOLERANCE:
             continue
         asks = newest if newest in spending else next(iter(spending))
         others = [name for name in spending if name != asks]

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date
 
 from privacy.errors import BudgetExceeded, LedgerBroken
+from privacy.limits import TOLERANCE, Limits
 
 _GENESIS = "0" * 64
-_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Ledger:
 
     Args:
         party: "a" or "b".
-        rho_limit: what all measurements together may spend on one member-day.
+        limits: what all measurements together may spend on one member.
     """
 
-    def __init__(self, party: str, rho_limit: float) -> None:
+    def __init__(self, party: str, limits: Limits) -> None:
         self._party = party
-        self._rho_limit = rho_limit
+        self._limits = limits
         self._entries: list[Debit] = []
         self._last = _GENESIS
         self._spent: dict[str, dict[str, float]] = {}
@@ -102,10 +102,10 @@ class Ledger:
             return None
         already = self._spent.get(day, {})
         total = sum(already.values()) + rho  # revisions that share a day add up: both may have counted a member's rows
-        if not total <= self._rho_limit + _TOLERANCE:
+        if not total <= self._limits.rho_member_day + TOLERANCE:
             raise BudgetExceeded(
                 f"party {self._party}: {measurement!r} asks for rho {rho:g} on {day}, but {sum(already.values()):g} of "
-                f"{self._rho_limit:g} is spent; its windows of that day are not released"
+                f"{self._limits.rho_member_day:g} is spent; its windows of that day are not released"
             )
         debit = Debit(
             sequence=len(self._entries),

@@ -30,6 +30,8 @@ from privacy.spec_fields import (
     Part,
     PrivacyTerms,
     Rank,
+    Review,
+    Rotation,
     Source,
     TestOnly,
     Whole,
@@ -59,6 +61,7 @@ class Measurement(Part):
     groups: tuple[GroupName, ...] | None = Field(None, min_length=2, max_length=16)
     reference: GroupName
     privacy: PrivacyTerms
+    review: Review | None = None
     effective_from: Moment = None
     expires: Moment = None
     test_only: TestOnly | None = None
@@ -352,6 +355,8 @@ _PARTS: dict[str, type[BaseModel]] = {
     "cells.rank": Rank,
     "windows": Windows,
     "privacy": PrivacyTerms,
+    "privacy.rotation": Rotation,
+    "review": Review,
     "test_only": TestOnly,
 }
 _FIELDS_OF = {path: tuple(part.model_fields) for path, part in _PARTS.items()}

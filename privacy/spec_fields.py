@@ -194,6 +194,22 @@ class Windows(Part):
         return tuple(Level(name=name, length_ms=parse_duration(name)) for name in (self.base, *self.rollups))
 
 
+class Rotation(Part):
+    """On which days a member may count: at most so many of any 30 days, and of any 365, chosen by a keyed hash."""
+
+    days_in_30: Whole = Field(ge=1, le=30)
+    days_in_year: Annotated[Whole, Field(ge=1, le=365)] | None = None
+
+
+class Review(Part):
+    """What reviewers are asked to judge, in the words of who asks."""
+
+    owner: str = Field(min_length=1, max_length=200)
+    harm_considered: str = Field(min_length=1, max_length=2000)
+    data_used: str = Field(min_length=1, max_length=2000)
+    retention: str = Field(min_length=1, max_length=2000)
+
+
 class PrivacyTerms(Part):
     """What the measurement may spend."""
 
@@ -202,7 +218,20 @@ class PrivacyTerms(Part):
     rho_member_day: Real = Field(gt=0, le=10)
     level_shares: dict[str, Real] | None = None
     channel_shares: dict[str, Real] = Field(default_factory=lambda: {"table": 0.8, "moments": 0.2})
+    rotation: Rotation | None = None
     delta: Real = Field(1e-9, gt=0, lt=1e-3)
+
+    @property
+    def days_in_30(self) -> int:
+        """On at most so many of any 30 consecutive UTC days a member counts."""
+        return 30 if self.rotation is None else self.rotation.days_in_30
+
+    @property
+    def days_in_year(self) -> int:
+        """On at most so many of any 365 consecutive UTC days a member counts."""
+        by_month = 12 * self.days_in_30 + min(self.days_in_30, 5)
+        said = None if self.rotation is None else self.rotation.days_in_year
+        return by_month if said is None else min(said, by_month)
 
     @property
     def channels(self) -> tuple[str, ...]:

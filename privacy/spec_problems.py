@@ -62,7 +62,16 @@ EXPECTED: Mapping[str, str] = {
     "privacy.level_shares": "each level with its part of rho_member_day, for example {10s: 0.5, 1m: 0.5}",
     "privacy.channel_shares": "table, and optionally moments and rectifier, each with its part of a level's rho, for "
     "example {table: 0.8, moments: 0.2}",
+    "privacy.rotation": f"{_MAPPING} with days_in_30, and optionally days_in_year; without it every day counts",
+    "privacy.rotation.days_in_30": "a whole number of days, 1 to 30: on at most so many of any 30 days a member counts",
+    "privacy.rotation.days_in_year": "a whole number of days, 1 to 365: on at most so many of any 365 days a member "
+    "counts",
     "privacy.delta": "a number above 0 and below 0.001, far below one in the number of members, for example 1.0e-9",
+    "review": f"{_MAPPING} with owner, harm_considered, data_used and retention: what reviewers judge",
+    "review.owner": "who answers for the measurement: a team and how to reach it, at most 200 characters",
+    "review.harm_considered": "what could go wrong for whom, and what was done about it, at most 2000 characters",
+    "review.data_used": "which data of members is read, and from where, at most 2000 characters",
+    "review.retention": "what is kept of it, where and for how long, at most 2000 characters",
     "effective_from": _MOMENT,
     "expires": _MOMENT,
     "test_only": "{noise_scale_units: number}, or nothing",

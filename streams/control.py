@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from privacy import (
     ApprovalError,
+    Limits,
     Measurement,
     MeasurementError,
     RegistryBudgetError,
@@ -32,6 +33,12 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 FOREVER_MS = 1 << 53
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The registry's limits, as a deployment's settings have them."""
+    privacy = settings.privacy
+    return Limits(privacy.rho_member_day_limit, privacy.rho_30_days_limit, privacy.rho_year_limit)
 
 
 @dataclass(frozen=True)
@@ -71,14 +78,14 @@ class ControlPlane:
     Args:
         trusted: pinned identities and governance keys.
         test_cluster: whether ``test_only`` specs are allowed.
-        rho_limit: what all measurements together may spend on a member-day (zCDP rho, on replacement).
+        limits: what all measurements together may spend on a member.
         threshold: how many governance keys must have signed.
     """
 
-    def __init__(self, trusted: Trusted, *, test_cluster: bool, rho_limit: float, threshold: int = 1) -> None:
+    def __init__(self, trusted: Trusted, *, test_cluster: bool, limits: Limits, threshold: int = 1) -> None:
         self.trusted = trusted
         self._test_cluster = test_cluster
-        self._rho_limit = rho_limit
+        self._limits = limits
         self._threshold = threshold
         self._governance = {key_id(key): key for key in trusted.governance}
         self._specs: dict[tuple[str, int], tuple[Measurement, bytes, int]] = {}
@@ -100,7 +107,7 @@ class ControlPlane:
         return cls(
             trusted,
             test_cluster=settings.test_cluster,
-            rho_limit=settings.privacy.rho_member_day_limit,
+            limits=limits_of(settings),
             threshold=settings.keys.governance_threshold,
         )
 
@@ -148,7 +155,7 @@ class ControlPlane:
                     f"{measurement.source.arrival!r}, but {other.id!r} reads it with {other.source.arrival!r}: "
                     "one topic has one notion of arrival"
                 )
-        check_registry_budget([*(approved for approved, _, _ in self._specs.values()), measurement], self._rho_limit)
+        check_registry_budget([*(approved for approved, _, _ in self._specs.values()), measurement], self._limits)
         self._specs[key] = (measurement, spec, offset)
         self._rebuild()
         log.info("measurement %s revision %d approved", measurement.id, measurement.revision)

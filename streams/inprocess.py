@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from estimator import RaceModel
 from estimator.model import GroupModel
-from privacy import Ledger, Measurement, approve
+from privacy import Ledger, Limits, Measurement, approve
 from secure_agg import EpochKeys, RoleKeys
 from secure_agg.keyring import create, load_governance, load_role
 from streams.control import Approved, ControlPlane
@@ -46,6 +46,7 @@ _TOPICS = (
     "state-b",
     "member-attributes",
 )
+_LIMITS = Limits.of_day(10.0)
 _LIFETIME_MS = 30 * 86_400_000
 
 
@@ -129,7 +130,7 @@ class InProcessPipeline:
         folder: for the keys.
         partitions: P.
         sources: source topic -> number of its partitions.
-        rho_limit, test_cluster, batch_rows: as in the settings.
+        limits, test_cluster, batch_rows: as in the settings.
         model: in the race model's place.
     """
 
@@ -139,7 +140,7 @@ class InProcessPipeline:
         *,
         partitions: int,
         sources: dict[str, int],
-        rho_limit: float = 10.0,
+        limits: Limits = _LIMITS,
         test_cluster: bool = True,
         batch_rows: int = 4096,
         deployment: str = "inprocess",
@@ -154,13 +155,13 @@ class InProcessPipeline:
         self._deployment = deployment
         self._batch_rows = batch_rows
         self._topics = {name: name for name in _TOPICS}
-        self._rho_limit = rho_limit
+        self._limits = limits
         self._model = model
         self._keys: dict[str, RoleKeys] = {
             role: load_role(folder, role, deployment) for role in ("seal", "attach", "a", "b", "publish")
         }
         self.controls = {
-            role: ControlPlane(keys.trusted, test_cluster=test_cluster, rho_limit=rho_limit)
+            role: ControlPlane(keys.trusted, test_cluster=test_cluster, limits=limits)
             for role, keys in self._keys.items()
         }
         self.registries = {role: CollectorRegistry() for role in self._keys}
@@ -173,7 +174,7 @@ class InProcessPipeline:
         for role, epochs in self.epochs.items():
             self._announce(sign_epoch_key(self._keys[role].identity, epochs.ensure_current(start_ms).public()))
         self._directory: MemberDirectory | None = None
-        self.core = PublishCore(self.controls["publish"], confidence=0.95, rho_limit=rho_limit)
+        self.core = PublishCore(self.controls["publish"], confidence=0.95, rho_limit=limits.rho_member_day)
         self._published_offset = {"a": 0, "b": 0}
         self.published: list[FairnessMetric] = []
         self._running: dict[str, _Running] = {}
@@ -237,7 +238,7 @@ class InProcessPipeline:
             self._receiving[role],
             codec,
             health,
-            Ledger(role, self._rho_limit),
+            Ledger(role, self._limits),
             (sending, keys.derive("coverage")) if role == "a" else None,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from privacy import Ledger
+from streams.control import limits_of
 from streams.kafka.clients import read_tail
 from streams.kafka.shard import ShardLoop, now_ms
 from streams.roles.aggregate import AggregateOptions, AggregateStage
@@ -39,7 +40,7 @@ def run(settings: Settings, party: str) -> None:
             receiving,
             process.codec,
             process.health,
-            Ledger(party, settings.privacy.rho_member_day_limit),
+            Ledger(party, limits_of(settings)),
             coverage_sender,
         )
 

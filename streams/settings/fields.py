@@ -110,6 +110,12 @@ class PrivacySettings(Group):
     rho_member_day_limit: float = Field(
         0.6, gt=0, description="zCDP rho that all measurements together may spend on one member-day (replacement)"
     )
+    rho_30_days_limit: float = Field(
+        1.0, gt=0, description="zCDP rho that all measurements together may spend on one member in any 30 days"
+    )
+    rho_year_limit: float = Field(
+        2.0, gt=0, description="zCDP rho that all measurements together may spend on one member in any 365 days"
+    )
 
 
 class _Sharded(Group):

@@ -59,6 +59,8 @@ def finished(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         "test_cluster=true",
         "http.port=0",
         "privacy.rho_member_day_limit=1",
+        "privacy.rho_30_days_limit=100",
+        "privacy.rho_year_limit=1000",
     ]
     settings = load_settings(None, overrides, environment={})
     source = settings.topic("rec-events")

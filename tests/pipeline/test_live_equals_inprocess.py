@@ -74,6 +74,8 @@ def _live(folder: Path, bootstrap: str, deployment: str, scenario: scenarios.Sce
         "test_cluster=true",
         "http.port=0",
         "privacy.rho_member_day_limit=1",
+        "privacy.rho_30_days_limit=100",
+        "privacy.rho_year_limit=1000",
     ]
     settings = load_settings(None, overrides, environment={})
     source_plan = topics.TopicPlan(settings.topic("rec-events"), scenarios.SOURCE_PARTITIONS, 1, _SOURCE_CONFIG)

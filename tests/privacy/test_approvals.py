@@ -13,6 +13,7 @@ from privacy import (
     Approval,
     ApprovalError,
     ApprovalMalformed,
+    Limits,
     Measurement,
     MeasurementError,
     NotEnoughApprovals,
@@ -207,9 +208,9 @@ def test_records_that_are_not_ours_are_refused(record: bytes) -> None:
 
 def test_the_registry_shares_one_budget() -> None:
     """Measurements add up to the limit and no further; the message says who holds what and what is left."""
-    check_registry_budget([costing("a", 0.1), costing("b", 0.5)], 0.6)
+    check_registry_budget([costing("a", 0.1), costing("b", 0.5)], Limits.of_day(0.6))
     with pytest.raises(RegistryBudgetError) as caught:
-        check_registry_budget([costing("a", 0.1), costing("b", 0.4), costing("c", 0.2)], 0.6)
+        check_registry_budget([costing("a", 0.1), costing("b", 0.4), costing("c", 0.2)], Limits.of_day(0.6))
     assert str(caught.value) == (
         "'c' asks for rho 0.2 a member-day, but only 0.1 of 0.6 is left (a 0.1, b 0.4): lower its rho_member_day, or "
         "have the registry's limit raised"
@@ -218,21 +219,21 @@ def test_the_registry_shares_one_budget() -> None:
 
 def test_the_latest_revision_counts_in_whatever_order_they_come() -> None:
     """An older revision neither adds to a newer one nor hides it."""
-    check_registry_budget([costing("a", 0.5, 1), costing("a", 0.1, 2), costing("b", 0.5)], 0.6)
+    check_registry_budget([costing("a", 0.5, 1), costing("a", 0.1, 2), costing("b", 0.5)], Limits.of_day(0.6))
     for order in ([costing("a", 0.5, 2), costing("a", 0.1, 1)], [costing("a", 0.1, 1), costing("a", 0.5, 2)]):
         with pytest.raises(RegistryBudgetError, match=r"'a' asks for rho 0\.5 a member-day, but only 0.2 of 0.2"):
-            check_registry_budget(order, 0.2)
+            check_registry_budget(order, Limits.of_day(0.2))
 
 
 def test_what_has_expired_is_free_again() -> None:
     """A budget is a day's: measurements that share no UTC day may each have all of it, and those that do may not."""
     first = lasting("a", "2026-11-01T00:00:00Z", "2026-11-10T12:00:00Z")
-    check_registry_budget([first, lasting("b", "2026-11-11T00:00:00Z", "2026-12-01T00:00:00Z")], 0.6)
+    check_registry_budget([first, lasting("b", "2026-11-11T00:00:00Z", "2026-12-01T00:00:00Z")], Limits.of_day(0.6))
     with pytest.raises(RegistryBudgetError, match="'b' asks for rho"):
         # Their hours do not overlap, but a member's day does.
-        check_registry_budget([first, lasting("b", "2026-11-10T12:00:00Z", "2026-12-01T00:00:00Z")], 0.6)
+        check_registry_budget([first, lasting("b", "2026-11-10T12:00:00Z", "2026-12-01T00:00:00Z")], Limits.of_day(0.6))
     with pytest.raises(RegistryBudgetError, match="'c' asks for rho"):
-        check_registry_budget([first, lasting("c", "2026-10-01T00:00:00Z", "2027-01-01T00:00:00Z")], 0.6)
+        check_registry_budget([first, lasting("c", "2026-10-01T00:00:00Z", "2027-01-01T00:00:00Z")], Limits.of_day(0.6))
 
 
 def lasting(name: str, begin: str, end: str) -> Measurement:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy import BudgetExceeded, Ledger, LedgerBroken
+from privacy import BudgetExceeded, Ledger, LedgerBroken, Limits
 
 SHA = "ab" * 32
 DAY = "2026-11-24"
@@ -26,14 +26,14 @@ def pay(
 
 def three_records() -> list[bytes]:
     """The records of a ledger with three debits."""
-    ledger = Ledger("a", 0.6)
+    ledger = Ledger("a", Limits.of_day(0.6))
     records = [pay(ledger, day=f"2026-11-2{n}") for n in range(3)]
     return [record for record in records if record is not None]
 
 
 def restored(records: list[bytes], party: str = "a") -> Ledger:
     """A ledger that read these records."""
-    ledger = Ledger(party, 0.6)
+    ledger = Ledger(party, Limits.of_day(0.6))
     for record in records:
         ledger.restore(record)
     return ledger
@@ -41,7 +41,7 @@ def restored(records: list[bytes], party: str = "a") -> Ledger:
 
 def test_a_member_day_is_debited_once() -> None:
     """The second window of a day costs nothing more and appends nothing."""
-    ledger = Ledger("a", 0.6)
+    ledger = Ledger("a", Limits.of_day(0.6))
     assert pay(ledger) is not None
     assert pay(ledger) is None
     assert ledger.spent(DAY) == 0.1
@@ -53,7 +53,7 @@ def test_a_member_day_is_debited_once() -> None:
 
 def test_measurements_and_revisions_share_the_day() -> None:
     """All that touches a member-day adds up; what would pass the limit is refused and leaves no trace."""
-    ledger = Ledger("a", 0.6)
+    ledger = Ledger("a", Limits.of_day(0.6))
     pay(ledger, "feed", 0.1)
     pay(ledger, "jobs", 0.4)
     pay(ledger, "feed", 0.1, revision=2)
@@ -67,7 +67,7 @@ def test_measurements_and_revisions_share_the_day() -> None:
 
 def test_a_limit_reached_exactly_is_not_passed() -> None:
     """Ten times .06 is .6, whatever floating point makes of it."""
-    ledger = Ledger("a", 0.6)
+    ledger = Ledger("a", Limits.of_day(0.6))
     for n in range(10):
         assert pay(ledger, f"m{n}", 0.06) is not None
     with pytest.raises(BudgetExceeded):
@@ -77,7 +77,7 @@ def test_a_limit_reached_exactly_is_not_passed() -> None:
 @pytest.mark.parametrize("rho", [math.nan, math.inf, -0.1, 0.0])
 def test_only_positive_finite_amounts_are_debits(rho: float) -> None:
     """NaN would pass every limit and a negative debit would be a credit: neither is written."""
-    ledger = Ledger("a", 0.6)
+    ledger = Ledger("a", Limits.of_day(0.6))
     with pytest.raises(ValueError, match="positive, finite rho"):
         pay(ledger, rho=rho)
     assert not ledger.entries
@@ -87,12 +87,12 @@ def test_only_positive_finite_amounts_are_debits(rho: float) -> None:
 def test_a_day_has_one_spelling(day: str) -> None:
     """Two spellings of a day would be two budgets."""
     with pytest.raises(ValueError):
-        pay(Ledger("a", 0.6), day=day)
+        pay(Ledger("a", Limits.of_day(0.6)), day=day)
 
 
 def test_a_paid_revision_cannot_come_back_dearer() -> None:
     """The same revision under other bytes or at another rho is refused, not waved through as paid."""
-    ledger = Ledger("a", 0.6)
+    ledger = Ledger("a", Limits.of_day(0.6))
     pay(ledger)
     for change in ({"sha": "cd" * 32}, {"rho": 0.5}):
         with pytest.raises(BudgetExceeded, match="a changed measurement needs a higher revision"):
@@ -198,7 +198,7 @@ def test_any_flipped_bit_before_the_last_record_is_noticed(position: int, where:
 @settings(deadline=None, max_examples=100)
 def test_no_order_of_debits_passes_the_limit(debits: list[tuple[int, int, float]]) -> None:
     """Whatever is asked for, no day is ever spent past the limit, and the records replay to the same sums."""
-    ledger, records = Ledger("b", 0.6), []
+    ledger, records = Ledger("b", Limits.of_day(0.6)), []
     for day, measurement, rho in debits:
         try:
             record = pay(ledger, f"m{measurement}", rho, day=f"2026-11-2{day}")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from known_records import DEPLOYMENT, TRUSTED, brief, identity
 
-from privacy import Measurement, RegistryBudgetError, SignedMeasurement, approve, parse_measurement
+from privacy import Limits, Measurement, RegistryBudgetError, SignedMeasurement, approve, parse_measurement
 from secure_agg import EpochPublicKey, Trusted
 from secure_agg.envelopes import KEM_PUBLIC_BYTES
 from streams.control import FOREVER_MS, ControlPlane
@@ -43,7 +43,7 @@ def spec(start_ms: int = START_MS, *, more: str = "", **changes: Any) -> Measure
 def make(*, test_cluster: bool = False, rho_limit: float = 0.25, threshold: int = 1) -> ControlPlane:
     """A role's view of empty control topics, with two reviewers' keys pinned."""
     trusted = Trusted(DEPLOYMENT, TRUSTED, tuple(key.public_key() for key in REVIEWERS))
-    return ControlPlane(trusted, test_cluster=test_cluster, rho_limit=rho_limit, threshold=threshold)
+    return ControlPlane(trusted, test_cluster=test_cluster, limits=Limits.of_day(rho_limit), threshold=threshold)
 
 
 def signed(measurement: Measurement, *, deployment: str = DEPLOYMENT, reviewer: int = 0) -> SignedMeasurement:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from known_records import DEPLOYMENT, TRUSTED, identity
 
+from privacy import Limits
 from secure_agg import EnvelopeUnreadable, EpochKeys, Trusted
 from streams.control import ControlPlane
 from streams.data_keys import PROCESS_BYTES, ReceivingKeys, SendingKeys
@@ -22,7 +23,7 @@ class Bench:
     """Senders and recipients around one `keys` topic."""
 
     def __init__(self, folder: Path) -> None:
-        self.control = ControlPlane(Trusted(DEPLOYMENT, TRUSTED, ()), test_cluster=False, rho_limit=1.0)
+        self.control = ControlPlane(Trusted(DEPLOYMENT, TRUSTED, ()), test_cluster=False, limits=Limits.of_day(1.0))
         self.announced: list[KeyRecord] = []
         self.epochs = {role: EpochKeys(role, folder / role, LIFETIME_MS) for role in ("attach", "a", "b")}
 

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from prometheus_client import CollectorRegistry
 
+from privacy import Limits
 from secure_agg.keyring import create, load_trusted
 from streams.control import ControlPlane
 from streams.errors import Fenced, PositionLost, StateUnreadable
@@ -146,7 +147,7 @@ def shard(kafka: str, make_settings: MakeSettings) -> Iterator[Shard]:
     topics.create(settings, topics.plan(settings))
     create(settings.keys.dir, settings.deployment)
     trusted = load_trusted(settings.keys.dir / "seal")
-    shard = Shard(settings, ControlPlane(trusted, test_cluster=True, rho_limit=1.0))
+    shard = Shard(settings, ControlPlane(trusted, test_cluster=True, limits=Limits.of_day(1.0)))
     yield shard
     for worker in shard.workers:
         worker.end()
