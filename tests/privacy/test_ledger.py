@@ -151,9 +151,7 @@ def test_the_record_is_pinned() -> None:
     """The first record's bytes never change by accident: ledgers outlive versions."""
     assert three_records()[0] == (
         b'{"at_ms":17,"day":"2026-11-20","days_in_30":30,"days_in_year":365,'
-        b'"measurement":"feed","party":"a","previous":"'
-        + b"0" * 64
-        + b'","revision":1,'
+        b'"measurement":"feed","party":"a","previous":"' + b"0" * 64 + b'","revision":1,'
         b'"rho":0.1,"sequence":0,"spec_sha256":"' + b"ab" * 32 + b'"}'
     )
 
