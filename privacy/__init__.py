@@ -6,16 +6,26 @@ Source: DESIGN section 5; zCDP (Bun and Steinke 2016), discrete Gaussian (Canonn
 from __future__ import annotations
 
 from privacy.accountant import PrivacyStatement, epsilon, rho_of_epsilon
-from privacy.approvals import Approval, SignedMeasurement, approve, check_registry_budget, key_id, verify
+from privacy.approvals import (
+    Approval,
+    SignedMeasurement,
+    approve,
+    check_registry_budget,
+    check_reviewable,
+    key_id,
+    verify,
+)
 from privacy.calibration import ChannelNoise, NoisePlan, plan_noise
 from privacy.caps import ContributionCap
 from privacy.errors import (
     ApprovalError,
     ApprovalMalformed,
     BudgetExceeded,
+    DecisionRefused,
     LedgerBroken,
     MeasurementError,
     NotEnoughApprovals,
+    NotReviewable,
     PrivacyError,
     RegistryBudgetError,
     TestOnlyRefused,
@@ -34,6 +44,7 @@ __all__ = [
     "ChannelNoise",
     "ContributionCap",
     "Debit",
+    "DecisionRefused",
     "Ledger",
     "LedgerBroken",
     "Level",
@@ -42,6 +53,7 @@ __all__ = [
     "MeasurementError",
     "NoisePlan",
     "NotEnoughApprovals",
+    "NotReviewable",
     "PrivacyError",
     "PrivacyStatement",
     "RegistryBudgetError",
@@ -50,6 +62,7 @@ __all__ = [
     "WrongDeployment",
     "approve",
     "check_registry_budget",
+    "check_reviewable",
     "epsilon",
     "key_id",
     "next_boundary_ms",

@@ -20,6 +20,7 @@ from privacy.errors import (
     ApprovalError,
     ApprovalMalformed,
     NotEnoughApprovals,
+    NotReviewable,
     RegistryBudgetError,
     TestOnlyRefused,
     WrongDeployment,
@@ -92,7 +93,7 @@ class SignedMeasurement:
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             raise ApprovalMalformed(
                 "a record of measurements must be JSON with spec, deployment and approvals (key_id, signature); "
-                "make it with `evenstream measurement sign`"
+                "`evenstream measurement approve` makes it"
             ) from None
 
     def spec_digest(self) -> bytes:
@@ -134,6 +135,7 @@ def verify(
         WrongDeployment: it was approved for another deployment.
         NotEnoughApprovals: too few of the pinned keys signed exactly these bytes for it.
         TestOnlyRefused: it is ``test_only`` and this is no test cluster.
+        NotReviewable: it lacks what reviewers judge, or an end.
         MeasurementError: the signed bytes are not a valid spec, or not in canonical form.
         ValueError: the threshold is below 1, or a key is pinned under an id that is not its own.
     """
@@ -161,12 +163,32 @@ def verify(
             ": the spec was changed after signing, or signed with keys that are not trusted here"
         )
     measurement = Measurement.from_canonical(signed.spec)
-    if measurement.test_only is not None and not test_cluster:
-        raise TestOnlyRefused(
-            f"{measurement.id!r} is marked test_only: its noise protects nobody. It is refused outside a test cluster "
-            "(setting test_cluster)"
-        )
+    check_reviewable(measurement, test_cluster=test_cluster)
     return measurement
+
+
+def check_reviewable(measurement: Measurement, *, test_cluster: bool) -> None:
+    """Whether a spec may be approved here at all, whoever signs it.
+
+    Raises:
+        TestOnlyRefused: it is ``test_only`` and this is no test cluster.
+        NotReviewable: it lacks what reviewers judge, or an end, and is not ``test_only``.
+    """
+    if measurement.test_only is not None:
+        if not test_cluster:
+            raise TestOnlyRefused(
+                f"{measurement.id!r} is marked test_only: its noise protects nobody. It is refused outside a test "
+                "cluster (setting test_cluster)"
+            )
+        return
+    missing = [name for name in ("review", "expires") if getattr(measurement, name) is None]
+    if missing:
+        raise NotReviewable(
+            f"{measurement.id!r} has no {' and no '.join(missing)}: nobody can judge what does not say who answers for "
+            "it, what harm was considered, which data it uses, what is kept and when it ends. Add review (owner, "
+            "harm_considered, data_used, retention) and expires to the spec; `evenstream measurement propose --days N` "
+            "sets expires"
+        )
 
 
 def check_registry_budget(measurements: Sequence[Measurement], limits: Limits) -> None:

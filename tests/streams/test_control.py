@@ -11,11 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from known_records import DEPLOYMENT, TRUSTED, brief, identity
+from reviewed import EXPIRES_MS, REVIEW, REVIEWED
 
 from privacy import Limits, Measurement, RegistryBudgetError, SignedMeasurement, approve, parse_measurement
 from secure_agg import EpochPublicKey, Trusted
 from secure_agg.envelopes import KEM_PUBLIC_BYTES
-from streams.control import FOREVER_MS, ControlPlane
+from streams.control import ControlPlane
 from streams.records.header import source_digest
 from streams.records.keys import WrappedKey, sign_epoch_key, sign_wrapped_key
 
@@ -37,7 +38,8 @@ privacy: {{contribution_cap: 2, rho_member_day: {rho}, cap_rule: first}}
 def spec(start_ms: int = START_MS, *, more: str = "", **changes: Any) -> Measurement:
     """A measurement that takes effect at ``start_ms``."""
     fields = {"id": "feed", "revision": 1, "purpose": "x", "topic": "events", "arrival": "live", "rho": 0.1} | changes
-    return parse_measurement(SPEC.format(**fields) + more, origin="test").with_effective_from(start_ms)
+    reviewed = "" if "test_only" in more else REVIEW if "expires" in more else REVIEWED
+    return parse_measurement(SPEC.format(**fields) + reviewed + more, origin="test").with_effective_from(start_ms)
 
 
 def make(*, test_cluster: bool = False, rho_limit: float = 0.25, threshold: int = 1) -> ControlPlane:
@@ -69,7 +71,7 @@ def test_an_approved_measurement_is_known_by_its_digest() -> None:
     found = control.find(value.spec_digest())
     assert found is not None
     assert (found.measurement, found.source, found.offset) == (spec(), source_digest("events"), 7)
-    assert (found.from_ms, found.until_ms) == (START_MS, FOREVER_MS)
+    assert (found.from_ms, found.until_ms) == (START_MS, EXPIRES_MS)
     assert (control.version, control.refused, control.measurements_offset) == (1, 0, 8)
 
 
@@ -176,7 +178,7 @@ def test_a_revision_is_taken_over_at_one_point() -> None:
     apply(control, spec(), spec(switch, revision=2, purpose="better"))
     old, new = control.approved()
     assert (old.from_ms, old.until_ms) == (START_MS, switch)
-    assert (new.from_ms, new.until_ms) == (switch, FOREVER_MS)
+    assert (new.from_ms, new.until_ms) == (switch, EXPIRES_MS)
     for start in (START_MS - 10_000, START_MS, switch - 10_000, switch, switch + 10 * DAY_MS):
         assert [old.covers(start), new.covers(start)] == [START_MS <= start < switch, switch <= start]
 
