@@ -114,6 +114,20 @@ def approve(measurement: Measurement, deployment: str, private_key: Ed25519Priva
     return SignedMeasurement(spec, deployment, (Approval(key_id(private_key.public_key()), signature),))
 
 
+def is_approval(
+    approval: Approval, spec: bytes, deployment: str, governance_keys: Mapping[str, Ed25519PublicKey]
+) -> bool:
+    """Whether one of the pinned keys, by their ids, signed exactly these spec bytes for this deployment."""
+    pinned = governance_keys.get(approval.key_id)
+    if pinned is None:
+        return False
+    try:
+        pinned.verify(approval.signature, _message(deployment, spec))
+    except InvalidSignature:
+        return False
+    return True
+
+
 def verify(
     signed: SignedMeasurement,
     *,
@@ -146,17 +160,11 @@ def verify(
             raise ValueError(f"governance key {key_id(key)} is pinned as {name!r}; pin each key under its own id")
     if signed.deployment != deployment:
         raise WrongDeployment(f"this measurement was approved for deployment {signed.deployment!r}, not {deployment!r}")
-    message = _message(deployment, signed.spec)
-    good = set()
-    for approval in signed.signatures:
-        pinned = governance_keys.get(approval.key_id)
-        if pinned is None:
-            continue
-        try:
-            pinned.verify(approval.signature, message)
-        except InvalidSignature:
-            continue
-        good.add(approval.key_id)
+    good = {
+        approval.key_id
+        for approval in signed.signatures
+        if is_approval(approval, signed.spec, deployment, governance_keys)
+    }
     if len(good) < threshold:
         raise NotEnoughApprovals(
             f"expected valid approvals by {threshold} of the {len(governance_keys)} governance keys, found {len(good)}"
