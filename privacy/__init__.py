@@ -18,12 +18,14 @@ from privacy.errors import (
     NotEnoughApprovals,
     PrivacyError,
     RegistryBudgetError,
+    RevocationError,
     TestOnlyRefused,
     WrongDeployment,
 )
 from privacy.ledger import Debit, Ledger
 from privacy.limits import Limits
 from privacy.measurement import Measurement, next_boundary_ms, parse_measurement
+from privacy.revocation import Revocation, is_revocation, revoke
 from privacy.spec_fields import Level
 
 __all__ = [
@@ -45,16 +47,20 @@ __all__ = [
     "PrivacyError",
     "PrivacyStatement",
     "RegistryBudgetError",
+    "Revocation",
+    "RevocationError",
     "SignedMeasurement",
     "TestOnlyRefused",
     "WrongDeployment",
     "approve",
     "check_registry_budget",
     "epsilon",
+    "is_revocation",
     "key_id",
     "next_boundary_ms",
     "parse_measurement",
     "plan_noise",
+    "revoke",
     "rho_of_epsilon",
     "verify",
 ]

@@ -7,6 +7,7 @@ PrivacyError
 │   ├── WrongDeployment     it was approved for another deployment
 │   ├── NotEnoughApprovals  too few governance keys signed these bytes
 │   └── TestOnlyRefused     its noise protects nobody, and this is no test cluster
+├── RevocationError       a revocation has no effect here
 ├── RegistryBudgetError   a measurement does not fit beside the others
 ├── BudgetExceeded        a party may not spend more on this member-day
 └── LedgerBroken          a ledger's chain does not hold
@@ -43,6 +44,10 @@ class TestOnlyRefused(ApprovalError):
     """A spec with test noise met a cluster that is not for tests."""
 
     __test__ = False  # not a test class, whatever pytest makes of its name
+
+
+class RevocationError(PrivacyError):
+    """A revocation cannot be read, or no governance key of this deployment signed it."""
 
 
 class RegistryBudgetError(PrivacyError):

@@ -12,9 +12,9 @@ def test_the_exported_names_are_pinned() -> None:
         "Approval", "ApprovalError", "ApprovalMalformed", "BudgetExceeded", "ChannelNoise", "ContributionCap", "Debit",
         "Ledger", "LedgerBroken", "Level", "Limits", "Measurement", "MeasurementError", "NoisePlan",
         "NotEnoughApprovals",
-        "PrivacyError", "PrivacyStatement", "RegistryBudgetError", "SignedMeasurement", "TestOnlyRefused",
-        "WrongDeployment", "approve", "check_registry_budget", "epsilon", "key_id", "next_boundary_ms",
-        "parse_measurement", "plan_noise", "rho_of_epsilon", "verify",
+        "PrivacyError", "PrivacyStatement", "RegistryBudgetError", "Revocation", "RevocationError", "SignedMeasurement",
+        "TestOnlyRefused", "WrongDeployment", "approve", "check_registry_budget", "epsilon", "is_revocation", "key_id",
+        "next_boundary_ms", "parse_measurement", "plan_noise", "revoke", "rho_of_epsilon", "verify",
     ]  # fmt: skip
     assert all(hasattr(privacy, name) for name in privacy.__all__)
 
