@@ -28,12 +28,14 @@ from privacy.errors import (
     NotReviewable,
     PrivacyError,
     RegistryBudgetError,
+    RevocationError,
     TestOnlyRefused,
     WrongDeployment,
 )
 from privacy.ledger import Debit, Ledger
 from privacy.limits import Limits
 from privacy.measurement import Measurement, next_boundary_ms, parse_measurement
+from privacy.revocation import Revocation, is_revocation, revoke
 from privacy.spec_fields import Level
 
 __all__ = [
@@ -57,6 +59,8 @@ __all__ = [
     "PrivacyError",
     "PrivacyStatement",
     "RegistryBudgetError",
+    "Revocation",
+    "RevocationError",
     "SignedMeasurement",
     "TestOnlyRefused",
     "WrongDeployment",
@@ -64,10 +68,12 @@ __all__ = [
     "check_registry_budget",
     "check_reviewable",
     "epsilon",
+    "is_revocation",
     "key_id",
     "next_boundary_ms",
     "parse_measurement",
     "plan_noise",
+    "revoke",
     "rho_of_epsilon",
     "verify",
 ]

@@ -416,7 +416,9 @@ class DecisionLog:
                 f"{_MAX_TEXT} characters)"
             ) from None
         signature = private_key.sign(_message(self._deployment, unsigned.encode()))
-        return Decision(**{item.name: getattr(unsigned, item.name) for item in fields(Decision)} | {"signature": signature}).encode()
+        return Decision(
+            **{item.name: getattr(unsigned, item.name) for item in fields(Decision)} | {"signature": signature}
+        ).encode()
 
     def apply(self, offset: int, record: bytes | None) -> Misfit | None:
         """Take in the next record of the topic; returns why it has no effect, or None."""
@@ -469,12 +471,12 @@ class DecisionLog:
         if known is not None and known.state in ("approved", "revoked"):
             raise DecisionRefused(f"{name} is already {known.state}; raise the revision number")
         if any(proposal.spec == spec for proposal in self.proposals):
-            raise DecisionRefused(f"{name} was proposed before with the same contents; approve or reject that, or change it")
+            raise DecisionRefused(
+                f"{name} was proposed before with the same contents; approve or reject that, or change it"
+            )
         if known is not None and known.state == "proposed":
             known.state = "replaced"
-        proposal = Proposal(
-            decision.sequence, decision.at_ms, decision.key_id, measurement, spec, contents.forecast
-        )
+        proposal = Proposal(decision.sequence, decision.at_ms, decision.key_id, measurement, spec, contents.forecast)
         self.proposals.append(proposal)
         self._current[measurement.id, measurement.revision] = proposal
 
@@ -486,8 +488,8 @@ class DecisionLog:
             raise DecisionRefused(f"{name} was never proposed; `evenstream measurement propose` does")
         if proposal.spec_sha256 != contents.spec_sha256:
             raise DecisionRefused(
-                f"{name} is proposed as spec {proposal.spec_sha256[:16]}, and this is about {contents.spec_sha256[:16]}: "
-                "it was replaced by another proposal; review that one"
+                f"{name} is proposed as spec {proposal.spec_sha256[:16]}, and this is about spec "
+                f"{contents.spec_sha256[:16]}: another proposal replaced it; review that one"
             )
         if proposal.state != "proposed":
             mend = "; to stop it, revoke it" if proposal.state == "approved" else "; propose it anew, changed"

@@ -9,6 +9,7 @@ PrivacyError
 │   ├── TestOnlyRefused     its noise protects nobody, and this is no test cluster
 │   ├── NotReviewable       it does not say what reviewers must judge, or when it ends
 │   └── DecisionRefused     a decision does not follow from the log, or cannot be read
+├── RevocationError       a revocation has no effect here
 ├── RegistryBudgetError   a measurement does not fit beside the others
 ├── BudgetExceeded        a party may not spend more on this member-day
 └── LedgerBroken          a ledger's chain does not hold
@@ -53,6 +54,10 @@ class NotReviewable(ApprovalError):
 
 class DecisionRefused(ApprovalError):
     """A record of `decisions` is malformed, forged, out of its place, or does not fit what was decided before it."""
+
+
+class RevocationError(PrivacyError):
+    """A revocation cannot be read, or no governance key of this deployment signed it."""
 
 
 class RegistryBudgetError(PrivacyError):
