@@ -29,7 +29,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from privacy.accountant import epsilon
-from privacy.approvals import Approval, SignedMeasurement, check_reviewable, is_approval, key_id
+from privacy.approvals import Approval, SignedMeasurement, approve, check_reviewable, is_approval, key_id
 from privacy.errors import ApprovalError, DecisionRefused, MeasurementError, RevocationError
 from privacy.measurement import Measurement
 from privacy.revocation import Revocation
@@ -134,6 +134,13 @@ class Close:
 
     concern: str
     text: str
+
+
+def approval_of(measurement: Measurement, deployment: str, private_key: Ed25519PrivateKey) -> Approve:
+    """Sign a spec's exact bytes for a deployment, as :func:`privacy.approve` does."""
+    (approval,) = approve(measurement, deployment, private_key).signatures
+    digest = measurement.digest().hex()
+    return Approve(measurement.id, measurement.revision, digest, base64.b64encode(approval.signature).decode())
 
 
 Contents = Propose | Approve | Reject | Revoke | Answer | Close
@@ -439,7 +446,7 @@ class DecisionLog:
         try:
             self._effects[type(decision.contents)](decision, decision.contents)
         except (ApprovalError, MeasurementError, RevocationError) as error:
-            return Misfit(offset, f"{decision.kind} by {decision.key_id} has no effect: {error}", in_chain=True)
+            return Misfit(offset, str(error), in_chain=True)
         return None
 
     def _check_place(self, decision: Decision, record: bytes) -> None:

@@ -171,7 +171,7 @@ def test_commands_exist(page: Path) -> None:
     ("line", "problem"),
     [
         ("--config e.yaml topics create --check", None),
-        ("measurement sign SPEC --key=K --out O", None),
+        ("measurement propose SPEC --key=K --days 90", None),
         ("topics make", "topics has no command make"),
         ("topics create --chekc", "create has no option --chekc"),
         ("measurement check a b", "check takes fewer arguments"),
