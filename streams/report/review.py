@@ -61,8 +61,9 @@ def _who(spec: Measurement) -> Iterator[str]:
         yield f"Only where {condition.field} is {'one of ' if len(condition.one_of) > 1 else ''}{values}."
     if not source.filter:
         yield "There is no filter: every such record counts."
-    rule = "the first of them" if terms.cap_rule == "first" else "one in each of as many hours, drawn by a keyed hash"
-    yield f"At most {terms.contribution_cap} rows of a member count in a UTC day: {rule}."
+    rule = "the first" if terms.cap_rule == "first" else "one in each of as many hours, drawn by a keyed hash"
+    rows = f"{terms.contribution_cap} row{'' if terms.contribution_cap == 1 else 's'}"
+    yield f"At most {rows} of a member count in a UTC day: {rule}."
     if terms.rotation is not None:
         yield (
             f"A member counts on at most {terms.days_in_30} of any 30 days and {terms.days_in_year} of any 365, drawn "
