@@ -131,9 +131,9 @@ def review(invocation: Invocation, subject: str, revision: int | None) -> None:
 
 
 def _show(settings: Settings, governance: Governance, view: View, spec: Measurement, now_ms: int) -> None:
-    others = [entry for entry in view.control.approved() if entry.until_ms > now_ms and not entry.revoked]
+    approved, limits = list(view.control.approved()), limits_of(settings)
     refused = refusals(governance, view, spec, now_ms)
-    for line in review_text(spec, settings.topic("fairness-metrics"), others, limits_of(settings), refused):
+    for line in review_text(spec, settings.topic("fairness-metrics"), approved, limits, refused, now_ms):
         indent = line[: len(line) - len(line.lstrip())]
         whole = line.lstrip().startswith("{") or not line
         click.echo(line if whole else textwrap.fill(line, _WIDTH, subsequent_indent=f"{indent}  "))

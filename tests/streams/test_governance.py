@@ -177,7 +177,7 @@ def test_a_review_says_it_in_plain_words(team: Team) -> None:
             "noise of one number",
             "(rho 0.1 zCDP)",
             "Beside it, other revision 1: rho 0.2 a UTC day",
-            "Together at most rho 0.3 in a UTC day of the registry's 0.6",
+            "All together at most rho 0.3 in a UTC day, of the registry's 0.6",
             "Owner: the tests",
             "Ends: 2100-01-01",
             "nothing: every role would accept it",
