@@ -27,7 +27,7 @@ _METRICS = {
 
 
 def review(
-    spec: Measurement, topic: str, others: Sequence[Approved], limits: Limits, refused: str | None, now_ms: int
+    spec: Measurement, topic: str, others: Sequence[Approved], limits: Limits, verdict: str, now_ms: int
 ) -> list[str]:
     """The dry run: lines of text.
 
@@ -36,7 +36,7 @@ def review(
         topic: where results appear, `fairness-metrics` in full.
         others: all approved revisions.
         limits: of the registry.
-        refused: why it would be refused now, or None.
+        verdict: what would be refused now, and why.
         now_ms: epoch milliseconds.
     """
     lines = [f"{spec.id}, revision {spec.revision}", f"  spec SHA-256 {spec.digest().hex()}"]
@@ -47,7 +47,6 @@ def review(
     lines += _section("What it costs each member", _cost(spec, others, limits, now_ms))
     lines += _section("What was considered", _judged(spec))
     lines += _section("When", _when(spec))
-    verdict = "nothing: every role would accept it once it has its approvals" if refused is None else refused
     return lines + _section("What would be refused now, and why", [verdict])
 
 
