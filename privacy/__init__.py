@@ -6,7 +6,7 @@ Source: DESIGN section 5; zCDP (Bun and Steinke 2016), discrete Gaussian (Canonn
 from __future__ import annotations
 
 from privacy.accountant import Accountant, MemberDay, PrivacyStatement, epsilon, rho_of_epsilon
-from privacy.approvals import Approval, SignedMeasurement, approve, key_id, verify
+from privacy.approvals import Approval, SignedMeasurement, approve, check_reviewable, key_id, verify
 from privacy.budget import LiveRevision, Peak, check_registry_budget, live_revisions, peak_spending
 from privacy.calibration import ChannelNoise, NoisePlan, plan_noise, solve
 from privacy.caps import ContributionCap
@@ -14,17 +14,21 @@ from privacy.errors import (
     ApprovalError,
     ApprovalMalformed,
     BudgetExceeded,
+    DecisionRefused,
     LedgerBroken,
     MeasurementError,
     NotEnoughApprovals,
+    NotReviewable,
     PrivacyError,
     RegistryBudgetError,
+    RevocationError,
     TestOnlyRefused,
     WrongDeployment,
 )
 from privacy.ledger import Debit, Exhaustion, Ledger
 from privacy.limits import PERIOD_DAYS, Limits, Period
 from privacy.measurement import Measurement, next_boundary_ms, parse_measurement
+from privacy.revocation import Revocation, is_revocation, revoke
 from privacy.spec_fields import Level
 from privacy.spend import ChannelSpend, CountingDays, ReleaseSpend
 
@@ -40,6 +44,7 @@ __all__ = [
     "ContributionCap",
     "CountingDays",
     "Debit",
+    "DecisionRefused",
     "Exhaustion",
     "Ledger",
     "LedgerBroken",
@@ -51,24 +56,30 @@ __all__ = [
     "MemberDay",
     "NoisePlan",
     "NotEnoughApprovals",
+    "NotReviewable",
     "Peak",
     "Period",
     "PrivacyError",
     "PrivacyStatement",
     "RegistryBudgetError",
     "ReleaseSpend",
+    "Revocation",
+    "RevocationError",
     "SignedMeasurement",
     "TestOnlyRefused",
     "WrongDeployment",
     "approve",
     "check_registry_budget",
+    "check_reviewable",
     "epsilon",
+    "is_revocation",
     "key_id",
     "live_revisions",
     "next_boundary_ms",
     "parse_measurement",
     "peak_spending",
     "plan_noise",
+    "revoke",
     "rho_of_epsilon",
     "solve",
     "verify",
