@@ -189,7 +189,18 @@ class ControlPlane:
                     f"{measurement.source.arrival!r}, but {other.id!r} reads it with {other.source.arrival!r}: "
                     "one topic has one notion of arrival"
                 )
-        check_registry_budget([*(approved for approved, _, _ in self._specs.values()), measurement], self._limits)
+        check_registry_budget(
+            [*(approved for approved, _, _ in self._specs.values()), measurement],
+            self._limits,
+            {
+                (known.id, known.revision): self._revocations[digest].at_ms
+                for known, digest in [
+                    *((known, digest) for known, digest, _ in self._specs.values()),
+                    (measurement, spec),
+                ]
+                if digest in self._revocations
+            },
+        )
         self._specs[key] = (measurement, spec, offset)
         self._rebuild()
         standing = "approved, but revoked" if spec in self._revocations else "approved"

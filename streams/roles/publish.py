@@ -103,6 +103,8 @@ class PublishCore:
         """
         self.last_release: tuple[str, str, str, int] | None = None
         """(measurement, level, party, window end) of the last release that was taken in."""
+        self.last_paid_for: tuple[Approved, int] | None = None
+        """(revision, window start) of the last release of numbers that was taken in: its day is paid for."""
 
     def apply(self, party: str, value: bytes) -> FairnessMetric | None:
         """Take in one record of a party's releases topic; the window's record once both parties are there."""
@@ -137,6 +139,8 @@ class PublishCore:
         if release.status == "refused":
             reason = release.reason if release.reason in BUDGET_REASONS else _OTHER_BUDGET_REASON
             self._refuse(measurement.id, party, reason, f"the party refuses {'/'.join(map(str, release.key))}")
+        elif release.status == "released":
+            self.last_paid_for = (approved, release.start_ms)
         self.last_release = (release.measurement, release.level, party, release.end_ms)
         other, pair.waiting = pair.waiting, signed
         if other is None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import faust
 
+from streams.control import limits_of
 from streams.kafka.clients import partition_count, read_to_end
 from streams.kafka.faust_credentials import credentials
 from streams.kafka.topics import METRIC_BYTES
@@ -48,7 +49,7 @@ class Publisher:
             confidence=settings.publish.confidence,
             rho_limit=settings.privacy.rho_member_day_limit,
         )
-        self.collector = FairnessCollector(process.registry)
+        self.collector = FairnessCollector(process.registry, limits=limits_of(settings))
         self.topics = {settings.topic("releases-a"): "a", settings.topic("releases-b"): "b"}
         self.not_ready: str | None = "replaying releases"
         self.failed: str | None = None
@@ -84,7 +85,9 @@ class Publisher:
         with self._lock:
             window = self.core.apply(party, value)
             self.collector.refused(self.core.refused)
-            released = self.core.last_release
+            released, paid_for = self.core.last_release, self.core.last_paid_for
+        if paid_for is not None:
+            self.collector.paid_for(*paid_for)
         if released is not None:
             self.collector.released(*released)
         if window is None:

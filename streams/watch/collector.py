@@ -17,10 +17,11 @@ from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from privacy import epsilon
+from privacy import Limits, epsilon
 from streams.control import Approved
 from streams.records.metric import FairnessMetric
 from streams.roles.publish import BUDGET_REASONS, NOT_IN_SPEC, REVOKED, SECOND_RELEASE, UNATTRIBUTED
+from streams.watch.period_budget import PeriodBudget
 
 _KEY = ("measurement", "level", "metric", "score_bin", "group")
 _KNOWN_OUTCOMES = (
@@ -56,10 +57,14 @@ class FairnessCollector(Collector):
 
     Args:
         clock: epoch seconds; says which measurements have expired.
+        limits: of the registry; without them no period's spending is shown.
     """
 
-    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, clock: Callable[[], float] = time.time, limits: Limits | None = None
+    ) -> None:
         self._clock = clock
+        self._period_budget = None if limits is None else PeriodBudget(limits)
         self._lock = threading.Lock()
         self._open = False
         self._levels: dict[tuple[str, str], _Level] = {}
@@ -97,6 +102,12 @@ class FairnessCollector(Collector):
         }
         with self._lock:
             self._revisions, self._epsilon_limits = revisions, limits
+
+    def paid_for(self, approved: Approved, start_ms: int) -> None:
+        """A party has released numbers of a window that starts then, so its day is paid for."""
+        if self._period_budget is not None:
+            with self._lock:
+                self._period_budget.released(approved, start_ms)
 
     def released(self, measurement: str, level: str, party: str, end_ms: int) -> None:
         """A party has released a window."""
@@ -310,7 +321,29 @@ class FairnessCollector(Collector):
                 spent.add_metric([name, party], privacy.rho / privacy.rho_limit)
                 if privacy.epsilon is not None:
                     epsilon_spent.add_metric([name, party], privacy.epsilon)
-        yield from (info, spent, epsilon_spent, limit, delta, self._expiry())
+        yield from (info, spent, epsilon_spent, limit, delta, self._expiry(), *self._periods())
+
+    def _periods(self) -> Iterator[Metric]:
+        if self._period_budget is None:
+            return
+        now_ms = int(self._clock() * 1000)
+        standing = [entry for entries in self._revisions.values() for entry in entries]
+        for name, text, ratios in (
+            ("spent", "", self._period_budget.spent(now_ms)),
+            (
+                "forecast",
+                ", in 14 days if all that is approved goes on",
+                self._period_budget.forecast(now_ms, standing),
+            ),
+        ):
+            gauge = GaugeMetricFamily(
+                f"evenstream_privacy_period_{name}_ratio",
+                f"Rho (replacement) that one member can have spent in a period over all measurements, of its limit{text}",
+                labels=("period",),
+            )
+            for period, ratio in ratios.items():
+                gauge.add_metric([period], ratio)
+            yield gauge
 
     def _expiry(self) -> Metric:
         expiry = GaugeMetricFamily(

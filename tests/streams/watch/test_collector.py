@@ -277,12 +277,14 @@ def test_refusals_by_what_is_known() -> None:
 
 def test_a_revoked_measurement_keeps_its_name_and_no_value() -> None:
     """What it says, how fresh it is and what it costs are gone; that it was revoked, and what it counted, remain."""
-    shown = Shown(approved("other"), approved())
+    other = replace(approved("other"), spec=bytes(32))
+    shown = Shown(other, approved())
     for name in ("feed", "other"):
         shown.collector.released(name, "10s", "a", START_MS + 10_000)
-        shown.collector.window(record(name=name), 0.2)
+        spec = {"feed": approved().spec, "other": other.spec}[name]
+        shown.collector.window(record(name=name).model_copy(update={"spec_sha256": spec.hex()}), 0.2)
     assert _series(shown, "feed") > {"evenstream_gap_ratio", "evenstream_window_end_timestamp_seconds"}
-    shown.collector.measurements([approved("other"), replace(approved(), revoked_at_ms=START_MS)], 0.5)
+    shown.collector.measurements([other, replace(approved(), revoked_at_ms=START_MS)], 0.5)
     shown.collector.window(record(2, status="withdrawn", reason="revoked"), None)
     assert _series(shown, "feed") == {
         "evenstream_measurement_info", "evenstream_windows_total",
