@@ -338,7 +338,7 @@ class FairnessCollector(Collector):
         ):
             gauge = GaugeMetricFamily(
                 f"evenstream_privacy_period_{name}_ratio",
-                f"Rho (replacement) that one member can have spent in a period over all measurements, of its limit{text}",
+                f"Rho (replacement) that one member can have spent in a period, over all, of its limit{text}",
                 labels=("period",),
             )
             for period, ratio in ratios.items():

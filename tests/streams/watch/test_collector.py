@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from estimator import GROUPS, CellLayout, NoiseVariance, disparities
-from privacy import parse_measurement
+from privacy import Limits, parse_measurement
 from streams.control import FOREVER_MS, Approved
 from streams.records.metric import Checks, FairnessMetric, Privacy, Status, Table, Window, result_of
 from streams.roles import publish
@@ -104,7 +104,7 @@ class Shown:
         self, *measurements: Approved, is_open: bool = True, clock: Callable[[], float] = lambda: START_MS / 1000
     ) -> None:
         self.registry = CollectorRegistry()
-        self.collector = FairnessCollector(self.registry, clock)
+        self.collector = FairnessCollector(self.registry, clock, Limits(0.5, 1.0, 2.0))
         self.collector.measurements(measurements or [approved()], 0.5)
         if is_open:
             self.collector.open()
@@ -125,7 +125,9 @@ VALUES = ("evenstream_group_value", "evenstream_gap", "evenstream_parity", "even
 
 def test_golden_names_and_labels() -> None:
     """Names, kinds and labels are those of the golden file: dashboards, alerts and others' queries hold to them."""
-    shown = Shown()
+    expires = datetime.fromtimestamp(START_MS / 1000 + 86_400, UTC)
+    measurement = approved().measurement.model_copy(update={"expires": expires})
+    shown = Shown(replace(approved(), measurement=measurement))
     shown.collector.released("feed", "10s", "a", START_MS)
     shown.collector.refused({("feed", "a", "second_release"): 1})
     shown.collector.window(record(), 0.2)
@@ -142,7 +144,7 @@ def test_nothing_before_replay_is_complete() -> None:
     """Until open(), no family at all is exposed: counters that are scraped half-way look like a reset."""
     shown = Shown(is_open=False)
     shown.collector.released("feed", "10s", "a", START_MS)
-    shown.collector.refused({"signature": 3})
+    shown.collector.refused({("", "a", "signature"): 3})
     shown.collector.window(record(), None)
     shown.collector.window(record(2), 0.2)
     assert generate_latest(shown.registry) == b""
