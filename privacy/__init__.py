@@ -24,6 +24,7 @@ from privacy.errors import (
 from privacy.ledger import Debit, Ledger
 from privacy.limits import Limits
 from privacy.measurement import Measurement, next_boundary_ms, parse_measurement
+from privacy.rotation import Rotation
 from privacy.spec_fields import Level
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "PrivacyError",
     "PrivacyStatement",
     "RegistryBudgetError",
+    "Rotation",
     "SignedMeasurement",
     "TestOnlyRefused",
     "WrongDeployment",

@@ -4,9 +4,7 @@ It is what bounds sensitivity, so it must be exact: over batches, over restarts,
 of one member. Two rules. ``first``: the first c rows of the day. ``hours`` (the default): a keyed hash gives each
 member c of the day's 24 hours, and one row counts in each, so that the end of the day is measured as well as its start.
 
-The keyed hash is splitmix64's finaliser over the member's tag, the key and the hour: it spreads hours evenly and is
-predictable only with the key. It is not a cryptographic promise; the cap holds whatever it yields. Each step of the
-finaliser is a bijection on 64 bits, so a member's 24 hours hash to 24 different values and exactly c are the lowest.
+The keyed hash (``privacy.keyed_order``) is not a cryptographic promise; the cap holds whatever it yields.
 """
 
 from __future__ import annotations
@@ -17,14 +15,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.keyed_order import rank_of
+
 _HOURS = 24
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 class ContributionCap:
@@ -144,12 +137,7 @@ class ContributionCap:
 
     def _is_chosen(self, tag: NDArray[np.uint64], hour: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Whether an hour is among the member's c: it is, if fewer than c hours hash lower."""
-        with np.errstate(over="ignore"):
-            base = _mix(tag ^ self._key)[:, None]
-            scores = _mix(base + np.arange(_HOURS, dtype=np.uint64)[None, :] * np.uint64(0xD1342543DE82EF95))
-        own = np.take_along_axis(scores, hour[:, None].astype(np.intp), axis=1)
-        lower = (scores < own).sum(axis=1)
-        return np.asarray(lower < self._cap, dtype=bool)
+        return np.asarray(rank_of(hour, tag, self._key, _HOURS) < self._cap, dtype=bool)
 
 
 def _rank_in_run(ordered: NDArray[np.int64]) -> NDArray[np.int64]:

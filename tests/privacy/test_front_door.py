@@ -12,7 +12,7 @@ def test_the_exported_names_are_pinned() -> None:
         "Approval", "ApprovalError", "ApprovalMalformed", "BudgetExceeded", "ChannelNoise", "ContributionCap", "Debit",
         "Ledger", "LedgerBroken", "Level", "Limits", "Measurement", "MeasurementError", "NoisePlan",
         "NotEnoughApprovals",
-        "PrivacyError", "PrivacyStatement", "RegistryBudgetError", "SignedMeasurement", "TestOnlyRefused",
+        "PrivacyError", "PrivacyStatement", "RegistryBudgetError", "Rotation", "SignedMeasurement", "TestOnlyRefused",
         "WrongDeployment", "approve", "check_registry_budget", "epsilon", "key_id", "next_boundary_ms",
         "parse_measurement", "plan_noise", "rho_of_epsilon", "verify",
     ]  # fmt: skip
