@@ -82,7 +82,7 @@ class Rotation:
 
 
 def _days_in_period(days_in_year: int) -> int:
-    """How many of 13 cycles' days keep to a cap for 365: the most, among splits that rise with the cap (nested sets)."""
+    """How many of 13 cycles' days keep to a cap for 365: the most among those that rise with the cap."""
     in_every_cycle = max(
         (n for n in range(1, CYCLE_DAYS + 1) if 12 * n + min(n, YEAR_DAYS % CYCLE_DAYS) <= days_in_year), default=0
     )
