@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from privacy.keyed_order import rank_of
 
 _HOURS = 24
+_FULL = 255  # a count of rows stops here, and never rounds to empty
 
 
 class ContributionCap:
@@ -76,33 +77,55 @@ class ContributionCap:
         # For "hours" this only repeats what the c chosen hours already ensure, unless the key changed over a restart.
         # Sensitivity rests on it, so it rests on a count, not on a hash.
         rows = rows[order[within]]
-        self._mark(member[rows], hour[rows])
+        self._mark(member[rows], self.marks(hour[rows]))
         counts[rows] = True
         return counts
 
-    def buckets(self, hour: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What to keep, beside its tag, of each row that counted: its hour; for ``first`` zero, which tells less."""
-        return hour if self._rule == "hours" else np.zeros_like(hour)
+    @property
+    def mark_type(self) -> np.dtype[np.unsignedinteger]:
+        """Type of a mark, little-endian: u4 (a bit an hour), for ``first`` u1 (a number of rows)."""
+        return np.dtype("u1" if self._rule == "first" else "<u4")
 
-    def restore(self, member: NDArray[np.int64], bucket: NDArray[np.uint8]) -> None:
-        """Count again rows that had counted before a restart: one entry a row, as :meth:`select` chose them.
+    def marks(self, hour: NDArray[np.uint8]) -> NDArray[np.unsignedinteger]:
+        """What to keep, beside its tag, of each row that counted: its hour's bit; for ``first`` a one.
+
+        Zero is never a mark: it stands for nothing that counted.
+        """
+        return (np.ones_like(hour) if self._rule == "first" else _bit(hour)).astype(self.mark_type)
+
+    def combined(
+        self, tag: NDArray[np.uint64], mark: NDArray[np.unsignedinteger]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.unsignedinteger]]:
+        """One mark a member out of several: the same to :meth:`restore`, in as few entries as there are members."""
+        order = np.argsort(tag, kind="stable")
+        ordered, mark = tag[order], mark[order]
+        if not ordered.size:
+            return ordered, mark
+        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+        if self._rule == "first":
+            sums = np.add.reduceat(mark.astype(np.int64), starts)
+            return ordered[starts], np.minimum(sums, _FULL).astype(self.mark_type)
+        return ordered[starts], np.bitwise_or.reduceat(mark, starts).astype(self.mark_type)
+
+    def restore(self, member: NDArray[np.int64], mark: NDArray[np.unsignedinteger]) -> None:
+        """Count again rows that had counted before a restart.
 
         Args:
             member: shape (n,), int64: dense index in the member store.
-            bucket: shape (n,), uint8: what :meth:`buckets` gave for it; ignored for ``first``.
+            mark: shape (n,): what :meth:`marks` or :meth:`combined` gave for it.
 
         Raises:
             ValueError: a member is unknown (hold its rows back until the store knows it: forgetting them would let it
-                count again), or a bucket is no hour.
+                count again), or a mark has bits beyond the day's hours.
         """
         if not member.size:
             return
         if int(member.min()) < 0:
             raise ValueError("a counted row's member is not in the member store; hold the row back until it is")
-        if self._rule == "hours":
-            _check_hours(bucket)
+        if self._rule == "hours" and int(mark.max()) >> _HOURS:
+            raise ValueError(f"expected a mark of {_HOURS} bits, got {int(mark.max()):#x}")
         self._grow(int(member.max()) + 1)
-        self._mark(member, bucket)
+        self._mark(member, mark)
 
     @property
     def nbytes(self) -> int:
@@ -122,12 +145,14 @@ class ContributionCap:
         counts: NDArray[np.int64] = (used if self._rule == "first" else np.bitwise_count(used)).astype(np.int64)
         return counts
 
-    def _mark(self, member: NDArray[np.int64], hour: NDArray[np.uint8]) -> None:
+    def _mark(self, member: NDArray[np.int64], mark: NDArray[np.unsignedinteger]) -> None:
         if self._rule == "first":
-            who, times = np.unique(member, return_counts=True)
-            self._used[who] = np.minimum(self._used[who].astype(np.int64) + times, 255)  # full, never round to empty
+            who, place = np.unique(member, return_inverse=True)
+            times = np.zeros(who.size, dtype=np.int64)
+            np.add.at(times, place, mark)
+            self._used[who] = np.minimum(self._used[who].astype(np.int64) + times, _FULL)
         else:
-            np.bitwise_or.at(self._used, member, _bit(hour))
+            np.bitwise_or.at(self._used, member, mark.astype(np.uint32))
 
     def _grow(self, size: int) -> None:
         if size > self._used.size:
