@@ -133,12 +133,15 @@ class MemberStore:
         codes: NDArray[np.uint32],
         self_id: NDArray[np.uint16],
         flags: NDArray[np.uint8],
-    ) -> None:
+    ) -> NDArray[np.int64]:
         """Insert or overwrite members; of several entries with one id the last wins.
 
         Args:
             ids: shape (n,), dtype S. codes: shape (n, code_width), uint32. self_id: shape (n,), uint16. flags: shape
                 (n,), uint8.
+
+        Returns:
+            Places in ``ids`` of members that were not known before, one for each: shape (m,), int64.
 
         Raises:
             UnequalColumns: the arrays have different lengths, the codes another width, or the ids are not of dtype S.
@@ -163,6 +166,7 @@ class MemberStore:
         self.codes[index] = codes[source]
         self.self_id[index] = self_id[source]
         self.flags[index] = flags[source]
+        return source[fresh]
 
     def _reserve(self, count: int) -> None:
         if count > self.tags.size:

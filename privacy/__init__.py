@@ -29,6 +29,7 @@ from privacy.ledger import Debit, Exhaustion, Ledger
 from privacy.limits import PERIOD_DAYS, Limits, Period
 from privacy.measurement import Measurement, next_boundary_ms, parse_measurement
 from privacy.revocation import Revocation, is_revocation, revoke
+from privacy.rotation import Rotation
 from privacy.spec_fields import Level
 from privacy.spend import ChannelSpend, CountingDays, ReleaseSpend
 
@@ -65,6 +66,7 @@ __all__ = [
     "ReleaseSpend",
     "Revocation",
     "RevocationError",
+    "Rotation",
     "SignedMeasurement",
     "TestOnlyRefused",
     "WrongDeployment",

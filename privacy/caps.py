@@ -4,9 +4,7 @@ It is what bounds sensitivity, so it must be exact: over batches, over restarts,
 of one member. Two rules. ``first``: the first c rows of the day. ``hours`` (the default): a keyed hash gives each
 member c of the day's 24 hours, and one row counts in each, so that the end of the day is measured as well as its start.
 
-The keyed hash is splitmix64's finaliser over the member's tag, the key and the hour: it spreads hours evenly and is
-predictable only with the key. It is not a cryptographic promise; the cap holds whatever it yields. Each step of the
-finaliser is a bijection on 64 bits, so a member's 24 hours hash to 24 different values and exactly c are the lowest.
+The keyed hash (``privacy.keyed_order``) is not a cryptographic promise; the cap holds whatever it yields.
 """
 
 from __future__ import annotations
@@ -17,14 +15,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.keyed_order import rank_of
+
 _HOURS = 24
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+_FULL = 255  # a count of rows stops here, and never rounds to empty
 
 
 class ContributionCap:
@@ -83,33 +77,55 @@ class ContributionCap:
         # For "hours" this only repeats what the c chosen hours already ensure, unless the key changed over a restart.
         # Sensitivity rests on it, so it rests on a count, not on a hash.
         rows = rows[order[within]]
-        self._mark(member[rows], hour[rows])
+        self._mark(member[rows], self.marks(hour[rows]))
         counts[rows] = True
         return counts
 
-    def buckets(self, hour: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What to keep, beside its tag, of each row that counted: its hour; for ``first`` zero, which tells less."""
-        return hour if self._rule == "hours" else np.zeros_like(hour)
+    @property
+    def mark_type(self) -> np.dtype[np.unsignedinteger]:
+        """Type of a mark, little-endian: u4 (a bit an hour), for ``first`` u1 (a number of rows)."""
+        return np.dtype("u1" if self._rule == "first" else "<u4")
 
-    def restore(self, member: NDArray[np.int64], bucket: NDArray[np.uint8]) -> None:
-        """Count again rows that had counted before a restart: one entry a row, as :meth:`select` chose them.
+    def marks(self, hour: NDArray[np.uint8]) -> NDArray[np.unsignedinteger]:
+        """What to keep, beside its tag, of each row that counted: its hour's bit; for ``first`` a one.
+
+        Zero is never a mark: it stands for nothing that counted.
+        """
+        return (np.ones_like(hour) if self._rule == "first" else _bit(hour)).astype(self.mark_type)
+
+    def combined(
+        self, tag: NDArray[np.uint64], mark: NDArray[np.unsignedinteger]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.unsignedinteger]]:
+        """One mark a member out of several: the same to :meth:`restore`, in as few entries as there are members."""
+        order = np.argsort(tag, kind="stable")
+        ordered, mark = tag[order], mark[order]
+        if not ordered.size:
+            return ordered, mark
+        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+        if self._rule == "first":
+            sums = np.add.reduceat(mark.astype(np.int64), starts)
+            return ordered[starts], np.minimum(sums, _FULL).astype(self.mark_type)
+        return ordered[starts], np.bitwise_or.reduceat(mark, starts).astype(self.mark_type)
+
+    def restore(self, member: NDArray[np.int64], mark: NDArray[np.unsignedinteger]) -> None:
+        """Count again rows that had counted before a restart.
 
         Args:
             member: shape (n,), int64: dense index in the member store.
-            bucket: shape (n,), uint8: what :meth:`buckets` gave for it; ignored for ``first``.
+            mark: shape (n,): what :meth:`marks` or :meth:`combined` gave for it.
 
         Raises:
             ValueError: a member is unknown (hold its rows back until the store knows it: forgetting them would let it
-                count again), or a bucket is no hour.
+                count again), or a mark has bits beyond the day's hours.
         """
         if not member.size:
             return
         if int(member.min()) < 0:
             raise ValueError("a counted row's member is not in the member store; hold the row back until it is")
-        if self._rule == "hours":
-            _check_hours(bucket)
+        if self._rule == "hours" and int(mark.max()) >> _HOURS:
+            raise ValueError(f"expected a mark of {_HOURS} bits, got {int(mark.max()):#x}")
         self._grow(int(member.max()) + 1)
-        self._mark(member, bucket)
+        self._mark(member, mark)
 
     @property
     def nbytes(self) -> int:
@@ -129,12 +145,14 @@ class ContributionCap:
         counts: NDArray[np.int64] = (used if self._rule == "first" else np.bitwise_count(used)).astype(np.int64)
         return counts
 
-    def _mark(self, member: NDArray[np.int64], hour: NDArray[np.uint8]) -> None:
+    def _mark(self, member: NDArray[np.int64], mark: NDArray[np.unsignedinteger]) -> None:
         if self._rule == "first":
-            who, times = np.unique(member, return_counts=True)
-            self._used[who] = np.minimum(self._used[who].astype(np.int64) + times, 255)  # full, never round to empty
+            who, place = np.unique(member, return_inverse=True)
+            times = np.zeros(who.size, dtype=np.int64)
+            np.add.at(times, place, mark)
+            self._used[who] = np.minimum(self._used[who].astype(np.int64) + times, _FULL)
         else:
-            np.bitwise_or.at(self._used, member, _bit(hour))
+            np.bitwise_or.at(self._used, member, mark.astype(np.uint32))
 
     def _grow(self, size: int) -> None:
         if size > self._used.size:
@@ -144,12 +162,7 @@ class ContributionCap:
 
     def _is_chosen(self, tag: NDArray[np.uint64], hour: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Whether an hour is among the member's c: it is, if fewer than c hours hash lower."""
-        with np.errstate(over="ignore"):
-            base = _mix(tag ^ self._key)[:, None]
-            scores = _mix(base + np.arange(_HOURS, dtype=np.uint64)[None, :] * np.uint64(0xD1342543DE82EF95))
-        own = np.take_along_axis(scores, hour[:, None].astype(np.intp), axis=1)
-        lower = (scores < own).sum(axis=1)
-        return np.asarray(lower < self._cap, dtype=bool)
+        return np.asarray(rank_of(hour, tag, self._key, _HOURS) < self._cap, dtype=bool)
 
 
 def _rank_in_run(ordered: NDArray[np.int64]) -> NDArray[np.int64]:

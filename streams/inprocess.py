@@ -7,7 +7,7 @@ crashed role is built anew from its committed state, as the shard loop does it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.records.metric import FairnessMetric
 from streams.records.punctuation import NEVER_MS
 from streams.roles.aggregate import AggregateOptions, AggregateStage
-from streams.roles.attach import AttachOptions, AttachStage
+from streams.roles.attach import AttachOptions, AttachStage, SelectionKeys
 from streams.roles.member_directory import MemberDirectory
 from streams.roles.publish import PublishCore
 from streams.roles.seal import SealOptions, SealStage
@@ -116,6 +116,26 @@ class MemoryLog:
         return [r.value_ for (t, _), rs in self.partitions.items() if t == topic for r in rs if r.value_ is not None]
 
 
+@dataclass(frozen=True)
+class RetainedMemory:
+    """`shares` and `sealed` in memory; see ``streams.roles.sent_shares.RetainedLog``."""
+
+    log: MemoryLog
+
+    def tails(self, partitions: Sequence[int]) -> dict[int, list[bytes]]:
+        return {j: list(self.whole(j))[-100:] for j in partitions}
+
+    def whole(self, j: int) -> Iterator[bytes]:
+        return (record.value_ or b"" for record in self.log.read("shares", j))
+
+    def trimmed(self, j: int) -> bool:
+        records = self.log.read("shares", j)
+        return bool(records) and records[0].offset_ > 0
+
+    def sealed_start(self, j: int) -> int:
+        return 0
+
+
 @dataclass
 class _Running:
     """A stage with its place in the inputs."""
@@ -133,6 +153,7 @@ class InProcessPipeline:
         sources: source topic -> number of its partitions.
         limits, test_cluster, batch_rows: as in the settings.
         model: in the race model's place.
+        attach_shards: workers of attach: "attach" is one, of several each is a role of its own, "attach/0" and so on.
     """
 
     def __init__(
@@ -147,6 +168,7 @@ class InProcessPipeline:
         deployment: str = "inprocess",
         start_ms: int = 0,
         model: GroupModel | None = None,
+        attach_shards: int = 1,
     ) -> None:
         create(folder, deployment)
         self.log = MemoryLog(start_ms)
@@ -176,7 +198,10 @@ class InProcessPipeline:
             control.catch_up = partial(self.tell, role)
         for role, epochs in self.epochs.items():
             self._announce(sign_epoch_key(self._keys[role].identity, epochs.ensure_current(start_ms).public()))
-        self._directory: MemberDirectory | None = None
+        self._attach_shards = attach_shards
+        workers = ["attach"] if attach_shards == 1 else [f"attach/{shard}" for shard in range(attach_shards)]
+        self.roles = ("seal", *workers, "a", "b")
+        self._directories: dict[str, MemberDirectory] = {}
         self.core = PublishCore(self.controls["publish"], confidence=0.95, rho_limit=limits.rho_member_day)
         self._published_offset = {"a": 0, "b": 0}
         self.published: list[FairnessMetric] = []
@@ -213,7 +238,8 @@ class InProcessPipeline:
 
     # -- stages ---------------------------------------------------------------------------------------------------
 
-    def _build(self, role: str) -> Stage:
+    def _build(self, worker: str) -> Stage:
+        role, _, place = worker.partition("/")
         keys, control = self._keys[role], self.controls[role]
         codec, health = StateCodec(keys.derive("state"), role), self._health[role]
         sending = SendingKeys(keys.identity, control, self._announce)
@@ -229,14 +255,9 @@ class InProcessPipeline:
 
             return SealStage(options, self._topics, keys.identity, control, sending, codec, health, count, start_offset)
         if role == "attach":
-            if self._directory is None:
-                self._directory = MemberDirectory(
-                    self._model or RaceModel.load(), keys.derive("members"), self.partitions
-                )
-                self._directory.positions = {("member-attributes", j): 0 for j in range(self.partitions)}
-            self._load_members()
+            shard = int(place or 0)
             return AttachStage(
-                AttachOptions(self.partitions, 1000, 0, 1),
+                AttachOptions(self.partitions, 1000, shard, self._attach_shards),
                 self._topics,
                 keys.identity,
                 control,
@@ -244,8 +265,8 @@ class InProcessPipeline:
                 self._receiving[role],
                 codec,
                 health,
-                self._directory,
-                keys.derive("cap"),
+                self._members(worker, range(shard, self.partitions, self._attach_shards)),
+                SelectionKeys.of(keys),
             )
         return AggregateStage(
             role,
@@ -260,20 +281,30 @@ class InProcessPipeline:
             (sending, keys.derive("coverage")) if role == "a" else None,
         )
 
-    def _load_members(self) -> None:
-        assert self._directory is not None
-        for (topic, j), offset in list(self._directory.positions.items()):
-            self._directory.load(self.log.read(topic, j, offset))
+    def _members(self, worker: str, owned: range) -> MemberDirectory:
+        """A worker's member directory, read to the topic's end; it outlives a crash, as it outlives an abort."""
+        directory = self._directories.get(worker)
+        if directory is None:
+            model = self._model or RaceModel.load()
+            directory = MemberDirectory(model, self._keys["attach"].derive("members"), self.partitions)
+            directory.positions = {("member-attributes", j): 0 for j in owned}
+            self._directories[worker] = directory
+        for (topic, j), offset in list(directory.positions.items()):
+            directory.load(self.log.read(topic, j, offset))
+        return directory
 
     def start(self, role: str) -> None:
         """Build a role from its committed state; called again, it is what a crash and a restart do."""
         stage = self._build(role)
-        for topic in (f"state-{role}", f"ledger-{role}"):
+        name = role.partition("/")[0]
+        for topic in (f"state-{name}", f"ledger-{name}"):
             compacted: dict[bytes, bytes | None] = {}
             for record in self.log.read(topic, 0):
                 compacted[record.key_ or str(record.offset_).encode()] = record.value_
             for key, value in compacted.items():
                 stage.restore(topic, key, value)
+        if isinstance(stage, AttachStage):
+            stage.check_sent(RetainedMemory(self.log), self.log.clock_ms)
         stage.refresh(self.log.clock_ms)
         self._running[role] = _Running(stage, dict(stage.positions()))
 
@@ -313,9 +344,9 @@ class InProcessPipeline:
         for out in outputs:
             self.log.append(out.topic, out.partition, out.value, key=out.key)
 
-    def run(self, roles: Sequence[str] = ("seal", "attach", "a", "b")) -> None:
+    def run(self, roles: Sequence[str] | None = None) -> None:
         """One turn of each role, in the direction of the data, and what `publish` makes of it."""
-        for role in roles:
+        for role in self.roles if roles is None else roles:
             self.turn(role)
         self.publish()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -177,11 +177,11 @@ def read_to_end(
     *,
     isolation: str = "read_committed",
     partitions: Sequence[int] | None = None,
-    begin: int = 0,
+    begin: int | Mapping[int, int] = 0,
     await_transactions: bool = True,
     timeout_seconds: float = 60.0,
 ) -> Iterator[Message]:
-    """Every record that a topic holds now, from offset ``begin``, partition by partition in order.
+    """Every record that a topic holds now, from offset ``begin`` (or one by partition), partition by partition in order.
 
     "Now" is each partition's high watermark. A read_committed reader's own end is the last stable offset, which another
     producer's open transaction holds back: whoever stopped there would miss what was committed behind it, so this waits
@@ -204,7 +204,8 @@ def read_to_end(
         **{"isolation.level": isolation, "fetch.wait.max.ms": 10, "auto.offset.reset": "earliest"},
     )
     try:
-        consumer.assign([TopicPartition(topic, i, begin) for i in wanted])
+        begins = dict.fromkeys(wanted, begin) if isinstance(begin, int) else begin
+        consumer.assign([TopicPartition(topic, i, begins[i]) for i in wanted])
         waiting = {i for i, end in ends.items() if end > 0 or not await_transactions}
         heard = time.monotonic()
         while waiting:
@@ -234,6 +235,23 @@ def read_tail(settings: Settings, topic: str, count: int) -> Iterator[Message]:
     yield from read_to_end(settings, topic, isolation="read_uncommitted", begin=max(0, end - count))
 
 
+def read_tails(settings: Settings, topic: str, partitions: Sequence[int], count: int) -> Iterator[Message]:
+    """Committed records of the last ``count`` offsets of each partition."""
+    ends = _high_watermarks(settings, topic, partitions)
+    yield from read_to_end(
+        settings, topic, partitions=partitions, begin={i: max(0, end - count) for i, end in ends.items()}
+    )
+
+
+def first_offset(settings: Settings, topic: str, i: int) -> int:
+    """The first offset that a partition still holds, or raise :class:`KafkaUnavailable`."""
+    consumer = make_consumer(settings, settings.group("state-reader"))
+    try:
+        return _watermarks(consumer, topic, i, settings.kafka.request_timeout_seconds)[0]
+    finally:
+        consumer.close()
+
+
 def _high_watermarks(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
     consumer = make_consumer(settings, settings.group("state-reader"), **{"isolation.level": "read_uncommitted"})
     timeout = settings.kafka.request_timeout_seconds
@@ -245,12 +263,16 @@ def _high_watermarks(settings: Settings, topic: str, partitions: Iterable[int]) 
 
 def partition_end(consumer: Consumer, topic: str, i: int, timeout_seconds: float) -> int:
     """Where a partition ends for this consumer's isolation level, or raise :class:`KafkaUnavailable`."""
+    return _watermarks(consumer, topic, i, timeout_seconds)[1]
+
+
+def _watermarks(consumer: Consumer, topic: str, i: int, timeout_seconds: float) -> tuple[int, int]:
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
             watermarks = consumer.get_watermark_offsets(TopicPartition(topic, i), timeout=_QUESTION_SECONDS)
             if watermarks is not None:
-                return int(watermarks[1])
+                return int(watermarks[0]), int(watermarks[1])
             why = "no answer"
         except KafkaException as error:  # a topic that was just made, or whose leader moves, has none for a moment
             why = error.args[0].str()

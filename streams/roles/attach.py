@@ -10,31 +10,35 @@ in RAM for one batch; the arrays that we own are overwritten.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from estimator import EstimatorError
-from secure_agg import Identity
+from privacy.rotation import fingerprint
+from secure_agg import Identity, RoleKeys
 from secure_agg.sharing import split
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
-from streams.errors import GroupModelUnusable, ProtocolStop, RecordMalformed
+from streams.errors import GroupModelUnusable, ProtocolStop, RecordMalformed, StateUnreadable
 from streams.records.batches import Extension, SealedBatch, SharesBatch
 from streams.records.punctuation import Passage, SignedPunctuation
 from streams.roles.channel_layout import ChannelLayout
-from streams.roles.counted_rows import CountedRows
+from streams.roles.counted_chunks import DayIndex
+from streams.roles.counted_rows import DAY_MS, CountedRows
 from streams.roles.group_model import probabilities_of
 from streams.roles.log_partition import LogPartition, PartitionState
 from streams.roles.member_directory import MemberDirectory
+from streams.roles.sent_shares import RetainedLog, find_unknown
 from streams.roles.signed_log import SignedLog
 from streams.stage import Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 
 _RECIPIENTS = ("a", "b")
+_ROTATION_KEY = b"rotation-key"
 # Punctuation of one transaction of `seal` reaches the partitions a few milliseconds apart: worth one commit.
 _GATHER_MS = 10
 
@@ -47,6 +51,38 @@ class AttachOptions:
     commit_interval_ms: int
     shard: int
     shards: int
+
+
+@dataclass(frozen=True)
+class SelectionKeys:
+    """Secrets that decide whose rows count when: the same over restarts, or members would count more often.
+
+    Attributes:
+        cap: for each measurement's and day's hours.
+        rotation: for each member's days, over all measurements.
+    """
+
+    cap: bytes = field(repr=False)
+    rotation: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, keys: RoleKeys) -> SelectionKeys:
+        """Those that follow from attach's own state secret."""
+        return cls(keys.derive("cap"), keys.derive("rotation"))
+
+
+class AttachedPartition(PartitionState):
+    """What attach commits of one partition: position and sequences, and what there must be of who has counted.
+
+    Both are in one record, so that neither can be put back without the other.
+
+    Attributes:
+        days: the index of the partition's chunks; None in state of a version that kept none.
+        zero_through: the last UTC day (days since 1970) of which no row counts, since state was lost.
+    """
+
+    days: list[DayIndex] | None = None
+    zero_through: int | None = None
 
 
 class AttachStage:
@@ -63,7 +99,7 @@ class AttachStage:
         codec: StateCodec,
         health: RoleHealth,
         directory: MemberDirectory,
-        cap_key: bytes,
+        keys: SelectionKeys,
     ) -> None:
         self._options = options
         self._topics = topics
@@ -74,8 +110,12 @@ class AttachStage:
         self._codec = codec
         self._health = health
         self._directory = directory
-        self._counted = CountedRows(control, directory, cap_key)
-        self._log = SignedLog(topics["sealed"], range(options.shard, options.partitions, options.shards), health)
+        owned = range(options.shard, options.partitions, options.shards)
+        self._counted = CountedRows(control, directory, owned, keys.cap, keys.rotation, health)
+        self._log = SignedLog(topics["sealed"], owned, health)
+        self._restored: dict[int, AttachedPartition] = {}
+        self._rotation = fingerprint(keys.rotation)
+        self._rotation_is_kept = False
         self._outputs: list[Out] = []
         self._punctuated_ms: int | None = None
         self._punctuated: set[int] = set()
@@ -87,9 +127,48 @@ class AttachStage:
         """Take in one state record."""
         if key.startswith(b"position/"):
             if value is not None:
-                self._log.restore(int(key.split(b"/")[1]), self._codec.decode(key, value, PartitionState))
+                j, state = int(key.split(b"/")[1]), self._codec.decode(key, value, AttachedPartition)
+                self._log.restore(j, state)
+                self._restored[j] = state
+        elif key == _ROTATION_KEY:
+            if value is not None:
+                self._check_rotation(self._codec.decode(key, value, bytes))
         elif not self._counted.restore(key, value, self._codec):
             raise self._codec.unknown(key)
+
+    def _check_rotation(self, known: bytes) -> None:
+        if known != self._rotation:
+            raise StateUnreadable(
+                "state-attach was written under another rotation key: members would get other days within the same 30, "
+                "and count on more of them than approved. Restore the state.key that this deployment began with, or "
+                "begin a new deployment"
+            )
+        self._rotation_is_kept = True
+
+    def check_sent(self, retained: RetainedLog, now_ms: int) -> None:
+        """Called once state is restored: find out whether it is the last one, and what follows if it is not.
+
+        Where it is not, rows of the days concerned count as zero (``CountedRows.lose``), for good: that is in state
+        from the next checkpoint on.
+        """
+        partitions = list(self._log.partitions())
+        tails = retained.tails([partition.j for partition in partitions])
+        for partition in partitions:
+            j, state = partition.j, self._restored.get(partition.j)
+            unknown = find_unknown(
+                partition, state is not None, tails.get(j, ()), retained, self._control.trusted.identities, now_ms
+            )
+            broken = self._counted.settle(
+                j, None if state is None else state.days, None if state is None else state.zero_through
+            )
+            if state is not None and state.days is None:  # written by a version that kept no index
+                broken = (now_ms + 2 * DAY_MS) // DAY_MS
+            if broken is not None:
+                self._counted.lose(j, broken, "records of who has counted are missing, altered or not the last ones")
+                self._log.touch(j)
+            if unknown is not None:
+                self._counted.lose(j, unknown.newest_day, "shares hold batches that this state does not know")
+                self._log.touch(j)
 
     def positions(self) -> Mapping[Partition, int]:
         """Sealed partitions that this worker owns, and the same partitions of `member-attributes`."""
@@ -237,13 +316,20 @@ class AttachStage:
         """Shares and punctuation, who has counted, and where to read on."""
         outputs, self._outputs = self._outputs, []
         state = self._topics["state-attach"]
-        self._counted.forget(self._log.arrived_ms)
+        for j in self._counted.forget(self._log.arrived_ms):
+            self._log.touch(j)
         outputs += [Out(state, 0, key, value) for key, value in self._counted.state(self._codec)]
-        outputs += [Out(state, 0, key, value) for key, value in self._log.state(self._codec)]
+        outputs += [Out(state, 0, key, value) for key, value in self._log.state(self._codec, self._with_index)]
+        if not self._rotation_is_kept:
+            outputs.append(Out(state, 0, _ROTATION_KEY, self._codec.encode(_ROTATION_KEY, self._rotation)))
+            self._rotation_is_kept = True
         self._punctuated_ms = None
         self._punctuated.clear()
         self._last_commit_ms = now_ms
         return outputs
+
+    def _with_index(self, j: int, state: PartitionState) -> PartitionState:
+        return AttachedPartition(state.offset, state.streams, self._counted.index(j), self._counted.zero_through(j))
 
     def committed(self) -> None:
         """What was committed is folded out of this role: epochs that have ended can be destroyed."""

@@ -19,6 +19,17 @@ MAX_ID_BYTES = 128
 """No measurement lets longer ids in (``Source.member_max_bytes``), so no row can ask for them."""
 
 
+OPT_OUT = b'{"opt_out": true}'
+"""The value that ``evenstream members opt-out`` writes: the wish, and nothing else of the member."""
+
+_BARE = frozenset((None, OPT_OUT, b'{"opt_out":true}'))
+
+
+def is_bare_opt_out(value: bytes | None) -> bool:
+    """Whether a record takes its member out and says nothing else: it need not be decoded, and no model be asked."""
+    return value in _BARE
+
+
 def is_member_id(key: bytes | None) -> bool:
     """Whether a key can be a member's id."""
     # `seal` refuses ids that hold NUL: in an array, whose padding it is, they would pass for other ones.

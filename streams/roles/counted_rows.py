@@ -1,45 +1,40 @@
-"""Which rows have counted, by measurement and UTC day: the contribution cap over batches, restarts and new members.
+"""Which rows count, by measurement and UTC day: opt-out, rotation and the contribution cap, over batches and restarts.
 
 Sensitivity rests on this, so nothing is forgotten while a row of its day can still come: a day is let go only when
 every stream of the source has been punctuated past its end plus the lateness.
 
-In state, what counted between two checkpoints is a chunk under a key of its own (never a difference under one key, of
-which compaction would keep one): the member store's keyed tags, and the caps' buckets. No member id is in it.
+What has counted is kept in chunks (``streams.roles.counted_chunks``): the member store's keyed tags, and the caps'
+marks. No member id is in it. Where a day's chunks are not those that the last checkpoint left, or the whole state was
+lost or put back (``streams.roles.sent_shares``), it is not known who has counted: all rows of that partition count as
+zero up to the end of that day, and a day that has not been touched counts again.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import partial
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from privacy.caps import ContributionCap
+from privacy.rotation import Rotation
 from streams.control import Approved, ControlPlane
+from streams.roles.counted_chunks import CountedChunks, DayIndex, Entries, FoundChunks
 from streams.roles.member_directory import MemberDirectory
 from streams.state import StateCodec
+from streams.watch.health import RoleHealth
 
-_DAY_MS = 86_400_000
+log = logging.getLogger(__name__)
+
+DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
-# 9 bytes a row: a state record stays far below what a broker takes.
-_ROWS_A_CHUNK = 250_000
-# A day's chunks go in pieces, so that no transaction grows without bound.
+# Chunks go in pieces, so that no transaction grows without bound.
 _TOMBSTONES_A_CHECKPOINT = 2_000
-
-_Rows = tuple[NDArray[np.uint64], NDArray[np.uint8]]
-"""Rows that counted: tags, shape (n,), and buckets, shape (n,)."""
-
-_NONE: _Rows = (np.empty(0, np.uint64), np.empty(0, np.uint8))
-
-
-class _Chunk(msgspec.Struct, array_like=True):
-    """Rows that counted in one checkpoint, for one measurement and day: tags (u64 LE) and cap buckets (u8)."""
-
-    tags: bytes
-    buckets: bytes
 
 
 @dataclass
@@ -47,41 +42,69 @@ class _Day:
     """One measurement's day.
 
     Attributes:
-        chunks: keys of its state records.
-        fresh: by j, rows that are yet to be committed.
-        orphans: counted rows of members that the store does not know (yet): applied when they appear.
+        cap: counts rows, for the members of all partitions of this worker.
+        rotation: whose day it is.
+        chunks: by j, what is in state of it.
+        orphans: marks of members that the store does not know (yet): applied when they appear.
     """
 
     cap: ContributionCap
-    chunks: list[bytes] = field(default_factory=list)
-    fresh: dict[int, list[_Rows]] = field(default_factory=dict)
-    orphans: _Rows = _NONE
+    rotation: Rotation
+    chunks: dict[int, CountedChunks] = field(default_factory=dict)
+    orphans: list[Entries] = field(default_factory=list)
 
 
 class CountedRows:
     """See the module's text.
 
     Args:
-        key: secret bytes, the same over restarts, from which each measurement's and day's cap key is made.
+        owned: the partitions j of this worker; state of others is left to theirs.
+        cap_key: secret bytes, the same over restarts, from which each measurement's and day's cap key is made.
+        rotation_key: secret bytes, the same over restarts and for all measurements.
+        health: shows until when rows count as zero.
     """
 
-    def __init__(self, control: ControlPlane, directory: MemberDirectory, key: bytes) -> None:
+    def __init__(
+        self,
+        control: ControlPlane,
+        directory: MemberDirectory,
+        owned: Collection[int],
+        cap_key: bytes,
+        rotation_key: bytes,
+        health: RoleHealth,
+    ) -> None:
         self._control = control
         self._directory = directory
         self._directory_version = directory.version
-        self._key = key
+        self._owned = frozenset(owned)
+        self._cap_key = cap_key
+        self._rotation_key = rotation_key
+        self._health = health
         self._days: dict[tuple[bytes, int], _Day] = {}
-        self._next_chunk: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}
         self._tombstones: deque[bytes] = deque()
+        self._found: dict[tuple[bytes, int, int], FoundChunks] = {}
+        # Days of revisions that this worker does not know (any more): kept in the index, and their rows do not count.
+        self._dormant: dict[tuple[bytes, int, int], DayIndex] = {}
+        self._zero_through: dict[int, int] = {}
 
     def _day(self, approved: Approved, day: int) -> _Day:
         known = self._days.get((approved.spec, day))
         if known is None:
             privacy = approved.measurement.privacy
-            key = self._key + approved.spec + day.to_bytes(8, "little")
-            known = _Day(ContributionCap(privacy.cap_rule, privacy.contribution_cap, key))
+            key = self._cap_key + approved.spec + day.to_bytes(8, "little", signed=True)
+            known = _Day(
+                ContributionCap(privacy.cap_rule, privacy.contribution_cap, key),
+                Rotation(privacy.days_in_30, privacy.days_in_year, self._rotation_key),
+            )
             self._days[approved.spec, day] = known
         return known
+
+    def _chunks(self, approved: Approved, number: int, j: int) -> CountedChunks:
+        day = self._day(approved, number)
+        if j not in day.chunks:
+            day.chunks[j] = CountedChunks(approved.spec, number, j, day.cap)
+        return day.chunks[j]
 
     # -- rows -----------------------------------------------------------------------------------------------------
 
@@ -94,18 +117,22 @@ class CountedRows:
 
         Returns:
             Shape (n,), int64: each row's dense index in the member store, -1 where it does not count (opted out,
-            unknown, over the cap).
+            unknown, not on this day, over the cap).
         """
         self.adopt_orphans()
-        day = self._day(approved, start_ms // _DAY_MS)
+        number = start_ms // DAY_MS
+        if self._is_zero(j, number) or (approved.spec, number, j) in self._dormant:
+            return np.full(members.size, -1, dtype=np.int64)
+        day = self._day(approved, number)
         index = self._directory.countable(members)
-        known = index >= 0
+        known = np.flatnonzero(index >= 0)
         tags = np.zeros(index.size, dtype=np.uint64)
         tags[known] = self._directory.store.tags[index[known]]
-        hours = np.full(index.size, start_ms % _DAY_MS // _HOUR_MS, dtype=np.uint8)
+        index[known[~day.rotation.counts(tags[known], number)]] = -1
+        hours = np.full(index.size, start_ms % DAY_MS // _HOUR_MS, dtype=np.uint8)
         counts = day.cap.select(index, tags, hours)
-        if counts.any():
-            day.fresh.setdefault(j, []).append((tags[counts], day.cap.buckets(hours[counts])))
+        # Also where none counts: that a chunk is there, and its length, must not tell.
+        self._chunks(approved, number, j).add(index.size, (tags[counts], day.cap.marks(hours[counts])))
         return np.where(counts, index, -1)
 
     def adopt_orphans(self) -> None:
@@ -114,20 +141,49 @@ class CountedRows:
             return
         self._directory_version = self._directory.version
         for day in self._days.values():
-            if day.orphans[0].size:
-                rows, day.orphans = day.orphans, _NONE
-                self._recount(day, rows)
+            orphans, day.orphans = day.orphans, []
+            for entries in orphans:
+                self._recount(day, entries)
 
-    def _recount(self, day: _Day, rows: _Rows) -> None:
-        tags, buckets = rows
+    def _recount(self, day: _Day, entries: Entries) -> None:
+        tags, marks = entries
         index = self._directory.store.find_tags(tags)
         known = index >= 0
-        day.cap.restore(index[known], buckets[known])
+        day.cap.restore(index[known], marks[known])
         if not known.all():
-            day.orphans = (
-                np.concatenate((day.orphans[0], tags[~known])),
-                np.concatenate((day.orphans[1], buckets[~known])),
-            )
+            day.orphans.append((tags[~known], marks[~known]))
+
+    # -- state that is not to be trusted --------------------------------------------------------------------------
+
+    def zero_through(self, j: int) -> int | None:
+        """The last UTC day of which no row of a partition counts; None where nothing was lost."""
+        return self._zero_through.get(j)
+
+    def _is_zero(self, j: int, day: int) -> bool:
+        return j in self._zero_through and day <= self._zero_through[j]
+
+    def lose(self, j: int, day: int, why: str) -> None:
+        """Count every row of a partition as zero up to the end of a UTC day."""
+        if self._is_zero(j, day):
+            return
+        log.error(
+            "partition %d: %s. Who has counted is not known, so its rows of all UTC days up to %s count as zero",
+            j,
+            why,
+            date(1970, 1, 1) + timedelta(days=day),
+        )
+        self._lose(j, day)
+
+    def _lose(self, j: int, day: int) -> None:
+        self._zero_through[j] = day
+        for (spec, number), known in list(self._days.items()):
+            if number <= day and j in known.chunks:
+                self._tombstones += known.chunks.pop(j).keys()
+                if not known.chunks:
+                    del self._days[spec, number]
+        for key in [key for key in self._dormant if key[1] <= day and key[2] == j]:
+            del self._dormant[key]
+        self._health.state_lost((max(self._zero_through.values()) + 1) * DAY_MS // 1000)
 
     # -- state ----------------------------------------------------------------------------------------------------
 
@@ -136,49 +192,80 @@ class CountedRows:
         kind, *rest = key.decode().split("/")
         if kind != "counted":
             return False
-        spec, day_number, j, number = bytes.fromhex(rest[0]), int(rest[1]), int(rest[2]), int(rest[3])
-        self._next_chunk[j] = max(self._next_chunk.get(j, 0), number + 1)
-        approved = self._control.find(spec)
-        if value is not None and approved is not None:
-            day = self._day(approved, day_number)
-            day.chunks.append(key)
-            chunk = codec.decode(key, value, _Chunk)
-            tags = np.frombuffer(chunk.tags, "<u8").astype(np.uint64)
-            self._recount(day, (tags, np.frombuffer(chunk.buckets, np.uint8)))
+        spec, day, j, number = bytes.fromhex(rest[0]), int(rest[1]), int(rest[2]), int(rest[3])
+        self._numbers[j] = max(self._numbers.get(j, 0), number + 1)
+        if value is not None and j in self._owned:
+            self._found.setdefault((spec, day, j), FoundChunks()).add(number, key, value, codec)
         return True
 
-    def forget(self, arrived_ms: Callable[[bytes], int | None]) -> None:
-        """Let go of days that no row can reach any more.
+    def settle(self, j: int, index: list[DayIndex] | None, zero_through: int | None) -> int | None:
+        """Hold the chunks of a partition that were found in state against the index of its last checkpoint.
+
+        Args:
+            index, zero_through: what the record of the partition's position holds; None where it holds none.
+
+        Returns:
+            The newest day of which it is not known who has counted, if any; whoever calls says so (:meth:`lose`).
+        """
+        if zero_through is not None:
+            self._lose(j, zero_through)
+        broken = []
+        for entry in index or ():
+            key = (entry.spec, entry.day, j)
+            found = self._found.pop(key, FoundChunks())
+            approved = self._control.find(entry.spec)
+            if self._is_zero(j, entry.day):
+                self._tombstones += found.keys
+            elif not found.agree_with(entry):
+                broken.append(entry.day)
+                self._tombstones += found.keys
+            elif approved is None:
+                self._dormant[key] = entry
+            else:
+                day = self._day(approved, entry.day)
+                self._recount(day, self._chunks(approved, entry.day, j).restore(found))
+        # What the index does not name was let go of, and waits for its tombstone.
+        for key in [key for key in self._found if key[2] == j]:
+            self._tombstones += self._found.pop(key).keys
+        return max(broken, default=None)
+
+    def index(self, j: int) -> list[DayIndex]:
+        """What there must be of a partition's days at the next start; of what :meth:`state` has just written."""
+        days = [day.chunks[j].index() for day in self._days.values() if j in day.chunks]
+        return days + [entry for key, entry in self._dormant.items() if key[2] == j]
+
+    def forget(self, arrived_ms: Callable[[bytes], int | None]) -> set[int]:
+        """Let go of days that no row can reach any more; the partitions whose index this changes.
 
         Args:
             arrived_ms: for a source (SHA-256 of its topic's name), the arrival time that *every* one of its streams has
                 passed; None while one has not been heard of.
         """
-        for spec, day in list(self._days):
+        changed: set[int] = set()
+        for spec, number in list(self._days):
             approved = self._control.find(spec)
             arrived = None if approved is None else arrived_ms(approved.source)
             if approved is None or arrived is None:
                 continue
-            if arrived - approved.measurement.lateness_ms > (day + 1) * _DAY_MS and not self._days[spec, day].fresh:
-                self._tombstones += self._days.pop((spec, day)).chunks
+            day = self._days[spec, number]
+            fresh = any(chunks.changed for chunks in day.chunks.values())
+            if arrived - approved.measurement.lateness_ms > (number + 1) * DAY_MS and not fresh:
+                del self._days[spec, number]
+                changed.update(day.chunks)
+                for chunks in day.chunks.values():
+                    self._tombstones += chunks.keys()
+        return changed
 
     def state(self, codec: StateCodec) -> list[tuple[bytes, bytes | None]]:
         """Key and value of each state record that has changed since the last call; None: it is gone."""
         records: list[tuple[bytes, bytes | None]] = []
-        for (spec, number), day in self._days.items():
-            for j, parts in day.fresh.items():
-                tags, buckets = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-                for start in range(0, tags.size, _ROWS_A_CHUNK):
-                    key = self._chunk_key(spec, number, j)
-                    rows = slice(start, start + _ROWS_A_CHUNK)
-                    chunk = _Chunk(tags[rows].astype("<u8").tobytes(), buckets[rows].tobytes())
-                    records.append((key, codec.encode(key, chunk)))
-                    day.chunks.append(key)
-            day.fresh = {}
+        for day in self._days.values():
+            for j, chunks in day.chunks.items():
+                records += chunks.state(codec, partial(self._next_number, j), self._directory.members_in(j))
         gone = min(len(self._tombstones), _TOMBSTONES_A_CHECKPOINT)
         return records + [(self._tombstones.popleft(), None) for _ in range(gone)]
 
-    def _chunk_key(self, spec: bytes, day: int, j: int) -> bytes:
-        number = self._next_chunk.get(j, 0)
-        self._next_chunk[j] = number + 1
-        return f"counted/{spec.hex()}/{day}/{j}/{number}".encode()
+    def _next_number(self, j: int) -> int:
+        number = self._numbers.get(j, 0)
+        self._numbers[j] = number + 1
+        return number

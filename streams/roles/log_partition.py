@@ -137,6 +137,47 @@ class LogPartition:
             }
         return True
 
+    # -- what was sent, and is not in state -----------------------------------------------------------------------
+
+    def has_passed(self, stream: Stream, next_sequence: int, arrival_ms: int | None) -> bool:
+        """Whether a stream is known to have come this far: in its sequence, and where told in arrival."""
+        known = self._streams.get(stream)
+        if known is None or known.sequence.next_sequence < next_sequence:
+            return False
+        return arrival_ms is None or known.arrival_ms >= arrival_ms
+
+    def follow_batch(self, header: Header, header_bytes: bytes) -> tuple[bool, bool]:
+        """Take over a batch that this role itself has passed on.
+
+        Returns:
+            Whether it was unknown, and whether batches before it are missing.
+        """
+        known = self._streams.setdefault(header.stream, StreamProgress())
+        if header.sequence < known.sequence.next_sequence:
+            return False, False
+        gap = header.sequence > known.sequence.next_sequence
+        if gap:
+            known.sequence = StreamSequence(header.sequence)
+        self.advance(header, header_bytes)
+        self.changed = True
+        return True, gap
+
+    def follow_punctuation(self, punctuation: Punctuation, clock_ms: int) -> tuple[bool, bool]:
+        """Take over punctuation that this role itself has passed on; returns what :meth:`follow_batch` does."""
+        gap = False
+        for said in punctuation.sources:
+            known = self._streams.setdefault(punctuation.stream(said), StreamProgress())
+            if said.next_sequence > known.sequence.next_sequence:
+                known.sequence = StreamSequence(said.next_sequence)
+                gap = True
+        # An old one, told again, is left aside as a whole, as everywhere.
+        fresh = self._would_move(punctuation) and self.punctuate(punctuation, clock_ms)
+        self.changed |= fresh
+        return fresh, gap
+
+    def _would_move(self, punctuation: Punctuation) -> bool:
+        return any(said.arrival_ms > self._streams[punctuation.stream(said)].arrival_ms for said in punctuation.sources)
+
     def streams(self) -> Iterator[tuple[Stream, StreamProgress]]:
         """All streams that this partition has seen."""
         yield from self._streams.items()

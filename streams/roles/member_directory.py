@@ -27,7 +27,7 @@ from estimator.members import FLAG_OPTED_OUT, MemberStore
 from estimator.model import GroupModel, Text
 from streams.errors import GroupModelUnusable, MembersMisplaced
 from streams.kafka.partitioner import partition_of
-from streams.roles.attribute_records import AttributeReader, is_member_id
+from streams.roles.attribute_records import AttributeReader, is_bare_opt_out, is_member_id
 from streams.roles.group_model import codes_of
 from streams.stage import Partition, Record
 
@@ -58,6 +58,7 @@ class MemberDirectory:
         """Where to read on, by partition: kept here, since what was taken in is never taken back by a rewind."""
         self._partitions = partitions
         self._reader = AttributeReader(model)
+        self._members: dict[int, int] = {}
 
     def load(self, records: Sequence[Record], *, at_run_time: bool = False) -> None:
         """Take in attribute records, in order within each partition.
@@ -69,30 +70,50 @@ class MemberDirectory:
         Raises:
             MembersMisplaced: not ``at_run_time``, and a key lies in another partition than murmur2 gives it.
         """
-        for record in records:
-            self.positions[record.topic(), record.partition()] = record.offset() + 1
-        kept = [record for record in records if is_member_id(record.key())]
+        self.positions |= {(record.topic(), record.partition()): record.offset() + 1 for record in records}
+        kept = [(key, record) for record in records if is_member_id(key := record.key())]
         self.unreadable += len(records) - len(kept)
         if not kept:
             return
-        ids = np.array([record.key() for record in kept], dtype=np.bytes_)
-        placed = self._in_place(ids, kept)
+        ids = np.array([key for key, _ in kept], dtype=np.bytes_)
+        actual = np.fromiter((record.partition() for _, record in kept), np.int64, len(kept))
+        placed = np.asarray(partition_of(ids, self._partitions) == actual)
         if not placed.all():
+            report = _misplaced([record for _, record in kept], placed)
             if not at_run_time:
-                raise MembersMisplaced(_misplaced(kept, placed))
-            log.error("%s", _misplaced(kept, placed))
+                raise MembersMisplaced(report)
+            log.error("%s", report)
             self.misplaced += int((~placed).sum())
-        entries: list[Any] = [
-            self._decode(record.value()) if good else self._reader.out
-            for record, good in zip(kept, placed.tolist(), strict=True)
+        # Whoever is taken out, and nothing else, needs no decoding: a million opt-outs take seconds.
+        codes = np.zeros((len(kept), self.model.code_width), dtype=np.uint32)
+        self_id = np.zeros(len(kept), dtype=np.uint16)
+        flags = np.full(len(kept), FLAG_OPTED_OUT, dtype=np.uint8)
+        said = [
+            (place, value)
+            for place, ((_, record), good) in enumerate(zip(kept, placed.tolist(), strict=True))
+            if good and not is_bare_opt_out(value := record.value())
         ]
-        attributes = {name: [column(entry) for entry in entries] for name, column in self._reader.columns}
-        codes, coded = self._codes(attributes, len(kept))
-        self_id = np.fromiter((self._self_id(entry.self_id) for entry in entries), np.uint16, len(kept))
-        flags = np.fromiter((FLAG_OPTED_OUT if entry.opt_out else 0 for entry in entries), np.uint8, len(kept))
-        flags[~coded] |= FLAG_OPTED_OUT
-        self.store.upsert(ids, codes, self_id, flags)
+        if said:
+            where = np.array([place for place, _ in said], dtype=np.intp)
+            codes[where], self_id[where], flags[where] = self._said([value or b"" for _, value in said])
+        new = self.store.upsert(ids, codes, self_id, flags)
+        for j, count in zip(*np.unique(actual[new], return_counts=True), strict=True):
+            self._members[int(j)] = self._members.get(int(j), 0) + int(count)
         self.version += 1
+
+    def members_in(self, j: int) -> int:
+        """How many members of a partition are known, opted out or not."""
+        return self._members.get(j, 0)
+
+    def _said(self, values: list[bytes]) -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint8]]:
+        """Codes, Self-IDs and flags of records that say something."""
+        entries: list[Any] = [self._decode(value) for value in values]
+        attributes = {name: [column(entry) for entry in entries] for name, column in self._reader.columns}
+        codes, coded = self._codes(attributes, len(entries))
+        self_id = np.fromiter((self._self_id(entry.self_id) for entry in entries), np.uint16, len(entries))
+        flags = np.fromiter((FLAG_OPTED_OUT if entry.opt_out else 0 for entry in entries), np.uint8, len(entries))
+        flags[~coded] |= FLAG_OPTED_OUT
+        return codes, self_id, flags
 
     def _codes(self, attributes: Mapping[str, Text], count: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
         """Codes, and for whom there are any: one odd record, which a member may have written, must not end a role.
@@ -121,13 +142,7 @@ class MemberDirectory:
             self.unreadable_self_ids += 1
         return mask or 0
 
-    def _in_place(self, ids: NDArray[np.bytes_], records: Sequence[Record]) -> NDArray[np.bool_]:
-        actual = np.fromiter((record.partition() for record in records), np.int64, len(records))
-        return np.asarray(partition_of(ids, self._partitions) == actual)
-
-    def _decode(self, value: bytes | None) -> Any:
-        if value is None:
-            return self._reader.out
+    def _decode(self, value: bytes) -> Any:
         entry = self._reader.read(value)
         if entry is None:
             self.unreadable += 1

@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import cast
 
 from streams.errors import TopicMismatch
-from streams.kafka.clients import partition_count, read_to_end
+from streams.kafka.clients import first_offset, partition_count, read_tails, read_to_end
 from streams.kafka.shard import ShardLoop, now_ms
-from streams.roles.attach import AttachOptions, AttachStage
+from streams.roles.attach import AttachOptions, AttachStage, SelectionKeys
 from streams.roles.group_model import load_group_model
 from streams.roles.member_directory import MemberDirectory
 from streams.roles.process import RoleProcess, stop_on_signals
 from streams.settings import Settings
-from streams.stage import Record
+from streams.stage import Record, Stage
 
 log = logging.getLogger(__name__)
 
 _LOADED_AT_ONCE = 10_000
+_OWN_OFFSETS = 100
+"""How many of the last offsets of each partition of `shares` are looked at first: its newest record is enough."""
+
+
+class RetainedTopics:
+    """`shares` and `sealed` on Kafka; see ``streams.roles.sent_shares.RetainedLog``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._shares, self._sealed = settings.topic("shares"), settings.topic("sealed")
+
+    def tails(self, partitions: Sequence[int]) -> dict[int, list[bytes]]:
+        found: dict[int, list[bytes]] = {j: [] for j in partitions}
+        for record in read_tails(self._settings, self._shares, partitions, _OWN_OFFSETS):
+            found[int(record.partition() or 0)].append(record.value() or b"")
+        return found
+
+    def whole(self, j: int) -> Iterator[bytes]:
+        return (record.value() or b"" for record in read_to_end(self._settings, self._shares, partitions=[j]))
+
+    def trimmed(self, j: int) -> bool:
+        return first_offset(self._settings, self._shares, j) > 0
+
+    def sealed_start(self, j: int) -> int:
+        return first_offset(self._settings, self._sealed, j)
 
 
 def load_members(settings: Settings, directory: MemberDirectory, owned: list[int]) -> None:
@@ -78,8 +104,14 @@ def run(settings: Settings) -> None:
             process.codec,
             process.health,
             directory,
-            process.keys.derive("cap"),
+            SelectionKeys.of(process.keys),
         )
+
+    retained = RetainedTopics(settings)
+
+    def verify(stage: Stage) -> None:
+        assert isinstance(stage, AttachStage)
+        stage.check_sent(retained, now_ms())
 
     loop = ShardLoop(
         settings,
@@ -89,6 +121,7 @@ def run(settings: Settings) -> None:
         build=build,
         control=process.reader,
         health=process.health,
+        verify=verify,
         tick=process.epoch_keeper(epochs),
     )
     process.work(loop, stop)

@@ -7,7 +7,7 @@ but breaks the protocol, or does not open, stops its partition, before anything 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from secure_agg import SecureAggregationError, SignatureInvalid
 from streams.errors import ProtocolStop, RecordMalformed
@@ -42,6 +42,14 @@ class SignedLog:
         """Go on from committed state; a partition of another worker's is left to it."""
         if j in self._partitions:
             self._partitions[j].restore(state)
+
+    def partitions(self) -> Iterator[LogPartition]:
+        """The partitions that this worker owns."""
+        yield from self._partitions.values()
+
+    def touch(self, j: int) -> None:
+        """Write a partition's state at the next checkpoint, though nothing of it was read."""
+        self._partitions[j].changed = True
 
     def positions(self) -> dict[Partition, int]:
         """Where to read on."""
@@ -124,12 +132,19 @@ class SignedLog:
             return None
         return min(clocks)
 
-    def state(self, codec: StateCodec) -> list[tuple[bytes, bytes]]:
-        """Key and value of each state record that has changed since the last call."""
+    def state(
+        self, codec: StateCodec, completed: Callable[[int, PartitionState], PartitionState] = lambda j, state: state
+    ) -> list[tuple[bytes, bytes]]:
+        """Key and value of each state record that has changed since the last call.
+
+        Args:
+            completed: adds what a role keeps in the record of a partition's position.
+        """
         records = []
         for partition in self._partitions.values():
             if partition.changed:
-                records.append((partition.key, codec.encode(partition.key, partition.state())))
+                state = completed(partition.j, partition.state())
+                records.append((partition.key, codec.encode(partition.key, state)))
                 partition.changed = False
                 arrived = [known.arrival_ms for _, known in partition.streams()]
                 if arrived and min(arrived) > NEVER_MS:

@@ -85,6 +85,15 @@ class RoleHealth:
         )
         self._rows: Counter | None = None
         self._releases: Counter | None = None
+        self._zero_until: Gauge | None = None
+        if role == "attach":
+            self._zero_until = Gauge(
+                "evenstream_state_lost_until_timestamp_seconds",
+                "Rows before this time count as zero, since the state that told who counted was lost; 0: never",
+                ("role",),
+                registry=registry,
+            )
+            self._zero_until.labels(role).set(0)
         if role == "seal":
             self._rows = Counter("evenstream_rows", "Rows sealed", ("role",), registry=registry)
             self._rows.labels(role)
@@ -133,6 +142,11 @@ class RoleHealth:
     def watermark(self, topic: str, partition: int, at_seconds: float) -> None:
         """The arrival time that a partition has passed."""
         self._watermark.labels(self._role, topic, str(partition)).set(at_seconds)
+
+    def state_lost(self, until_seconds: int) -> None:
+        """Rows of windows that begin before this time count as zero, in one partition at least."""
+        if self._zero_until is not None:
+            self._zero_until.labels(self._role).set(until_seconds)
 
     def window(self, measurement: str, level: str, status: str) -> None:
         """A party closed a window."""

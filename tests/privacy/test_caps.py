@@ -76,16 +76,16 @@ def test_the_cap_equals_a_plain_loop(rule: Rule, cap: int, batches: list[list[tu
 def test_a_restart_changes_nothing(rule: Rule, cap: int, batches: list[list[tuple[int, int]]], crash: int) -> None:
     """A cap restored from what was kept of the counted rows goes on exactly as the one that never stopped."""
     steady, current = ContributionCap(rule, cap, b"key"), ContributionCap(rule, cap, b"key")
-    kept: list[tuple[NDArray[np.int64], NDArray[np.uint8]]] = []
+    kept: list[tuple[NDArray[np.int64], NDArray[np.unsignedinteger]]] = []
     for number, batch in enumerate(batches):
         if number == crash:
             current = ContributionCap(rule, cap, b"key")
-            for members, buckets in reversed(kept):  # in whatever order the state comes back
-                current.restore(members, buckets)
+            for members, marks in reversed(kept):  # in whatever order the state comes back
+                current.restore(members, marks)
         member, tag, hour = columns(batch)
         expected = steady.select(member, tag, hour)
         assert current.select(member, tag, hour).tolist() == expected.tolist()
-        kept.append((member[expected], current.buckets(hour[expected])))
+        kept.append((member[expected], current.marks(hour[expected])))
 
 
 @given(batches=st.lists(BATCH, max_size=5), cap=st.integers(1, 3))
@@ -93,15 +93,15 @@ def test_a_restart_changes_nothing(rule: Rule, cap: int, batches: list[list[tupl
 def test_a_lost_key_cannot_break_the_cap(batches: list[list[tuple[int, int]]], cap: int) -> None:
     """Sensitivity rests on a count: even if each batch met another key, a member counts at most c rows."""
     total: Counter[int] = Counter()
-    kept: list[tuple[NDArray[np.int64], NDArray[np.uint8]]] = []
+    kept: list[tuple[NDArray[np.int64], NDArray[np.unsignedinteger]]] = []
     for number, batch in enumerate(batches):
         tested = ContributionCap("hours", cap, bytes([number]))
-        for members, buckets in kept:
-            tested.restore(members, buckets)
+        for members, marks in kept:
+            tested.restore(members, marks)
         member, tag, hour = columns(batch)
         counted = tested.select(member, tag, hour)
         total.update(member[counted].tolist())
-        kept.append((member[counted], tested.buckets(hour[counted])))
+        kept.append((member[counted], tested.marks(hour[counted])))
     assert all(count <= cap for count in total.values())
 
 
@@ -159,8 +159,8 @@ def test_empty_batches_are_welcome() -> None:
 def test_many_restored_rows_never_wrap_to_zero() -> None:
     """256 restored entries of one member fill its count: they do not come round to an unused one."""
     tested = ContributionCap("first", 3, b"key")
-    tested.restore(np.zeros(256, np.int64), np.zeros(256, np.uint8))
-    tested.restore(np.zeros(256, np.int64), np.zeros(256, np.uint8))
+    tested.restore(np.zeros(256, np.int64), np.ones(256, np.uint8))
+    tested.restore(np.zeros(256, np.int64), np.ones(256, np.uint8))
     who = np.zeros(5, np.int64)
     assert not tested.select(who, tags_of(who), np.zeros(5, np.uint8)).any()
 
@@ -171,15 +171,39 @@ def test_state_is_at_most_five_bytes_a_member() -> None:
     for rule, limit in (("first", 1.25), ("hours", 5.0)):
         tested = ContributionCap(rule, 2, b"key")  # type: ignore[arg-type]
         for part in np.array_split(member, 30):
-            tested.restore(part, np.zeros(part.size, np.uint8))
+            tested.restore(part, np.ones(part.size, tested.mark_type))
         assert tested.nbytes <= limit * member.size
 
 
 def test_first_keeps_no_hours() -> None:
     """What is kept of a counted row tells its hour only where the rule needs it."""
     hour = np.array([3, 17], np.uint8)
-    assert ContributionCap("first", 1, b"key").buckets(hour).tolist() == [0, 0]
-    assert ContributionCap("hours", 1, b"key").buckets(hour).tolist() == [3, 17]
+    assert ContributionCap("first", 1, b"key").marks(hour).tolist() == [1, 1]
+    assert ContributionCap("hours", 1, b"key").marks(hour).tolist() == [1 << 3, 1 << 17]
+
+
+@given(rule=RULES, cap=st.integers(1, 3), batches=st.lists(BATCH, min_size=1, max_size=6))
+@settings(deadline=None, max_examples=100)
+def test_combined_marks_are_worth_what_they_stand_for(
+    rule: Rule, cap: int, batches: list[list[tuple[int, int]]]
+) -> None:
+    """A cap restored from one mark a member goes on as the one that counted row by row."""
+    steady = ContributionCap(rule, cap, b"key")
+    tags, marks = [], []
+    for batch in batches[:-1]:
+        member, tag, hour = columns(batch)
+        counted = steady.select(member, tag, hour)
+        tags.append(tag[counted])
+        marks.append(steady.marks(hour[counted]))
+    tag, mark = steady.combined(
+        np.concatenate([np.empty(0, np.uint64), *tags]), np.concatenate([np.empty(0, steady.mark_type), *marks])
+    )
+    assert np.unique(tag).size == tag.size
+    assert mark.dtype == steady.mark_type
+    known = {int(tags_of(np.array([member]))[0]): member for member in range(6)}
+    restored = ContributionCap(rule, cap, b"key")
+    restored.restore(np.array([known[int(one)] for one in tag], np.int64), mark)
+    assert restored.select(*columns(batches[-1])).tolist() == steady.select(*columns(batches[-1])).tolist()
 
 
 def test_wrong_arguments_are_named() -> None:
@@ -193,7 +217,7 @@ def test_wrong_arguments_are_named() -> None:
     who = np.zeros(1, np.int64)
     with pytest.raises(ValueError, match="0 to 23, got 24"):
         tested.select(who, tags_of(who), np.array([24], np.uint8))
-    with pytest.raises(ValueError, match="0 to 23, got 24"):
-        tested.restore(who, np.array([24], np.uint8))
+    with pytest.raises(ValueError, match="24 bits, got 0x1000000"):
+        tested.restore(who, np.array([1 << 24], np.uint32))
     with pytest.raises(ValueError, match="hold the row back"):
         tested.restore(np.array([-1], np.int64), np.array([0], np.uint8))

@@ -13,7 +13,7 @@ def test_the_exported_names_are_pinned() -> None:
         "ChannelSpend", "ContributionCap", "CountingDays", "Debit", "DecisionRefused", "Exhaustion", "Ledger",
         "LedgerBroken", "Level", "Limits", "LiveRevision", "Measurement", "MeasurementError", "MemberDay",
         "NoisePlan", "NotEnoughApprovals", "NotReviewable", "PERIOD_DAYS", "Peak", "Period", "PrivacyError",
-        "PrivacyStatement", "RegistryBudgetError", "ReleaseSpend", "Revocation", "RevocationError",
+        "PrivacyStatement", "RegistryBudgetError", "ReleaseSpend", "Revocation", "RevocationError", "Rotation",
         "SignedMeasurement", "TestOnlyRefused", "WrongDeployment", "approve", "check_registry_budget",
         "check_reviewable", "epsilon", "is_revocation", "key_id", "live_revisions", "next_boundary_ms",
         "parse_measurement", "peak_spending", "plan_noise", "revoke", "rho_of_epsilon", "solve", "verify",
