@@ -77,6 +77,11 @@ class Ledger:
         """Whether this day is paid for at this revision: a party whose release is not covered must not start."""
         return (day, measurement, revision) in self._paid
 
+    def paid_by(self, day: str, measurement: str, revision: int) -> str | None:
+        """SHA-256 (hex) of the debit that pays for this day at this revision; None where there is none."""
+        debit = self._paid.get((day, measurement, revision))
+        return None if debit is None else hashlib.sha256(debit.encode()).hexdigest()
+
     def debit(
         self, *, day: str, measurement: str, revision: int, spec_sha256: str, rho: float, at_ms: int
     ) -> bytes | None:

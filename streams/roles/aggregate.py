@@ -95,7 +95,7 @@ class AggregateStage:
         if value is None:
             return
         if topic == self._topics[f"ledger-{self._party}"]:
-            self._desk.restore_ledger(value)
+            self._desk.restore_ledger(value, self._control.trusted.identities)
         elif key.startswith(b"position/"):
             self._log.restore(int(key.split(b"/")[1]), self._codec.decode(key, value, PartitionState))
         elif key == _COVERAGE_KEY:
