@@ -210,7 +210,7 @@ class Measurement(Part):
             raise MeasurementError(explain(error, "the signed spec", _FIELDS_OF)) from None
         if measurement.canonical_bytes() != data:
             raise MeasurementError(
-                "the signed spec is not in canonical form; sign it with `evenstream measurement sign`"
+                "the signed spec is not in canonical form; have it made by `evenstream measurement propose`"
             )
         return measurement
 

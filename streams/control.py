@@ -4,7 +4,9 @@ Each role checks every record for itself and takes nothing on another role's wor
 keys have signed its exact bytes, and a key is unknown until the role that it names has signed it. The class is pure;
 ``streams.kafka.control_reader`` feeds it from Kafka, and the in-process pipeline from memory.
 
-All roles apply the same records in the same order, so all come to the same registry of measurements.
+All roles apply the same records in the same order, so all come to the same registry of measurements. A revocation
+forbids rows and releases from the moment a role reads it; it changes no revision's windows, so that what is folded of
+other measurements is the same whenever each role learns of it.
 """
 
 from __future__ import annotations
@@ -19,13 +21,16 @@ from privacy import (
     Measurement,
     MeasurementError,
     RegistryBudgetError,
+    Revocation,
+    RevocationError,
     SignedMeasurement,
     check_registry_budget,
+    is_revocation,
     key_id,
     verify,
 )
 from secure_agg import EpochPublicKey, SignatureInvalid, Trusted
-from streams.errors import ProtocolStop, RecordMalformed
+from streams.errors import ProtocolStop, RecordMalformed, SettingsError
 from streams.records.header import source_digest
 from streams.records.keys import EpochKey, WrappedKey, decode_key_record
 from streams.settings import Settings
@@ -49,8 +54,10 @@ class Approved:
         measurement: the spec.
         spec: SHA-256 of the signed spec bytes; names the revision in every record.
         source: SHA-256 of the source topic's name.
-        from_ms, until_ms: windows that begin in [from_ms, until_ms) belong to this revision.
+        from_ms, until_ms: windows that begin in [from_ms, until_ms) belong to this revision, revoked or not.
         offset: where it lies on `measurements`.
+        revoked_at_ms: nothing of windows that end after this is published, and no row or release is made any more,
+            epoch milliseconds; None while it stands.
     """
 
     measurement: Measurement
@@ -59,6 +66,12 @@ class Approved:
     from_ms: int
     until_ms: int
     offset: int
+    revoked_at_ms: int | None = None
+
+    @property
+    def revoked(self) -> bool:
+        """Whether a governance key has stopped it."""
+        return self.revoked_at_ms is not None
 
     def covers(self, window_start_ms: int) -> bool:
         """Whether a base window that starts then is counted under this revision."""
@@ -90,10 +103,11 @@ class ControlPlane:
         self._governance = {key_id(key): key for key in trusted.governance}
         self._specs: dict[tuple[str, int], tuple[Measurement, bytes, int]] = {}
         self._approved: dict[bytes, Approved] = {}
+        self._revocations: dict[bytes, Revocation] = {}
         self._epochs: dict[tuple[str, int], EpochPublicKey] = {}
         self._wrapped: dict[tuple[str, bytes, str, str, int], WrappedKey] = {}
         self.version = 0
-        """Rises whenever the set of approved measurements changes."""
+        """Rises whenever the set of approved measurements changes, or one of them is revoked."""
         self.measurements_offset = 0
         """The next offset of `measurements`: everything before it has been applied."""
         self.refused = 0
@@ -103,13 +117,19 @@ class ControlPlane:
 
     @classmethod
     def of(cls, trusted: Trusted, settings: Settings) -> ControlPlane:
-        """An empty view under a deployment's settings."""
-        return cls(
-            trusted,
-            test_cluster=settings.test_cluster,
-            limits=limits_of(settings),
-            threshold=settings.keys.governance_threshold,
-        )
+        """An empty view under a deployment's settings.
+
+        Raises:
+            SettingsError: more approvals are demanded than there are governance keys.
+        """
+        threshold = settings.keys.governance_threshold
+        if threshold > len(trusted.governance):
+            raise SettingsError(
+                f"keys.governance_threshold is {threshold}, but trusted.json pins only {len(trusted.governance)} "
+                "governance keys: nothing could ever be approved. Lower the threshold, or make keys with "
+                "`evenstream keys init --reviewers N`"
+            )
+        return cls(trusted, test_cluster=settings.test_cluster, limits=limits_of(settings), threshold=threshold)
 
     # -- measurements ---------------------------------------------------------------------------------------------
 
@@ -119,9 +139,12 @@ class ControlPlane:
         if value is None:
             return
         try:
-            signed = SignedMeasurement.decode(value)
-            self.admit(self.verify(signed), signed.spec_digest(), offset)
-        except (ApprovalError, MeasurementError, RegistryBudgetError) as error:
+            if is_revocation(value):
+                self.revoke(Revocation.decode(value))
+            else:
+                signed = SignedMeasurement.decode(value)
+                self.admit(self.verify(signed), signed.spec_digest(), offset)
+        except (ApprovalError, MeasurementError, RegistryBudgetError, RevocationError) as error:
             self.refused += 1
             log.error("measurement record at offset %d has no effect: %s", offset, error)
 
@@ -147,7 +170,7 @@ class ControlPlane:
                 )
             return
         if measurement.effective_from_ms is None:
-            raise ApprovalError(f"{measurement.id!r} has no effective_from; sign it with `evenstream measurement sign`")
+            raise ApprovalError(f"{measurement.id!r} has no effective_from; `evenstream measurement propose` sets it")
         for other, _, _ in self._specs.values():
             if other.source.topic == measurement.source.topic and other.source.arrival != measurement.source.arrival:
                 raise ApprovalError(
@@ -158,7 +181,30 @@ class ControlPlane:
         check_registry_budget([*(approved for approved, _, _ in self._specs.values()), measurement], self._limits)
         self._specs[key] = (measurement, spec, offset)
         self._rebuild()
-        log.info("measurement %s revision %d approved", measurement.id, measurement.revision)
+        standing = "approved, but revoked" if spec in self._revocations else "approved"
+        log.info("measurement %s revision %d %s", measurement.id, measurement.revision, standing)
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Take in a revocation, or raise ``RevocationError`` where no governance key signed it for this deployment.
+
+        It may come before its spec, which is then revoked from the start. The first one of a spec stands.
+        """
+        revocation.verify(deployment=self.trusted.deployment, governance_keys=self._governance)
+        if revocation.spec in self._revocations:
+            return
+        self._revocations[revocation.spec] = revocation
+        if revocation.spec in self._approved:
+            self._rebuild()
+        log.warning(
+            "measurement %s revision %d is revoked by governance key %s",
+            revocation.measurement,
+            revocation.revision,
+            revocation.key_id,
+        )
+
+    def revocation(self, spec: bytes) -> Revocation | None:
+        """Who stopped the revision with this spec digest, when and why; None while it stands."""
+        return self._revocations.get(spec)
 
     def _rebuild(self) -> None:
         self._approved.clear()
@@ -173,8 +219,15 @@ class ControlPlane:
                 and other.effective_from_ms is not None
             ]
             until = min([*later, FOREVER_MS if measurement.expires_ms is None else measurement.expires_ms])
+            revocation = self._revocations.get(spec)
             self._approved[spec] = Approved(
-                measurement, spec, source_digest(measurement.source.topic), begin, until, offset
+                measurement,
+                spec,
+                source_digest(measurement.source.topic),
+                begin,
+                until,
+                offset,
+                None if revocation is None else revocation.at_ms,
             )
         self.version += 1
 

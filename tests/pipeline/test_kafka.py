@@ -57,6 +57,7 @@ def finished(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         "topics.min_insync_replicas=1",
         f"keys.dir={folder / 'keys'}",
         "test_cluster=true",
+        "keys.governance_threshold=1",
         "http.port=0",
         "privacy.rho_member_day_limit=1",
         "privacy.rho_30_days_limit=100",

@@ -72,6 +72,7 @@ def _live(folder: Path, bootstrap: str, deployment: str, scenario: scenarios.Sce
         "topics.min_insync_replicas=1",
         f"keys.dir={folder / 'keys'}",
         "test_cluster=true",
+        "keys.governance_threshold=1",
         "http.port=0",
         "privacy.rho_member_day_limit=1",
         "privacy.rho_30_days_limit=100",

@@ -10,11 +10,13 @@ def test_the_exported_names_are_pinned() -> None:
     """Adding or dropping a public name is a decision, not an accident."""
     assert sorted(privacy.__all__) == [
         "Approval", "ApprovalError", "ApprovalMalformed", "BudgetExceeded", "ChannelNoise", "ContributionCap", "Debit",
+        "DecisionRefused",
         "Ledger", "LedgerBroken", "Level", "Limits", "Measurement", "MeasurementError", "NoisePlan",
-        "NotEnoughApprovals",
-        "PrivacyError", "PrivacyStatement", "RegistryBudgetError", "SignedMeasurement", "TestOnlyRefused",
-        "WrongDeployment", "approve", "check_registry_budget", "epsilon", "key_id", "next_boundary_ms",
-        "parse_measurement", "plan_noise", "rho_of_epsilon", "verify",
+        "NotEnoughApprovals", "NotReviewable",
+        "PrivacyError", "PrivacyStatement", "RegistryBudgetError", "Revocation", "RevocationError", "SignedMeasurement",
+        "TestOnlyRefused", "WrongDeployment", "approve", "check_registry_budget", "check_reviewable", "epsilon",
+        "is_revocation", "key_id", "next_boundary_ms", "parse_measurement", "plan_noise", "revoke", "rho_of_epsilon",
+        "verify",
     ]  # fmt: skip
     assert all(hasattr(privacy, name) for name in privacy.__all__)
 

@@ -11,11 +11,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from known_records import DEPLOYMENT, TRUSTED, brief, identity
+from reviewed import EXPIRES_MS, REVIEW, REVIEWED
 
-from privacy import Limits, Measurement, RegistryBudgetError, SignedMeasurement, approve, parse_measurement
+from privacy import (
+    Limits,
+    Measurement,
+    RegistryBudgetError,
+    SignedMeasurement,
+    approve,
+    parse_measurement,
+    revoke,
+)
 from secure_agg import EpochPublicKey, Trusted
 from secure_agg.envelopes import KEM_PUBLIC_BYTES
-from streams.control import FOREVER_MS, ControlPlane
+from streams.control import ControlPlane
 from streams.records.header import source_digest
 from streams.records.keys import WrappedKey, sign_epoch_key, sign_wrapped_key
 
@@ -37,7 +46,8 @@ privacy: {{contribution_cap: 2, rho_member_day: {rho}, cap_rule: first}}
 def spec(start_ms: int = START_MS, *, more: str = "", **changes: Any) -> Measurement:
     """A measurement that takes effect at ``start_ms``."""
     fields = {"id": "feed", "revision": 1, "purpose": "x", "topic": "events", "arrival": "live", "rho": 0.1} | changes
-    return parse_measurement(SPEC.format(**fields) + more, origin="test").with_effective_from(start_ms)
+    reviewed = "" if "test_only" in more else REVIEW if "expires" in more else REVIEWED
+    return parse_measurement(SPEC.format(**fields) + reviewed + more, origin="test").with_effective_from(start_ms)
 
 
 def make(*, test_cluster: bool = False, rho_limit: float = 0.25, threshold: int = 1) -> ControlPlane:
@@ -69,7 +79,7 @@ def test_an_approved_measurement_is_known_by_its_digest() -> None:
     found = control.find(value.spec_digest())
     assert found is not None
     assert (found.measurement, found.source, found.offset) == (spec(), source_digest("events"), 7)
-    assert (found.from_ms, found.until_ms) == (START_MS, FOREVER_MS)
+    assert (found.from_ms, found.until_ms) == (START_MS, EXPIRES_MS)
     assert (control.version, control.refused, control.measurements_offset) == (1, 0, 8)
 
 
@@ -176,7 +186,7 @@ def test_a_revision_is_taken_over_at_one_point() -> None:
     apply(control, spec(), spec(switch, revision=2, purpose="better"))
     old, new = control.approved()
     assert (old.from_ms, old.until_ms) == (START_MS, switch)
-    assert (new.from_ms, new.until_ms) == (switch, FOREVER_MS)
+    assert (new.from_ms, new.until_ms) == (switch, EXPIRES_MS)
     for start in (START_MS - 10_000, START_MS, switch - 10_000, switch, switch + 10 * DAY_MS):
         assert [old.covers(start), new.covers(start)] == [START_MS <= start < switch, switch <= start]
 
@@ -236,6 +246,79 @@ def test_unknown_specs_are_looked_for_before_none_is_said() -> None:
     assert control.find(value.spec_digest()) is not None
     assert len(reads) == 1
     assert control.find(bytes(32)) is None
+
+
+# -- revocation ---------------------------------------------------------------------------------------------------
+
+
+def revoked(measurement: Measurement, *, at_ms: int = START_MS + 5, deployment: str = DEPLOYMENT, by: int = 1) -> bytes:
+    """A record that revokes a measurement, by one reviewer."""
+    return revoke(measurement, deployment, REVIEWERS[by], at_ms=at_ms, reason="harm").encode()
+
+
+@pytest.mark.parametrize("first", ["spec", "revocation"])
+def test_one_key_revokes_whatever_comes_first(first: str) -> None:
+    """Where approval needs two keys, one stops; also before the spec is there; and its windows stay its own."""
+    control = make(threshold=2)
+    one, other = signed(spec()), signed(spec(), reviewer=1)
+    records = [replace(one, signatures=one.signatures + other.signatures).encode(), revoked(spec())]
+    for offset, value in enumerate(records if first == "spec" else reversed(records)):
+        control.apply_measurement(offset, value)
+    (entry,) = control.approved()
+    assert (entry.revoked, entry.revoked_at_ms) == (True, START_MS + 5)
+    assert (entry.from_ms, entry.until_ms) == (START_MS, EXPIRES_MS)
+    assert (control.refused, control.measurements_offset) == (0, 2)
+    revocation = control.revocation(entry.spec)
+    assert revocation is not None
+    assert revocation.reason == "harm"
+
+
+def test_the_first_revocation_of_a_spec_stands() -> None:
+    """A second one neither moves the moment nor counts as refused; an approval told again brings nothing back."""
+    control = make()
+    apply(control, spec(), spec(id="other"))
+    for offset, at_ms in enumerate((START_MS + 5, START_MS + 1, START_MS + 9), start=2):
+        control.apply_measurement(offset, revoked(spec(), at_ms=at_ms))
+    apply(control, spec())
+    assert [entry.revoked_at_ms for entry in control.approved()] == [START_MS + 5, None]
+    assert (control.refused, control.version) == (0, 3)
+
+
+HOSTILE_REVOCATIONS: dict[str, Callable[[bytes], bytes]] = {
+    "by a stranger": lambda value: revoke(
+        spec(), DEPLOYMENT, Ed25519PrivateKey.from_private_bytes(bytes([9]) * 32), at_ms=5, reason="x"
+    ).encode(),
+    "another deployment": lambda value: revoked(spec(), deployment="elsewhere"),
+    "changed afterwards": lambda value: value.replace(b'"harm"', b'"none"'),
+    "not canonical": lambda value: value.replace(b",", b", "),
+    "cut": lambda value: value[:-1],
+    "one more field": lambda value: value[:-1] + b',"zz":1}',
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE_REVOCATIONS)
+def test_a_revocation_that_no_reviewer_signed_is_inert(how: str) -> None:
+    """It is counted and has no effect: else anyone who may write to the topic could stop a measurement."""
+    control = make()
+    apply(control, spec())
+    value = HOSTILE_REVOCATIONS[how](revoked(spec()))
+    assert value != revoked(spec())
+    control.apply_measurement(1, value)
+    assert [entry.revoked for entry in control.approved()] == [False]
+    assert (control.refused, control.version, control.measurements_offset) == (1, 1, 2)
+
+
+def test_only_the_revision_that_is_named_stops() -> None:
+    """A revocation names exact bytes: neither another revision nor another start of the same measurement stops."""
+    control = make()
+    apply(control, spec(), spec(START_MS + DAY_MS, revision=2))
+    control.apply_measurement(2, revoked(spec(START_MS + 60_000)))
+    assert [entry.revoked for entry in control.approved()] == [False, False]
+    control.apply_measurement(3, revoked(spec(START_MS + DAY_MS, revision=2)))
+    assert [(entry.revoked, entry.until_ms) for entry in control.approved()] == [
+        (False, START_MS + DAY_MS),  # the revision before it does not come back
+        (True, EXPIRES_MS),
+    ]
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------
