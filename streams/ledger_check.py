@@ -175,6 +175,8 @@ def _check_terms(findings: Findings, specs: Mapping[bytes, _Spec], limits: Limit
                 revision=debit.revision,
                 spec_sha256=debit.spec_sha256,
                 rho=debit.rho,
+                days_in_30=debit.days_in_30,
+                days_in_year=debit.days_in_year,
                 at_ms=debit.at_ms,
             )
         except BudgetExceeded as error:

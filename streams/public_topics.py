@@ -15,6 +15,7 @@ from secure_agg.keyring import load_trusted
 from streams.control import ControlPlane
 from streams.errors import InputError
 from streams.kafka.clients import read_to_end
+from streams.kafka.topics import configurations
 from streams.settings import Settings
 
 
@@ -68,6 +69,15 @@ class PublicTopics:
         for message in self.messages("measurements"):
             control.apply_measurement(int(message.offset() or 0), message.value())
         return control
+
+    def configurations(self, names: tuple[str, ...]) -> dict[str, dict[str, str]]:
+        """What the cluster says of topics' properties, by short name; what it does not tell is left out.
+
+        Raises:
+            KafkaUnavailable: it did not answer.
+        """
+        full = {self.settings.topic(name): name for name in names}
+        return {full[name]: config for name, config in configurations(self.settings, tuple(full)).items()}
 
     def ledger(self, party: str) -> list[tuple[int, bytes]]:
         """A party's ledger; what an aborted transaction left is no debit."""

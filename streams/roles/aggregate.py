@@ -117,6 +117,11 @@ class AggregateStage:
         if signed.release.party == self._party:
             self._desk.check_sent(signed, self._windows.closed_through_ms(signed.release.spec))
 
+    @property
+    def ledger(self) -> Ledger:
+        """The party's ledger, for its operator's metrics."""
+        return self._desk.ledger
+
     def positions(self) -> Mapping[Partition, int]:
         """All partitions of `shares`."""
         return self._log.positions()

@@ -102,6 +102,11 @@ class ReleaseDesk:
             raise LedgerBroken(f"{what} is ahead of its state, which was lost or cut: restore it. {_NOT_AFRESH}")
 
     @property
+    def ledger(self) -> Ledger:
+        """The party's ledger."""
+        return self._ledger
+
+    @property
     def can_send(self) -> bool:
         """Whether a release has been committed and not been sent."""
         return bool(self._committed)

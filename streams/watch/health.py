@@ -146,7 +146,7 @@ class RoleHealth:
         """How a party's budget stands.
 
         Args:
-            spent: by period, "day", "30_days" and "year": rho over its limit.
+            spent: by period, "member-day", "30-days" and "year": rho over its limit.
             exhausted_at_seconds: Unix time from which on its limits will refuse debits, at the present rate; None where
                 they will not.
             debits: how many the ledger holds.

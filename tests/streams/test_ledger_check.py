@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from known_records import with_section
+from reviewed import REVIEWED
 
 from privacy import Limits, Measurement, parse_measurement
 from secure_agg import Identity
@@ -38,7 +39,8 @@ privacy: {{contribution_cap: 24, rho_member_day: {rho}, cap_rule: first{more}}}
 
 def spec(name: str, rho: float, more: str = "") -> Measurement:
     """A measurement that begins half a minute before a UTC day."""
-    return parse_measurement(SPEC.format(id=name, rho=rho, more=more), origin="test").with_effective_from(START_MS)
+    text = SPEC.format(id=name, rho=rho, more=more) + REVIEWED
+    return parse_measurement(text, origin="test").with_effective_from(START_MS)
 
 
 @pytest.fixture(scope="module")

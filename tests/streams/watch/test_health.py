@@ -25,7 +25,7 @@ def exercised(role: str) -> CollectorRegistry:
     health.progress("evenstream.sealed", 3, 1_764_000_000.5)
     health.watermark("evenstream.sealed", 3, 1_764_000_000.0)
     health.window("feed", "10s", "released")
-    health.ledger({"day": 0.5, "30_days": 0.25, "year": 0.125}, 1_765_000_000.0, 3)
+    health.ledger({"member-day": 0.5, "30-days": 0.25, "year": 0.125}, 1_765_000_000.0, 3)
     return registry
 
 
@@ -94,7 +94,7 @@ def test_a_party_shows_how_its_budget_stands(role: str) -> None:
     """The parties, and no one else, show what is spent of each period, when it ends, and how many debits there are."""
     registry = exercised(role)
     party = role in ("a", "b")
-    for period, ratio in (("day", 0.5), ("30_days", 0.25), ("year", 0.125)):
+    for period, ratio in (("member-day", 0.5), ("30-days", 0.25), ("year", 0.125)):
         labels = {"role": role, "period": period}
         assert registry.get_sample_value("evenstream_ledger_spent_ratio", labels) == (ratio if party else None)
     assert registry.get_sample_value("evenstream_ledger_debits_total", {"role": role}) == (3 if party else None)
@@ -108,7 +108,7 @@ def test_no_end_in_sight_is_no_series() -> None:
     health = RoleHealth("a", registry)
     assert registry.get_sample_value("evenstream_ledger_debits_total", {"role": "a"}) == 0
     for end, debits in ((1.0, 5), (None, 4), (None, 5)):
-        health.ledger({"day": 0.5}, end, debits)
+        health.ledger({"year": 0.5}, end, debits)
         found = registry.get_sample_value("evenstream_ledger_exhaustion_timestamp_seconds", {"role": "a"})
         assert found == end
         assert registry.get_sample_value("evenstream_ledger_debits_total", {"role": "a"}) == 5
