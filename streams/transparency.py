@@ -56,8 +56,8 @@ class ApprovalFacts:
     Attributes:
         key_ids: the governance keys that signed its exact bytes, in the order of signing.
         needed, keys: k of n, as the settings and the pinned keys have it.
-        at_ms: when the k-th approval was given, by that reviewer's clock (source "decisions"), or when the approved spec
-            was written, by the broker's record (source "measurements"); epoch milliseconds.
+        at_ms: when the k-th approval was given, by that reviewer's clock (source "decisions"), or when the approved
+            spec was written, by Kafka's record (source "measurements"); epoch milliseconds.
         source: the topic that says so.
     """
 

@@ -155,7 +155,8 @@ def _cost(statement: PrivacyStatement) -> str:
         return "no promise: its noise protects nobody"
     return (
         f"epsilon {statement.epsilon:.3g} at delta {statement.delta:g} on replacing what is known of you, "
-        f"{_epsilon(statement.epsilon_add_remove)} on adding or removing you (rho {statement.rho:g}); of {statement.unit}"
+        f"{_epsilon(statement.epsilon_add_remove)} on adding or removing you (rho {statement.rho:g}); of "
+        f"{statement.unit}"
     )
 
 
@@ -303,8 +304,8 @@ def _reading(facts: Facts) -> Iterator[Block]:
             f"Every value comes with an interval of {confidence:g} %, which allows for chance and for the noise. Two "
             "values whose intervals overlap widely are not known to differ.",
             "A gap is a group's rate less the reference group's. It says that treatment differs, not why.",
-            "The weighted estimate understates gaps where name and place tell of more than the group. The corrected and "
-            "rectified ones mend that, each under an assumption; where they disagree the record says so.",
+            "The weighted estimate understates gaps where name and place tell of more than the group. The corrected "
+            "and rectified ones mend that, each under an assumption; where they disagree the record says so.",
             "A window is void where the two parties do not agree or its numbers cannot be true, suppressed where no "
             "group is large enough to say anything, refused where the budget is used up, and withdrawn where reviewers "
             "stopped the measurement.",
@@ -338,4 +339,3 @@ def _sources(facts: Facts) -> Iterator[Block]:
     yield Command(
         "evenstream ledger verify --party a\nevenstream ledger verify --party b\nevenstream transparency --out FOLDER"
     )
-

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from public_facts import MemoryTopics
 
-from privacy import Debit, Ledger, Limits, Measurement, Revocation, approve, parse_measurement, revoke
+from privacy import Ledger, Measurement, Revocation, approve, parse_measurement, revoke
 from secure_agg import EpochPublicKey, Identity
 from secure_agg.keyring import create, load_governance, load_role, load_trusted
 from streams.control import limits_of
@@ -21,7 +21,7 @@ from streams.records.debit import SignedDebit
 from streams.records.keys import sign_epoch_key
 from streams.report.transparency import document
 from streams.settings import Settings, load_settings
-from streams.transparency import Unread, gather, outcome_of
+from streams.transparency import Facts, Unread, gather, outcome_of
 
 DAY_MS = 86_400_000
 NOW_MS = 20_000 * DAY_MS + 3_600_000
@@ -45,7 +45,9 @@ expires: {expires}
 """
 
 
-def spec(name: str, first_day: int, *, purpose: str = "to compare", expires: str = "2026-01-01T00:00:00Z") -> Measurement:
+def spec(
+    name: str, first_day: int, *, purpose: str = "to compare", expires: str = "2026-01-01T00:00:00Z"
+) -> Measurement:
     """A measurement that begins so many days after the page's."""
     rho = 0.1 if name == "live" else 0.01
     texts = {"purpose": json.dumps(purpose), "harm": json.dumps(HOSTILE), "expires": json.dumps(expires)}
@@ -61,24 +63,28 @@ class World:
     topics: MemoryTopics
     folder: Path
 
-    def facts(self):  # type: ignore[no-untyped-def]
-        """What can be read of it."""
-        return gather(replace(self.topics, read={}), NOW_MS)
+    @cached_property
+    def facts(self) -> Facts:
+        """What can be read of it; worked out once, since a forecast of 400 days takes a moment."""
+        return gather(self.topics, NOW_MS)
 
     def html(self) -> str:
-        return document(self.facts()).html()
+        """The page."""
+        return document(self.facts).html()
 
     def markdown(self) -> str:
-        return document(self.facts()).markdown()
+        """The same as Markdown."""
+        return document(self.facts).markdown()
 
     def party(self, party: str) -> Identity:
+        """A party's own identity."""
         return load_role(self.folder, party, self.settings.deployment).identity
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """Four measurements in every state, a ledger of each party, windows, epoch keys."""
-    folder = tmp_path / "keys"
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Four measurements in every state, a ledger of each party, windows, epoch keys; to be read."""
+    folder = tmp_path_factory.mktemp("transparency") / "keys"
     create(folder, "public", reviewers=3)
     overrides = ["deployment=public", f"keys.dir={folder}", "keys.governance_threshold=2", "privacy.rho_year_limit=20"]
     settings = load_settings(None, overrides, environment={})
@@ -119,14 +125,12 @@ def world(tmp_path: Path) -> Iterator[World]:
             values.append(SignedDebit.signed(identity, record).encode())
         topics.held[f"ledger-{party}"] = [(None, value) for value in values]
     digest = specs["live"].digest().hex()
+    same = {"spec_sha256": digest, "level": "10s", "table": [[1.5]]}
     outcomes = [("published", None)] * 3 + [
         ("void", "coverage_differs"), ("void", "budget_exceeded_day"), ("suppressed", "no_group_says_anything"),
     ]  # fmt: skip
     topics.held["fairness-metrics"] = [
-        (
-            f"live/10s/{number}".encode(),
-            json.dumps({"spec_sha256": digest, "level": "10s", "status": status, "reason": why, "table": [[1]]}).encode(),
-        )
+        (f"live/10s/{number}".encode(), json.dumps({**same, "status": status, "reason": why}).encode())
         for number, (status, why) in enumerate(outcomes)
     ]
     topics.held["keys"] = []
@@ -140,7 +144,14 @@ def world(tmp_path: Path) -> Iterator[World]:
         "keys": {"cleanup.policy": "compact"},
         "fairness-metrics": {"cleanup.policy": "compact,delete", "retention.ms": "7200000"},
     }
-    yield World(settings, topics, folder)
+    return World(settings, topics, folder)
+
+
+@pytest.fixture
+def spoiled(world: World) -> World:
+    """The same, to be changed."""
+    held = {name: list(records) for name, records in world.topics.held.items()}
+    return World(world.settings, replace(world.topics, held=held, read={}), world.folder)
 
 
 class Cells(HTMLParser):
@@ -185,13 +196,13 @@ def test_every_state_of_a_measurement_is_told(world: World) -> None:
     assert page.row("scheduled, revision 1")[1:3] == ["approved, not begun", "2024-10-07T00:00:00Z"]
     assert page.row("ended, revision 1")[1] == "ended: it counts no more"
     assert page.row("revoked, revision 1")[3] == "2024-10-03T01:00:00Z (revoked)"
-    third = sorted(world.facts().governance)
+    third = sorted(world.facts.governance)
     assert any(f"by the governance key {key}: <b>it harmed</b>" in page.text for key in third)
 
 
 def test_approvals_are_told_with_their_keys(world: World) -> None:
     """The keys that really signed are counted against those that are needed, with the topic that says so."""
-    facts = world.facts()
+    facts = world.facts
     approval = facts.measurements[0].approval
     assert (len(approval.key_ids), approval.needed, approval.keys, approval.source) == (2, 2, 3, "measurements")
     assert set(approval.key_ids) < set(facts.governance)
@@ -212,12 +223,12 @@ def test_what_was_spent_is_the_ledgers_sum(world: World) -> None:
     assert "Ledger of party a: 3 debits; relation: replacement; delta 1e-09" in page
 
 
-def test_a_broken_ledger_shows_no_figure(world: World) -> None:
+def test_a_broken_ledger_shows_no_figure(spoiled: World) -> None:
     """Where a ledger's chain or signature does not hold, the page says so in place of a sum."""
-    world.topics.held["ledger-a"].pop(1)
-    foreign = SignedDebit.signed(world.party("a"), SignedDebit.decode(world.topics.held["ledger-b"][0][1]).debit)
-    world.topics.held["ledger-b"][0] = (None, foreign.encode())
-    page = Cells(world.html())
+    spoiled.topics.held["ledger-a"].pop(1)
+    foreign = SignedDebit.signed(spoiled.party("a"), SignedDebit.decode(spoiled.topics.held["ledger-b"][0][1]).debit)
+    spoiled.topics.held["ledger-b"][0] = (None, foreign.encode())
+    page = Cells(spoiled.html())
     for party in ("a", "b"):
         assert f"The ledger of party {party} could not be read: ledger-{party} offset" in page.text
         assert f"Ledger of party {party}:" not in page.text
@@ -257,17 +268,17 @@ def test_the_page_says_from_where_it_is(world: World) -> None:
     page = Cells(world.html())
     for name, offset in (("measurements", "5"), ("fairness-metrics", "6"), ("ledger-b", "3"), ("keys", "2")):
         assert page.row(f"public.{name}")[1] == offset
-    facts = world.facts()
+    facts = world.facts
     for name, fingerprint in {**facts.identities, **facts.governance}.items():
         assert len(fingerprint) == 64
         assert any(row == [name, fingerprint] for row in page.rows)
 
 
 @pytest.mark.parametrize("gone", ["measurements", "decisions", "fairness-metrics", "ledger-a", "ledger-b", "keys"])
-def test_what_cannot_be_read_is_said_to_be_missing(world: World, gone: str) -> None:
+def test_what_cannot_be_read_is_said_to_be_missing(spoiled: World, gone: str) -> None:
     """A topic that may not be read makes its figures missing, with the reason, and nothing else."""
-    del world.topics.held[gone]
-    page = Cells(world.html())
+    del spoiled.topics.held[gone]
+    page = Cells(spoiled.html())
     reason = f"topic 'public.{gone}' does not exist (or may not be read)"
     if gone != "decisions":  # then the approvals are those on the specs
         assert reason in page.text
@@ -276,10 +287,10 @@ def test_what_cannot_be_read_is_said_to_be_missing(world: World, gone: str) -> N
     assert not any(row[0] == f"public.{gone}" for row in page.rows)
 
 
-def test_without_a_registry_nothing_is_guessed(world: World) -> None:
+def test_without_a_registry_nothing_is_guessed(spoiled: World) -> None:
     """Where `measurements` cannot be read, nothing is said to be measured, and no ledger is judged by other terms."""
-    del world.topics.held["measurements"]
-    facts = world.facts()
+    del spoiled.topics.held["measurements"]
+    facts = spoiled.facts
     assert isinstance(facts.measurements, Unread)
     assert all(isinstance(view, Unread) for view in facts.ledgers.values())
 
