@@ -72,6 +72,17 @@ class Debit:
         """The record's bytes: JSON with sorted keys."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
 
+    @classmethod
+    def decode(cls, record: bytes) -> Debit:
+        """Read a record's bytes, or raise :class:`LedgerBroken`. Says nothing about its place in a chain."""
+        try:
+            debit = _read_debit(record)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise LedgerBroken("the record is not a debit") from None
+        if debit.encode() != record:
+            raise LedgerBroken("the debit is not in canonical form")
+        return debit
+
 
 @dataclass(frozen=True)
 class Exhaustion:

@@ -27,6 +27,7 @@ from streams.records.batches import (
     SealedBatch,
     SharesBatch,
 )
+from streams.records.debit import NO_DEBIT, SignedDebit
 from streams.records.header import Header, encode_header, source_digest
 from streams.records.punctuation import Counting, Passage, Punctuation, SignedPunctuation, SourceProgress
 from streams.records.release import Release, ReleasedChannel, SignedRelease
@@ -83,12 +84,25 @@ RELEASE = Release(
     status="released",
     reason="",
     coverage=bytes(range(64, 96)),
+    debit=bytes(range(96, 128)),
     channels=(
         ReleasedChannel("table", (2, 6), 1_000_000.5, 0.025),
         ReleasedChannel("rectifier", (2, 6), 2_000_000.5, 0.02),
         ReleasedChannel("moments", (23,), 3_000_000.5, 0.005),
     ),
 )
+
+
+DEBIT = (
+    b'{"at_ms":17,"day":"2025-11-24","measurement":"feed","party":"a","previous":"' + b"0" * 64 + b'","revision":3,'
+    b'"rho":0.1,"sequence":0,"spec_sha256":"' + bytes(range(32)).hex().encode() + b'"}'
+)
+NOTHING_RELEASED = {"status": "void", "reason": "x", "debit": NO_DEBIT}
+
+
+def debited() -> SignedDebit:
+    """A debit as its party signs it."""
+    return SignedDebit.signed(identity("a"), DEBIT)
 
 
 def sealed(header: Header = HEADER) -> SealedBatch:

@@ -22,6 +22,8 @@ _COMMANDS = {
     "probabilities": "How well a company's own members match, in aggregates only.",
     "audit": "The same mathematics over a file, without Kafka.",
     "measurement": "Check, sign and submit measurements.",
+    "ledger": "Read a party's budget ledger, and check it against its releases.",
+    "transparency": "Write the public page: what is measured, by whose approval, at what cost.",
     "seal": "Run the role seal: events in, sealed batches out.",
     "attach": "Run the role attach: sealed batches in, shares out.",
     "aggregate": "Run one party: shares in, noised releases out.",

@@ -240,6 +240,30 @@ def compare(settings: Settings, plans: tuple[TopicPlan, ...]) -> Iterator[Differ
                 yield Difference(topic.name, name, expected, actual or "", mend)
 
 
+def configurations(settings: Settings, names: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """What the cluster says of these topics' properties; a topic that is missing, or may not be described, is left out.
+
+    Raises:
+        KafkaUnavailable: the cluster did not answer.
+    """
+    client = admin(settings)
+    timeout = settings.kafka.request_timeout_seconds
+    try:
+        known = client.list_topics(timeout=timeout).topics
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names if name in known]
+        described = client.describe_configs(resources, request_timeout=timeout) if resources else {}
+    except KafkaException as error:
+        raise KafkaUnavailable(f"the topics could not be described: {error.args[0].str()}") from None
+    found: dict[str, dict[str, str]] = {}
+    for resource, future in described.items():
+        try:
+            config = future.result(timeout)
+        except (KafkaException, TimeoutError):  # a principal that may read a topic need not be allowed to describe it
+            continue
+        found[resource.name] = {name: str(entry.value) for name, entry in config.items() if entry.value is not None}
+    return found
+
+
 def timestamp_type(settings: Settings, topic: str) -> str | None:
     """Whose clock stamps a topic's records: "CreateTime" or "LogAppendTime"; None where that may not be asked."""
     resource = ConfigResource(ResourceType.TOPIC, topic)

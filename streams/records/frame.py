@@ -33,6 +33,7 @@ class Kind(enum.IntEnum):
     RELEASE = 4
     EPOCH_KEY = 5
     WRAPPED_KEY = 6
+    DEBIT = 7
 
 
 def encode(kind: Kind, sections: Sequence[bytes]) -> bytes:

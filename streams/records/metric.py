@@ -193,12 +193,16 @@ class Checks(_Part):
         estimators: whether corrected and rectified estimates agree within their errors; null where not both are there.
         difference: the largest between the two; null likewise.
         release_signature_a, release_signature_b: the two parties' signatures over their releases, hex.
+        debit_a, debit_b: SHA-256 of the debits, in the two parties' ledgers, that pay for the releases, hex; null where
+            a party released nothing.
     """
 
     estimators: Literal["agree", "disagree"] | None = None
     difference: Difference | None = None
     release_signature_a: str
     release_signature_b: str
+    debit_a: str | None = None
+    debit_b: str | None = None
 
 
 class FairnessMetric(_Part):

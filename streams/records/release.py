@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from secure_agg import Identity, PinnedIdentities
 from streams.errors import RecordMalformed
 from streams.records import frame
+from streams.records.debit import NO_DEBIT
 from streams.records.frame import Kind
 from streams.records.header import Count, Digest, Milliseconds
 
@@ -66,6 +67,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
         status: "released"; "void" (must not be published); "refused" (the budget forbids it).
         reason: why it is not "released", else empty.
         coverage: HMAC-SHA-256 of what was folded; both parties' must be equal.
+        debit: SHA-256 of the debit that pays for it, in the party's own ledger; zeros where nothing was released.
         channels: what the window releases: the table first, then rectifier and moments where they are there.
     """
 
@@ -79,6 +81,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     status: Literal["released", "void", "refused"]
     reason: Annotated[str, Meta(max_length=200)]
     coverage: Digest
+    debit: Digest
     channels: Annotated[tuple[ReleasedChannel, ...], Meta(min_length=1, max_length=3)]
 
     @property
@@ -164,6 +167,8 @@ class SignedRelease:
         expected = 8 * release.size if release.status == "released" else 0
         if len(values) != expected:
             raise RecordMalformed(f"release: expected {expected} bytes of values, got {len(values)}")
+        if (release.debit == NO_DEBIT) == (release.status == "released"):
+            raise RecordMalformed("release: expected the debit that pays for what is released, and for nothing else")
         return cls(release, body, values, signature)
 
     def verify(self, trusted: PinnedIdentities) -> None:

@@ -25,6 +25,11 @@ th { border-bottom: 1px solid #888; font-weight: 600; }
 .scroll { overflow-x: auto; }
 .notice { border-left: 6px solid #b00020; background: #fdecee; padding: .6rem 1rem; max-width: 46rem; }
 .promise { border-left: 6px solid #00695c; background: #e6f3f1; padding: .6rem 1rem; max-width: 46rem; }
+tbody th { border-bottom: 1px solid #ddd; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f4f4f4; padding: .6rem 1rem; }
+td, th { overflow-wrap: anywhere; }
+@media print { body { margin: 0; max-width: none; font-size: 11pt; } .scroll { overflow: visible; }
+  h2, h3, caption { break-after: avoid; } tr { break-inside: avoid; } }
 figure { margin: 1rem 0; } figcaption { font-size: .875rem; color: #444; }
 svg { max-width: 100%; height: auto; }
 """
@@ -51,10 +56,23 @@ def paragraph(text: str, kind: str | None = None) -> str:
     return f"<p{f' class={chr(34)}{escape(kind)}{chr(34)}' if kind else ''}>{escape(text)}</p>"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str | None = None) -> str:
-    """A table of text."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    caption: str | None = None,
+    *,
+    row_headings: bool = False,
+) -> str:
+    """A table of text; with ``row_headings`` the first cell of each row is that row's heading."""
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    first = 1 if row_headings else 0
+    body = "\n".join(
+        "<tr>"
+        + "".join(f'<th scope="row">{escape(cell)}</th>' for cell in row[:first])
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[first:])
+        + "</tr>"
+        for row in rows
+    )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 

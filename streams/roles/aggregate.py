@@ -95,7 +95,7 @@ class AggregateStage:
         if value is None:
             return
         if topic == self._topics[f"ledger-{self._party}"]:
-            self._desk.restore_ledger(value)
+            self._desk.restore_ledger(value, self._control.trusted.identities)
         elif key.startswith(b"position/"):
             self._log.restore(int(key.split(b"/")[1]), self._codec.decode(key, value, PartitionState))
         elif key == _COVERAGE_KEY:
@@ -116,6 +116,11 @@ class AggregateStage:
             return  # not this party's
         if signed.release.party == self._party:
             self._desk.check_sent(signed, self._windows.closed_through_ms(signed.release.spec))
+
+    @property
+    def ledger(self) -> Ledger:
+        """The party's ledger, for its operator's metrics."""
+        return self._desk.ledger
 
     def positions(self) -> Mapping[Partition, int]:
         """All partitions of `shares`."""

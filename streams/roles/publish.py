@@ -23,6 +23,7 @@ from secure_agg import SignatureInvalid
 from streams.cell_layout import layout_of
 from streams.control import Approved, ControlPlane
 from streams.errors import RecordMalformed
+from streams.records.debit import NO_DEBIT
 from streams.records.metric import (
     Checks,
     CorrectedBy,
@@ -253,6 +254,8 @@ class PublishCore:
                 difference=None if agreement is None else Difference.of(agreement),
                 release_signature_a=a.signature.hex(),
                 release_signature_b=b.signature.hex(),
+                debit_a=_debit(a),
+                debit_b=_debit(b),
             ),
         )
 
@@ -316,6 +319,11 @@ class PublishCore:
 
 def _lengths(approved: Approved) -> list[tuple[str, int]]:
     return [(level.name, level.length_ms) for level in approved.measurement.levels]
+
+
+def _debit(signed: SignedRelease) -> str | None:
+    """The debit that pays for a release, hex; None where nothing was released."""
+    return None if signed.release.debit == NO_DEBIT else signed.release.debit.hex()
 
 
 def _disagreement(approved: Approved, a: SignedRelease, b: SignedRelease) -> str | None:

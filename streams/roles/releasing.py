@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy import BudgetExceeded, ChannelNoise, Ledger, LedgerBroken, NoisePlan, plan_noise
-from secure_agg import Identity
+from secure_agg import Identity, PinnedIdentities, SignatureInvalid
 from secure_agg.commitments import DIGEST_BYTES, authenticate
 from streams.control import Approved
+from streams.errors import RecordMalformed
+from streams.records.debit import NO_DEBIT, SignedDebit
 from streams.records.release import Release, ReleasedChannel, SignedRelease
 from streams.roles.channel_layout import ChannelLayout
 from streams.roles.windows import ClosedWindow
@@ -63,9 +65,21 @@ class ReleaseDesk:
         self._committed[key] = codec.decode(key, value, _PendingState).release
         return True
 
-    def restore_ledger(self, record: bytes) -> None:
-        """Take in the next record of the ledger."""
-        self._ledger.restore(record)
+    def restore_ledger(self, value: bytes, trusted: PinnedIdentities) -> None:
+        """Take in the next record of the ledger.
+
+        Raises:
+            LedgerBroken: the party did not sign it, or it does not follow from the one before it.
+        """
+        try:
+            signed = SignedDebit.decode(value)
+            signed.verify(self._party, trusted)
+        except (RecordMalformed, SignatureInvalid) as error:
+            raise LedgerBroken(
+                f"record {len(self._ledger.entries)} of party {self._party}'s ledger is not a debit that this party "
+                f"signed ({error}). The party does not start on a ledger that others have written to"
+            ) from None
+        self._ledger.restore(signed.debit)
 
     def check_sent(self, signed: SignedRelease, closed_through_ms: int) -> None:
         """Check one of the party's own releases against what it remembers: it must not be ahead of it.
@@ -80,10 +94,18 @@ class ReleaseDesk:
         release = signed.release
         what = f"party {self._party}'s release of {'/'.join(map(str, release.key))}"
         day = _utc_day(release.start_ms)
-        if release.status == "released" and not self._ledger.covers(day, release.measurement, release.revision):
-            raise LedgerBroken(f"{what} is ahead of its ledger, which was lost or cut: restore it. {_NOT_AFRESH}")
+        if release.status == "released" and release.debit != self._paid_by(day, release.measurement, release.revision):
+            raise LedgerBroken(
+                f"{what} is ahead of its ledger, which was lost or cut: it does not hold the debit that the release "
+                f"names, {release.debit.hex()[:16]}. Restore it. {_NOT_AFRESH}"
+            )
         if release.end_ms > closed_through_ms:
             raise LedgerBroken(f"{what} is ahead of its state, which was lost or cut: restore it. {_NOT_AFRESH}")
+
+    @property
+    def ledger(self) -> Ledger:
+        """The party's ledger."""
+        return self._ledger
 
     @property
     def can_send(self) -> bool:
@@ -150,10 +172,13 @@ class ReleaseDesk:
         layout, noises = ChannelLayout.of(measurement), plan.level(window.level).channels
         shapes = layout.released(window.level)
         status, reason = ("void", window.void_reason) if window.void_reason else ("released", "")
+        debit = NO_DEBIT
         if status == "released":
             refusal = self._debit(approved, window.start_ms, plan, now_ms)
             if refusal is not None:
                 status, reason = "refused", refusal
+            else:
+                debit = self._paid_by(_utc_day(window.start_ms), measurement.id, measurement.revision)
         release = Release(
             party=self._party,  # type: ignore[arg-type]  # "a" or "b", as the constructor was told
             measurement=measurement.id,
@@ -165,6 +190,7 @@ class ReleaseDesk:
             status=status,  # type: ignore[arg-type]  # one of the three literals above
             reason=reason,
             coverage=bytes(DIGEST_BYTES),
+            debit=debit,
             channels=tuple(
                 ReleasedChannel(name, shape, noises[name].scale_units, noises[name].rho)  # type: ignore[arg-type]
                 for name, shape in shapes.items()
@@ -198,8 +224,13 @@ class ReleaseDesk:
             log.error("release refused: %s", error)
             return error.reason
         if record is not None:
-            self._debits.append(record)
+            self._debits.append(SignedDebit.signed(self._identity, record).encode())
         return None
+
+    def _paid_by(self, day: str, measurement: str, revision: int) -> bytes:
+        """The debit by which a member-day is paid for, by its SHA-256; zeros where there is none."""
+        paid = self._ledger.paid_by(day, measurement, revision)
+        return NO_DEBIT if paid is None else bytes.fromhex(paid)
 
 
 def _noised(share: NDArray[np.uint64], noise: ChannelNoise) -> NDArray[np.uint64]:

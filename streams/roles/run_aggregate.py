@@ -10,6 +10,7 @@ from streams.roles.aggregate import AggregateOptions, AggregateStage
 from streams.roles.process import RoleProcess, stop_on_signals
 from streams.settings import Settings
 from streams.stage import Stage
+from streams.watch.ledger import LedgerWatch
 
 _OWN_RELEASES = 2_000
 """How many of its last releases a party checks at its start; the last of each measurement would do."""
@@ -49,6 +50,13 @@ def run(settings: Settings, party: str) -> None:
         for record in read_tail(settings, names[f"releases-{party}"], _OWN_RELEASES):
             stage.check_sent(record.value() or b"")
 
+    watch, keep_epochs = LedgerWatch(party, process.health), process.epoch_keeper(epochs)
+
+    def tick(stage: Stage, now: int) -> None:
+        keep_epochs(stage, now)
+        assert isinstance(stage, AggregateStage)
+        watch.look(stage.ledger, process.control.approved(), process.control.version, now)
+
     loop = ShardLoop(
         settings,
         role=party,
@@ -58,6 +66,6 @@ def run(settings: Settings, party: str) -> None:
         control=process.reader,
         health=process.health,
         verify=verify,
-        tick=process.epoch_keeper(epochs),
+        tick=tick,
     )
     process.work(loop, stop)

@@ -7,6 +7,7 @@ counted at `seal` only, which already knows them.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -94,6 +95,7 @@ class RoleHealth:
                 registry=registry,
             )
             self._zero_until.labels(role).set(0)
+        self._ledger: _LedgerHealth | None = None
         if role == "seal":
             self._rows = Counter("evenstream_rows", "Rows sealed", ("role",), registry=registry)
             self._rows.labels(role)
@@ -104,6 +106,7 @@ class RoleHealth:
                 ("role", "measurement", "level", "status"),
                 registry=registry,
             )
+            self._ledger = _LedgerHealth(role, registry)
 
     def rows(self, count: int) -> None:
         """Rows were taken in. Shown by `seal` only: elsewhere an exact count could be set against another role's."""
@@ -152,3 +155,48 @@ class RoleHealth:
         """A party closed a window."""
         if self._releases is not None:
             self._releases.labels(self._role, measurement, level, status).inc()
+
+    def ledger(self, spent: Mapping[str, float], exhausted_at_seconds: float | None, debits: int) -> None:
+        """How a party's budget stands.
+
+        Args:
+            spent: by period, "member-day", "30-days" and "year": rho over its limit.
+            exhausted_at_seconds: Unix time from which on its limits will refuse debits, at the present rate; None where
+                they will not.
+            debits: how many the ledger holds.
+        """
+        if self._ledger is not None:
+            self._ledger.show(spent, exhausted_at_seconds, debits)
+
+
+class _LedgerHealth:
+    """A party's budget. It follows from signed specs and the calendar alone, so no member can change it."""
+
+    def __init__(self, role: str, registry: CollectorRegistry) -> None:
+        self._role = role
+        self._spent = Gauge(
+            "evenstream_ledger_spent_ratio",
+            "Budget spent of today, the last 30 days and the last 365, over its limit",
+            ("role", "period"),
+            registry=registry,
+        )
+        self._exhaustion = Gauge(
+            "evenstream_ledger_exhaustion_timestamp_seconds",
+            "When the budget will be used up at the present rate",
+            ("role",),
+            registry=registry,
+        )
+        self._debits = Counter("evenstream_ledger_debits", "Debits in the ledger", ("role",), registry=registry)
+        self._debits.labels(role)
+        self._shown = 0
+
+    def show(self, spent: Mapping[str, float], exhausted_at_seconds: float | None, debits: int) -> None:
+        for period, ratio in spent.items():
+            self._spent.labels(self._role, period).set(ratio)
+        if exhausted_at_seconds is not None:
+            self._exhaustion.labels(self._role).set(exhausted_at_seconds)
+        else:
+            self._exhaustion.clear()  # no answer is no series, and never a last value
+        # A rewind to committed state may take a debit back, which a counter cannot; it is made again.
+        self._debits.labels(self._role).inc(max(debits - self._shown, 0))
+        self._shown = max(debits, self._shown)

@@ -16,6 +16,7 @@ from streams import inprocess
 from streams.control import Approved
 from streams.inprocess import InProcessPipeline
 from streams.kafka.partitioner import partition_of
+from streams.records.debit import SignedDebit
 from streams.records.keys import sign_epoch_key
 from streams.roles.aggregate import AggregateStage
 from streams.roles.attach import AttachStage
@@ -201,6 +202,35 @@ def test_a_party_that_lost_its_memory_does_not_start(tmp_path: Path, lost: str) 
     with pytest.raises(LedgerBroken, match=r"ahead of its (state|ledger)"):
         for value in own:
             _party(house).check_sent(value)
+
+
+def test_a_party_does_not_start_on_a_debit_that_it_did_not_sign(tmp_path: Path) -> None:
+    """A debit that chains correctly, but was signed by the other party or by nobody, stops the start."""
+    house = House(tmp_path, spec())
+    for _ in range(15):
+        house.second()
+    house.pipeline.start("a")
+    (own,) = house.log.values("ledger-a")
+    debit = SignedDebit.decode(own)
+    foreign = SignedDebit.signed(house.pipeline._keys["b"].identity, debit.debit)
+    for forged in (foreign.encode(), SignedDebit(debit.debit, bytes(64)).encode(), debit.debit):
+        house.log.partitions["ledger-a", 0] = []
+        house.log.append("ledger-a", 0, forged)
+        with pytest.raises(LedgerBroken, match="is not a debit that this party signed"):
+            house.pipeline.start("a")
+
+
+def test_a_published_number_can_be_followed_to_what_pays_for_it(tmp_path: Path) -> None:
+    """Each window names a debit of each party's ledger: of its own day, measurement and revision."""
+    house = House(tmp_path, spec())
+    for _ in range(25):
+        house.second()
+    assert house.rows()
+    for party in ("a", "b"):
+        debits = [SignedDebit.decode(value) for value in house.log.values(f"ledger-{party}")]
+        (debit,) = debits  # one day, one measurement
+        assert {getattr(w.checks, f"debit_{party}") for w in house.pipeline.published} == {debit.digest.hex()}
+        assert json.loads(debit.debit) | {"day": "2024-10-04", "measurement": "feed"} == json.loads(debit.debit)
 
 
 def _party(house: House) -> AggregateStage:

@@ -74,7 +74,9 @@ def window(**changes: Any) -> FairnessMetric:
         moments=None if moments is None else NoisedMoments.of(GROUPS, moments),
         rectifier=None if rectifier is None else Table.of(CellLayout(AXES), GROUPS, rectifier),
         rows_per_member=2,
-        checks=Checks(release_signature_a="aa" * 64, release_signature_b="bb" * 64),
+        checks=Checks(
+            release_signature_a="aa" * 64, release_signature_b="bb" * 64, debit_a="cc" * 32, debit_b="dd" * 32
+        ),
         **parts,
     )
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from known_records import (
     NOT_UTF8,
+    NOTHING_RELEASED,
     RELEASE,
     TRUSTED,
     accepted,
@@ -26,6 +27,7 @@ from known_records import (
 
 from secure_agg import PinnedIdentities, SignatureInvalid
 from streams.errors import RecordMalformed
+from streams.records.debit import NO_DEBIT
 from streams.records.release import Release, ReleasedChannel, SignedRelease
 
 TABLE, RECTIFIER, MOMENTS = RELEASE.channels
@@ -72,10 +74,24 @@ def test_round_trip(shape: tuple[int, int], others: set[str], party: Any, data: 
 @pytest.mark.parametrize("status", ["void", "refused"])
 def test_no_values_unless_released(status: str) -> None:
     """A window that is void or refused is released without values, and with them it is malformed."""
-    signed = released(changed(status=status, reason="why"))
+    signed = released(changed(status=status, reason="why", debit=NO_DEBIT))
     assert judge(signed.encode()).channel("table") is None
     with pytest.raises(RecordMalformed, match="expected 0 bytes of values, got 96"):
         SignedRelease.decode(with_section(signed.encode(), 1, bytes(96)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"debit": NO_DEBIT},
+        {**NOTHING_RELEASED, "debit": RELEASE.debit},
+        {**NOTHING_RELEASED, "status": "refused", "debit": RELEASE.debit},
+    ],
+)
+def test_a_debit_is_named_exactly_where_something_is_released(changes: dict[str, Any]) -> None:
+    """What is released is paid for, and what is not released claims no payment, whoever signed it."""
+    with pytest.raises(RecordMalformed, match="expected the debit that pays for what is released"):
+        judge(released(changed(**changes)).encode())
 
 
 def test_golden_bytes() -> None:
@@ -147,7 +163,7 @@ MATRIX = ReleasedChannel("moments", (23, 1), 1.0, 0.1)
 )  # fmt: skip
 def test_channels_have_one_order_and_their_shapes(channels: tuple[ReleasedChannel, ...]) -> None:
     """The table, then rectifier and moments, each at most once, with two axes and with one."""
-    release = changed(channels=channels, status="void", reason="x")
+    release = changed(channels=channels, **NOTHING_RELEASED)
     with pytest.raises(RecordMalformed, match="expected the table, then rectifier and moments"):
         judge(released(release).encode())
 
@@ -170,6 +186,7 @@ def test_channels_have_one_order_and_their_shapes(channels: tuple[ReleasedChanne
         ("reason", "x" * 201),
         ("reason", None),
         ("coverage", bytes(33)),
+        ("debit", bytes(31)),
         ("channels", []),
         ("channels", [["table", [2, 6], 1.0, 0.1]] * 4),
         ("channels", [["tables", [2, 6], 1.0, 0.1]]),

@@ -25,6 +25,7 @@ def exercised(role: str) -> CollectorRegistry:
     health.progress("evenstream.sealed", 3, 1_764_000_000.5)
     health.watermark("evenstream.sealed", 3, 1_764_000_000.0)
     health.window("feed", "10s", "released")
+    health.ledger({"member-day": 0.5, "30-days": 0.25, "year": 0.125}, 1_765_000_000.0, 3)
     return registry
 
 
@@ -86,6 +87,31 @@ def test_watched_counters_begin_at_0() -> None:
     assert registry.get_sample_value("evenstream_sequence_gaps_total", gaps) == 0
     health.stop("evenstream.sealed", 0, 42, "sequence 7 came where 6 was expected")
     assert registry.get_sample_value("evenstream_sequence_gaps_total", gaps) == 1
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_party_shows_how_its_budget_stands(role: str) -> None:
+    """The parties, and no one else, show what is spent of each period, when it ends, and how many debits there are."""
+    registry = exercised(role)
+    party = role in ("a", "b")
+    for period, ratio in (("member-day", 0.5), ("30-days", 0.25), ("year", 0.125)):
+        labels = {"role": role, "period": period}
+        assert registry.get_sample_value("evenstream_ledger_spent_ratio", labels) == (ratio if party else None)
+    assert registry.get_sample_value("evenstream_ledger_debits_total", {"role": role}) == (3 if party else None)
+    end = registry.get_sample_value("evenstream_ledger_exhaustion_timestamp_seconds", {"role": role})
+    assert end == (1_765_000_000 if party else None)
+
+
+def test_no_end_in_sight_is_no_series() -> None:
+    """Where nothing will be refused there is no time of exhaustion, not even the last one; debits never count down."""
+    registry = CollectorRegistry()
+    health = RoleHealth("a", registry)
+    assert registry.get_sample_value("evenstream_ledger_debits_total", {"role": "a"}) == 0
+    for end, debits in ((1.0, 5), (None, 4), (None, 5)):
+        health.ledger({"year": 0.5}, end, debits)
+        found = registry.get_sample_value("evenstream_ledger_exhaustion_timestamp_seconds", {"role": "a"})
+        assert found == end
+        assert registry.get_sample_value("evenstream_ledger_debits_total", {"role": "a"}) == 5
 
 
 def test_aborted_transactions_have_no_duration() -> None:
