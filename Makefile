@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-locks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit jars kafka accuracy peers lock census clean
+.PHONY: help demo test check lint types imports unit jars kafka accuracy audit-privacy peers lock census clean
 
 help: ## List the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 demo: $(STAMP) ## The main job, live, on a Kafka of its own (KEEP=1 keeps it up); about three minutes
 	@$(BIN)/evenstream demo $(if $(KEEP),--keep)
@@ -54,6 +54,9 @@ kafka: $(STAMP)
 # One thread a process: matrices here are small, and two processes with two threads each only wait for one another.
 accuracy: $(STAMP) ## Write docs/accuracy.md: coverage, bias, the peers, the real log; about fifteen minutes (QUICK=1: two)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.accuracy $(if $(QUICK),--quick --out build/accuracy) $(OPTIONS)
+
+audit-privacy: $(STAMP) ## Attack each party's releases: promised and measured mu and epsilon, planted bugs; some minutes
+	@$(BIN)/python -m bench.privacy_audit $(OPTIONS)
 
 peers: $(STAMP) ## Compare race probabilities with other public tools, in an environment of their own; some minutes
 	@$(PYTHON) -m venv build/peers-venv && build/peers-venv/bin/python -m pip install -q '.[dev,peers]'
