@@ -125,6 +125,8 @@ def test_from_proposal_to_revocation(team: Team) -> None:
     assert "days until it expires" in team.ok("status")
     assert "is revoked" in team.ok("revoke", "feed", "--key", str(team.keys[2]), "--reason", "harm", "--yes")
     assert team.state() == "revoked"
+    with pytest.raises(InputError, match="approved: none yet"):
+        approved_measurement(team.settings, "feed")
     assert "harm" in team.ok("status", "feed")
     assert len(team.written("measurements")) == 2
     assert "every record holds" in team.ok("verify")
