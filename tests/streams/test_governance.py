@@ -205,6 +205,7 @@ def test_what_would_have_no_effect_is_refused_before_it_is_written(team: Team) -
         "propose", team.file(text()), "--key", first, "--notice", "soon"
     )
     assert "no measurement 'feed' was ever proposed; on the log: none" in team.fails("review", "feed")
+    assert "cannot be read as text" in team.fails("review", "feeed.yaml")
     assert "was ever proposed" in team.fails("status", "feed")
     assert "no measurement has been proposed yet" in team.ok("status")
     assert team.written("decisions") == team.written("measurements") == []
