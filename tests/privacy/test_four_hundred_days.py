@@ -64,6 +64,7 @@ def released(measurements: dict[str, tuple[float, int, int]]) -> dict[str, np.nd
     return granted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dearer", "some_refused"),
     [({}, True), ({"ads": (0.001, 30, 365)}, False), ({"feed": (0.4, 30, 365), "ads": (0.1, 3, 20)}, True)],
