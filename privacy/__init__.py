@@ -6,7 +6,7 @@ Source: DESIGN section 5; zCDP (Bun and Steinke 2016), discrete Gaussian (Canonn
 from __future__ import annotations
 
 from privacy.accountant import Accountant, MemberDay, PrivacyStatement, epsilon, rho_of_epsilon
-from privacy.approvals import Approval, SignedMeasurement, approve, key_id, verify
+from privacy.approvals import Approval, SignedMeasurement, approve, check_reviewable, key_id, verify
 from privacy.budget import LiveRevision, Peak, check_registry_budget, live_revisions, peak_spending
 from privacy.calibration import ChannelNoise, NoisePlan, plan_noise, solve
 from privacy.caps import ContributionCap
@@ -14,9 +14,11 @@ from privacy.errors import (
     ApprovalError,
     ApprovalMalformed,
     BudgetExceeded,
+    DecisionRefused,
     LedgerBroken,
     MeasurementError,
     NotEnoughApprovals,
+    NotReviewable,
     PrivacyError,
     RegistryBudgetError,
     RevocationError,
@@ -42,6 +44,7 @@ __all__ = [
     "ContributionCap",
     "CountingDays",
     "Debit",
+    "DecisionRefused",
     "Exhaustion",
     "Ledger",
     "LedgerBroken",
@@ -53,6 +56,7 @@ __all__ = [
     "MemberDay",
     "NoisePlan",
     "NotEnoughApprovals",
+    "NotReviewable",
     "Peak",
     "Period",
     "PrivacyError",
@@ -66,6 +70,7 @@ __all__ = [
     "WrongDeployment",
     "approve",
     "check_registry_budget",
+    "check_reviewable",
     "epsilon",
     "is_revocation",
     "key_id",

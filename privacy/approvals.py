@@ -20,6 +20,7 @@ from privacy.errors import (
     ApprovalError,
     ApprovalMalformed,
     NotEnoughApprovals,
+    NotReviewable,
     TestOnlyRefused,
     WrongDeployment,
 )
@@ -89,7 +90,7 @@ class SignedMeasurement:
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             raise ApprovalMalformed(
                 "a record of measurements must be JSON with spec, deployment and approvals (key_id, signature); "
-                "make it with `evenstream measurement sign`"
+                "`evenstream measurement approve` makes it"
             ) from None
 
     def spec_digest(self) -> bytes:
@@ -108,6 +109,20 @@ def approve(measurement: Measurement, deployment: str, private_key: Ed25519Priva
     spec = measurement.canonical_bytes()
     signature = private_key.sign(_message(deployment, spec))
     return SignedMeasurement(spec, deployment, (Approval(key_id(private_key.public_key()), signature),))
+
+
+def is_approval(
+    approval: Approval, spec: bytes, deployment: str, governance_keys: Mapping[str, Ed25519PublicKey]
+) -> bool:
+    """Whether one of the pinned keys, by their ids, signed exactly these spec bytes for this deployment."""
+    pinned = governance_keys.get(approval.key_id)
+    if pinned is None:
+        return False
+    try:
+        pinned.verify(approval.signature, _message(deployment, spec))
+    except InvalidSignature:
+        return False
+    return True
 
 
 def verify(
@@ -131,6 +146,7 @@ def verify(
         WrongDeployment: it was approved for another deployment.
         NotEnoughApprovals: too few of the pinned keys signed exactly these bytes for it.
         TestOnlyRefused: it is ``test_only`` and this is no test cluster.
+        NotReviewable: it lacks what reviewers judge, or an end.
         MeasurementError: the signed bytes are not a valid spec, or not in canonical form.
         ValueError: the threshold is below 1, or a key is pinned under an id that is not its own.
     """
@@ -141,26 +157,40 @@ def verify(
             raise ValueError(f"governance key {key_id(key)} is pinned as {name!r}; pin each key under its own id")
     if signed.deployment != deployment:
         raise WrongDeployment(f"this measurement was approved for deployment {signed.deployment!r}, not {deployment!r}")
-    message = _message(deployment, signed.spec)
-    good = set()
-    for approval in signed.signatures:
-        pinned = governance_keys.get(approval.key_id)
-        if pinned is None:
-            continue
-        try:
-            pinned.verify(approval.signature, message)
-        except InvalidSignature:
-            continue
-        good.add(approval.key_id)
+    good = {
+        approval.key_id
+        for approval in signed.signatures
+        if is_approval(approval, signed.spec, deployment, governance_keys)
+    }
     if len(good) < threshold:
         raise NotEnoughApprovals(
             f"expected valid approvals by {threshold} of the {len(governance_keys)} governance keys, found {len(good)}"
             ": the spec was changed after signing, or signed with keys that are not trusted here"
         )
     measurement = Measurement.from_canonical(signed.spec)
-    if measurement.test_only is not None and not test_cluster:
-        raise TestOnlyRefused(
-            f"{measurement.id!r} is marked test_only: its noise protects nobody. It is refused outside a test cluster "
-            "(setting test_cluster)"
-        )
+    check_reviewable(measurement, test_cluster=test_cluster)
     return measurement
+
+
+def check_reviewable(measurement: Measurement, *, test_cluster: bool) -> None:
+    """Whether a spec may be approved here at all, whoever signs it.
+
+    Raises:
+        TestOnlyRefused: it is ``test_only`` and this is no test cluster.
+        NotReviewable: it lacks what reviewers judge, or an end, and is not ``test_only``.
+    """
+    if measurement.test_only is not None:
+        if not test_cluster:
+            raise TestOnlyRefused(
+                f"{measurement.id!r} is marked test_only: its noise protects nobody. It is refused outside a test "
+                "cluster (setting test_cluster)"
+            )
+        return
+    missing = [name for name in ("review", "expires") if getattr(measurement, name) is None]
+    if missing:
+        raise NotReviewable(
+            f"{measurement.id!r} has no {' and no '.join(missing)}: nobody can judge what does not say who answers for "
+            "it, what harm was considered, which data it uses, what is kept and when it ends. Add review (owner, "
+            "harm_considered, data_used, retention) and expires to the spec; `evenstream measurement propose --days N` "
+            "sets expires"
+        )

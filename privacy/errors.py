@@ -6,7 +6,9 @@ PrivacyError
 │   ├── ApprovalMalformed   its record cannot be read
 │   ├── WrongDeployment     it was approved for another deployment
 │   ├── NotEnoughApprovals  too few governance keys signed these bytes
-│   └── TestOnlyRefused     its noise protects nobody, and this is no test cluster
+│   ├── TestOnlyRefused     its noise protects nobody, and this is no test cluster
+│   ├── NotReviewable       it does not say what reviewers must judge, or when it ends
+│   └── DecisionRefused     a decision does not follow from the log, or cannot be read
 ├── RevocationError       a revocation has no effect here
 ├── RegistryBudgetError   a measurement does not fit beside the others
 ├── BudgetExceeded        a party may not spend more on a member, over a day, 30 days or a year
@@ -44,6 +46,14 @@ class TestOnlyRefused(ApprovalError):
     """A spec with test noise met a cluster that is not for tests."""
 
     __test__ = False  # not a test class, whatever pytest makes of its name
+
+
+class NotReviewable(ApprovalError):
+    """A spec lacks ``review`` or ``expires``, without which nobody can judge it."""
+
+
+class DecisionRefused(ApprovalError):
+    """A record of `decisions` is malformed, forged, out of its place, or does not fit what was decided before it."""
 
 
 class RevocationError(PrivacyError):

@@ -210,7 +210,7 @@ class Measurement(Part):
             raise MeasurementError(explain(error, "the signed spec", _FIELDS_OF)) from None
         if measurement.canonical_bytes() != data:
             raise MeasurementError(
-                "the signed spec is not in canonical form; sign it with `evenstream measurement sign`"
+                "the signed spec is not in canonical form; have it made by `evenstream measurement propose`"
             )
         return measurement
 
@@ -221,6 +221,14 @@ class Measurement(Part):
             MeasurementError: it is no such boundary, or not before ``expires``.
         """
         return _validated(self.model_dump() | {"effective_from": _utc(start_ms)}, f"measurement {self.id!r}")
+
+    def with_expires(self, end_ms: int) -> Measurement:
+        """The same measurement, ending at ``end_ms`` (epoch milliseconds, a boundary of the longest level).
+
+        Raises:
+            MeasurementError: it is no such boundary, or not after ``effective_from``.
+        """
+        return _validated(self.model_dump() | {"expires": _utc(end_ms)}, f"measurement {self.id!r}")
 
 
 @lru_cache(maxsize=256)

@@ -3,7 +3,7 @@
     keys/seal/identity.key      the role's Ed25519 private key (hex), mode 0600
     keys/seal/state.key         32 bytes (hex) for the role's own state, mode 0600; other keys are derived from it
     keys/seal/trusted.json      public: every role's identity, the governance keys, the deployment
-    keys/governance/ID.key      a reviewer's private key; no role needs it
+    keys/governance/reviewer-N.key  a reviewer's private key; no role needs it
 
 A private file that others may read is refused, not mended: it may have been read already.
 """
@@ -24,6 +24,8 @@ from secure_agg.errors import KeyFileError
 from secure_agg.identity import ROLES, Identity, PinnedIdentities
 
 GOVERNANCE = "governance"
+MOST_REVIEWERS = 64
+"""As many approvals as one record of `measurements` holds."""
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -96,12 +98,18 @@ class RoleKeys:
         return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(self.state_secret)
 
 
-def create(root: Path, deployment: str) -> None:
-    """Make a full set of keys below ``root``: five roles and one governance key.
+def create(root: Path, deployment: str, reviewers: int = 3) -> None:
+    """Make a full set of keys below ``root``: five roles, and a governance key for each reviewer.
+
+    Args:
+        reviewers: how many governance keys, 1 to 64: reviewer-1.key, reviewer-2.key, ...
 
     Raises:
+        ValueError: ``reviewers`` is out of range.
         KeyFileError: a folder of a role is already there. Nothing is overwritten and nothing is half done.
     """
+    if not 1 <= reviewers <= MOST_REVIEWERS:
+        raise ValueError(f"expected 1 to {MOST_REVIEWERS} reviewers, got {reviewers}")
     taken = [name for name in (*ROLES, GOVERNANCE) if (root / name).exists()]
     if taken:
         raise KeyFileError(
@@ -109,23 +117,28 @@ def create(root: Path, deployment: str) -> None:
             "flight would be lost with them: choose another folder, or move the old ones away"
         )
     private = {role: Ed25519PrivateKey.generate() for role in ROLES}
-    governance = Ed25519PrivateKey.generate()
+    governance = [Ed25519PrivateKey.generate() for _ in range(reviewers)]
     trusted = {
         "deployment": deployment,
         "identities": {role: key.public_key().public_bytes_raw().hex() for role, key in private.items()},
-        "governance": [governance.public_key().public_bytes_raw().hex()],
+        "governance": [key.public_key().public_bytes_raw().hex() for key in governance],
     }
     for role, key in private.items():
         write_private(root / role / "identity.key", key.private_bytes_raw().hex().encode() + b"\n")
         write_private(root / role / "state.key", os.urandom(32).hex().encode() + b"\n")
         (root / role / "trusted.json").write_text(json.dumps(trusted, indent=2) + "\n")
-    write_private(root / GOVERNANCE / "reviewer-1.key", governance.private_bytes_raw().hex().encode() + b"\n")
+    for number, key in enumerate(governance, 1):
+        write_private(root / GOVERNANCE / f"reviewer-{number}.key", key.private_bytes_raw().hex().encode() + b"\n")
     (root / GOVERNANCE / "trusted.json").write_text(json.dumps(trusted, indent=2) + "\n")
 
 
 def load_trusted(folder: Path) -> Trusted:
     """Read ``trusted.json`` of a folder."""
-    path = folder / "trusted.json"
+    return load_trusted_file(folder / "trusted.json")
+
+
+def load_trusted_file(path: Path) -> Trusted:
+    """Read a file of pinned keys, for whoever has it and no folder of keys."""
     try:
         content = json.loads(path.read_text())
         deployment = content["deployment"]

@@ -30,7 +30,7 @@ from privacy import (
     verify,
 )
 from secure_agg import EpochPublicKey, SignatureInvalid, Trusted
-from streams.errors import ProtocolStop, RecordMalformed
+from streams.errors import ProtocolStop, RecordMalformed, SettingsError
 from streams.records.header import source_digest
 from streams.records.keys import EpochKey, WrappedKey, decode_key_record
 from streams.settings import Settings
@@ -134,13 +134,19 @@ class ControlPlane:
 
     @classmethod
     def of(cls, trusted: Trusted, settings: Settings) -> ControlPlane:
-        """An empty view under a deployment's settings."""
-        return cls(
-            trusted,
-            test_cluster=settings.test_cluster,
-            limits=limits_of(settings),
-            threshold=settings.keys.governance_threshold,
-        )
+        """An empty view under a deployment's settings.
+
+        Raises:
+            SettingsError: more approvals are demanded than there are governance keys.
+        """
+        threshold = settings.keys.governance_threshold
+        if threshold > len(trusted.governance):
+            raise SettingsError(
+                f"keys.governance_threshold is {threshold}, but trusted.json pins only {len(trusted.governance)} "
+                "governance keys: nothing could ever be approved. Lower the threshold, or make keys with "
+                "`evenstream keys init --reviewers N`"
+            )
+        return cls(trusted, test_cluster=settings.test_cluster, limits=limits_of(settings), threshold=threshold)
 
     # -- measurements ---------------------------------------------------------------------------------------------
 
@@ -181,7 +187,7 @@ class ControlPlane:
                 )
             return
         if measurement.effective_from_ms is None:
-            raise ApprovalError(f"{measurement.id!r} has no effective_from; sign it with `evenstream measurement sign`")
+            raise ApprovalError(f"{measurement.id!r} has no effective_from; `evenstream measurement propose` sets it")
         for other, _, _ in self._specs.values():
             if other.source.topic == measurement.source.topic and other.source.arrival != measurement.source.arrival:
                 raise ApprovalError(
@@ -189,18 +195,13 @@ class ControlPlane:
                     f"{measurement.source.arrival!r}, but {other.id!r} reads it with {other.source.arrival!r}: "
                     "one topic has one notion of arrival"
                 )
-        check_registry_budget(
-            [*(approved for approved, _, _ in self._specs.values()), measurement],
-            self._limits,
-            {
-                (known.id, known.revision): self._revocations[digest].at_ms
-                for known, digest in [
-                    *((known, digest) for known, digest, _ in self._specs.values()),
-                    (measurement, spec),
-                ]
-                if digest in self._revocations
-            },
-        )
+        specs = [*((known, digest) for known, digest, _ in self._specs.values()), (measurement, spec)]
+        revoked_at_ms = {
+            (known.id, known.revision): self._revocations[digest].at_ms
+            for known, digest in specs
+            if digest in self._revocations
+        }
+        check_registry_budget([known for known, _ in specs], self._limits, revoked_at_ms)
         self._specs[key] = (measurement, spec, offset)
         self._rebuild()
         standing = "approved, but revoked" if spec in self._revocations else "approved"

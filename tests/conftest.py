@@ -62,6 +62,7 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
                 "topics.min_insync_replicas=1",
                 f"keys.dir={tmp_path / 'keys'}",
                 "test_cluster=true",
+                "keys.governance_threshold=1",
                 "privacy.rho_30_days_limit=100",
                 "privacy.rho_year_limit=1000",
                 *overrides,

@@ -49,6 +49,8 @@ cells:
   outcome: {field: clicked}
 windows: {base: 6h, rollups: [1d], lateness: 1s, max_future: 1s}
 reference: white
+review: {owner: bench, harm_considered: none, data_used: simulated members, retention: one run}
+expires: 2100-01-01T00:00:00Z
 privacy:
   contribution_cap: 1
   cap_rule: first

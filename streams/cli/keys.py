@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from secure_agg.keyring import create
+from secure_agg.keyring import MOST_REVIEWERS, create
 from streams.cli import Invocation
+from streams.errors import SettingsError
 
 
 @click.group()
@@ -14,16 +15,30 @@ def keys() -> None:
 
 
 @keys.command()
+@click.option(
+    "--reviewers",
+    type=click.IntRange(1, MOST_REVIEWERS),
+    default=3,
+    show_default=True,
+    help="How many governance keys; keys.governance_threshold of them must approve a measurement.",
+)
 @click.pass_obj
-def init(invocation: Invocation) -> None:
-    """Make every role's identity and state key, and one governance key, below keys.dir.
+def init(invocation: Invocation, reviewers: int) -> None:
+    """Make every role's identity and state key, and the reviewers' governance keys, below keys.dir.
 
     One folder a role, private files with mode 0600: give each machine the folder of its own role and nothing else. The
-    governance folder belongs to reviewers.
+    governance folder belongs to reviewers: each gets one key, reviewer-1.key and so on, and trusted.json.
     """
     settings = invocation.settings()
-    create(settings.keys.dir, settings.deployment)
+    threshold = settings.keys.governance_threshold
+    if threshold > reviewers:
+        raise SettingsError(
+            f"keys.governance_threshold is {threshold}, but only {reviewers} governance keys would be made: nothing "
+            f"could ever be approved. Use --reviewers {threshold} or more, or lower the threshold"
+        )
+    create(settings.keys.dir, settings.deployment, reviewers)
     click.echo(
         f"keys of deployment {settings.deployment!r} are in {settings.keys.dir}: seal, attach, a, b, publish, and "
-        "governance/reviewer-1.key. Keep them apart: whoever holds both a's and b's can undo the secrecy of rows"
+        f"governance ({reviewers} reviewers, {threshold} must approve). Keep them apart: whoever holds both a's and "
+        "b's can undo the secrecy of rows, and whoever holds several reviewers' keys is all of them"
     )

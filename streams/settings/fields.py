@@ -101,7 +101,9 @@ class KeySettings(Group):
         description="folder for the private keys of epochs, on memory-backed storage; default: the role's own folder",
     )
     epoch_lifetime_hours: float = Field(24.0, gt=0, description="hours that senders may use one epoch key")
-    governance_threshold: int = Field(1, ge=1, description="how many governance keys must have signed a measurement")
+    governance_threshold: int = Field(
+        2, ge=1, le=64, description="how many different governance keys must have signed a measurement"
+    )
 
 
 class PrivacySettings(Group):

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from reviewed import REVIEW, REVIEWED
 
 from privacy import (
     Approval,
@@ -17,6 +18,7 @@ from privacy import (
     Measurement,
     MeasurementError,
     NotEnoughApprovals,
+    NotReviewable,
     RegistryBudgetError,
     SignedMeasurement,
     TestOnlyRefused,
@@ -38,6 +40,8 @@ reference: white
 privacy: {contribution_cap: 2, rho_member_day: 0.1}
 effective_from: 2026-11-24T15:00:00Z
 """
+DRAFT = TEXT
+TEXT += REVIEWED
 SPEC = parse_measurement(TEXT, origin="spec.yaml")
 KEYS = [Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in range(3)]
 PUBLIC = {key_id(key.public_key()): key.public_key() for key in KEYS}
@@ -64,7 +68,7 @@ def check(
 def costing(name: str, rho: float, revision: int = 1) -> Measurement:
     """A measurement that spends ``rho``."""
     text = (
-        TEXT.replace("id: feed", f"id: {name}\nrevision: {revision}")
+        DRAFT.replace("id: feed", f"id: {name}\nrevision: {revision}")
         .replace("0.1", repr(rho))
         .replace("T15:00", "T00:00")
     )
@@ -150,11 +154,27 @@ def test_one_key_under_two_names_is_refused() -> None:
 
 def test_test_noise_stays_in_test_clusters() -> None:
     """A test-only spec verifies in a test cluster and nowhere else, however well it is signed."""
-    spec = parse_measurement(TEXT + "test_only: {noise_scale_units: 0.01}\n", origin="x")
+    spec = parse_measurement(DRAFT + "test_only: {noise_scale_units: 0.01}\n", origin="x")
     signed = approve(spec, "prod", KEYS[0])
     assert check(signed, test_cluster=True) == spec
     with pytest.raises(TestOnlyRefused, match="protects nobody"):
         check(signed)
+
+
+@pytest.mark.parametrize(
+    ("more", "missing"),
+    [
+        ("", "has no review and no expires"),
+        (REVIEW, "has no expires"),
+        (REVIEWED.replace(REVIEW, ""), "has no review:"),
+    ],
+)
+def test_what_nobody_can_judge_is_refused(more: str, missing: str) -> None:
+    """A spec without owner, harm, data and retention, or without an end, is inert however well it is signed."""
+    signed = approve(parse_measurement(DRAFT + more, origin="x"), "prod", KEYS[0])
+    for test_cluster in (False, True):
+        with pytest.raises(NotReviewable, match=missing):
+            check(signed, test_cluster=test_cluster)
 
 
 def test_signed_nonsense_is_refused() -> None:

@@ -16,7 +16,9 @@ import pytest
 from secure_agg import ROLES, KeyFileError, SignatureInvalid
 from secure_agg.keyring import create, load_governance, load_role, load_trusted, read_private, write_private
 
-KEY_FILES = [f"{role}/{name}.key" for role in ROLES for name in ("identity", "state")] + ["governance/reviewer-1.key"]
+KEY_FILES = [f"{role}/{name}.key" for role in ROLES for name in ("identity", "state")] + [
+    f"governance/reviewer-{number}.key" for number in (1, 2, 3)
+]
 # RFC 8032, section 7.1, test 1: a private key and its public key.
 RFC_SECRET = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
 RFC_PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
@@ -78,10 +80,31 @@ def test_every_role_gets_its_folder(made: Path) -> None:
             if other != role:
                 with pytest.raises(SignatureInvalid):
                     theirs.trusted.identities.verify(other, "batch", signature, b"x")
-    reviewer = load_governance(made / "governance" / "reviewer-1.key").public_key().public_bytes_raw()
-    assert [key.public_bytes_raw() for key in load_trusted(made / "governance").governance] == [reviewer]
+    reviewers = [
+        load_governance(made / "governance" / f"reviewer-{number}.key").public_key().public_bytes_raw()
+        for number in (1, 2, 3)
+    ]
+    assert [key.public_bytes_raw() for key in load_trusted(made / "governance").governance] == reviewers
     expected = {*KEY_FILES, *(f"{name}/trusted.json" for name in (*ROLES, "governance")), *ROLES, "governance"}
     assert set(snapshot(made)) == expected
+
+
+@pytest.mark.parametrize("reviewers", [1, 5, 64])
+def test_each_reviewer_gets_a_key(tmp_path: Path, reviewers: int) -> None:
+    """As many governance keys as reviewers, all different and all pinned in every folder."""
+    create(tmp_path / "keys", "t", reviewers)
+    assert len(list((tmp_path / "keys" / "governance").glob("reviewer-*.key"))) == reviewers
+    for folder in (*ROLES, "governance"):
+        pinned = load_trusted(tmp_path / "keys" / folder).governance
+        assert len({key.public_bytes_raw() for key in pinned}) == reviewers
+
+
+@pytest.mark.parametrize("reviewers", [0, -1, 65])
+def test_there_are_1_to_64_reviewers(tmp_path: Path, reviewers: int) -> None:
+    """No reviewer could approve nothing, and a record of `measurements` holds 64 approvals; nothing is made then."""
+    with pytest.raises(ValueError, match="1 to 64 reviewers"):
+        create(tmp_path / "keys", "t", reviewers)
+    assert not (tmp_path / "keys").exists()
 
 
 def test_private_files_are_for_their_owner_only(tmp_path: Path) -> None:
@@ -141,7 +164,7 @@ def test_a_missing_folder_is_a_missing_file(root: Path, tmp_path: Path) -> None:
     for load in (
         lambda: load_role(root, "nobody", "t"),
         lambda: load_role(tmp_path / "nowhere", "a", "t"),
-        lambda: load_governance(root / "governance" / "reviewer-2.key"),
+        lambda: load_governance(root / "governance" / "reviewer-4.key"),
     ):
         assert "does not exist" in refused(load, root)
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from known_records import DEPLOYMENT, TRUSTED, brief, identity
+from reviewed import EXPIRES_MS, REVIEW, REVIEWED
 
 from privacy import (
     Limits,
@@ -23,9 +24,11 @@ from privacy import (
 )
 from secure_agg import EpochPublicKey, Trusted
 from secure_agg.envelopes import KEM_PUBLIC_BYTES
-from streams.control import FOREVER_MS, ControlPlane
+from streams.control import ControlPlane
+from streams.errors import SettingsError
 from streams.records.header import source_digest
 from streams.records.keys import WrappedKey, sign_epoch_key, sign_wrapped_key
+from streams.settings import Settings
 
 DAY_MS = 86_400_000
 START_MS = 20_000 * DAY_MS
@@ -45,7 +48,8 @@ privacy: {{contribution_cap: 2, rho_member_day: {rho}, cap_rule: first}}
 def spec(start_ms: int = START_MS, *, more: str = "", **changes: Any) -> Measurement:
     """A measurement that takes effect at ``start_ms``."""
     fields = {"id": "feed", "revision": 1, "purpose": "x", "topic": "events", "arrival": "live", "rho": 0.1} | changes
-    return parse_measurement(SPEC.format(**fields) + more, origin="test").with_effective_from(start_ms)
+    reviewed = "" if "test_only" in more else REVIEW if "expires" in more else REVIEWED
+    return parse_measurement(SPEC.format(**fields) + reviewed + more, origin="test").with_effective_from(start_ms)
 
 
 def make(*, test_cluster: bool = False, rho_limit: float = 0.25, threshold: int = 1) -> ControlPlane:
@@ -77,7 +81,7 @@ def test_an_approved_measurement_is_known_by_its_digest() -> None:
     found = control.find(value.spec_digest())
     assert found is not None
     assert (found.measurement, found.source, found.offset) == (spec(), source_digest("events"), 7)
-    assert (found.from_ms, found.until_ms) == (START_MS, FOREVER_MS)
+    assert (found.from_ms, found.until_ms) == (START_MS, EXPIRES_MS)
     assert (control.version, control.refused, control.measurements_offset) == (1, 0, 8)
 
 
@@ -184,7 +188,7 @@ def test_a_revision_is_taken_over_at_one_point() -> None:
     apply(control, spec(), spec(switch, revision=2, purpose="better"))
     old, new = control.approved()
     assert (old.from_ms, old.until_ms) == (START_MS, switch)
-    assert (new.from_ms, new.until_ms) == (switch, FOREVER_MS)
+    assert (new.from_ms, new.until_ms) == (switch, EXPIRES_MS)
     for start in (START_MS - 10_000, START_MS, switch - 10_000, switch, switch + 10 * DAY_MS):
         assert [old.covers(start), new.covers(start)] == [START_MS <= start < switch, switch <= start]
 
@@ -264,7 +268,7 @@ def test_one_key_revokes_whatever_comes_first(first: str) -> None:
         control.apply_measurement(offset, value)
     (entry,) = control.approved()
     assert (entry.revoked, entry.revoked_at_ms) == (True, START_MS + 5)
-    assert (entry.from_ms, entry.until_ms) == (START_MS, FOREVER_MS)
+    assert (entry.from_ms, entry.until_ms) == (START_MS, EXPIRES_MS)
     assert (control.refused, control.measurements_offset) == (0, 2)
     revocation = control.revocation(entry.spec)
     assert revocation is not None
@@ -315,7 +319,7 @@ def test_only_the_revision_that_is_named_stops() -> None:
     control.apply_measurement(3, revoked(spec(START_MS + DAY_MS, revision=2)))
     assert [(entry.revoked, entry.until_ms) for entry in control.approved()] == [
         (False, START_MS + DAY_MS),  # the revision before it does not come back
-        (True, FOREVER_MS),
+        (True, EXPIRES_MS),
     ]
 
 
@@ -382,3 +386,11 @@ def test_wrapped_keys_are_found_by_all_that_names_them() -> None:
         assert control.wrapped(*wrong) is None
     for wrong in (("a", b"process1", "coverage", "a", 3), ("a", b"process1", "coverage", "b", 6)):
         assert control.wrapped(*wrong) is None
+
+
+def test_more_approvals_than_keys_is_an_error_at_start(make_settings: Callable[..., Settings]) -> None:
+    """A threshold that nobody could reach stops a role before it reads anything."""
+    trusted = Trusted(DEPLOYMENT, TRUSTED, tuple(key.public_key() for key in REVIEWERS))
+    ControlPlane.of(trusted, make_settings("x:1", "keys.governance_threshold=2"))
+    with pytest.raises(SettingsError, match=r"threshold is 3, but trusted\.json pins only 2 governance keys"):
+        ControlPlane.of(trusted, make_settings("x:1", "keys.governance_threshold=3"))
