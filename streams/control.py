@@ -195,18 +195,13 @@ class ControlPlane:
                     f"{measurement.source.arrival!r}, but {other.id!r} reads it with {other.source.arrival!r}: "
                     "one topic has one notion of arrival"
                 )
-        check_registry_budget(
-            [*(approved for approved, _, _ in self._specs.values()), measurement],
-            self._limits,
-            {
-                (known.id, known.revision): self._revocations[digest].at_ms
-                for known, digest in [
-                    *((known, digest) for known, digest, _ in self._specs.values()),
-                    (measurement, spec),
-                ]
-                if digest in self._revocations
-            },
-        )
+        specs = [*((known, digest) for known, digest, _ in self._specs.values()), (measurement, spec)]
+        revoked_at_ms = {
+            (known.id, known.revision): self._revocations[digest].at_ms
+            for known, digest in specs
+            if digest in self._revocations
+        }
+        check_registry_budget([known for known, _ in specs], self._limits, revoked_at_ms)
         self._specs[key] = (measurement, spec, offset)
         self._rebuild()
         standing = "approved, but revoked" if spec in self._revocations else "approved"
