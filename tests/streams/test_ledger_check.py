@@ -249,6 +249,7 @@ def test_a_cut_ledger_leaves_releases_unpaid(house: InProcessPipeline) -> None:
     [
         ({"rho": 0.05}, "debits rho 0.05 where the signed spec says 0.1"),
         ({"rho": 0.5}, "passes a limit"),
+        ({"days_in_30": 3}, "counts a member on 3 of 30 and 365 of 365 days, where the signed spec says 30 of 30"),
         ({"spec_sha256": "07" * 32}, "pays for spec 0707070707070707, which is not approved"),
         ({"measurement": "jobs"}, "pays for jobs revision 1, but its spec is feed revision 1"),
         ({"party": "b"}, "is a debit of party b"),
@@ -265,6 +266,28 @@ def test_a_ledger_that_its_party_rewrote_is_told(house: InProcessPipeline, chang
     problems = told(judged(house, debited_again(house, ledger_of(house), change), releases_of(house)))
     assert any(text in line for line in problems if line.startswith("ledger-a offset"))
     assert any("which is not in the ledger" in line for line in problems)  # releases name what was there
+
+
+def test_a_debit_below_what_its_releases_cost_is_told(house: InProcessPipeline) -> None:
+    """A party that debits half, and has its releases name those debits, is found by what the noise really costs."""
+
+    def change(offset: int, content: dict[str, Any]) -> None:
+        content["rho"] /= 2
+
+    ledger = list(debited_again(house, ledger_of(house), change))
+    renamed = {
+        SignedDebit.decode(old).digest: SignedDebit.decode(new).digest
+        for (_, old), (_, new) in zip(ledger_of(house), ledger, strict=True)
+    }
+    releases = [
+        (offset, again(house, value, debit=renamed[SignedRelease.decode(value).release.debit]))
+        for offset, value in releases_of(house)
+    ]
+    problems = told(judged(house, ledger, releases))
+    costs = [line for line in problems if "the day's releases cost" in line]
+    assert [line.split(":")[0] for line in costs] == [f"ledger-a offset {offset}" for offset in range(4)]
+    assert costs[0].startswith("ledger-a offset 0: debits rho 0.05, but the day's releases cost 0.1")
+    assert len(problems) == 8  # and each contradicts its spec
 
 
 def test_a_second_debit_for_one_day_is_told(house: InProcessPipeline) -> None:
