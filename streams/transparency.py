@@ -39,6 +39,11 @@ KEPT_TOPICS = (
     "ledger-a",
     "ledger-b",
     "keys",
+    "member-attributes",
+    "state-seal",
+    "state-attach",
+    "state-a",
+    "state-b",
 )
 
 
