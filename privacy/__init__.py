@@ -6,14 +6,7 @@ Source: DESIGN section 5; zCDP (Bun and Steinke 2016), discrete Gaussian (Canonn
 from __future__ import annotations
 
 from privacy.accountant import Accountant, MemberDay, PrivacyStatement, epsilon, rho_of_epsilon
-from privacy.approvals import (
-    Approval,
-    SignedMeasurement,
-    approve,
-    check_reviewable,
-    key_id,
-    verify,
-)
+from privacy.approvals import Approval, SignedMeasurement, approve, check_reviewable, key_id, verify
 from privacy.budget import LiveRevision, Peak, check_registry_budget, live_revisions, peak_spending
 from privacy.calibration import ChannelNoise, NoisePlan, plan_noise, solve
 from privacy.caps import ContributionCap

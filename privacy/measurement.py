@@ -222,6 +222,14 @@ class Measurement(Part):
         """
         return _validated(self.model_dump() | {"effective_from": _utc(start_ms)}, f"measurement {self.id!r}")
 
+    def with_expires(self, end_ms: int) -> Measurement:
+        """The same measurement, ending at ``end_ms`` (epoch milliseconds, a boundary of the longest level).
+
+        Raises:
+            MeasurementError: it is no such boundary, or not after ``effective_from``.
+        """
+        return _validated(self.model_dump() | {"expires": _utc(end_ms)}, f"measurement {self.id!r}")
+
 
 @lru_cache(maxsize=256)
 def _most_hours(length_ms: int, base_ms: int) -> int:

@@ -134,7 +134,11 @@ def create(root: Path, deployment: str, reviewers: int = 3) -> None:
 
 def load_trusted(folder: Path) -> Trusted:
     """Read ``trusted.json`` of a folder."""
-    path = folder / "trusted.json"
+    return load_trusted_file(folder / "trusted.json")
+
+
+def load_trusted_file(path: Path) -> Trusted:
+    """Read a file of pinned keys, for whoever has it and no folder of keys."""
     try:
         content = json.loads(path.read_text())
         deployment = content["deployment"]

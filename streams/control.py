@@ -78,11 +78,28 @@ class Approved:
         return self.from_ms <= window_start_ms < self.until_ms
 
     def window_start_ms(self, end_ms: int) -> int:
-        """Start of the base window that a batch names by its end, or :class:`ProtocolStop` where there is none."""
-        base = self.measurement.base_ms
-        if end_ms % base or end_ms - base < self.from_ms:
+        """Start of the base window that a batch names by its end, or :class:`ProtocolStop` where there is none.
+
+        A window that a later revision has taken over is one still: `seal` may have written before it knew.
+        """
+        start_ms = end_ms - self.measurement.base_ms
+        if not self.has_window(self.measurement.levels[0].name, start_ms, end_ms):
             raise ProtocolStop("a batch names a window that its measurement does not have")
-        return end_ms - base
+        return start_ms
+
+    def has_window(self, level: str, start_ms: int, end_ms: int) -> bool:
+        """Whether the signed spec itself has this window: of its levels, from its beginning, before it expires."""
+        expires_ms = self.measurement.expires_ms
+        return (
+            any(level == known.name and end_ms - start_ms == known.length_ms for known in self.measurement.levels)
+            and end_ms % (end_ms - start_ms) == 0
+            and self.from_ms <= start_ms
+            and (expires_ms is None or start_ms < expires_ms)
+        )
+
+    def withdraws(self, end_ms: int) -> bool:
+        """Whether a window that ends then must not be published, since the revision was revoked before its end."""
+        return self.revoked_at_ms is not None and end_ms > self.revoked_at_ms
 
 
 class ControlPlane:
@@ -178,7 +195,13 @@ class ControlPlane:
                     f"{measurement.source.arrival!r}, but {other.id!r} reads it with {other.source.arrival!r}: "
                     "one topic has one notion of arrival"
                 )
-        check_registry_budget([*(approved for approved, _, _ in self._specs.values()), measurement], self._limits)
+        specs = [*((known, digest) for known, digest, _ in self._specs.values()), (measurement, spec)]
+        revoked_at_ms = {
+            (known.id, known.revision): self._revocations[digest].at_ms
+            for known, digest in specs
+            if digest in self._revocations
+        }
+        check_registry_budget([known for known, _ in specs], self._limits, revoked_at_ms)
         self._specs[key] = (measurement, spec, offset)
         self._rebuild()
         standing = "approved, but revoked" if spec in self._revocations else "approved"
@@ -230,6 +253,20 @@ class ControlPlane:
                 None if revocation is None else revocation.at_ms,
             )
         self.version += 1
+
+    def read_through(self, offset: int) -> None:
+        """Know all of `measurements` before this offset, as a sender has said that it does.
+
+        Raises:
+            ProtocolStop: the topic does not hold that much.
+        """
+        if self.measurements_offset < offset:
+            self.catch_up()
+        if self.measurements_offset < offset:
+            raise ProtocolStop(
+                f"a sender has read `measurements` up to offset {offset}, and here it ends at "
+                f"{self.measurements_offset}: the two do not read the same topic"
+            )
 
     def approved(self) -> Iterator[Approved]:
         """All approved revisions, in the order of their approval."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from estimator import RaceModel
 from estimator.model import GroupModel
-from privacy import Ledger, Limits, Measurement, approve
+from privacy import Ledger, Limits, Measurement, approve, revoke
 from secure_agg import EpochKeys, RoleKeys
 from secure_agg.keyring import create, load_governance, load_role
 from streams.control import Approved, ControlPlane
@@ -170,7 +171,9 @@ class InProcessPipeline:
         self._receiving = {
             role: ReceivingKeys(role, deployment, self.controls[role], epochs) for role, epochs in self.epochs.items()
         }
-        self._control_offset = 0
+        self._measurements: list[bytes] = []
+        for role, control in self.controls.items():
+            control.catch_up = partial(self.tell, role)
         for role, epochs in self.epochs.items():
             self._announce(sign_epoch_key(self._keys[role].identity, epochs.ensure_current(start_ms).public()))
         self._directory: MemberDirectory | None = None
@@ -188,10 +191,25 @@ class InProcessPipeline:
     def approve(self, measurement: Measurement) -> None:
         """Sign a measurement and have every role read it."""
         key = load_governance(self._folder / "governance" / "reviewer-1.key")
-        value = approve(measurement, self._deployment, key).encode()
-        for control in self.controls.values():
-            control.apply_measurement(self._control_offset, value)
-        self._control_offset += 1
+        self.submit(approve(measurement, self._deployment, key).encode(), roles=tuple(self.controls))
+
+    def revoke(self, measurement: Measurement, at_ms: int, *, roles: Sequence[str] | None = None) -> None:
+        """Revoke a measurement and have these roles read it, or all; the others do when they are told."""
+        key = load_governance(self._folder / "governance" / "reviewer-1.key")
+        value = revoke(measurement, self._deployment, key, at_ms=at_ms, reason="in-process").encode()
+        self.submit(value, roles=tuple(self.controls) if roles is None else roles)
+
+    def submit(self, value: bytes, *, roles: Sequence[str]) -> None:
+        """Put a record on `measurements` and have these roles read it."""
+        self._measurements.append(value)
+        for role in roles:
+            self.tell(role)
+
+    def tell(self, role: str) -> None:
+        """Have a role read `measurements` to its end."""
+        control = self.controls[role]
+        for offset in range(control.measurements_offset, len(self._measurements)):
+            control.apply_measurement(offset, self._measurements[offset])
 
     # -- stages ---------------------------------------------------------------------------------------------------
 
@@ -303,6 +321,7 @@ class InProcessPipeline:
 
     def publish(self) -> None:
         """Let `publish` read on."""
+        self.published += self.core.withdrawals()
         for party, offset in self._published_offset.items():
             records = self.log.read(f"releases-{party}", 0, offset)
             self._published_offset[party] = offset + len(records)

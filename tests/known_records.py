@@ -72,7 +72,7 @@ PUNCTUATION = Punctuation(
     sources=(SourceProgress(SOURCE, 2, 4, 1_764_000_011_000, 1_000_001), SourceProgress(SOURCE, 3, 4, -1, 0)),
     counting=(Counting(bytes(range(32)), SOURCE, -(1 << 53)),),
 )
-PASSAGE = Passage(b"process2", 1_764_000_011_600)
+PASSAGE = Passage(b"process2", 1_764_000_011_600, 3)
 RELEASE = Release(
     party="a",
     measurement="feed",

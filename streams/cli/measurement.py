@@ -1,24 +1,49 @@
-"""``evenstream measurement``."""
+"""``evenstream measurement``: how a measurement comes to be, and how it ends."""
 
 from __future__ import annotations
 
+import json
+import sys
+import textwrap
 import time
 from pathlib import Path
 
 import click
 
-from privacy import Measurement, SignedMeasurement, parse_measurement, plan_noise
-from streams import registry
+from privacy import Measurement, parse_measurement, plan_noise
+from privacy.decisions import DecisionLog, Proposal
+from privacy.spec_fields import parse_duration
+from secure_agg.keyring import Trusted, load_governance, load_trusted_file
 from streams.cli import Invocation
+from streams.control import limits_of
 from streams.errors import InputError
+from streams.governance import (
+    Governance,
+    View,
+    discrepancies,
+    empty_log,
+    read_records,
+    refusals,
+    starting,
+)
+from streams.report import decisions as report
+from streams.report.numbers import moment
+from streams.report.review import review as review_text
+from streams.settings import Settings
+
+_WIDTH = 110
 
 
 @click.group()
 def measurement() -> None:
-    """Check, sign and submit measurements."""
+    """Check, propose, review and approve measurements; stop them; verify who decided what."""
 
 
 _spec = click.argument("spec", type=click.Path(path_type=Path, dir_okay=False))
+_id = click.argument("name", metavar="ID")
+_key = click.option("--key", type=click.Path(path_type=Path), required=True, help="The reviewer's private key file.")
+_revision = click.option("--revision", type=click.IntRange(min=1), help="Which; by default the one that it can be.")
+_reason = click.option("--reason", required=True, help="Why, in at most 2000 characters that everyone may read.")
 
 
 def read_spec(path: Path) -> Measurement:
@@ -28,6 +53,10 @@ def read_spec(path: Path) -> Measurement:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as text: {error}") from None
     return parse_measurement(text, origin=str(path))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 @measurement.command()
@@ -57,31 +86,254 @@ def _shown(epsilon: float | None) -> str:
 
 @measurement.command()
 @_spec
-@click.option("--key", type=click.Path(path_type=Path), required=True, help="The reviewer's private key file.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the signed measurement goes.")
+@_key
+@click.option("--days", type=click.IntRange(min=1), help="It ends so many days after it begins; default: as it says.")
+@click.option(
+    "--notice",
+    default="1m",
+    show_default=True,
+    metavar="DURATION",
+    help="How long reviewers have at least, where the spec does not say when it begins: 30s, 2h, 3d.",
+)
 @click.pass_obj
-def sign(invocation: Invocation, spec: Path, key: Path, out: Path) -> None:
-    """Approve a spec: sign its exact bytes for this deployment."""
-    settings = invocation.settings()
-    signed = registry.sign(read_spec(spec), settings, key, time.time_ns() // 1_000_000)
-    out.write_bytes(signed.encode())
-    found = Measurement.from_canonical(signed.spec)
+def propose(invocation: Invocation, spec: Path, key: Path, days: int | None, notice: str) -> None:
+    """Put a spec before the reviewers: fix when it begins and ends, and write it to the log of decisions."""
+    settings, found, now_ms = invocation.settings(), read_spec(spec), _now_ms()
+    try:
+        notice_ms = parse_duration(notice)
+    except ValueError:
+        raise InputError(f"--notice is {notice!r}; write a whole number and a unit: 30s, 2h or 3d") from None
+    wanted = starting(found, now_ms, days=days, notice_ms=notice_ms)
+    proposal = Governance(settings).propose(wanted, load_governance(key), now_ms)
     click.echo(
-        f"{out}: {found.id} revision {found.revision}, from {found.effective_from}, "
-        f"signed by {signed.signatures[0].key_id}"
+        f"{_named(proposal)} is proposed as spec {proposal.spec_sha256}\n"
+        f"It would begin {_begin(proposal)}, so {settings.keys.governance_threshold} reviewers must approve it before: "
+        f"evenstream measurement review {wanted.id}, then approve or reject"
     )
 
 
 @measurement.command()
-@click.argument("signed", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("subject", metavar="ID|SPEC")
+@_revision
 @click.pass_obj
-def submit(invocation: Invocation, signed: Path) -> None:
-    """Put a signed measurement on the topic, after the checks that every role will make."""
-    try:
-        value = signed.read_bytes()
-    except OSError as error:
-        raise InputError(f"{signed} cannot be read: {error.strerror}") from None
-    accepted = registry.submit(invocation.settings(), SignedMeasurement.decode(value), time.time_ns() // 1_000_000)
+def review(invocation: Invocation, subject: str, revision: int | None) -> None:
+    """Say in plain words who is measured, what anyone will see, and what it costs each member. Writes nothing."""
+    settings, governance, now_ms = invocation.settings(), Governance(invocation.settings()), _now_ms()
+    view = governance.view()
+    if Path(subject).is_file():
+        _show(settings, governance, view, starting(read_spec(Path(subject)), now_ms), now_ms)
+        return
+    proposal = _find(view.log, subject, revision, "proposed")
+    (standing,) = (s for s in report.standings(view.log, view.control, now_ms) if s.proposal is proposal)
+    click.echo(f"{standing}\n")
+    _show(settings, governance, view, proposal.measurement, now_ms, proposal.state)
+
+
+def _show(
+    settings: Settings, governance: Governance, view: View, spec: Measurement, now_ms: int, state: str = "proposed"
+) -> None:
+    approved, limits = list(view.control.approved()), limits_of(settings)
+    verdict = f"it is already {state}"
+    if state == "proposed":
+        refused = refusals(governance, view, spec, now_ms)
+        verdict = refused or "nothing: every role would accept it once it has its approvals"
+    for line in review_text(spec, settings.topic("fairness-metrics"), approved, limits, verdict, now_ms):
+        indent = line[: len(line) - len(line.lstrip())]
+        whole = line.lstrip().startswith("{") or not line
+        click.echo(line if whole else textwrap.fill(line, _WIDTH, subsequent_indent=f"{indent}  "))
+
+
+@measurement.command()
+@_id
+@_key
+@_revision
+@click.option("--spec-sha256", metavar="H", help="Refuse unless the log has the spec that was reviewed.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def approve(
+    invocation: Invocation, name: str, key: Path, revision: int | None, spec_sha256: str | None, yes: bool
+) -> None:
+    """Sign a proposed spec's exact bytes; the last approval that it takes puts it in force."""
+    settings, now_ms = invocation.settings(), _now_ms()
+    governance, private_key = Governance(settings), load_governance(key)
+    view = governance.view()
+    proposal = _find(view.log, name, revision, "proposed")
+    if spec_sha256 is not None and spec_sha256.lower() != proposal.spec_sha256:
+        raise InputError(
+            f"{_named(proposal)} is on the log as spec {proposal.spec_sha256}, not as {spec_sha256}: it is not what "
+            "was reviewed. Review what is there, then approve that"
+        )
+    _show(settings, governance, view, proposal.measurement, now_ms)
+    click.echo(f"\nTo be signed, for deployment {settings.deployment}:\n{proposal.spec.decode()}\n")
+    _confirm(f"Approve {_named(proposal)}?", yes)
+    after = governance.approve(proposal, private_key, _now_ms())
+    if after.state == "approved":
+        click.echo(f"{_named(after)} is approved and on the topic; its first window begins {_begin(after)}")
+    else:
+        click.echo(f"{_named(after)}: {len(after.approvals)} of {settings.keys.governance_threshold} approvals")
+
+
+@measurement.command()
+@_id
+@_key
+@_reason
+@_revision
+@click.pass_obj
+def reject(invocation: Invocation, name: str, key: Path, reason: str, revision: int | None) -> None:
+    """Say no to a proposed spec; a reviewer's last word counts."""
+    governance = Governance(invocation.settings())
+    proposal = _find(governance.view().log, name, revision, "proposed")
+    after = governance.reject(proposal, load_governance(key), reason, _now_ms())
+    count = len(after.rejections)
+    still = "is rejected" if after.state == "rejected" else "can still be approved"
+    click.echo(f"{_named(after)} {still}: {count} rejection{'' if count == 1 else 's'}")
+
+
+@measurement.command()
+@_id
+@_key
+@_reason
+@_revision
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def revoke(invocation: Invocation, name: str, key: Path, reason: str, revision: int | None, yes: bool) -> None:
+    """Stop an approved measurement, for good and in every role; one reviewer is enough."""
+    governance = Governance(invocation.settings())
+    proposal = _find(governance.view().log, name, revision, "approved")
+    _confirm(f"Stop {_named(proposal)} for good?", yes)
+    after = governance.revoke(proposal, load_governance(key), reason, _now_ms())
+    click.echo(f"{_named(after)} is revoked: no role counts or publishes any more of it")
+
+
+@measurement.command()
+@click.argument("name", metavar="[ID]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def status(invocation: Invocation, name: str | None, as_json: bool) -> None:
+    """Where each measurement stands: who approved it, until when it runs."""
+    view = Governance(invocation.settings()).view()
+    found = report.standings(view.log, view.control, _now_ms())
+    if name is not None:
+        found = [standing for standing in found if standing.proposal.measurement.id == name]
+        if not found:
+            raise InputError(_unknown(view.log, name))
+    if as_json:
+        click.echo(json.dumps([standing.as_json() for standing in found], indent=2))
+        return
+    for standing in found:
+        click.echo(str(standing))
+    if not found:
+        click.echo("no measurement has been proposed yet")
+
+
+@measurement.command()
+@click.argument("name", metavar="[ID]", required=False)
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the whole log instead: the exact bytes of each record, one a line, for `verify`.",
+)
+@click.pass_obj
+def history(invocation: Invocation, name: str | None, export: Path | None) -> None:
+    """Who decided what, and when, oldest first."""
+    log = Governance(invocation.settings()).view().log
+    if name is not None and not log.revisions(name):
+        raise InputError(_unknown(log, name))
+    if export is not None:
+        export.write_bytes(b"".join(entry.record + b"\n" for entry in log.chain))
+        click.echo(f"{export}: {len(log.chain)} records; head {log.head}")
+        return
+    for line in report.history(log, name):
+        click.echo(line)
+    if log.misfits:
+        click.echo(f"{len(log.misfits)} records have no effect; `evenstream measurement verify` says why", err=True)
+
+
+@measurement.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option(
+    "--governance",
+    "trusted",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The trusted.json that pins the governance keys; default: that in keys.dir.",
+)
+@click.option("--threshold", type=click.IntRange(1), help="How many approvals it takes; default: the setting.")
+@click.pass_obj
+def verify(invocation: Invocation, file: Path | None, trusted: Path | None, threshold: int | None) -> None:
+    """Check every signature and the whole chain of decisions; exit code 1 where something does not hold.
+
+    FILE is an exported log (`history --export`), which needs no Kafka. Without it both topics are read, and
+    `measurements` must hold exactly what the log approved and revoked.
+    """
+    settings = invocation.settings()
+    pinned = load_trusted_file(trusted or settings.keys.dir / "governance" / "trusted.json")
+    k = threshold or settings.keys.governance_threshold
+    if file is not None:
+        log, differences = empty_log(pinned, k), []
+        for offset, record in enumerate(read_records(file)):
+            log.apply(offset, record)
+    else:
+        view = Governance(settings, pinned, k).view()
+        log, differences = view.log, discrepancies(view, pinned)
+    _tell(log, pinned, differences, place="line" if file is not None else "offset")
+    if log.misfits or differences:
+        sys.exit(1)
+
+
+def _tell(log: DecisionLog, trusted: Trusted, differences: list[tuple[int | None, str]], place: str) -> None:
     click.echo(
-        f"{accepted.id} revision {accepted.revision} is on the topic; its first window begins {accepted.effective_from}"
+        f"deployment {trusted.deployment}: {len(log.chain)} records, {log.threshold} of {log.reviewers} reviewers must "
+        f"approve; head {log.head}"
     )
+    for proposal in log.proposals:
+        names = ", ".join(approval.key_id for approval in proposal.approvals) or "nobody"
+        click.echo(f"  {_named(proposal)}: {proposal.state}, approved by {names}; spec {proposal.spec_sha256}")
+    first = 1 if place == "line" else 0  # lines are counted from 1, offsets from 0
+    for misfit in log.misfits[:1]:
+        click.echo(f"does not hold, {place} {misfit.offset + first}: {misfit.why}")
+    if len(log.misfits) > 1:
+        click.echo(f"and {len(log.misfits) - 1} more after it")
+    for offset, what in differences:
+        click.echo(f"measurements{'' if offset is None else f', offset {offset}'}: {what}")
+    if not (log.misfits or differences):
+        click.echo("every record holds")
+
+
+def _find(log: DecisionLog, name: str, revision: int | None, wanted: str) -> Proposal:
+    """The revision that is meant: the one that is named, else the only one in the wanted state, else the newest."""
+    known = log.revisions(name)
+    if not known:
+        raise InputError(_unknown(log, name))
+    if revision is not None:
+        found = log.current(name, revision)
+        if found is None:
+            numbers = ", ".join(str(proposal.measurement.revision) for proposal in known)
+            raise InputError(f"revision {revision} of {name!r} was never proposed; on the log: {numbers}")
+        return found
+    fitting = [proposal for proposal in known if proposal.state == wanted]
+    if len(fitting) > 1:
+        numbers = ", ".join(str(proposal.measurement.revision) for proposal in fitting)
+        raise InputError(f"several revisions of {name!r} are {wanted}: {numbers}. Name one with --revision")
+    return fitting[0] if fitting else known[-1]
+
+
+def _unknown(log: DecisionLog, name: str) -> str:
+    known = ", ".join(sorted({proposal.measurement.id for proposal in log.proposals}))
+    return f"no measurement {name!r} was ever proposed; on the log: {known or 'none'}"
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError("this is no terminal, so nobody can be asked; read what is signed, then repeat with --yes")
+    if not click.confirm(question):
+        raise InputError("nothing was signed")
+
+
+def _named(proposal: Proposal) -> str:
+    return f"{proposal.measurement.id} revision {proposal.measurement.revision}"
+
+
+def _begin(proposal: Proposal) -> str:
+    return moment(proposal.measurement.effective_from_ms or 0)

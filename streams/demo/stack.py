@@ -13,10 +13,11 @@ from pathlib import Path
 
 from confluent_kafka import TopicPartition
 
-from privacy import Measurement, next_boundary_ms, parse_measurement
+from privacy import Measurement, parse_measurement
 from secure_agg.keyring import create as create_keys
-from streams import registry
+from secure_agg.keyring import load_governance
 from streams.errors import EvenstreamError, InputError
+from streams.governance import Governance, starting
 from streams.kafka import topics
 from streams.kafka.clients import broker_count, make_consumer, wait_for_kafka
 from streams.kafka.dev_broker import DevBroker
@@ -56,6 +57,8 @@ class DemoStack:
             f"deployment={self.deployment}",
             f"keys.dir={self._keys}",
             f"keys.epoch_dir={self._epochs}",
+            # Both measurements on two UTC days, in case the run passes midnight.
+            "privacy.rho_30_days_limit=1.2",
         ]
         bootstrap = os.environ.get("KAFKA_BOOTSTRAP")
         if bootstrap:
@@ -84,8 +87,11 @@ class DemoStack:
         return {example: self.settings.topic(topic) for example, topic in names.items()}
 
     def approve(self, examples: Path) -> dict[str, Measurement]:
-        """Sign and submit the two measurements, from a whole minute on that leaves every role time to hear of it."""
+        """Have two of three reviewers approve the two measurements, from a minute on that leaves every role time."""
         now_ms = time.time_ns() // 1_000_000
+        folder = self.settings.keys.dir / "governance"
+        first, second = (load_governance(folder / f"reviewer-{number}.key") for number in (1, 2))
+        governance = Governance(self.settings)
         approved = {}
         for example, topic in self._sources().items():
             path = examples / example / "measurement.yaml"
@@ -95,9 +101,11 @@ class DemoStack:
                 raise InputError(f"{path} is missing: run the demo from a checkout of evenstream") from None
             spec = parse_measurement(text, origin=str(path))
             spec = spec.model_copy(update={"source": spec.source.model_copy(update={"topic": topic})})
-            spec = spec.with_effective_from(next_boundary_ms(spec, now_ms + _NOTICE_MS))
-            key = self.settings.keys.dir / "governance" / "reviewer-1.key"
-            approved[spec.id] = registry.submit(self.settings, registry.sign(spec, self.settings, key, now_ms), now_ms)
+            spec = starting(spec, now_ms, days=1, notice_ms=_NOTICE_MS)
+            proposal = governance.propose(spec, first, now_ms)
+            for key in (first, second):
+                proposal = governance.approve(proposal, key, now_ms)
+            approved[spec.id] = proposal.measurement
         return approved
 
     def start_roles(self) -> None:

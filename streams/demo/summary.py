@@ -60,7 +60,7 @@ def _figures(console: Console, stack: DemoStack, seen: Seen) -> None:
     console.print(f"events in: {sent}; rows refused at seal: {reasons}")
     released = {name: sum(w.measurement == name for w in seen.windows) for name in (FEED, PRIMARIES)}
     console.print(f"windows released: {released[FEED]} of {FEED}, {released[PRIMARIES]} of {PRIMARIES}")
-    for name, cost in sorted({w.measurement: w.privacy for w in seen.windows}.items()):
+    for name, cost in sorted({w.measurement: w.privacy for w in seen.windows if w.privacy}.items()):
         epsilon = "unbounded" if cost.epsilon is None else f"{cost.epsilon:.2f}"
         console.print(
             f"spent on each member's day by {name}: rho {cost.rho:g}, epsilon {epsilon} at delta {cost.delta:g} "

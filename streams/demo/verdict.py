@@ -33,7 +33,7 @@ def result_of(window: FairnessMetric, metric: str, group: str, estimator: str = 
 
 def wide_gap(window: FairnessMetric, group: str, estimator: str) -> Estimate | None:
     """The gap in recommendation rate with its 99.99 % interval, from what was published (post-processing)."""
-    if window.table is None or window.moments is None or window.rows_per_member is None:
+    if window.table is None or window.moments is None or window.rows_per_member is None or window.privacy is None:
         return None
     noise = window.privacy
     found = disparities(
@@ -84,7 +84,7 @@ def judge(
         holds = corrected.lower <= true_gap <= corrected.upper
         conditions.append(Condition(holds, f"{shown} contains the truth, {true_gap:+.3f}"))
     for window in (fair, unfair):
-        if window is None or window.table is None:
+        if window is None or window.table is None or window.privacy is None:
             continue
         cells = CellLayout(window.table.axes).count
         total = sum(map(sum, window.table.values))

@@ -19,13 +19,16 @@ from estimator.moments import Moments
 from streams.errors import RecordMalformed
 from streams.kafka.partitioner import partition_of
 
-Status = Literal["published", "void", "suppressed"]
+Status = Literal["published", "void", "suppressed", "withdrawn"]
 
 SCHEMA = "urn:evenstream:schema:fairness-metrics:1"
 """A name, not an address: nothing is fetched to read a record."""
 
 VERSION = 1
 """Last part of a record's id. A table is published once; only what supersedes a record gets another version."""
+
+WITHDRAWN_VERSION = 2
+"""Of a withdrawal, which comes after anything that was said of its window; a reader that knows ids sees it is new."""
 
 
 class _Part(BaseModel):
@@ -206,11 +209,13 @@ class FairnessMetric(_Part):
     """One window of one level of one measurement.
 
     Attributes:
-        rows_per_member: at most so many rows of one member are in it, which its intervals allow for; None where void.
+        rows_per_member: at most so many rows of one member are in it, which its intervals allow for; None where void
+            or withdrawn.
+        privacy, checks: None where it is withdrawn: such a record rests on no release, and says no number.
 
     Raises:
-        ValidationError: an unknown field, an infinity or NaN, or a status that its contents contradict: a void window
-            never carries a number, and a reason is given exactly where the status is not "published".
+        ValidationError: an unknown field, an infinity or NaN, or a status that its contents contradict: a void or
+            withdrawn window never carries a number, and a reason is given exactly where the status is not "published".
     """
 
     measurement: str
@@ -228,8 +233,8 @@ class FairnessMetric(_Part):
     rectifier: Table | None
     corrected_by: CorrectedBy | None = None
     rows_per_member: int | None = None
-    privacy: Privacy
-    checks: Checks
+    privacy: Privacy | None
+    checks: Checks | None
     supersedes: str | None = None
 
     @model_validator(mode="after")
@@ -239,10 +244,16 @@ class FairnessMetric(_Part):
         if (self.reason is None) != (self.status == "published"):
             raise ValueError(f"status {self.status!r} does not go with reason {self.reason!r}")
         channels = (self.table, self.moments, self.rectifier)
-        if self.status == "void" and (self.results or any(channel is not None for channel in channels)):
-            raise ValueError("a void window carries no results and no table, moments or rectifier")
-        if self.status != "void" and self.table is None:
+        silent = self.status in ("void", "withdrawn")
+        if silent and (self.results or any(channel is not None for channel in channels)):
+            raise ValueError(f"a {self.status} window carries no results and no table, moments or rectifier")
+        if not silent and self.table is None:
             raise ValueError(f"a {self.status} window carries its noised table")
+        terms = (self.privacy, self.checks, self.corrected_by, self.rows_per_member)
+        if self.status == "withdrawn" and any(term is not None for term in terms):
+            raise ValueError("a withdrawn window carries no number: its privacy and checks are null")
+        if self.status != "withdrawn" and (self.privacy is None or self.checks is None):
+            raise ValueError(f"a {self.status} window says what it cost (privacy) and what stands behind it (checks)")
         if self.status == "suppressed" and any(result.value is not None for result in self.results):
             raise ValueError("a suppressed window carries no value")
         return self
@@ -255,6 +266,11 @@ class FairnessMetric(_Part):
     def topic_key(self) -> bytes:
         """The record's key: one record a window."""
         return f"{self.subject}/{self.window.end_ms}".encode()
+
+    @property
+    def version(self) -> int:
+        """Of its id: a record takes the place of one with the same key and a lower version."""
+        return WITHDRAWN_VERSION if self.status == "withdrawn" else VERSION
 
     def encode(self) -> bytes:
         """The record's value: compact JSON in the order of the fields, the same bytes each time."""
@@ -282,7 +298,7 @@ class FairnessMetric(_Part):
         end = datetime.fromtimestamp(self.window.end_ms / 1000, UTC)
         attributes = {
             "ce_specversion": "1.0",
-            "ce_id": f"{self.subject}/{self.window.end_ms}/{VERSION}",
+            "ce_id": f"{self.subject}/{self.window.end_ms}/{self.version}",
             "ce_source": f"/evenstream/{deployment}",
             "ce_type": f"dev.evenstream.window.{self.status}.v1",
             "ce_subject": self.subject,

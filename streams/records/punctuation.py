@@ -7,7 +7,7 @@ measurement, so that a window in which some worker did not yet know the measurem
 
     PUNCTUATION  0 body              MessagePack array, the fields below
                  1 seal's signature  over the body
-                 2 passage           attach's MessagePack array (empty in `sealed`): its clock
+                 2 passage           attach's MessagePack array (empty in `sealed`): its clock, what it has read
                  3 attach's signature over body and passage (empty in `sealed`)
 """
 
@@ -70,7 +70,7 @@ class Punctuation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
         process: the sending process.
         j: the partition it was written to.
         clock_ms: the worker's clock when it wrote this; it decides which key epochs have ended.
-        measurements_offset: the offset of `measurements` up to which the worker has applied specs.
+        measurements_offset: the offset of `measurements` up to which the worker has applied specs and revocations.
         sources: one entry for each source partition of the worker.
         counting: one entry for each measurement that the worker counts.
     """
@@ -88,10 +88,16 @@ class Punctuation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
 
 class Passage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What `attach` adds: its process and its clock when it passed the punctuation on."""
+    """What `attach` adds when it passes punctuation on.
+
+    Attributes:
+        process, clock_ms: its own.
+        measurements_offset: as in :class:`Punctuation`, of this worker of `attach`.
+    """
 
     process: ProcessId
     clock_ms: Milliseconds
+    measurements_offset: Count
 
 
 _encoder = msgspec.msgpack.Encoder()

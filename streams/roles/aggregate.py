@@ -128,17 +128,26 @@ class AggregateStage:
 
     def refresh(self, now_ms: int) -> bool:
         """Partitions are fixed. Party a hands the coverage secret to each new epoch of b; b looks for it."""
-        if self._control.version != self._control_version:
-            self._control_version = self._control.version
-            for approved in self._control.approved():
-                self._desk.plan(approved)
-                self._windows.forget_taken_over(approved)
+        self._follow_measurements()
         if self._coverage_sender is not None:
             keys, secret = self._coverage_sender
             keys.share_secret("coverage", "b", secret, now_ms)
         elif self._coverage_key is None:
             self._find_coverage_key()
         return False
+
+    def _follow_measurements(self) -> None:
+        """Let go of windows that a later revision takes over, and of all that a revoked one has not sent yet."""
+        if self._control.version == self._control_version:
+            return
+        self._control_version = self._control.version
+        for approved in self._control.approved():
+            if approved.revoked:
+                self._windows.drop(approved.spec)
+                self._desk.drop(approved.spec)
+            else:
+                self._desk.plan(approved)
+                self._windows.forget_taken_over(approved)
 
     def _find_coverage_key(self) -> None:
         for record in self._control.wrapped_for("coverage", self._party):
@@ -170,6 +179,11 @@ class AggregateStage:
         signed.verify(self._control.trusted.identities, passed=True)
         if signed.punctuation.j != partition.j or signed.passage is None:
             raise RecordMalformed("punctuation lies in another partition than it was signed for")
+        # Where a sender knew of a revocation it has left rows out: the party must know of it before it closes a window
+        # on that sender's word, or it would release a window that lacks them.
+        self._control.read_through(
+            max(signed.punctuation.measurements_offset, signed.passage.measurements_offset),
+        )
         clock_ms = min(signed.punctuation.clock_ms, signed.passage.clock_ms)
         if not partition.punctuate(signed.punctuation, clock_ms):
             self._health.refused("repeat")
@@ -181,6 +195,10 @@ class AggregateStage:
         if not self._log.is_next(partition, header, batch.header_bytes):
             return
         approved = self._control.require(header.spec)
+        if approved.revoked:
+            partition.advance(header, batch.header_bytes)
+            self._health.refused("revoked")
+            return
         if not self._windows.takes(approved, header.window_end_ms):
             partition.advance(header, batch.header_bytes)
             self._health.refused("superseded")
@@ -256,7 +274,7 @@ class AggregateStage:
         if self._coverage_key is None:
             return
         for approved in self._control.approved():
-            progress = self._progress(approved)
+            progress = None if approved.revoked else self._progress(approved)
             if progress is None:
                 continue
             arrival, since = progress
@@ -283,11 +301,12 @@ class AggregateStage:
         """At once when a window can close or a release can be sent; otherwise once in a commit interval."""
         if self._desk.can_send or any(True for _ in self._closable()):
             return True
-        changed = self._log.changed or self._windows.changed or self._coverage_key_is_new
+        changed = self._log.changed or self._windows.changed or self._desk.changed or self._coverage_key_is_new
         return changed and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """First what earlier commits have made sendable, then this commit's own state."""
+        self._follow_measurements()  # a batch may have made the role read on: nothing that is revoked leaves
         to_state = partial(Out, self._topics[f"state-{self._party}"], 0)
         outputs = []
         for state_key, key, value in self._desk.sendable():

@@ -140,7 +140,7 @@ class AttachStage:
         if not partition.punctuate(signed.punctuation, signed.punctuation.clock_ms):
             self._health.refused("repeat")
             return
-        passage = Passage(self._sending.process, now_ms)
+        passage = Passage(self._sending.process, now_ms, self._control.measurements_offset)
         self._outputs.append(
             Out(self._topics["shares"], partition.j, None, signed.passed_on(self._identity, passage).encode())
         )
@@ -155,12 +155,16 @@ class AttachStage:
         if not self._log.is_next(partition, header, batch.header_bytes):
             return
         approved = self._control.require(header.spec)
-        start_ms = approved.window_start_ms(header.window_end_ms)
-        self._require_groups(approved)
-        members = self._open_members(batch, approved)
-        values = self._values(approved, start_ms, partition.j, members)
+        layout = ChannelLayout.of(approved.measurement)
+        if approved.revoked:
+            values = np.zeros(layout.size(header.rows), dtype=np.uint64)  # nobody's id is opened any more
+        else:
+            start_ms = approved.window_start_ms(header.window_end_ms)
+            self._require_groups(approved)
+            members = self._open_members(batch, approved)
+            values = self._values(approved, start_ms, partition.j, members)
         try:
-            shares = self._shares(batch, ChannelLayout.of(approved.measurement), values, now_ms)
+            shares = self._shares(batch, layout, values, now_ms)
         finally:
             values.fill(0)
         self._outputs.append(Out(self._topics["shares"], partition.j, None, shares.encode()))

@@ -103,6 +103,10 @@ class Batcher:
             yield self._seal(buffer, members[start : start + size], cells[start : start + size], now_ms)
         buffer.add(members[whole:], cells[whole:])
 
+    def drop(self, spec: bytes) -> None:
+        """Let go of all rows of a revision. They have no number yet, so no stream has a gap."""
+        self._buffers = {slot: buffer for slot, buffer in self._buffers.items() if slot[0] != spec}
+
     def flush(self, now_ms: int) -> Iterator[Sealed]:
         """Give out everything that waits."""
         for buffer in self._buffers.values():

@@ -3,6 +3,11 @@
 Two releases of one window are added only when they agree on everything and on coverage; otherwise the window is void,
 with a reason, and never a number. A published table is never noised again, and nothing here draws noise: all that is
 published is post-processing.
+
+What is said last of a window does not depend on the order in which releases and revocations are read. A window that
+ends after its measurement was revoked is withdrawn if both parties have released it; the window that holds the
+revocation is withdrawn in any case, which tells each level's subscribers. Where numbers were published before the
+revocation was read, the withdrawal takes their place.
 """
 
 from __future__ import annotations
@@ -42,6 +47,21 @@ WindowKey = tuple[str, str, int]
 
 COVERAGE_DIFFERS = "coverage_differs"
 RELEASES_DIFFER = "releases_differ"
+REVOKED = "revoked"
+SECOND_RELEASE = "second_release"
+NOT_IN_SPEC = "not_in_spec"
+UNATTRIBUTED = ("malformed", "signature", "unknown_measurement")
+"""Why a release is not taken in that cannot be laid to a measurement's account."""
+
+BUDGET_REASONS = (
+    "budget_exceeded_day",
+    "budget_exceeded_30_days",
+    "budget_exceeded_year",
+    "budget_exceeded_terms",
+)
+"""Why a party refuses to release: its ledger has no room for the member-day, or knows the revision on other terms."""
+
+_OTHER_BUDGET_REASON = "budget_exceeded"
 
 _CORRECTION_WINDOWS = 8
 """How many lengths of the longest level a correction is used for: then the proxy's bias may have become another."""
@@ -53,6 +73,8 @@ class _Pair:
 
     parties: set[str] = field(default_factory=set)
     waiting: SignedRelease | None = None
+    joined: bytes | None = None
+    """The spec under which both were taken."""
 
 
 class PublishCore:
@@ -73,10 +95,17 @@ class PublishCore:
         self._statements: dict[bytes, PrivacyStatement] = {}
         self._corrections: dict[bytes, tuple[CorrectedBy, Correction]] = {}
         self._pools: dict[tuple[bytes, str], tuple[str, ...]] = {}
-        self.refused: dict[str, int] = {}
-        """Releases that were not taken in, by reason."""
+        self._withdrawn: set[WindowKey] = set()
+        self._revoked: set[bytes] = set()
+        self.refused: dict[tuple[str, str, str], int] = {}
+        """By (measurement, party, reason): releases that were not taken in, and those that a party's budget forbade.
+
+        No measurement is named where it could not be believed: without a valid signature, or an approved spec.
+        """
         self.last_release: tuple[str, str, str, int] | None = None
         """(measurement, level, party, window end) of the last release that was taken in."""
+        self.last_paid_for: tuple[Approved, int] | None = None
+        """(revision, window start) of the last release of numbers that was taken in: its day is paid for."""
 
     def apply(self, party: str, value: bytes) -> FairnessMetric | None:
         """Take in one record of a party's releases topic; the window's record once both parties are there."""
@@ -90,30 +119,93 @@ class PublishCore:
                 raise RecordMalformed(f"a release of party {signed.release.party} lies on the topic of party {party}")
         except (RecordMalformed, SignatureInvalid) as error:
             self._taken[party].add(digest)  # judged once, however often it is read
-            self._refuse("malformed" if isinstance(error, RecordMalformed) else "signature", str(error))
+            self._refuse("", party, "malformed" if isinstance(error, RecordMalformed) else "signature", str(error))
             return None
-        approved = self._control.find(signed.release.spec)
+        release = signed.release
+        approved = self._control.find(release.spec)
         if approved is None:
-            self._refuse("unknown_measurement", f"a release of {party} names a spec that is not approved")
+            self._refuse("", party, "unknown_measurement", "it names a spec that is not approved")
             return None
-        pair = self._pairs.setdefault(signed.release.key, _Pair())
         self._taken[party].add(digest)
+        measurement = approved.measurement
+        named = (release.measurement, release.revision) == (measurement.id, measurement.revision)
+        if not named or not approved.has_window(release.level, release.start_ms, release.end_ms):
+            self._refuse(measurement.id, party, NOT_IN_SPEC, "its spec has no such name, revision, level or window")
+            return None
+        pair = self._pairs.setdefault(release.key, _Pair())
         if party in pair.parties:
-            self._refuse("second_release", f"party {party} released one window twice; the first one stands")
+            self._refuse(measurement.id, party, SECOND_RELEASE, "its window was released before; the first one stands")
             return None
         pair.parties.add(party)
-        self.last_release = (signed.release.measurement, signed.release.level, party, signed.release.end_ms)
+        if release.status == "refused":
+            reason = release.reason if release.reason in BUDGET_REASONS else _OTHER_BUDGET_REASON
+            self._refuse(measurement.id, party, reason, f"the party refuses {'/'.join(map(str, release.key))}")
+        elif release.status == "released":
+            self.last_paid_for = (approved, release.start_ms)
+        self.last_release = (release.measurement, release.level, party, release.end_ms)
         other, pair.waiting = pair.waiting, signed
         if other is None:
             return None
         pair.waiting = None
         a, b = (signed, other) if party == "a" else (other, signed)
         # What a says it is, whoever came last: should they not agree, the void record does not depend on it.
-        return self._join(self._control.find(a.release.spec) or approved, a, b)
+        approved = self._control.find(a.release.spec) or approved
+        pair.joined = approved.spec
+        if approved.withdraws(a.release.end_ms):
+            return self._withdraw(approved, a.release.level, a.release.end_ms)
+        return self._join(approved, a, b)
 
-    def _refuse(self, reason: str, text: str) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
-        log.error("release refused: %s", text)
+    def _refuse(self, measurement: str, party: str, reason: str, text: str) -> None:
+        key = (measurement, party, reason)
+        self.refused[key] = self.refused.get(key, 0) + 1
+        log.error("release of party %s refused (%s): %s", party, reason, text)
+
+    # -- revocation -----------------------------------------------------------------------------------------------
+
+    def withdrawals(self) -> list[FairnessMetric]:
+        """What the revocations that were read since the last call withdraw; ask whenever the control plane changes."""
+        records = []
+        for approved in self._control.approved():
+            if approved.revoked_at_ms is None or approved.spec in self._revoked:
+                continue
+            self._revoked.add(approved.spec)
+            last_ms = max(approved.revoked_at_ms, approved.from_ms)
+            starts = [(name, last_ms // length * length, length) for name, length in _lengths(approved)]
+            ends = {(name, start + length) for name, start, length in starts if approved.covers(start)}
+            joined = {key[1:] for key, pair in self._pairs.items() if pair.joined == approved.spec}
+            for level, end_ms in sorted(ends | joined, key=lambda window: (window[1], window[0])):
+                record = self._withdraw(approved, level, end_ms) if approved.withdraws(end_ms) else None
+                if record is not None:
+                    records.append(record)
+        return records
+
+    def _withdraw(self, approved: Approved, level: str, end_ms: int) -> FairnessMetric | None:
+        """A window's withdrawal, once."""
+        measurement = approved.measurement
+        key = (measurement.id, level, end_ms)
+        if key in self._withdrawn:
+            return None
+        self._withdrawn.add(key)
+        log.warning("window %s is withdrawn: its measurement was revoked", "/".join(map(str, key)))
+        return FairnessMetric(
+            measurement=measurement.id,
+            revision=measurement.revision,
+            spec_sha256=approved.spec.hex(),
+            level=level,
+            window=Window(start_ms=end_ms - dict(_lengths(approved))[level], end_ms=end_ms),
+            status="withdrawn",
+            reason=REVOKED,
+            reference=measurement.reference,
+            confidence=self._confidence,
+            results=(),
+            table=None,
+            moments=None,
+            rectifier=None,
+            privacy=None,
+            checks=None,
+        )
+
+    # -- numbers --------------------------------------------------------------------------------------------------
 
     def _join(self, approved: Approved, a: SignedRelease, b: SignedRelease) -> FairnessMetric:
         reason = _disagreement(approved, a, b)
@@ -230,6 +322,10 @@ def _debit(signed: SignedRelease) -> str | None:
     return None if signed.release.debit == NO_DEBIT else signed.release.debit.hex()
 
 
+def _lengths(approved: Approved) -> list[tuple[str, int]]:
+    return [(level.name, level.length_ms) for level in approved.measurement.levels]
+
+
 def _disagreement(approved: Approved, a: SignedRelease, b: SignedRelease) -> str | None:
     """Why two releases of one window must not be added, or None."""
     for release in (a.release, b.release):
@@ -243,9 +339,7 @@ def _disagreement(approved: Approved, a: SignedRelease, b: SignedRelease) -> str
     same = ("revision", "spec", "start_ms", "end_ms", "channels")
     if any(getattr(a.release, name) != getattr(b.release, name) for name in same):
         return RELEASES_DIFFER
-    # A level that the measurement does not have, or channels in another shape: neither agrees with the spec.
-    if a.release.level not in (level.name for level in approved.measurement.levels):
-        return RELEASES_DIFFER
+    # Channels in another shape do not agree with the spec.
     expected = ChannelLayout.of(approved.measurement).released(a.release.level)
     if {channel.name: channel.shape for channel in a.release.channels} != expected:
         return RELEASES_DIFFER

@@ -8,6 +8,7 @@ also spares it the wait for a predecessor's session to time out), and nothing ex
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shutil
@@ -21,6 +22,7 @@ from typing import Any
 
 import faust
 
+from streams.control import limits_of
 from streams.kafka.clients import partition_count, read_to_end
 from streams.kafka.faust_credentials import credentials
 from streams.kafka.topics import METRIC_BYTES
@@ -47,11 +49,12 @@ class Publisher:
             confidence=settings.publish.confidence,
             rho_limit=settings.privacy.rho_member_day_limit,
         )
-        self.collector = FairnessCollector(process.registry)
+        self.collector = FairnessCollector(process.registry, limits=limits_of(settings))
         self.topics = {settings.topic("releases-a"): "a", settings.topic("releases-b"): "b"}
         self.not_ready: str | None = "replaying releases"
         self.failed: str | None = None
-        self._emitted: set[bytes] = set()
+        self._emitted: dict[bytes, int] = {}
+        self._shown_version = -1
         self._lock = threading.Lock()
 
     def replay(self) -> list[FairnessMetric]:
@@ -64,7 +67,7 @@ class Publisher:
         for record in read_to_end(self.settings, self.settings.topic("fairness-metrics")):
             key = record.key()
             if isinstance(key, bytes):
-                self._emitted.add(key)
+                self._emitted[key] = max(version_of(record.headers()), self._emitted.get(key, 0))
         fresh = []
         for topic, party in self.topics.items():
             # What an aborted transaction left counts too: every copy of a release is the same signed bytes.
@@ -72,7 +75,7 @@ class Publisher:
                 window = self.take(party, record.value() or b"", live=False)
                 if window is not None and record.timestamp()[1] >= oldest_ms and self.is_new(window):
                     fresh.append(window)
-        self.refresh_measurements()
+        fresh += [w for w in self.refresh_measurements() if w.window.end_ms >= oldest_ms and self.is_new(w)]
         self.collector.open()
         self.not_ready = None
         return fresh
@@ -82,7 +85,9 @@ class Publisher:
         with self._lock:
             window = self.core.apply(party, value)
             self.collector.refused(self.core.refused)
-            released = self.core.last_release
+            released, paid_for = self.core.last_release, self.core.last_paid_for
+        if paid_for is not None:
+            self.collector.paid_for(*paid_for)
         if released is not None:
             self.collector.released(*released)
         if window is None:
@@ -95,15 +100,24 @@ class Publisher:
         self.collector.window(window, delay)
         return window
 
-    def refresh_measurements(self) -> None:
-        """Show what is approved now."""
-        for approved in self.process.control.approved():
+    def refresh_measurements(self) -> list[FairnessMetric]:
+        """Show what is approved now; the windows that revocations have withdrawn since the last call."""
+        control = self.process.control
+        if control.version == self._shown_version:
+            return []
+        self._shown_version = control.version
+        for approved in control.approved():
             self.core.statement(approved)  # worked out now, and not when the first window waits for it
-        self.collector.measurements(self.process.control.approved(), self.settings.privacy.rho_member_day_limit)
+        with self._lock:
+            withdrawn = self.core.withdrawals()
+        self.collector.measurements(control.approved(), self.settings.privacy.rho_member_day_limit)
+        for window in withdrawn:
+            self.collector.window(window, None)
+        return withdrawn
 
     def is_new(self, window: FairnessMetric) -> bool:
-        """Whether a window has not been emitted yet."""
-        return window.topic_key() not in self._emitted
+        """Whether a window has not been emitted yet, or only what a withdrawal takes the place of."""
+        return window.version > self._emitted.get(window.topic_key(), 0)
 
     def give_up(self, reason: str) -> None:
         """End this process; the next one finds what is missing on `fairness-metrics`, and emits it."""
@@ -113,7 +127,15 @@ class Publisher:
 
     def emitted(self, window: FairnessMetric) -> None:
         """A window's record is durable."""
-        self._emitted.add(window.topic_key())
+        self._emitted[window.topic_key()] = window.version
+
+
+def version_of(headers: Any) -> int:
+    """Of a record that lies on `fairness-metrics`, by its headers: the last part of its id; 1 where it has none."""
+    for name, value in headers or ():
+        if name == "ce_id" and isinstance(value, bytes) and value.rpartition(b"/")[2].isdigit():
+            return int(value.rpartition(b"/")[2])
+    return 1
 
 
 def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path) -> faust.App:
@@ -145,7 +167,14 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
     partitions = partition_count(settings, metrics_topic)
     metrics = app.topic(metrics_topic, key_type=bytes, value_type=bytes, value_serializer="raw")
 
+    # One record at a time, so that a withdrawal cannot be overtaken by the numbers whose place it takes.
+    writing = asyncio.Lock()
+
     async def emit(window: FairnessMetric) -> None:
+        async with writing:
+            await write(window)
+
+    async def write(window: FairnessMetric) -> None:
         if not publisher.is_new(window):
             return
         try:
@@ -177,10 +206,9 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
 
     @app.timer(interval=_CONTROL_SECONDS)
     async def follow_control() -> None:
-        before = publisher.process.control.version
         publisher.process.reader.poll()
-        if publisher.process.control.version != before:
-            publisher.refresh_measurements()
+        for window in publisher.refresh_measurements():
+            await emit(window)
 
     return app
 

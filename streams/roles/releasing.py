@@ -56,6 +56,7 @@ class ReleaseDesk:
         self._drawn: dict[bytes, bytes] = {}
         self._committed: dict[bytes, bytes] = {}
         self._debits: list[bytes] = []
+        self._dropped: list[bytes] = []
 
     def restore(self, key: bytes, value: bytes, codec: StateCodec) -> bool:
         """Take in one state record; False where it is none of a release."""
@@ -117,14 +118,32 @@ class ReleaseDesk:
         self._committed = {}
         return ready
 
+    def drop(self, spec: bytes) -> None:
+        """Let go of a revoked revision's releases that have not been sent.
+
+        They are paid for and could be sent; but once a party knows of a revocation nothing of the measurement leaves it
+        any more, without trust in `publish` to hold it back. Their windows stay closed, so none is drawn again.
+        """
+        for key, value in list(self._committed.items()):
+            if SignedRelease.decode(value).release.spec == spec:
+                del self._committed[key]
+                self._dropped.append(key)
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is something to commit."""
+        return bool(self._dropped)
+
     def debits(self) -> list[bytes]:
         """Ledger records since the last call."""
         records, self._debits = self._debits, []
         return records
 
-    def state(self, codec: StateCodec) -> list[tuple[bytes, bytes]]:
-        """Key and value of the releases drawn since the last commit."""
-        return [(key, codec.encode(key, _PendingState(value))) for key, value in self._drawn.items()]
+    def state(self, codec: StateCodec) -> list[tuple[bytes, bytes | None]]:
+        """Key and value of the releases drawn since the last commit; None: it was let go."""
+        gone, self._dropped = self._dropped, []
+        drawn = [(key, codec.encode(key, _PendingState(value))) for key, value in self._drawn.items()]
+        return [*((key, None) for key in gone), *drawn]
 
     def committed(self) -> None:
         """What was drawn is durable, and may leave."""

@@ -109,7 +109,7 @@ class SealStage:
         overdue = now_ms - self._topics_asked_ms >= _TOPICS_INTERVAL_MS
         if self._control.version == self._control_version and not overdue:
             return False
-        self._control_version = self._control.version
+        self._drop_revoked()
         self._topics_asked_ms = now_ms
         before = set(self.positions())
         groups: dict[str, list[Approved]] = {}
@@ -122,6 +122,13 @@ class SealStage:
         }
         self._sources.follow(groups)
         return set(self.positions()) != before
+
+    def _drop_revoked(self) -> None:
+        """Rows of a revoked measurement that wait for their batch go nowhere; its punctuation goes on."""
+        self._control_version = self._control.version
+        for approved in self._control.approved():
+            if approved.revoked:
+                self._batcher.drop(approved.spec)
 
     def blocked(self, now_ms: int) -> str | None:
         """`seal` pauses, and never drops, while a recipient has no valid epoch key."""
@@ -160,6 +167,8 @@ class SealStage:
                 self._refuse(source, record, decoding.EMPTY, None)
         positions = np.array(index, dtype=np.intp)
         for approved, decoder in self._decoders.get(source.topic, ()):
+            if approved.revoked:
+                continue
             self._take(source, approved, decoder.decode(values), records, positions, arrival, now_ms)
         source.state.offset = records[-1].offset() + 1
         source.state.arrival_ms = int(arrival[-1])

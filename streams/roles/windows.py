@@ -164,6 +164,15 @@ class OpenWindows:
                 del self._base[spec, end_ms]
                 self._drop(_window_key(spec, end_ms))
 
+    def drop(self, spec: bytes) -> None:
+        """Let go of all that was folded of a revision. How far its windows were closed stays known."""
+        for key in [key for key in self._base if key[0] == spec]:
+            del self._base[key]
+            self._drop(_window_key(*key))
+        for slot in [slot for slot in self._rollups if slot[0] == spec]:
+            del self._rollups[slot]
+            self._drop(_rollup_key(*slot))
+
     def fold(
         self,
         approved: Approved,

@@ -2,22 +2,26 @@
 
 No value or decision series exists before there is a release, and none for a void or suppressed value: never a last
 value, a 0 or NaN in place of an answer. Nothing is exposed before the replay of `releases` is complete, since counters
-that are scraped half-way look like a reset. A measurement that is no longer approved takes its series with it.
+that are scraped half-way look like a reset. A measurement that is no longer approved takes its series with it; of one
+that was revoked, or has expired, what it is remains (`measurement_info`) and what it counted, but no value.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from privacy import epsilon
+from privacy import Limits, epsilon
 from streams.control import Approved
 from streams.records.metric import FairnessMetric
+from streams.roles.publish import BUDGET_REASONS, NOT_IN_SPEC, REVOKED, SECOND_RELEASE, UNATTRIBUTED
+from streams.watch.period_budget import PeriodBudget
 
 _KEY = ("measurement", "level", "metric", "score_bin", "group")
 _KNOWN_OUTCOMES = (
@@ -30,12 +34,12 @@ _KNOWN_OUTCOMES = (
     ("void", "implausible_moments"),
     ("void", "incomplete_rollup"),
     ("void", "measurement_applied_late"),
-    ("void", "budget_exceeded_day"),
-    ("void", "budget_exceeded_30_days"),
-    ("void", "budget_exceeded_year"),
-    ("void", "budget_exceeded_terms"),
+    *(("void", reason) for reason in BUDGET_REASONS),
+    ("withdrawn", REVOKED),
 )
 """Shown from 0 on: Prometheus sees no increase in a counter that is born as 1, so the first void would alert nobody."""
+
+_REFUSALS = (*BUDGET_REASONS, SECOND_RELEASE, NOT_IN_SPEC)
 
 _DELAYS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 
@@ -49,9 +53,18 @@ class _Level:
 
 
 class FairnessCollector(Collector):
-    """Holds what is shown; fed by `publish`, read by the HTTP server's threads."""
+    """Holds what is shown; fed by `publish`, read by the HTTP server's threads.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Args:
+        clock: epoch seconds; says which measurements have expired.
+        limits: of the registry; without them no period's spending is shown.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, clock: Callable[[], float] = time.time, limits: Limits | None = None
+    ) -> None:
+        self._clock = clock
+        self._period_budget = None if limits is None else PeriodBudget(limits)
         self._lock = threading.Lock()
         self._open = False
         self._levels: dict[tuple[str, str], _Level] = {}
@@ -90,19 +103,22 @@ class FairnessCollector(Collector):
         with self._lock:
             self._revisions, self._epsilon_limits = revisions, limits
 
+    def paid_for(self, approved: Approved, start_ms: int) -> None:
+        """A party has released numbers of a window that starts then, so its day is paid for."""
+        if self._period_budget is not None:
+            with self._lock:
+                self._period_budget.released(approved, start_ms)
+
     def released(self, measurement: str, level: str, party: str, end_ms: int) -> None:
         """A party has released a window."""
         with self._lock:
             key = (measurement, level, party)
             self._released[key] = max(end_ms, self._released.get(key, 0))
 
-    def refused(self, counts: Mapping[str, int] | Mapping[tuple[str, str, str], int]) -> None:
-        """Releases that were not taken in, by (measurement, party, reason), or by reason where no more is known.
-
-        What cannot be decoded, or carries no valid signature, names no measurement that could be believed.
-        """
+    def refused(self, counts: Mapping[tuple[str, str, str], int]) -> None:
+        """Releases that a party's budget forbade or that were not taken in, by (measurement, party, reason)."""
         with self._lock:
-            self._refused = {("", "", key) if isinstance(key, str) else key: count for key, count in counts.items()}
+            self._refused = dict(counts)
 
     def window(self, record: FairnessMetric, delay_seconds: float | None) -> None:
         """A window is done. ``delay_seconds`` is None while old releases are replayed."""
@@ -143,11 +159,33 @@ class FairnessCollector(Collector):
             reached = [entry for entry in entries if ends and entry.from_ms < max(ends)]
             yield name, (reached or entries[:1])[-1], bool(reached)
 
+    def _expired(self, approved: Approved) -> bool:
+        expires_ms = approved.measurement.expires_ms
+        return expires_ms is not None and self._clock() * 1000 >= expires_ms
+
+    def _ended(self, approved: Approved) -> bool:
+        """Whether no window of a revision is still to come: a last value would pass for an answer of today."""
+        if approved.revoked:
+            return True
+        measurement = approved.measurement
+        if measurement.expires_ms is None:
+            return False
+        last_ms = measurement.expires_ms + measurement.levels[-1].length_ms + measurement.lateness_ms
+        return self._clock() * 1000 >= last_ms
+
+    def _state(self, approved: Approved, active: bool) -> str:
+        if approved.revoked:
+            return "revoked"
+        if self._expired(approved):
+            return "expired"
+        return "active" if active else "scheduled"
+
     def _values(self) -> Iterator[Metric]:
+        ended = {entry.spec.hex() for entries in self._revisions.values() for entry in entries if self._ended(entry)}
         last = [
             level.last
             for (name, _), level in self._levels.items()
-            if level.last is not None and name in self._revisions
+            if level.last is not None and name in self._revisions and level.last.spec_sha256 not in ended
         ]
         results = [(record, result) for record in last for result in record.results]
 
@@ -178,7 +216,7 @@ class FairnessCollector(Collector):
             labels=("measurement", "level", "group"),
         )
         for record in last:
-            if record.status == "void":
+            if record.status in ("void", "withdrawn"):
                 continue
             for group in dict.fromkeys(result.group for result in record.results):
                 silent = all(result.value is None for result in record.results if result.group == group)
@@ -192,7 +230,10 @@ class FairnessCollector(Collector):
         lateness = GaugeMetricFamily(
             "evenstream_window_lateness_seconds", "How late a row may be", labels=("measurement",)
         )
+        ended = {name for name, approved, _ in self._current() if self._ended(approved)}
         for name, approved, _ in self._current():
+            if name in ended:
+                continue  # else it would be called stale for ever
             lateness.add_metric([name], approved.measurement.lateness_ms / 1000)
             for level in approved.measurement.levels:
                 known = self._levels.get((name, level.name))
@@ -206,7 +247,7 @@ class FairnessCollector(Collector):
             labels=("measurement", "level", "party"),
         )
         for key, end_ms in self._released.items():
-            if key[0] in self._revisions:
+            if key[0] in self._revisions and key[0] not in ended:
                 released.add_metric(list(key), end_ms / 1000)
         yield from (end, length, lateness, released)
 
@@ -225,16 +266,24 @@ class FairnessCollector(Collector):
             for (status, reason), count in counts.items():
                 windows.add_metric([measurement, level, status, reason], count)
         refused = CounterMetricFamily(
-            "evenstream_releases_refused", "Releases not taken in", labels=("measurement", "party", "reason")
+            "evenstream_releases_refused",
+            "Windows that a party's budget forbids it to release, and releases that publish did not take in",
+            labels=("measurement", "party", "reason"),
         )
-        for labels, count in self._refused.items():
-            refused.add_metric(list(labels), count)
+        names = {name for name, entries in self._revisions.items() if not all(map(self._ended, entries))}
+        born = {
+            **{("", party, reason): 0 for party in "ab" for reason in UNATTRIBUTED},
+            **{(n, party, reason): 0 for n in sorted(names) for party in "ab" for reason in _REFUSALS},
+        }
+        for labels, count in (born | self._refused).items():
+            if not labels[0] or labels[0] in self._revisions:
+                refused.add_metric(list(labels), count)
         yield from (windows, refused)
 
     def _budget(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(
             "evenstream_measurement_info",
-            "Approved measurements: scheduled until their first window is there, then active",
+            "Approved measurements: scheduled until their first window is there, then active; expired; revoked",
             labels=("measurement", "revision", "reference", "state"),
         )
         parties = ("measurement", "party")
@@ -256,16 +305,54 @@ class FairnessCollector(Collector):
         delta = GaugeMetricFamily("evenstream_privacy_delta", "Delta of the epsilons", labels=("measurement",))
         for name, approved, active in self._current():
             measurement = approved.measurement
-            state = "active" if active else "scheduled"
+            state = self._state(approved, active)
             info.add_metric([name, str(measurement.revision), measurement.reference, state], 1)
+            if self._ended(approved):
+                continue
             limit.add_metric([name], self._epsilon_limits[name])
             delta.add_metric([name], measurement.privacy.delta)
             records = [level.last for (m, _), level in self._levels.items() if m == name and level.last is not None]
             if not records:
                 continue
             privacy = max(records, key=lambda record: record.window.end_ms).privacy
+            if privacy is None:
+                continue
             for party in sorted({party for m, _, party in self._released if m == name}):
                 spent.add_metric([name, party], privacy.rho / privacy.rho_limit)
                 if privacy.epsilon is not None:
                     epsilon_spent.add_metric([name, party], privacy.epsilon)
-        yield from (info, spent, epsilon_spent, limit, delta)
+        yield from (info, spent, epsilon_spent, limit, delta, self._expiry(), *self._periods())
+
+    def _periods(self) -> Iterator[Metric]:
+        if self._period_budget is None:
+            return
+        now_ms = int(self._clock() * 1000)
+        standing = [entry for entries in self._revisions.values() for entry in entries]
+        for name, text, ratios in (
+            ("spent", "", self._period_budget.spent(now_ms)),
+            (
+                "forecast",
+                ", in 14 days if all that is approved goes on",
+                self._period_budget.forecast(now_ms, standing),
+            ),
+        ):
+            gauge = GaugeMetricFamily(
+                f"evenstream_privacy_period_{name}_ratio",
+                f"Rho (replacement) that one member can have spent in a period, over all, of its limit{text}",
+                labels=("period",),
+            )
+            for period, ratio in ratios.items():
+                gauge.add_metric([period], ratio)
+            yield gauge
+
+    def _expiry(self) -> Metric:
+        expiry = GaugeMetricFamily(
+            "evenstream_measurement_expiry_timestamp_seconds",
+            "When the approval of a measurement's newest revision that stands ends",
+            labels=("measurement",),
+        )
+        for name, entries in self._revisions.items():
+            standing = [entry.measurement for entry in entries if not entry.revoked]
+            if standing and standing[-1].expires_ms is not None:
+                expiry.add_metric([name], standing[-1].expires_ms / 1000)
+        return expiry

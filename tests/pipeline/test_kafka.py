@@ -16,11 +16,9 @@ import pytest
 import scenario as scenarios
 import wire_scan
 from confluent_kafka import Producer
+from in_force import put_in_force
 
-from privacy import approve
 from secure_agg.keyring import create as create_keys
-from secure_agg.keyring import load_governance
-from streams import registry
 from streams.feed import Feed
 from streams.kafka import topics
 from streams.kafka.clients import producer_config, read_to_end
@@ -70,9 +68,8 @@ def finished(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     source_plan = topics.TopicPlan(source, scenarios.SOURCE_PARTITIONS, 1, _SOURCE_CONFIG)
     topics.create(settings, (*topics.plan(settings), *inputs, source_plan))
     create_keys(settings.keys.dir, settings.deployment)
-    governance = load_governance(settings.keys.dir / "governance" / "reviewer-1.key")
     for measurement in scenario.measurements:
-        registry.submit(settings, approve(measurement, settings.deployment, governance), scenario.end_ms)
+        put_in_force(settings, measurement, scenario.end_ms)
     feed = Feed(settings)
     for key, value in scenario.members:
         feed.send(settings.topic("member-attributes"), key, value)

@@ -14,11 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scenario as scenarios
+from in_force import put_in_force
 
-from privacy import approve
 from secure_agg.keyring import create as create_keys
-from secure_agg.keyring import load_governance
-from streams import registry
 from streams.feed import Feed
 from streams.inprocess import InProcessPipeline
 from streams.kafka import topics
@@ -82,9 +80,8 @@ def _live(folder: Path, bootstrap: str, deployment: str, scenario: scenarios.Sce
     source_plan = topics.TopicPlan(settings.topic("rec-events"), scenarios.SOURCE_PARTITIONS, 1, _SOURCE_CONFIG)
     topics.create(settings, (*topics.plan(settings), *topics.input_plan(settings, ()), source_plan))
     create_keys(settings.keys.dir, deployment)
-    governance = load_governance(settings.keys.dir / "governance" / "reviewer-1.key")
     for measurement in scenario.measurements:
-        registry.submit(settings, approve(measurement, deployment, governance), scenario.end_ms)
+        put_in_force(settings, measurement, scenario.end_ms)
     _feed(settings, scenario)
     supervisor = Supervisor([part for override in overrides for part in ("--set", override)], folder / "logs")
     supervisor.start()

@@ -49,6 +49,16 @@ class Shell:
         return [FairnessMetric.decode(record.value() or b"") for record in read_to_end(self.settings, topic)]
 
 
+def _approval(spec: Path, name: str, keys: Path) -> list[tuple[str, ...]]:
+    """The three commands that put a measurement in force: two of three reviewers."""
+    first, second = (str(keys / "governance" / f"reviewer-{number}.key") for number in (1, 2))
+    return [
+        ("measurement", "propose", str(spec), "--key", first),
+        ("measurement", "approve", name, "--key", first, "--yes"),
+        ("measurement", "approve", name, "--key", second, "--yes"),
+    ]
+
+
 @pytest.fixture(scope="module")
 def shell(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """Everything up to the roles: topics, keys, and an approved measurement."""
@@ -60,6 +70,7 @@ def shell(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Shell:
         "topics": {"replication_factor": 1, "min_insync_replicas": 1},
         "keys": {"dir": str(folder / "keys")},
         "http": {"port": 0},
+        "privacy": {"rho_30_days_limit": 20, "rho_year_limit": 140},  # as the example's page says: seven months
     }
     config.write_text(yaml.safe_dump(content))
     shell = Shell(config, load_settings(config, environment={}))
@@ -67,14 +78,12 @@ def shell(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     source = f"{content['deployment']}-log"
     spec = folder / "measurement.yaml"
     spec.write_text((EXAMPLE / "as-logged.yaml").read_text().replace("primaries-logged", source, 1))
-    signed = folder / "signed.json"
     for arguments in (
         ("topics", "create", "--with-logged", source),
         ("topics", "create", "--check", "--with-logged", source),
         ("keys", "init"),
         ("measurement", "check", str(spec)),
-        ("measurement", "sign", str(spec), "--key", f"{folder}/keys/governance/reviewer-1.key", "--out", str(signed)),
-        ("measurement", "submit", str(signed)),
+        *_approval(spec, "primaries-2022-as-logged", folder / "keys"),
     ):
         status, output = shell.run(*arguments)
         assert status == 0, output
@@ -128,11 +137,9 @@ def test_a_live_topic_is_refused(shell: Shell) -> None:
     text = (EXAMPLE / "as-logged.yaml").read_text().replace("primaries-logged", source, 1)
     text = text.replace("primaries-2022-as-logged", "live-log").replace("rho_member_day: 0.5", "rho_member_day: 0.1")
     spec.write_text(text)
-    signed, key = spec.with_suffix(".json"), shell.settings.keys.dir / "governance" / "reviewer-1.key"
     for arguments in (
         ("topics", "create", "--with-inputs", source),
-        ("measurement", "sign", str(spec), "--key", str(key), "--out", str(signed)),
-        ("measurement", "submit", str(signed)),
+        *_approval(spec, "live-log", shell.settings.keys.dir),
     ):
         status, output = shell.run(*arguments)
         assert status == 0, output

@@ -68,7 +68,7 @@ def check(
 def costing(name: str, rho: float, revision: int = 1) -> Measurement:
     """A measurement that spends ``rho``."""
     text = (
-        TEXT.replace("id: feed", f"id: {name}\nrevision: {revision}")
+        DRAFT.replace("id: feed", f"id: {name}\nrevision: {revision}")
         .replace("0.1", repr(rho))
         .replace("T15:00", "T00:00")
     )

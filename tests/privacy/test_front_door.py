@@ -11,12 +11,12 @@ def test_the_exported_names_are_pinned() -> None:
     assert sorted(privacy.__all__) == [
         "Accountant", "Approval", "ApprovalError", "ApprovalMalformed", "BudgetExceeded", "ChannelNoise",
         "ChannelSpend", "ContributionCap", "CountingDays", "Debit", "DecisionRefused", "Exhaustion", "Ledger",
-        "LedgerBroken", "Level", "Limits", "LiveRevision", "Measurement", "MeasurementError", "MemberDay",
-        "NoisePlan", "NotEnoughApprovals", "NotReviewable", "PERIOD_DAYS", "Peak", "Period", "PrivacyError",
-        "PrivacyStatement", "RegistryBudgetError", "ReleaseSpend", "Revocation", "RevocationError",
-        "SignedMeasurement", "TestOnlyRefused", "WrongDeployment", "approve", "check_registry_budget",
-        "check_reviewable", "epsilon", "is_revocation", "key_id", "live_revisions", "next_boundary_ms",
-        "parse_measurement", "peak_spending", "plan_noise", "revoke", "rho_of_epsilon", "solve", "verify",
+        "LedgerBroken", "Level", "Limits", "LiveRevision", "Measurement", "MeasurementError", "MemberDay", "NoisePlan",
+        "NotEnoughApprovals", "NotReviewable", "PERIOD_DAYS", "Peak", "Period", "PrivacyError", "PrivacyStatement",
+        "RegistryBudgetError", "ReleaseSpend", "Revocation", "RevocationError", "SignedMeasurement", "TestOnlyRefused",
+        "WrongDeployment", "approve", "check_registry_budget", "check_reviewable", "epsilon", "is_revocation",
+        "key_id", "live_revisions", "next_boundary_ms", "parse_measurement", "peak_spending", "plan_noise", "revoke",
+        "rho_of_epsilon", "solve", "verify",
     ]  # fmt: skip
     assert all(hasattr(privacy, name) for name in privacy.__all__)
 

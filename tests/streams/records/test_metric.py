@@ -26,6 +26,7 @@ from streams.records.metric import (
 )
 
 GOLDEN = Path(__file__).parent / "golden" / "fairness_metric.json"
+GOLDEN_WITHDRAWN = Path(__file__).parent / "golden" / "fairness_metric_withdrawn.json"
 AXES = (("decision", 2),)
 TABLE = np.array([[7000, 850, 300, 300, 50, -12.25], [3000, 150, 300, 100, 50, 8.5]], dtype=np.float64)
 
@@ -83,6 +84,64 @@ def window(**changes: Any) -> FairnessMetric:
 def void() -> FairnessMetric:
     """A window whose releases must not be added."""
     return window(status="void", reason="coverage_differs", results=(), table=None, moments=None, rectifier=None)
+
+
+def withdrawn() -> FairnessMetric:
+    """A window whose measurement was revoked before its end."""
+    return FairnessMetric(
+        measurement="feed",
+        revision=1,
+        spec_sha256="ab" * 32,
+        level="10s",
+        window=Window(start_ms=1_764_000_000_000, end_ms=1_764_000_010_000),
+        status="withdrawn",
+        reason="revoked",
+        reference="white",
+        confidence=0.95,
+        results=(),
+        table=None,
+        moments=None,
+        rectifier=None,
+        privacy=None,
+        checks=None,
+    )
+
+
+def test_golden_withdrawal() -> None:
+    """A withdrawal is a full record without a number, to the byte: an empty value would be a tombstone."""
+    assert withdrawn().encode() == GOLDEN_WITHDRAWN.read_bytes().strip()
+    assert FairnessMetric.decode(withdrawn().encode()) == withdrawn()
+
+
+def test_a_withdrawal_takes_the_place_of_what_was_said() -> None:
+    """It has the key of the window's numbers and an id of its own, so that a reader who knows ids sees it is new."""
+    assert withdrawn().topic_key() == window().topic_key()
+    headers = dict(withdrawn().headers("demo"))
+    assert headers["ce_type"] == b"dev.evenstream.window.withdrawn.v1"
+    assert headers["ce_id"] == b"feed/10s/1764000010000/2"
+    assert withdrawn().version > window().version == void().version
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reason": None},
+        {"privacy": PRIVACY},
+        {"checks": Checks(release_signature_a="aa", release_signature_b="bb")},
+        {"rows_per_member": 2},
+        {"table": window().table},
+        {"moments": window().moments},
+        {"rectifier": window().rectifier},
+        {"results": window().results},
+        {"status": "void"},
+        {"status": "published", "reason": None},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_withdrawal_carries_no_number(change: dict[str, Any]) -> None:
+    """Neither a number nor what stands behind one is in it, and no other status may lack them."""
+    with pytest.raises(ValidationError):
+        FairnessMetric.model_validate(withdrawn().model_dump() | change)
 
 
 def test_golden_shape() -> None:
@@ -183,7 +242,7 @@ def test_never_nan_or_infinity(nothing: float) -> None:
 
 def test_no_epsilon_is_null() -> None:
     """Where no epsilon is finite (test noise), the record says null."""
-    unbounded = window().privacy.model_copy(update={"epsilon": None, "epsilon_add_remove": None})
+    unbounded = PRIVACY.model_copy(update={"epsilon": None, "epsilon_add_remove": None})
     assert json.loads(window(privacy=unbounded).encode())["privacy"]["epsilon_spent"] is None
 
 

@@ -61,7 +61,7 @@ def judge(value: bytes, *, passed: bool) -> SignedPunctuation:
     return signed
 
 
-@given(punctuation=PUNCTUATIONS, passage=st.builds(Passage, PROCESSES, TIMES))
+@given(punctuation=PUNCTUATIONS, passage=st.builds(Passage, PROCESSES, TIMES, COUNTS))
 def test_round_trip(punctuation: Punctuation, passage: Passage) -> None:
     """Punctuation comes back as it was, from `sealed` and from `shares`, and its signatures hold."""
     signed = SignedPunctuation.signed(identity("seal"), punctuation)
@@ -83,11 +83,11 @@ def test_golden_bytes(name: str, value: bytes, passed: bool) -> None:
 
 
 def test_attach_passes_seals_words_on_untouched() -> None:
-    """The body and seal's signature are the same bytes in `shares`; only attach's clock and signature are new."""
+    """The body and seal's signature are the same bytes in `shares`; only attach's own words and signature are new."""
     before, after = sections_of(TOLD), sections_of(PASSED)
     assert after[:2] == before[:2]
     assert before[2:] == [b"", b""]
-    assert after[2] == packed([PASSAGE.process, PASSAGE.clock_ms])
+    assert after[2] == packed([PASSAGE.process, PASSAGE.clock_ms, PASSAGE.measurements_offset])
 
 
 def test_no_change_in_shares_is_accepted() -> None:
@@ -170,7 +170,10 @@ def test_out_of_range_is_malformed(place: int, wrong: Any) -> None:
         SignedPunctuation.decode(with_section(TOLD, 0, packed([*SOUND[:place], wrong, *SOUND[place + 1 :]])))
 
 
-@pytest.mark.parametrize("passage", [[bytes(7), 0], [bytes(8), 1 << 54], [bytes(8)], [bytes(8), 0, 0], [None, 0]])
+@pytest.mark.parametrize(
+    "passage",
+    [[bytes(7), 0, 0], [bytes(8), 1 << 54, 0], [bytes(8), 0], [bytes(8), 0, -1], [bytes(8), 0, 0, 0], [None, 0, 0]],
+)
 def test_a_passage_out_of_range_is_malformed(passage: list[object]) -> None:
     """The same holds for what attach adds."""
     with pytest.raises(RecordMalformed, match="punctuation"):

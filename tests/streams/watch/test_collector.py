@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from estimator import GROUPS, CellLayout, NoiseVariance, disparities
-from privacy import parse_measurement
+from privacy import Limits, parse_measurement
 from streams.control import FOREVER_MS, Approved
 from streams.records.metric import Checks, FairnessMetric, Privacy, Status, Table, Window, result_of
 from streams.roles import publish
@@ -62,21 +65,24 @@ def record(
     """The record of a measurement's window with this number, counted from 1."""
     length = {"10s": 10_000, "1m": 60_000}[level]
     results = disparities(table, cells=CellLayout(AXES), noise_variance=NoiseVariance(100.0), reference="white").results
+    silent, withdrawn = status in ("void", "withdrawn"), status == "withdrawn"
     return FairnessMetric(
         measurement=name,
         revision=1,
-        spec_sha256="ab" * 32,
+        spec_sha256=(bytes([1]) * 32).hex(),
         level=level,
         window=Window(start_ms=from_ms + (number - 1) * length, end_ms=from_ms + number * length),
         status=status,
         reason=reason,
         reference="white",
         confidence=0.95,
-        results=() if status == "void" else tuple(map(result_of, results)),
-        table=None if status == "void" else Table.of(CellLayout(AXES), GROUPS, table),
+        results=() if silent else tuple(map(result_of, results)),
+        table=None if silent else Table.of(CellLayout(AXES), GROUPS, table),
         moments=None,
         rectifier=None,
-        privacy=Privacy(
+        privacy=None
+        if withdrawn
+        else Privacy(
             unit="one member's rows of one UTC day",
             period="day",
             rho=0.1,
@@ -86,17 +92,19 @@ def record(
             delta=1e-9,
             noise_sigma_rows=10.0,
         ),
-        rows_per_member=2,
-        checks=Checks(release_signature_a="aa", release_signature_b="bb"),
+        rows_per_member=None if withdrawn else 2,
+        checks=None if withdrawn else Checks(release_signature_a="aa", release_signature_b="bb"),
     )
 
 
 class Shown:
     """A collector, and what it shows."""
 
-    def __init__(self, *measurements: Approved, is_open: bool = True) -> None:
+    def __init__(
+        self, *measurements: Approved, is_open: bool = True, clock: Callable[[], float] = lambda: START_MS / 1000
+    ) -> None:
         self.registry = CollectorRegistry()
-        self.collector = FairnessCollector(self.registry)
+        self.collector = FairnessCollector(self.registry, clock, Limits(0.5, 1.0, 2.0))
         self.collector.measurements(measurements or [approved()], 0.5)
         if is_open:
             self.collector.open()
@@ -117,7 +125,9 @@ VALUES = ("evenstream_group_value", "evenstream_gap", "evenstream_parity", "even
 
 def test_golden_names_and_labels() -> None:
     """Names, kinds and labels are those of the golden file: dashboards, alerts and others' queries hold to them."""
-    shown = Shown()
+    expires = datetime.fromtimestamp(START_MS / 1000 + 86_400, UTC)
+    measurement = approved().measurement.model_copy(update={"expires": expires})
+    shown = Shown(replace(approved(), measurement=measurement))
     shown.collector.released("feed", "10s", "a", START_MS)
     shown.collector.refused({("feed", "a", "second_release"): 1})
     shown.collector.window(record(), 0.2)
@@ -134,7 +144,7 @@ def test_nothing_before_replay_is_complete() -> None:
     """Until open(), no family at all is exposed: counters that are scraped half-way look like a reset."""
     shown = Shown(is_open=False)
     shown.collector.released("feed", "10s", "a", START_MS)
-    shown.collector.refused({"signature": 3})
+    shown.collector.refused({("", "a", "signature"): 3})
     shown.collector.window(record(), None)
     shown.collector.window(record(2), 0.2)
     assert generate_latest(shown.registry) == b""
@@ -248,12 +258,92 @@ def test_parties_are_shown_apart() -> None:
 
 
 def test_refusals_by_what_is_known() -> None:
-    """A refusal names measurement and party where these can be believed, else only its reason."""
-    shown = Shown()
-    shown.collector.refused({"signature": 2})
-    assert shown.value("releases_refused_total", measurement="", party="", reason="signature") == 2
-    shown.collector.refused({("feed", "a", "second_release"): 1})
-    assert shown.value("releases_refused_total", measurement="feed", party="a", reason="second_release") == 1
+    """A refusal names its party, and the measurement where it can be believed; what alerts watch begins at 0."""
+    shown = Shown(approved(), approved("other"))
+
+    def refused(measurement: str, party: str, reason: str) -> float | None:
+        return shown.value("releases_refused_total", measurement=measurement, party=party, reason=reason)
+
+    for party in "ab":
+        for reason in (*publish.BUDGET_REASONS, "second_release", "not_in_spec"):
+            assert [refused(name, party, reason) for name in ("feed", "other")] == [0, 0]
+        assert [refused("", party, reason) for reason in ("malformed", "signature", "unknown_measurement")] == [0] * 3
+    shown.collector.refused(
+        {("", "b", "signature"): 2, ("feed", "a", "budget_exceeded_year"): 1, ("gone", "a", "x"): 1}
+    )
+    assert refused("", "b", "signature") == 2
+    assert refused("feed", "a", "budget_exceeded_year") == 1
+    assert refused("feed", "b", "budget_exceeded_year") == 0
+    assert refused("gone", "a", "x") is None
+
+
+def test_a_revoked_measurement_keeps_its_name_and_no_value() -> None:
+    """What it says, how fresh it is and what it costs are gone; that it was revoked, and what it counted, remain."""
+    other = replace(approved("other"), spec=bytes(32))
+    shown = Shown(other, approved())
+    for name in ("feed", "other"):
+        shown.collector.released(name, "10s", "a", START_MS + 10_000)
+        spec = {"feed": approved().spec, "other": other.spec}[name]
+        shown.collector.window(record(name=name).model_copy(update={"spec_sha256": spec.hex()}), 0.2)
+    assert _series(shown, "feed") > {"evenstream_gap_ratio", "evenstream_window_end_timestamp_seconds"}
+    shown.collector.measurements([other, replace(approved(), revoked_at_ms=START_MS)], 0.5)
+    shown.collector.window(record(2, status="withdrawn", reason="revoked"), None)
+    assert _series(shown, "feed") == {
+        "evenstream_measurement_info", "evenstream_windows_total",
+        "evenstream_publish_delay_seconds_bucket", "evenstream_publish_delay_seconds_count",
+        "evenstream_publish_delay_seconds_sum", "evenstream_publish_delay_seconds_created",
+    }  # fmt: skip
+    info = {"measurement": "feed", "revision": "1", "reference": "white"}
+    assert shown.value("measurement_info", **info, state="revoked") == 1
+    assert shown.value("measurement_info", **info, state="active") is None
+    assert shown.value("windows_total", **LEVEL, status="withdrawn", reason="revoked") == 1
+    assert _series(shown, "other") > {"evenstream_gap_ratio", "evenstream_window_end_timestamp_seconds"}
+
+
+def _series(shown: Shown, measurement: str) -> set[str]:
+    samples = [sample for family in shown.registry.collect() for sample in family.samples]
+    return {sample.name for sample in samples if sample.labels.get("measurement") == measurement}
+
+
+def test_an_expired_measurement_says_so_and_falls_silent() -> None:
+    """Its state follows the clock; its values stay until its last window has had its time, and then go."""
+    expires_ms = START_MS + 600_000
+    now = [START_MS / 1000]
+    measurement = approved().measurement.model_copy(update={"expires": datetime.fromtimestamp(expires_ms / 1000, UTC)})
+    shown = Shown(clock=lambda: now[0])
+    shown.collector.measurements([replace(approved(), measurement=measurement, until_ms=expires_ms)], 0.5)
+    shown.collector.window(record(), 0.2)
+    assert shown.value("measurement_expiry_timestamp_seconds", measurement="feed") == expires_ms / 1000
+    seen = []
+    for passed in (599, 600, 660, 661):
+        now[0] = START_MS / 1000 + passed
+        (state,) = [
+            sample.labels["state"]
+            for family in shown.registry.collect()
+            for sample in family.samples
+            if sample.name == "evenstream_measurement_info"
+        ]
+        seen.append((state, "evenstream_gap_ratio" in shown.names()))
+    assert seen == [("active", True), ("expired", True), ("expired", True), ("expired", False)]
+
+
+def test_the_newest_revision_that_stands_says_when_approval_ends() -> None:
+    """A later revision's expiry counts as soon as it is approved; a revoked one's does not, and none has no series."""
+    one, two = (
+        replace(
+            approved(revision=number),
+            measurement=approved(revision=number).measurement.model_copy(
+                update={"expires": datetime.fromtimestamp(START_MS / 1000 + number * 86_400, UTC)}
+            ),
+        )
+        for number in (1, 2)
+    )
+    shown = Shown(one, two)
+    assert shown.value("measurement_expiry_timestamp_seconds", measurement="feed") == START_MS / 1000 + 2 * 86_400
+    shown.collector.measurements([one, replace(two, revoked_at_ms=START_MS)], 0.5)
+    assert shown.value("measurement_expiry_timestamp_seconds", measurement="feed") == START_MS / 1000 + 86_400
+    shown.collector.measurements([replace(one, revoked_at_ms=START_MS)], 0.5)
+    assert shown.value("measurement_expiry_timestamp_seconds", measurement="feed") is None
 
 
 def test_a_measurement_that_is_gone_takes_its_series_with_it() -> None:
@@ -269,7 +359,7 @@ def test_a_measurement_that_is_gone_takes_its_series_with_it() -> None:
         for sample in family.samples
         if "measurement" in sample.labels
     }
-    assert measurements == {"other"}
+    assert measurements == {"other", ""}  # "": refusals that are nobody's
 
 
 def test_a_later_revision_shows_once_windows_reach_it() -> None:

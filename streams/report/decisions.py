@@ -1,0 +1,162 @@
+"""The log of decisions in words: where each measurement stands, and how it came to that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from privacy import Revocation
+from privacy.decisions import Answer, Approve, Close, Decision, DecisionLog, Entry, Proposal, Propose, Reject, Revoke
+from privacy.measurement import Measurement
+from streams.control import Approved, ControlPlane
+from streams.report.numbers import moment
+
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a revision stands now.
+
+    Attributes:
+        proposal: the newest of the revision.
+        status: proposed, lapsed (it was to begin before it was approved), rejected, revoked, scheduled, active,
+            superseded, expired, or refused where it is approved and the roles refuse it all the same.
+        threshold: how many approvals it takes.
+        days_left: until it expires, from now or from its beginning; None where it does not, or is over.
+        open_concerns: how many are open; None where nobody has counted them.
+    """
+
+    proposal: Proposal
+    status: str
+    threshold: int
+    days_left: float | None
+    open_concerns: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        spec = self.proposal.measurement
+        return {
+            "measurement": spec.id,
+            "revision": spec.revision,
+            "status": self.status,
+            "spec_sha256": self.proposal.spec_sha256,
+            "approvals": [approval.key_id for approval in self.proposal.approvals],
+            "approvals_needed": self.threshold,
+            "rejections": self.proposal.rejections,
+            "revoked": None if self.proposal.revocation is None else self.proposal.revocation.reason,
+            "effective_from": _utc(spec.effective_from_ms),
+            "expires": _utc(spec.expires_ms),
+            "days_left": self.days_left,
+            "open_concerns": self.open_concerns,
+        }
+
+    def __str__(self) -> str:
+        spec, said = self.proposal.measurement, self.proposal
+        words = [f"{spec.id} revision {spec.revision}: {self.status}"]
+        if self.status in ("proposed", "lapsed"):
+            words[0] += f" ({len(said.approvals)} of {self.threshold} approvals)"
+        words.append(f"from {_utc(spec.effective_from_ms)} to {_utc(spec.expires_ms) or 'no end'}")
+        if self.days_left is not None:
+            words.append(f"{self.days_left:.1f} days until it expires")
+        if said.approvals:
+            words.append(f"approved by {', '.join(approval.key_id for approval in said.approvals)}")
+        words += [f"rejected by {key}: {reason}" for key, reason in said.rejections.items()]
+        if said.revocation is not None:
+            words.append(f"revoked by {said.revocation.key_id}: {said.revocation.reason}")
+        if self.open_concerns is not None:
+            words.append(f"{self.open_concerns} open concern{'' if self.open_concerns == 1 else 's'}")
+        return "; ".join(words)
+
+
+def standings(
+    log: DecisionLog, control: ControlPlane, now_ms: int, open_concerns: Mapping[str, int] | None = None
+) -> list[Standing]:
+    """Every revision, in the order of measurements and revisions.
+
+    Args:
+        control: the registry as the roles have it.
+        now_ms: epoch milliseconds.
+        open_concerns: how many are open, by measurement, where somebody has counted.
+    """
+    entries = {entry.spec.hex(): entry for entry in control.approved()}
+    found = []
+    for name in sorted({proposal.measurement.id for proposal in log.proposals}):
+        for proposal in log.revisions(name):
+            status = _status(proposal, entries.get(proposal.spec_sha256), now_ms)
+            left = _days_left(proposal.measurement, now_ms) if status in ("proposed", "scheduled", "active") else None
+            concerns = None if open_concerns is None else open_concerns.get(name, 0)
+            found.append(Standing(proposal, status, log.threshold, left, concerns))
+    return found
+
+
+def _status(proposal: Proposal, entry: Approved | None, now_ms: int) -> str:
+    spec = proposal.measurement
+    if proposal.state == "proposed" and spec.source.arrival == "live" and (spec.effective_from_ms or 0) <= now_ms:
+        return "lapsed"
+    if proposal.state != "approved":
+        return proposal.state
+    if entry is None:
+        return "refused"
+    if entry.revoked:
+        return "revoked"
+    if now_ms < entry.from_ms:
+        return "scheduled"
+    if now_ms < entry.until_ms:
+        return "active"
+    return "expired" if entry.until_ms == spec.expires_ms else "superseded"
+
+
+def _days_left(spec: Measurement, now_ms: int) -> float | None:
+    return None if spec.expires_ms is None else round(max(spec.expires_ms - now_ms, 0) / _DAY_MS, 1)
+
+
+def history(log: DecisionLog, measurement: str | None = None) -> Iterator[str]:
+    """The chain in words, a line a record, oldest first.
+
+    Args:
+        measurement: only of this one; its concerns are not told apart, and left out.
+    """
+    for entry in log.chain:
+        if measurement is None or _about(entry.decision) == measurement:
+            yield line(entry)
+
+
+def line(entry: Entry) -> str:
+    """One record in words."""
+    decision = entry.decision
+    return f"{decision.sequence:>4}  {moment(decision.at_ms)}  {decision.key_id}  {_told(decision)}"
+
+
+def _about(decision: Decision) -> str | None:
+    contents = decision.contents
+    if isinstance(contents, Propose):
+        return Measurement.from_canonical(contents.spec.encode()).id
+    if isinstance(contents, Revoke):
+        return Revocation.decode(contents.revocation.encode()).measurement
+    return contents.measurement if isinstance(contents, Approve | Reject) else None
+
+
+def _told(decision: Decision) -> str:
+    contents = decision.contents
+    if isinstance(contents, Propose):
+        spec, cost = Measurement.from_canonical(contents.spec.encode()), contents.forecast
+        return (
+            f"proposes {spec.id} revision {spec.revision} (spec {spec.digest().hex()[:16]}; rho "
+            f"{cost.rho_member_day:.4g} a member-day, {cost.rho_30_days:.4g} any 30 days, {cost.rho_year:.4g} a year)"
+        )
+    if isinstance(contents, Approve):
+        return f"approves {contents.measurement} revision {contents.revision} (spec {contents.spec_sha256[:16]})"
+    if isinstance(contents, Reject):
+        return f"rejects {contents.measurement} revision {contents.revision}: {contents.reason}"
+    if isinstance(contents, Revoke):
+        revocation = Revocation.decode(contents.revocation.encode())
+        return f"revokes {revocation.measurement} revision {revocation.revision}: {revocation.reason}"
+    verb = "answers" if isinstance(contents, Answer) else "closes"
+    assert isinstance(contents, Answer | Close)
+    return f"{verb} concern {contents.concern}: {contents.text}"
+
+
+def _utc(moment_ms: int | None) -> str | None:
+    return None if moment_ms is None else moment(moment_ms)

@@ -1,0 +1,375 @@
+"""Governance on a real cluster, by the commands: from proposal to revocation, and all that is refused on the way."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from reviewed import REVIEWED
+
+from privacy import Measurement, parse_measurement
+from secure_agg.keyring import create, load_governance, load_trusted
+from streams import governance as module
+from streams.cli import main
+from streams.errors import InputError, KafkaUnavailable, SettingsError
+from streams.governance import Governance, Outgoing, check_in_time, discrepancies, starting
+from streams.kafka import topics
+from streams.kafka.clients import make_producer, read_to_end
+from streams.registry import approved_measurement
+from streams.settings import Settings
+
+pytestmark = pytest.mark.kafka
+
+DAY_MS = 86_400_000
+SPEC = """
+id: {id}
+revision: {revision}
+purpose: {purpose}
+source: {{topic: events, member: m, time: ts}}
+cells: {{score: {{field: s, bins: [0.5]}}, decision: {{field: r}}, outcome: {{field: o}}}}
+windows: {{base: 10s, rollups: [1m]}}
+reference: white
+privacy: {{contribution_cap: 2, rho_member_day: {rho}}}
+"""
+
+
+def text(
+    name: str = "feed", *, revision: int = 1, rho: float = 0.1, purpose: str = "fair?", more: str = REVIEWED
+) -> str:
+    """A spec that does not say when it begins."""
+    return SPEC.format(id=name, revision=revision, rho=rho, purpose=purpose) + more
+
+
+def spec(name: str = "feed", *, revision: int = 1, rho: float = 0.1, now_ms: int | None = None) -> Measurement:
+    """The same, with a beginning."""
+    found = parse_measurement(text(name, revision=revision, rho=rho), origin="test")
+    return starting(found, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
+
+
+class Team:
+    """Three reviewers of one deployment, two of whom must agree, and their command line."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.keys = [settings.keys.dir / "governance" / f"reviewer-{number}.key" for number in (1, 2, 3)]
+        self.config = folder / "evenstream.yaml"
+        self.config.write_text(settings.model_dump_json())
+
+    def run(self, *arguments: str) -> Result:
+        """One command."""
+        return CliRunner().invoke(main, ["--config", str(self.config), "measurement", *arguments])
+
+    def ok(self, *arguments: str) -> str:
+        """One command that succeeds: what it prints."""
+        result = self.run(*arguments)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    def fails(self, *arguments: str) -> str:
+        """One command that is refused, with a message and no traceback."""
+        result = self.run(*arguments)
+        assert result.exit_code == 1, result.output
+        assert "Traceback" not in result.output
+        return result.output
+
+    def file(self, content: str) -> str:
+        """A spec's file."""
+        path = self.folder / "spec.yaml"
+        path.write_text(content)
+        return str(path)
+
+    def propose(self, content: str | None = None) -> str:
+        """By the first reviewer."""
+        return self.ok("propose", self.file(content or text()), "--key", str(self.keys[0]))
+
+    def approve(self, reviewer: int, name: str = "feed") -> str:
+        """By a reviewer."""
+        return self.ok("approve", name, "--key", str(self.keys[reviewer]), "--yes")
+
+    def state(self, name: str = "feed") -> str:
+        """What `status --json` says of the newest revision."""
+        return str(json.loads(self.ok("status", name, "--json"))[-1]["status"])
+
+    def written(self, topic: str) -> list[bytes]:
+        """Values on a topic."""
+        return [r.value() or b"" for r in read_to_end(self.settings, self.settings.topic(topic))]
+
+
+@pytest.fixture
+def team(kafka: str, make_settings: Callable[..., Settings], tmp_path: Path) -> Iterator[Team]:
+    """A deployment with topics and keys."""
+    settings = make_settings(kafka, "keys.governance_threshold=2")
+    topics.create(settings, topics.plan(settings))
+    create(settings.keys.dir, settings.deployment)
+    yield Team(settings, tmp_path)
+
+
+def test_from_proposal_to_revocation(team: Team) -> None:
+    """Three lines put it in force; it is on both topics; one line stops it; anyone can verify all of it offline."""
+    assert "2 reviewers must approve it" in team.propose()
+    assert team.state() == "proposed"
+    assert team.written("measurements") == []
+    assert "1 of 2 approvals" in team.approve(0)
+    assert "is approved and on the topic" in team.approve(1)
+    assert team.state() == "scheduled"
+    assert approved_measurement(team.settings, None).id == "feed"
+    assert "every record holds" in team.ok("verify")
+    (standing,) = json.loads(team.ok("status", "--json"))
+    assert len(standing["approvals"]) == standing["approvals_needed"] == 2
+    assert "days until it expires" in team.ok("status")
+    assert "is revoked" in team.ok("revoke", "feed", "--key", str(team.keys[2]), "--reason", "harm", "--yes")
+    assert team.state() == "revoked"
+    assert "harm" in team.ok("status", "feed")
+    assert len(team.written("measurements")) == 2
+    assert "every record holds" in team.ok("verify")
+    told = team.ok("history", "feed").splitlines()
+    assert [line.split()[3] for line in told] == ["proposes", "approves", "approves", "revokes"]
+    export = team.folder / "log.jsonl"
+    team.ok("history", "--export", str(export))
+    assert export.read_bytes().splitlines() == team.written("decisions")
+    trusted = team.settings.keys.dir / "governance" / "trusted.json"
+    offline = ["--set", "kafka.bootstrap=127.0.0.1:1", "measurement", "verify", str(export)]
+    result = CliRunner().invoke(main, [*offline, "--governance", str(trusted)])
+    assert result.exit_code == 0, result.output
+    assert "feed revision 1: revoked" in result.output
+    export.write_bytes(export.read_bytes().replace(b'"kind":"approve"', b'"kind":"apprave"', 1))
+    result = CliRunner().invoke(main, [*offline, "--governance", str(trusted)])
+    assert result.exit_code == 1
+    assert "does not hold, line 2: it is no decision" in result.output
+    assert "and 2 more after it" in result.output
+
+
+def test_two_rejections_of_three_end_a_proposal(team: Team) -> None:
+    """The last word counts until then; a changed spec of the same revision can be proposed."""
+    team.propose()
+    reject = ("reject", "feed", "--reason", "too costly", "--key")
+    assert "can still be approved: 1 rejection" in team.ok(*reject, str(team.keys[0]))
+    team.approve(0)
+    assert "can still be approved: 1 rejection" in team.ok(*reject, str(team.keys[1]))
+    assert "is rejected: 2 rejections" in team.ok(*reject, str(team.keys[2]))
+    assert team.state() == "rejected"
+    assert "too costly" in team.ok("status", "feed")
+    assert "is already rejected" in team.fails("approve", "feed", "--key", str(team.keys[1]), "--yes")
+    team.propose(text(purpose="cheaper"))
+    assert team.state() == "proposed"
+
+
+def test_a_review_says_it_in_plain_words(team: Team) -> None:
+    """Who is measured, what is seen and spent, beside what is approved; the same for a file and a proposal."""
+    team.propose(text("other", rho=0.2))
+    team.approve(0, "other")
+    team.approve(1, "other")
+    of_file = " ".join(team.ok("review", team.file(text())).split())
+    team.propose()
+    of_log = " ".join(team.ok("review", "feed").split())
+    for told in (of_file, of_log):
+        for words in (
+            "the member named in m",
+            "s, in 2 bins: below 0.5; 0.5 and above",
+            "At most 2 rows of a member count in a UTC day",
+            "predictive parity",
+            "noise of one number",
+            "(rho 0.1 zCDP)",
+            "Beside it, other revision 1: rho 0.2 a UTC day",
+            "All together at most rho 0.3 in a UTC day, of the registry's 0.6",
+            "Owner: the tests",
+            "Ends: 2100-01-01",
+            "nothing: every role would accept it",
+        ):
+            assert words in told, words
+    assert "asks for rho 0.5" in " ".join(team.ok("review", team.file(text(rho=0.5))).split())
+
+
+def test_what_would_have_no_effect_is_refused_before_it_is_written(team: Team) -> None:
+    """Each refusal says why; nothing is on either topic."""
+    first, stranger = str(team.keys[0]), team.folder / "elsewhere"
+    create(stranger, team.settings.deployment)
+    foreign = str(stranger / "governance" / "reviewer-1.key")
+    propose = lambda content, key=first: team.fails("propose", team.file(content), "--key", key)  # noqa: E731
+    assert "has no review and no expires" in propose(text(more=""))
+    assert "asks for rho 0.7" in propose(text(rho=0.7))
+    assert "none of the 3 governance keys" in propose(text(), foreign)
+    assert "must come after effective_from" in propose(text(more=REVIEWED.replace("2100", "2001")))
+    past = "effective_from: 2025-01-01T00:00:00Z\n"
+    assert "which has passed: its windows until now would be void" in propose(text() + past)
+    assert "less than 2 minutes away" in propose(text(revision=2) + past)
+    assert "write a whole number and a unit" in team.fails(
+        "propose", team.file(text()), "--key", first, "--notice", "soon"
+    )
+    assert "no measurement 'feed' was ever proposed; on the log: none" in team.fails("review", "feed")
+    assert "was ever proposed" in team.fails("status", "feed")
+    assert "no measurement has been proposed yet" in team.ok("status")
+    assert team.written("decisions") == team.written("measurements") == []
+
+
+def test_what_does_not_fit_the_log_is_refused(team: Team) -> None:
+    """A reviewer's second approval, other bytes than those reviewed, nobody to ask, a revision that is not there."""
+    team.propose()
+    team.approve(0)
+    key = str(team.keys[0])
+    assert "must come from other reviewers" in team.fails("approve", "feed", "--key", key, "--yes")
+    other = str(team.keys[1])
+    assert "it is not what was reviewed" in team.fails(
+        "approve", "feed", "--key", other, "--yes", "--spec-sha256", "ab" * 32
+    )
+    assert "this is no terminal" in team.fails("approve", "feed", "--key", other)
+    assert "revision 2 of 'feed' was never proposed" in team.fails(
+        "approve", "feed", "--key", other, "--yes", "--revision", "2"
+    )
+    assert "reject it instead" in team.fails("revoke", "feed", "--key", key, "--reason", "x", "--yes")
+    assert "has 1 to 2000 characters" in team.fails("reject", "feed", "--key", key, "--reason", "")
+    assert "proposed before with the same contents" in team.fails(
+        "propose", team.file(_proposed_text(team)), "--key", key
+    )
+    assert len(team.written("decisions")) == 2
+    (standing,) = json.loads(team.ok("status", "--json"))
+    team.ok("approve", "feed", "--key", other, "--yes", "--spec-sha256", standing["spec_sha256"])
+    assert "raise the revision number" in team.fails("propose", team.file(text(purpose="else")), "--key", key)
+    assert "is already approved; to stop it, revoke it" in team.fails(
+        "reject", "feed", "--key", key, "--reason", "too late"
+    )
+
+
+def _proposed_text(team: Team) -> str:
+    """The spec that is on the log, as YAML (JSON is YAML)."""
+    return str(json.loads(team.written("decisions")[0])["contents"]["spec"])
+
+
+def test_an_approval_that_comes_too_late_is_refused(team: Team) -> None:
+    """Windows before it would be void, so it has to be proposed anew, which replaces the old proposal."""
+    governance = Governance(team.settings)
+    first, second, _ = (load_governance(path) for path in team.keys)
+    now_ms = time.time_ns() // 1_000_000
+    early = governance.propose(spec(), first, now_ms)
+    begin_ms = early.measurement.effective_from_ms or 0
+    governance.approve(early, first, now_ms)
+    with pytest.raises(InputError, match="Propose it anew"):
+        governance.approve(early, second, begin_ms)
+    assert len(team.written("decisions")) == 2
+    again = governance.propose(spec(now_ms=begin_ms + 60_000), first, begin_ms)
+    assert again.approvals == ()
+    assert [p.state for p in governance.view().log.proposals] == ["replaced", "proposed"]
+
+
+def test_a_later_revision_takes_over_at_a_day_and_in_time(team: Team) -> None:
+    """It begins at the next UTC day that leaves two minutes."""
+    now_ms = time.time_ns() // 1_000_000
+    midnight = (now_ms // DAY_MS + 1) * DAY_MS
+    assert spec(revision=2, now_ms=midnight - 180_000).effective_from_ms == midnight
+    assert spec(revision=2, now_ms=midnight - 100_000).effective_from_ms == midnight + DAY_MS
+    check_in_time(spec(revision=2, now_ms=midnight - 180_000), midnight - 120_000)
+    with pytest.raises(InputError, match="less than 2 minutes away"):
+        check_in_time(spec(revision=2, now_ms=midnight - 180_000), midnight - 119_000)
+
+
+def test_two_reviewers_at_once(team: Team) -> None:
+    """Both decisions are on the log, in one chain, and the measurement is in force once."""
+    governance = Governance(team.settings)
+    now_ms = time.time_ns() // 1_000_000
+    keys = [load_governance(path) for path in team.keys]
+    wanted = spec(now_ms=now_ms + 120_000)
+    proposal = governance.propose(wanted, keys[0], now_ms)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(Governance(team.settings).approve, proposal, key, now_ms) for key in keys[:2]]
+        states = {future.result().state for future in both}
+    assert states == {"proposed", "approved"}
+    view = governance.view()
+    assert (len(view.log.chain), view.log.misfits, len(view.measurements)) == (3, [], 1)
+    assert discrepancies(view, load_trusted(team.settings.keys.dir / "governance")) == []
+
+
+@pytest.mark.parametrize("records", [0, 1, 2])
+def test_a_command_that_dies_leaves_nothing_half_done(
+    team: Team, records: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the commit, whatever it had sent: neither topic shows it, and the next command does it all."""
+    governance = Governance(team.settings)
+    now_ms = time.time_ns() // 1_000_000
+    first, second, _ = (load_governance(path) for path in team.keys)
+    proposal = governance.propose(spec(now_ms=now_ms + 120_000), first, now_ms)
+    governance.approve(proposal, first, now_ms)
+
+    class Killed(Exception):
+        """As by a signal: nothing is tidied up."""
+
+    def dies(self: Governance, producer: object, outgoing: list[Outgoing]) -> None:
+        assert [record.topic for record in outgoing] == ["decisions", "measurements"]
+        producer.begin_transaction()  # type: ignore[attr-defined]
+        for record in outgoing[:records]:
+            producer.produce(team.settings.topic(record.topic), key=record.key, value=record.value, partition=0)  # type: ignore[attr-defined]
+        producer.flush(10)  # type: ignore[attr-defined]
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Governance, "_write", dies)
+        with pytest.raises(Killed):
+            governance.approve(proposal, second, now_ms)
+    assert governance.approve(proposal, second, now_ms).state == "approved"
+    assert len(team.written("decisions")) == 3
+    assert len(team.written("measurements")) == 1
+    assert "every record holds" in team.ok("verify")
+
+
+def test_others_who_never_stop_are_named(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is fenced every time gives up and says so; nothing is written."""
+    governance = Governance(team.settings)
+    now_ms = time.time_ns() // 1_000_000
+    write = Governance._write
+
+    def fenced(self: Governance, producer: object, outgoing: list[Outgoing]) -> None:
+        make_producer(team.settings, team.settings.group("governance")).init_transactions(30)
+        write(self, producer, outgoing)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Governance, "_write", fenced)
+    monkeypatch.setattr(module, "_ATTEMPTS", 2)
+    with pytest.raises(KafkaUnavailable, match="at the same time, 2 times in a row; nothing was written"):
+        governance.propose(spec(), load_governance(team.keys[0]), now_ms)
+    assert team.written("decisions") == []
+
+
+def test_whoever_writes_past_the_commands_is_found_out(team: Team) -> None:
+    """Garbage on `decisions` breaks nothing and is named; a spec that the log did not approve is named as well."""
+    plain = make_producer(team.settings, None)
+    plain.produce(team.settings.topic("decisions"), value=b"garbage", partition=0)
+    plain.flush(10)
+    team.propose()
+    team.approve(0)
+    team.approve(1)
+    assert "does not hold, offset 0: it is no decision" in team.fails("verify")
+    export = team.folder / "log.jsonl"
+    team.ok("history", "--export", str(export))
+    assert "every record holds" in team.ok("verify", str(export))
+    value = team.written("measurements")[0]
+    plain.produce(team.settings.topic("measurements"), value=value, partition=0)
+    plain.produce(team.settings.topic("measurements"), value=value.replace(b"fair?", b"unfair"), partition=0)
+    plain.flush(10)
+    told = team.fails("verify")
+    assert "it is there a second time" in told
+    assert "it holds a spec that the log did not approve" in told
+
+
+def test_more_approvals_than_reviewers_is_an_error_at_once(team: Team) -> None:
+    """Nothing could ever be approved: commands and roles say so when they start."""
+    settings = team.settings.model_copy(
+        update={"keys": team.settings.keys.model_copy(update={"governance_threshold": 4})}
+    )
+    with pytest.raises(SettingsError, match="only 3 governance keys"):
+        Governance(settings)
+    assert "4 approvals are demanded" in team.fails("verify", "--threshold", "4")
+
+
+def test_a_measurement_is_found_by_its_name(team: Team) -> None:
+    """Commands that take --measurement find the only one, and name those that there are."""
+    for name in ("feed", "other"):
+        team.propose(text(name))
+        team.approve(0, name)
+        team.approve(1, name)
+    assert approved_measurement(team.settings, "feed").id == "feed"
+    with pytest.raises(InputError, match="approved: feed, other"):
+        approved_measurement(team.settings, None)
