@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from in_force import put_in_force
 from reviewed import REVIEWED
 
-from privacy import approve, parse_measurement
+from privacy import parse_measurement
 from secure_agg.keyring import create as create_keys
-from secure_agg.keyring import load_governance, load_role
-from streams import registry
+from secure_agg.keyring import load_role
 from streams.feed import Feed
 from streams.kafka import topics
 from streams.kafka.clients import read_to_end
@@ -74,7 +74,6 @@ def run(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         "topics.replication_factor=1",
         "topics.min_insync_replicas=1",
         f"keys.dir={folder / 'keys'}",
-        "keys.governance_threshold=1",
         "http.port=0",
         "privacy.rho_30_days_limit=100",
         "privacy.rho_year_limit=1000",
@@ -86,8 +85,7 @@ def run(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     topics.create(settings, (*topics.plan(settings), *inputs))
     create_keys(settings.keys.dir, settings.deployment)
     spec = parse_measurement(SPEC.format(topic=source) + REVIEWED, origin="test").with_effective_from(START_MS)
-    governance = load_governance(settings.keys.dir / "governance" / "reviewer-1.key")
-    registry.submit(settings, approve(spec, settings.deployment, governance), END_MS)
+    put_in_force(settings, spec, END_MS)
     feed = Feed(settings)
     feed.send_all(settings.topic("member-attributes"), [(b"m1", b'{"family_name": "Smith", "state": "MA"}')])
     for second in range(60):
@@ -179,7 +177,7 @@ def test_transparency(run: Run, tmp_path: Path) -> None:
     assert "<b>" not in html and "<b>" not in markdown
     for text in ("feed, revision 1", "2 debits", "for ever", "7 days", run.settings.topic("member-attributes")):
         assert text in html and text in markdown
-    assert "1 of 3 reviewers" in html
+    assert "2 of 3 reviewers" in html and "as decisions says" in html
     windows = next(line for line in html.splitlines() if '<th scope="row">10s</th>' in line)
     assert sum(int(count) for count in re.findall(r"<td>(\d+)</td>", windows)) == 6
 
