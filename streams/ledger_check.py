@@ -245,43 +245,38 @@ class _Releases:
         self._paid: dict[bytes, dict[str, ReleaseSpend]] = {}
 
     def check(self, records: Records, progress: Callable[[int], None]) -> None:
-        done = 0
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        """Take in every release, in order; what is not the party's is told and passed over."""
+        done, cores = 0, os.cpu_count() or 1
+        with ThreadPoolExecutor(cores) as pool:
             for chunk in _chunks(records):
-                decoded = [(offset, value, self._decode(offset, value)) for offset, value in chunk]
-                sound = [(offset, value, signed) for offset, value, signed in decoded if signed is not None]
-                step = max(1, len(sound) // (4 * (os.cpu_count() or 1)))
-                parts = [sound[start : start + step] for start in range(0, len(sound), step)]
-                for part, forged in zip(parts, pool.map(self._forged, parts), strict=True):
-                    for (offset, value, signed), bad in zip(part, forged, strict=True):
-                        if bad:
-                            self._findings.add("releases", offset, f"was not signed by party {self._findings.party}")
+                # Checking a signature, which is most of the work, lets other threads run.
+                step = -(-len(chunk) // (4 * cores))
+                parts = [chunk[start : start + step] for start in range(0, len(chunk), step)]
+                for part, judged in zip(parts, pool.map(self._judged, parts), strict=True):
+                    for (offset, value), release in zip(part, judged, strict=True):
+                        if isinstance(release, str):
+                            self._findings.add("releases", offset, release)
                         else:
-                            self._take(offset, value, signed.release)
+                            self._take(offset, value, release)
                 done += len(chunk)
                 progress(done)
         self._costs()
 
-    def _decode(self, offset: int, value: bytes) -> SignedRelease | None:
+    def _judged(self, part: Sequence[tuple[int, bytes]]) -> list[Release | str]:
+        """Each release, or why it is none of this party's."""
+        return [self._one(value) for _, value in part]
+
+    def _one(self, value: bytes) -> Release | str:
         try:
             signed = SignedRelease.decode(value)
+            if signed.release.party != self._findings.party:
+                return f"names party {signed.release.party}"
+            signed.verify(self._trusted)
         except RecordMalformed as error:
-            self._findings.add("releases", offset, f"cannot be read: {error}")
-            return None
-        if signed.release.party != self._findings.party:
-            self._findings.add("releases", offset, f"names party {signed.release.party}")
-            return None
-        return signed
-
-    def _forged(self, part: Sequence[tuple[int, bytes, SignedRelease]]) -> list[bool]:
-        forged = []
-        for _, _, signed in part:
-            try:
-                signed.verify(self._trusted)
-                forged.append(False)
-            except SignatureInvalid:  # each has its own verdict
-                forged.append(True)
-        return forged
+            return f"cannot be read: {error}"
+        except SignatureInvalid:
+            return f"was not signed by party {self._findings.party}"
+        return signed.release
 
     def _take(self, offset: int, value: bytes, release: Release) -> None:
         spec = self._specs.get(release.spec)
