@@ -80,20 +80,25 @@ def most_spent(daily: Mapping[CountingDays, F], days: int, *, rotation_days: int
     """
     total: F = np.zeros(1)
     for counting, rho in daily.items():
-        windows = sliding_window_view(rho, days)
-        residues = range(min(days, rotation_days))
-        most = _largest(np.stack([windows[:, r::rotation_days].sum(axis=1) for r in residues]), counting.in_30)
+        most = _dearest_residues(rho, days, counting.in_30, rotation_days)
         if counting.in_year < days:
             most = np.minimum(most, _dearest_days(rho, days, counting.in_year))
         total = total + most
     return total
 
 
-def _largest(values: F, count: int) -> F:
-    """The sum of the ``count`` largest of each column."""
-    if count < len(values):
-        values = np.partition(values, len(values) - count, axis=0)[-count:]
-    return np.asarray(values.sum(axis=0))
+def _dearest_residues(rho: F, days: int, count: int, rotation_days: int) -> F:
+    """The sum of the days of the ``count`` dearest residues of each window."""
+    windows = sliding_window_view(rho, days)
+    residues = min(days, rotation_days)
+    if count >= residues:
+        return np.asarray(windows.sum(axis=1))
+    by_residue = np.zeros((len(windows), residues))
+    for start in range(0, days, rotation_days):
+        part = windows[:, start : start + rotation_days]
+        by_residue[:, : part.shape[1]] += part
+    by_residue.partition(residues - count, axis=1)
+    return np.asarray(by_residue[:, -count:].sum(axis=1))
 
 
 def _dearest_days(rho: F, days: int, count: int) -> F:

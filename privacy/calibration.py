@@ -199,7 +199,7 @@ def _spend(measurement: Measurement, channel: Channel, rho: float) -> ChannelSpe
 
 
 def solve(measurement: Measurement, epsilon: float, delta: float, per: Period = "member-day") -> Measurement:
-    """The same measurement with the largest rho_member_day that meets a target.
+    """The same measurement with the largest rho_member_day, to six digits, that meets a target.
 
     A member that counts on as many days of the period as its rotation allows then spends at most ``epsilon``.
 
@@ -209,16 +209,25 @@ def solve(measurement: Measurement, epsilon: float, delta: float, per: Period = 
         per: the period of the target.
 
     Raises:
-        MeasurementError: no measurement may spend so much or so little on a member-day, or delta is out of range.
+        MeasurementError: no spec may have such terms, or it is ``test_only``, whose noise rho does not decide.
         ValueError: epsilon or delta is no such number.
     """
-    rho = rho_of_epsilon(epsilon, delta) / days_that_count(counting_days(measurement), per)
+    if measurement.test_only is not None:
+        raise MeasurementError(f"{measurement.id!r} is test_only: its noise does not follow from rho; take that out")
+    rho = _rounded_down(rho_of_epsilon(epsilon, delta) / days_that_count(counting_days(measurement), per))
     content = measurement.model_dump()
     content["privacy"] |= {"rho_member_day": rho, "delta": delta}
     try:
         return Measurement.model_validate(content)
-    except ValidationError as error:
+    except ValidationError:
         raise MeasurementError(
-            f"epsilon {epsilon:g} at delta {delta:g} per {per} is rho {rho:.3g} a member-day for {measurement.id!r}: "
-            f"{error.errors()[0]['msg']}"
+            f"epsilon {epsilon:g} at delta {delta:g} per {per} is rho {rho:.3g} a member-day for {measurement.id!r}, "
+            "which no spec may have: rho_member_day is at most 10, and not so little that a channel is all noise, and "
+            "delta below 0.001; name another epsilon"
         ) from None
+
+
+def _rounded_down(value: float) -> float:
+    """To six significant digits: what is written into a spec is what was solved."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 5)
+    return float(f"{math.floor(value / step) * step:.6g}")

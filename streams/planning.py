@@ -1,7 +1,7 @@
 """Planning a measurement before anyone asks for approval: what it will be able to say, for which epsilon.
 
 The estimators' side is ``estimator.plan``. Here a measurement's terms become its inputs: how many rows count a second
-(rate, cap, rule), who the members are, and the noise that each level has at each epsilon.
+(rate, cap, rule, rotation), who the members are, and the noise that each level has at each epsilon.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from estimator import Correction, GroupModel, NoiseVariance, Population, RaceModel
 from estimator.plan import Expected, Plan
-from privacy import Measurement, NoisePlan, plan_noise
+from privacy import PERIOD_DAYS, Measurement, NoisePlan, plan_noise
 from streams.audit import require_groups, spending
 from streams.cell_layout import layout_of
 from streams.errors import InputError
@@ -71,7 +71,11 @@ class PlannedLevel:
 
 @dataclass(frozen=True)
 class MeasurementPlan:
-    """The result: the levels of the spec at each epsilon, and widths by window length at the spec's own."""
+    """The result: the levels of the spec at each epsilon, and widths by window length at the spec's own.
+
+    Attributes:
+        counted_share: of rows that count, under cap and rotation.
+    """
 
     measurement: Measurement
     confidence: float
@@ -90,6 +94,12 @@ def counted_share(rule: str, cap: int, events_per_member_day: float) -> float:
     e = events_per_member_day
     counted = min(cap, e) if rule == "first" else cap * (1 - (1 - 1 / _HOURS) ** e)
     return min(counted / e, 1.0)
+
+
+def days_share(measurement: Measurement) -> float:
+    """The part of days on which a member counts: what rotation and the cap for a year leave."""
+    terms = measurement.privacy
+    return min(terms.days_in_30 / PERIOD_DAYS["30-days"], terms.days_in_year / PERIOD_DAYS["year"])
 
 
 def population_products(model: GroupModel, place: str) -> F:
@@ -127,6 +137,7 @@ def plan_measurement(
     """
     terms = measurement.privacy
     share = counted_share(terms.cap_rule, terms.contribution_cap, assumptions.events_per_member_day)
+    share *= days_share(measurement)
     plan = Plan(
         cells=layout_of(measurement),
         products=products,

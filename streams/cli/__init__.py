@@ -19,6 +19,7 @@ _COMMANDS = {
     "keys": "Make the roles' keys.",
     "topics": "Make and check evenstream's topics.",
     "plan": "What a measurement will be able to say, before anyone approves it.",
+    "budget": "What measurements cost each member, over a day, 30 days and a year.",
     "probabilities": "How well a company's own members match, in aggregates only.",
     "audit": "The same mathematics over a file, without Kafka.",
     "measurement": "Check, sign and submit measurements.",

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from estimator.plan import Expected
-from streams.planning import MeasurementPlan, PlannedLevel
+from streams.planning import MeasurementPlan, PlannedLevel, days_share
 from streams.report import page, plots
 from streams.report.numbers import reason, width
 
@@ -36,11 +36,18 @@ def assumptions(plan: MeasurementPlan) -> str:
         f"Assumed: {taken.rate:,g} rows a second, all day; {taken.events_per_member_day:g} a day of each member who "
         f"has any (so {taken.rate * 86_400 / taken.events_per_member_day:,.0f} members a day), of which "
         f"{100 * plan.counted_share:.3g} % count (contribution_cap {terms.contribution_cap}, "
-        f"cap_rule {terms.cap_rule}); base rate {taken.base_rate:g} of decision and outcome in every group, score and "
-        f"rank bins equally full; {100 * taken.self_id_share:.3g} % of rows with a Self-ID{_unused(plan)}; "
-        f"members: {taken.members}. "
+        f"cap_rule {terms.cap_rule}{_rotation(plan)}); base rate {taken.base_rate:g} of decision and outcome in every "
+        f"group, score and rank bins equally full; {100 * taken.self_id_share:.3g} % of rows with a "
+        f"Self-ID{_unused(plan)}; members: {taken.members}. "
         f"Intervals are {100 * plan.confidence:g} %, and widened by the cap as `publish` does."
     )
+
+
+def _rotation(plan: MeasurementPlan) -> str:
+    if days_share(plan.measurement) == 1:
+        return ""
+    terms = plan.measurement.privacy
+    return f", on {terms.days_in_30} days in 30 and {terms.days_in_year} in a year"
 
 
 def _unused(plan: MeasurementPlan) -> str:

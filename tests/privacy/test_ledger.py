@@ -6,12 +6,14 @@ import contextlib
 import hashlib
 import json
 import math
+from datetime import date, timedelta
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy import BudgetExceeded, Ledger, LedgerBroken, Limits
+from privacy import BudgetExceeded, CountingDays, Exhaustion, Ledger, LedgerBroken, Limits, LiveRevision
 
 SHA = "ab" * 32
 DAY = "2026-11-24"
@@ -252,3 +254,192 @@ def test_no_order_of_debits_passes_the_limit(debits: list[tuple[int, int, float]
     for day in range(4):
         assert ledger.spent(f"2026-11-2{day}") <= 0.6 + 1e-9
         assert again.spent(f"2026-11-2{day}") == ledger.spent(f"2026-11-2{day}")
+
+
+# -- 30 days and a year -----------------------------------------------------------------------------------------------
+
+
+def day_of(number: int) -> str:
+    """The UTC day so many days after DAY."""
+    return f"{date.fromisoformat(DAY) + timedelta(days=number)}"
+
+
+def test_each_limit_is_refused_by_its_own_reason() -> None:
+    """The shortest period that would be passed is named, with what a member could then spend, and when."""
+    for limits, reason, message in (
+        (Limits(0.1, 0.1, 0.1), "budget_exceeded_day", "but 0.1 of 0.1 is spent"),
+        (Limits(0.2, 0.1, 0.1), "budget_exceeded_30_days", "spend 0.15 from 2026-10-26 to 2026-11-24, and at most 0.1"),
+        (Limits(0.2, 0.2, 0.1), "budget_exceeded_year", "from 2025-11-25 to 2026-11-24, and at most 0.1 in any 365"),
+    ):
+        ledger = Ledger("a", limits)
+        pay(ledger, rho=0.1)
+        with pytest.raises(BudgetExceeded, match=message) as caught:
+            pay(ledger, "jobs", rho=0.05)
+        assert caught.value.reason == reason
+        assert len(ledger.entries) == 1
+
+
+def test_without_rotation_thirty_days_are_soon_full() -> None:
+    """Rho .1 a day under 1.0 in 30 days: ten days, then nothing until they begin to leave the window."""
+    ledger = Ledger("a", Limits(0.6, 1.0, 100))
+    paid = []
+    for number in range(45):
+        with contextlib.suppress(BudgetExceeded):
+            pay(ledger, day=day_of(number))
+            paid.append(number)
+    assert paid == [*range(10), *range(30, 40)]
+    assert ledger.spent(day_of(39), "30-days") == pytest.approx(1.0)
+    assert ledger.spent(day_of(39), "year") == pytest.approx(2.0)
+
+
+def test_with_rotation_every_day_is_released() -> None:
+    """Five days in 30 and twenty a year at rho .1: .5 in 30 days and 2.0 in a year, however long it goes on."""
+    ledger = Ledger("a", Limits(0.6, 0.5, 2.0))
+    for number in range(500):
+        pay(ledger, day=day_of(number), days_in_30=5, days_in_year=20)
+    assert ledger.spent(day_of(499)) == 0.1
+    assert ledger.spent(day_of(499), "30-days") == pytest.approx(0.5)
+    assert ledger.spent(day_of(499), "year") == pytest.approx(2.0)
+
+
+def test_a_replay_of_old_days_meets_the_days_that_came_after() -> None:
+    """A day before and between those that are debited is judged by every window that holds it."""
+    ledger = Ledger("a", Limits(0.6, 0.3, 100))
+    for number in (0, 20, 40):
+        pay(ledger, day=day_of(number))
+    pay(ledger, day=day_of(10))
+    with pytest.raises(BudgetExceeded, match="from 2026-11-15 to 2026-12-14") as caught:
+        pay(ledger, day=day_of(15))
+    assert caught.value.reason == "budget_exceeded_30_days"
+    pay(ledger, day=day_of(45))
+    with pytest.raises(BudgetExceeded):  # with 20, 40 and 45
+        pay(ledger, day=day_of(30))
+    pay(ledger, day=day_of(-10))  # with 0 and 10; 20 is 30 days on
+
+
+def worst_person(debits: list[tuple[int, float, int, int]], first: int, days: int) -> float:
+    """What the worst member spends in a window: of each rotation's days, all choices of them in plain Python."""
+    spent = 0.0
+    for k, y in {(k, y) for _, _, k, y in debits}:
+        by_day: dict[int, float] = {}
+        for day, rho, *terms in debits:
+            if terms == [k, y] and first <= day < first + days:
+                by_day[day] = by_day.get(day, 0.0) + rho
+        by_residue: dict[int, float] = {}
+        for day, rho in by_day.items():
+            by_residue[day % 30] = by_residue.get(day % 30, 0.0) + rho
+        spent += min(sum(sorted(by_residue.values())[-k:]), sum(sorted(by_day.values())[-y:]))
+    return spent
+
+
+@given(
+    asked=st.lists(
+        st.tuples(
+            st.integers(0, 420),
+            st.integers(0, 2),
+            st.sampled_from([0.02, 0.05, 0.1]),
+            st.sampled_from([(30, 365), (5, 65), (5, 12)]),
+        ),
+        min_size=20,
+        max_size=50,
+    )
+)
+@settings(deadline=None, max_examples=15)
+def test_no_order_of_debits_passes_a_limit_for_any_person(asked: list[tuple[int, int, float, tuple[int, int]]]) -> None:
+    """Days in any order, measurements of several rotations: no member, in no window, spends past any limit."""
+    limits = Limits(0.12, 0.4, 0.8)
+    ledger = Ledger("a", limits)
+    taken: list[tuple[int, float, int, int]] = []
+    for day, name, rho, (k, y) in asked:
+        key = (day_of(day), f"m{name}", 1)
+        if ledger.covers(*key):
+            continue
+        before = list(taken)
+        taken.append((day, rho, k, y))
+        with contextlib.suppress(BudgetExceeded):
+            pay(ledger, f"m{name}", rho, day=day_of(day), days_in_30=k, days_in_year=y)
+            continue
+        # What is refused would have passed a limit for someone: nothing is refused in vain.
+        assert any(
+            worst_person(taken, first, days) > limit + 1e-9
+            for days, limit in ((1, limits.rho_member_day), (30, limits.rho_30_days), (365, limits.rho_year))
+            for first in range(day - days + 1, day + 1)
+        )
+        taken = before
+    for days, limit in ((1, limits.rho_member_day), (30, limits.rho_30_days), (365, limits.rho_year)):
+        for first in {day for day, *_ in taken} | {day - days + 1 for day, *_ in taken}:
+            assert worst_person(taken, first, days) <= limit + 1e-9
+
+
+def test_years_of_debits_stay_quick() -> None:
+    """Four years of two measurements: debits at the end take no longer than they did once a window was full."""
+    ledger = Ledger("a", Limits(1, 10, 100))
+    seconds = []
+    for number in range(1500):
+        began = process_time()
+        for name in ("feed", "jobs"):
+            pay(ledger, name, 0.01, day=day_of(number), days_in_30=5, days_in_year=60)
+        seconds.append(process_time() - began)
+    assert sum(seconds[-200:]) < 3 * sum(seconds[400:600])
+
+
+# -- the forecast -----------------------------------------------------------------------------------------------------
+
+
+def live(name: str, rho: float, first: int, end: int | None, *, k: int = 30, y: int = 365) -> LiveRevision:
+    """A revision that is live from so many days after DAY."""
+    start = (date.fromisoformat(DAY) - date(1970, 1, 1)).days
+    return LiveRevision(name, 1, rho, CountingDays(k, y), start + first, None if end is None else start + end)
+
+
+@pytest.mark.parametrize(
+    ("revisions", "limits", "expected"),
+    [
+        ([live("feed", 0.1, 0, None)], Limits(0.6, 1.0, 9), (10, "feed", "budget_exceeded_30_days")),
+        ([live("feed", 0.1, 0, 10)], Limits(0.6, 1.0, 9), None),
+        ([live("feed", 0.1, 0, None, k=5, y=20)], Limits(0.6, 1.0, 2.0), None),
+        ([live("feed", 0.1, 0, None, k=5)], Limits(0.6, 1.0, 2.0), (120, "feed", "budget_exceeded_year")),
+        (
+            [live("feed", 0.4, 0, None), live("jobs", 0.4, 3, None)],
+            Limits(0.6, 99, 999),
+            (3, "jobs", "budget_exceeded_day"),
+        ),
+        ([live("feed", 0.1, 500, None)], Limits(0.01, 1.0, 9), None),
+        ([], Limits(0.6, 1.0, 2.0), None),
+    ],
+)
+def test_the_forecast_is_what_then_happens(
+    revisions: list[LiveRevision], limits: Limits, expected: tuple[int, str, str] | None
+) -> None:
+    """It names the day, the measurement and the reason, and debiting day by day comes to the same refusal."""
+    ledger = Ledger("a", limits)
+    found = ledger.forecast(revisions, DAY)
+    assert found == (None if expected is None else Exhaustion(day_of(expected[0]), expected[1], 1, expected[2]))
+    assert not ledger.entries
+    start = date.fromisoformat(DAY)
+    refused = None
+    for number in range(400):
+        for one in revisions:
+            if refused is None and one.is_live((start - date(1970, 1, 1)).days + number):
+                try:
+                    pay(
+                        ledger,
+                        one.measurement,
+                        one.rho,
+                        day=day_of(number),
+                        days_in_30=one.counting.in_30,
+                        days_in_year=one.counting.in_year,
+                    )
+                except BudgetExceeded as error:
+                    refused = (number, one.measurement, error.reason)
+    assert refused == expected
+
+
+def test_the_forecast_goes_on_from_what_is_spent() -> None:
+    """Days that are paid for stay so, and what was spent before counts in every window."""
+    ledger = Ledger("a", Limits(0.6, 1.0, 9))
+    for number in range(-5, 1):
+        pay(ledger, day=day_of(number))
+    assert ledger.forecast([live("feed", 0.1, -5, None)], DAY) == Exhaustion(
+        day_of(5), "feed", 1, "budget_exceeded_30_days"
+    )

@@ -20,6 +20,7 @@ from streams.planning import (
     plan_measurement,
     products_for,
 )
+from streams.report import plan as report
 
 EXAMPLE: Path = ROOT / "examples" / "simulated-feed" / "measurement.yaml"
 TAKEN = Assumptions(rate=2000.0, events_per_member_day=1.0, base_rate=0.5, self_id_share=0.0, members="drawn")
@@ -52,6 +53,28 @@ def test_each_level_is_planned_at_each_epsilon(plan: MeasurementPlan, spec: Meas
         (8.0, False),
     ]
     assert {level.level: level.rows for level in plan.levels} == {"10s": 20_000.0, "1m": 120_000.0}
+
+
+@pytest.mark.parametrize(
+    ("rotation", "share"),
+    [
+        ({"days_in_30": 30}, 1.0),
+        ({"days_in_30": 6}, 6 / 30),
+        ({"days_in_30": 6, "days_in_year": 36}, 36 / 365),
+        ({"days_in_30": 30, "days_in_year": 73}, 73 / 365),
+    ],
+)
+def test_rotation_leaves_its_share_of_rows(
+    spec: Measurement, products: F, rotation: dict[str, int], share: float
+) -> None:
+    """A member counts on k of 30 days, and on Y of 365: so many rows count, and the plan says why."""
+    terms = spec.privacy.model_dump() | {"rotation": rotation}
+    rotating = Measurement.model_validate(spec.model_dump() | {"privacy": terms})
+    plan = plan_measurement(rotating, products, TAKEN, epsilons=())
+    assert plan.counted_share == pytest.approx(share, rel=0.02)  # 6 in 30 are 77 of 365, not 73
+    assert {level.level: level.rows for level in plan.levels}["1m"] == pytest.approx(120_000 * plan.counted_share)
+    said = f"on {rotating.privacy.days_in_30} days in 30 and {rotating.privacy.days_in_year} in a year"
+    assert (said in report.assumptions(plan)) == (share < 1)
 
 
 def test_a_smaller_epsilon_and_a_shorter_window_say_less(plan: MeasurementPlan) -> None:
