@@ -6,8 +6,11 @@ depend on which topic it reads first.
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +18,15 @@ import pytest
 import scenario as scenarios
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from in_force import put_in_force
 
+from secure_agg.keyring import create as create_keys
+from secure_agg.keyring import load_governance
+from streams.feed import Feed
+from streams.governance import Governance
 from streams.inprocess import InProcessPipeline
+from streams.kafka import topics
+from streams.kafka.clients import read_to_end
 from streams.kafka.partitioner import partition_of
 from streams.records.batches import SealedBatch
 from streams.records.frame import Kind, kind_of
@@ -24,6 +34,8 @@ from streams.records.metric import FairnessMetric
 from streams.records.release import SignedRelease
 from streams.roles.publish import PublishCore
 from streams.roles.seal import END_OF_LOG
+from streams.roles.supervisor import Supervisor
+from streams.settings import Settings, load_settings
 from streams.stage import TIMESTAMP_CREATE
 
 ROLES = ("seal", "attach", "a", "b", "publish")
@@ -167,6 +179,23 @@ def test_seal_makes_no_more_rows(stopped: InProcessPipeline) -> None:
     assert {SealedBatch.decode(value).header.measurement for value in _batches(later)} == {"candidates", "plain"}
 
 
+def test_rows_that_wait_for_their_batch_are_dropped(tmp_path: Path) -> None:
+    """Rows that seal has read and not sealed go nowhere, and their streams go on without a gap."""
+    pipeline = pipeline_of(tmp_path)
+    half = len(SCENARIO.records) // 2
+    feed(pipeline, SCENARIO.records[:half])
+    pipeline.turn("seal", commit=False)
+    pending = pipeline.stage("seal")._batcher._buffers  # type: ignore[attr-defined]
+    assert FEED.digest() in {slot[0] for slot in pending}
+    pipeline.revoke(FEED, AT_MS)
+    feed(pipeline, SCENARIO.records[half:])
+    end(pipeline)
+    sealed = map(SealedBatch.decode, _batches(pipeline.log.values("sealed")))
+    assert {batch.header.measurement for batch in sealed} == {"candidates", "plain"}
+    assert not any(pipeline.stage(role).stopped() for role in ROLES[:4])
+    check_others(last_words(pipeline.published))
+
+
 def test_the_parties_let_go_of_everything(stopped: InProcessPipeline) -> None:
     """No open window, roll-up or unsent release of it is left in state, and none was sent after the revocation."""
     spec = FEED.digest().hex()
@@ -264,3 +293,81 @@ def test_a_revocation_that_comes_first_lets_nothing_begin(tmp_path: Path) -> Non
         ("1m", scenarios.START_MS + 60_000): "withdrawn",
     }
     assert not [r for p in "ab" for r in pipeline.log.read(f"releases-{p}", 0) if (r.key_ or b"").startswith(b"feed/")]
+
+
+# -- on a real Kafka ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+def test_five_processes_stop_one_measurement(kafka: str, tmp_path: Path) -> None:
+    """A reviewer's command stops it in every role while rows flow and a party is killed; the others stay exact."""
+    overrides = [
+        f"deployment=t-{os.urandom(4).hex()}",
+        f"kafka.bootstrap={kafka}",
+        "topics.replication_factor=1",
+        "topics.min_insync_replicas=1",
+        f"keys.dir={tmp_path / 'keys'}",
+        "test_cluster=true",
+        "keys.governance_threshold=1",
+        "http.port=0",
+        "privacy.rho_member_day_limit=1",
+        "privacy.rho_30_days_limit=100",
+        "privacy.rho_year_limit=1000",
+    ]
+    settings = load_settings(None, overrides, environment={})
+    source = settings.topic("rec-events")
+    scenario = scenarios.build(source, 5, events_a_window=40)  # the same rows as SCENARIO
+    plan = topics.TopicPlan(source, scenarios.SOURCE_PARTITIONS, 1, topics.LOGGED_SOURCE)
+    topics.create(settings, (*topics.plan(settings), *topics.input_plan(settings, ()), plan))
+    create_keys(settings.keys.dir, settings.deployment)
+    proposals = [put_in_force(settings, measurement, scenario.end_ms) for measurement in scenario.measurements]
+    events = Feed(settings)
+    for key, value in scenario.members:
+        events.send(settings.topic("member-attributes"), key, value)
+    supervisor = Supervisor([part for o in overrides for part in ("--set", o)], tmp_path / "logs")
+    supervisor.start()
+    try:
+        half = next(n for n, record in enumerate(scenario.records) if record.timestamp_ms >= AT_MS)
+        _send(events, source, scenario.records[:half])
+        _until(supervisor, lambda: any(key[0] == "feed" for key in _metrics(settings)))
+        key = load_governance(settings.keys.dir / "governance" / "reviewer-2.key")
+        Governance(settings).revoke(proposals[0], key, "harm", AT_MS)
+        _until(supervisor, lambda: sum(r.status == "withdrawn" for r in _metrics(settings).values()) == 2)
+        os.kill(supervisor.pid("b"), signal.SIGKILL)
+        _send(events, source, scenario.records[half:])
+        for i in range(scenarios.SOURCE_PARTITIONS):
+            events.send(source, None, None, timestamp_ms=scenario.end_ms, partition=i, headers=[(END_OF_LOG, b"1")])
+        events.flush()
+        others = sum(key[0] != "feed" for key in scenario.tables)
+        _until(supervisor, lambda: sum(key[0] != "feed" for key in _metrics(settings)) == others)
+        windows = _metrics(settings)
+    finally:
+        supervisor.stop()
+    check_others(windows)
+    check_revoked(windows)
+    sealed = _batches([r.value() or b"" for r in read_to_end(settings, settings.topic("sealed"))])
+    headers = [SealedBatch.decode(value).header for value in sealed]
+    assert max(h.window_end_ms for h in headers if h.measurement == "feed") <= scenarios.START_MS + 50_000
+    for party in "ab":
+        sent = [r.key() or b"" for r in read_to_end(settings, settings.topic(f"releases-{party}"))]
+        assert not [key for key in sent if key.startswith(b"feed/") and int(key.rpartition(b"/")[2]) > AT_MS]
+
+
+def _send(events: Feed, source: str, records: Iterable[scenarios.SourceRecord]) -> None:
+    for r in records:
+        events.send(source, r.key, r.value, timestamp_ms=r.timestamp_ms, partition=r.partition)
+    events.flush()
+
+
+def _metrics(settings: Settings) -> _BY_WINDOW:
+    values = [record.value() for record in read_to_end(settings, settings.topic("fairness-metrics"))]
+    return last_words(FairnessMetric.decode(value) for value in values if value is not None)
+
+
+def _until(supervisor: Supervisor, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about within a minute"
+        supervisor.watch()
+        time.sleep(0.2)

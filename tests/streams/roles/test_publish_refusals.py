@@ -180,6 +180,14 @@ def test_a_withdrawal_replaces_numbers_once(tmp_path: Path) -> None:
             emit(again, [record] if record else [], topic)
     emit(again, again.refresh_measurements(), topic)
     assert topic == before
+    for order in ("ab", "ba"):  # one that knew before it read the first release says the same
+        knowing, rebuilt = publisher_of(pipeline), dict[bytes, tuple[bytes, Any]]()
+        emit(knowing, knowing.refresh_measurements(), rebuilt)
+        for party in order:
+            for value in pipeline.log.values(f"releases-{party}"):
+                record = knowing.take(party, value, live=False)
+                emit(knowing, [record] if record else [], rebuilt)
+        assert rebuilt == topic
 
 
 def test_versions_of_records(honest: InProcessPipeline) -> None:
