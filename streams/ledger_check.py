@@ -23,7 +23,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 
-from privacy import BudgetExceeded, Debit, Ledger, LedgerBroken, Limits, NoisePlan, plan_noise
+from privacy import (
+    Accountant,
+    BudgetExceeded,
+    CountingDays,
+    Debit,
+    Ledger,
+    LedgerBroken,
+    Limits,
+    NoisePlan,
+    ReleaseSpend,
+    plan_noise,
+)
 from privacy.limits import TOLERANCE
 from secure_agg import PinnedIdentities, SignatureInvalid
 from streams.control import Approved
@@ -168,6 +179,9 @@ def _check_terms(findings: Findings, specs: Mapping[bytes, _Spec], limits: Limit
         elif not math.isclose(debit.rho, spec.plan.rho_member_day, rel_tol=1e-12):
             text = f"debits rho {debit.rho:g} where the signed spec says {spec.plan.rho_member_day:g}"
             findings.add("ledger", entry.offset, text)
+        elif debit.counting != spec.plan.counting:
+            text = f"counts a member on {_days(debit.counting)}, where the signed spec says {_days(spec.plan.counting)}"
+            findings.add("ledger", entry.offset, text)
         try:
             again = judge.debit(
                 day=debit.day,
@@ -192,10 +206,9 @@ def _check_terms(findings: Findings, specs: Mapping[bytes, _Spec], limits: Limit
 class _Level:
     """What every release of one level of one spec must be, and which windows have been seen."""
 
-    def __init__(self, length_ms: int, channels: tuple[ReleasedChannel, ...], rho: float) -> None:
+    def __init__(self, length_ms: int, channels: tuple[ReleasedChannel, ...]) -> None:
         self.length_ms = length_ms
         self.channels = channels
-        self.rho = rho
         self.seen = bytearray()
         """16 bytes for each window from the revision's start on: of its bytes' digest, zeros where it is missing."""
 
@@ -216,8 +229,7 @@ class _Spec:
                 ReleasedChannel(name, shape, noises[name].scale_units, noises[name].rho)  # type: ignore[arg-type]
                 for name, shape in layout.released(level.name).items()
             )
-            rho = math.fsum(noise.rho for noise in noises.values())
-            self.levels[level.name] = _Level(level.length_ms, channels, rho)
+            self.levels[level.name] = _Level(level.length_ms, channels)
 
 
 class _Releases:
@@ -228,46 +240,43 @@ class _Releases:
         self._specs = specs
         self._trusted = trusted
         self._debits = {entry.digest: entry for entry in findings.entries}
-        self._paid: dict[bytes, set[str]] = {}  # by debit, the levels that were released under it
+        # By debit and level, one event. All of a day's windows of a level have the same noise (checked), and compose in
+        # parallel: further events of theirs would add nothing (privacy.accountant).
+        self._paid: dict[bytes, dict[str, ReleaseSpend]] = {}
 
     def check(self, records: Records, progress: Callable[[int], None]) -> None:
-        done = 0
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        """Take in every release, in order; what is not the party's is told and passed over."""
+        done, cores = 0, os.cpu_count() or 1
+        with ThreadPoolExecutor(cores) as pool:
             for chunk in _chunks(records):
-                decoded = [(offset, value, self._decode(offset, value)) for offset, value in chunk]
-                sound = [(offset, value, signed) for offset, value, signed in decoded if signed is not None]
-                step = max(1, len(sound) // (4 * (os.cpu_count() or 1)))
-                parts = [sound[start : start + step] for start in range(0, len(sound), step)]
-                for part, forged in zip(parts, pool.map(self._forged, parts), strict=True):
-                    for (offset, value, signed), bad in zip(part, forged, strict=True):
-                        if bad:
-                            self._findings.add("releases", offset, f"was not signed by party {self._findings.party}")
+                # Checking a signature, which is most of the work, lets other threads run.
+                step = -(-len(chunk) // (4 * cores))
+                parts = [chunk[start : start + step] for start in range(0, len(chunk), step)]
+                for part, judged in zip(parts, pool.map(self._judged, parts), strict=True):
+                    for (offset, value), release in zip(part, judged, strict=True):
+                        if isinstance(release, str):
+                            self._findings.add("releases", offset, release)
                         else:
-                            self._take(offset, value, signed.release)
+                            self._take(offset, value, release)
                 done += len(chunk)
                 progress(done)
         self._costs()
 
-    def _decode(self, offset: int, value: bytes) -> SignedRelease | None:
+    def _judged(self, part: Sequence[tuple[int, bytes]]) -> list[Release | str]:
+        """Each release, or why it is none of this party's."""
+        return [self._one(value) for _, value in part]
+
+    def _one(self, value: bytes) -> Release | str:
         try:
             signed = SignedRelease.decode(value)
+            if signed.release.party != self._findings.party:
+                return f"names party {signed.release.party}"
+            signed.verify(self._trusted)
         except RecordMalformed as error:
-            self._findings.add("releases", offset, f"cannot be read: {error}")
-            return None
-        if signed.release.party != self._findings.party:
-            self._findings.add("releases", offset, f"names party {signed.release.party}")
-            return None
-        return signed
-
-    def _forged(self, part: Sequence[tuple[int, bytes, SignedRelease]]) -> list[bool]:
-        forged = []
-        for _, _, signed in part:
-            try:
-                signed.verify(self._trusted)
-                forged.append(False)
-            except SignatureInvalid:  # each has its own verdict
-                forged.append(True)
-        return forged
+            return f"cannot be read: {error}"
+        except SignatureInvalid:
+            return f"was not signed by party {self._findings.party}"
+        return signed.release
 
     def _take(self, offset: int, value: bytes, release: Release) -> None:
         spec = self._specs.get(release.spec)
@@ -287,7 +296,7 @@ class _Releases:
             text = f"{_window(release)} states {_told(release.channels)}, but its spec gives {_told(level.channels)}"
             self._findings.add("releases", offset, text)
         if status == "released":
-            self._is_paid(offset, release)
+            self._is_paid(offset, release, spec)
 
     def _is_new(self, offset: int, value: bytes, release: Release, spec: _Spec, level: _Level) -> bool:
         """Whether this window has not been seen; its place among the windows of its level is checked as well."""
@@ -321,7 +330,7 @@ class _Releases:
         self._findings.add("releases", offset, f"{_window(release)} was released before, with other bytes")
         return False
 
-    def _is_paid(self, offset: int, release: Release) -> None:
+    def _is_paid(self, offset: int, release: Release, spec: _Spec) -> None:
         entry = self._debits.get(release.debit)
         if entry is None:
             text = f"{_window(release)} names debit {release.debit.hex()[:16]}, which is not in the ledger"
@@ -334,21 +343,24 @@ class _Releases:
             text = f"{_window(release)} names a debit for {named} on {debit.day}, spec {debit.spec_sha256[:16]}"
             self._findings.add("releases", offset, text)
             return
-        self._paid.setdefault(release.debit, set()).add(release.level)
+        events = self._paid.setdefault(release.debit, {})
+        if release.level not in events:
+            events[release.level] = spec.plan.spend(release.level, release.start_ms, release.end_ms)
 
     def _costs(self) -> None:
         """What each debit's releases cost a member-day, against what was debited."""
         noted = set()
         for entry in self._findings.entries:
-            levels = self._paid.get(entry.digest)
-            if levels is None:
+            events = self._paid.get(entry.digest)
+            if events is None:
                 self._findings.idle.append(entry)
                 continue
             spec = self._specs[bytes.fromhex(entry.debit.spec_sha256)]
             if spec.measurement.test_only is not None:
                 noted.add(f"{_name(*spec.name)} is test_only: its noise protects nobody, whatever was debited")
                 continue
-            cost = math.fsum(spec.levels[name].rho for name in levels)
+            accountant = Accountant(spec.measurement.privacy.delta, events.values())
+            cost = math.fsum(accountant.member_days("replace").values())
             if cost > entry.debit.rho + TOLERANCE:
                 text = f"debits rho {entry.debit.rho:g}, but the day's releases cost {cost:g}"
                 self._findings.add("ledger", entry.offset, text)
@@ -363,6 +375,10 @@ def _chunks(records: Records) -> Iterator[list[tuple[int, bytes]]]:
 
 def _told(channels: tuple[ReleasedChannel, ...]) -> str:
     return ", ".join(f"{c.name} {list(c.shape)} sigma {c.sigma_units:.9g} rho {c.rho:.9g}" for c in channels)
+
+
+def _days(counting: CountingDays) -> str:
+    return f"{counting.in_30} of 30 and {counting.in_year} of 365 days"
 
 
 def _name(measurement: str, revision: int) -> str:

@@ -19,6 +19,7 @@ from privacy.decisions import DecisionLog
 from privacy.errors import PrivacyError
 from streams.control import Approved, ControlPlane, limits_of
 from streams.errors import EvenstreamError
+from streams.governance import empty_log
 from streams.ledger_view import LedgerView, view_of_topic
 from streams.public_topics import PublicTopics
 from streams.settings import Settings
@@ -39,6 +40,11 @@ KEPT_TOPICS = (
     "ledger-a",
     "ledger-b",
     "keys",
+    "member-attributes",
+    "state-seal",
+    "state-attach",
+    "state-a",
+    "state-b",
 )
 
 
@@ -189,8 +195,7 @@ def _registry(topics: PublicTopics, signed: dict[bytes, tuple[SignedMeasurement,
 
 
 def _decisions(topics: PublicTopics) -> DecisionLog:
-    keys = {key_id(key): key for key in topics.trusted.governance}
-    log = DecisionLog(topics.settings.deployment, keys, topics.settings.keys.governance_threshold)
+    log = empty_log(topics.trusted, topics.settings.keys.governance_threshold)
     for message in topics.messages("decisions"):
         log.apply(int(message.offset() or 0), message.value())
     return log

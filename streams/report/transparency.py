@@ -35,6 +35,11 @@ _HOLDS = {
     "ledger-a": "what party a has spent",
     "ledger-b": "what party b has spent",
     "keys": "public keys of the roles' epochs, and encrypted data keys",
+    "member-attributes": "the company's own profile data: names, places, what members said of themselves, opt-outs",
+    "state-seal": "how far the recommender's side has read; encrypted",
+    "state-attach": "which members have counted today, as keyed hashes; encrypted",
+    "state-a": "sums of party a that are not yet complete; encrypted",
+    "state-b": "sums of party b that are not yet complete; encrypted",
 }
 _HOUR_MS = 3_600_000
 
@@ -235,8 +240,9 @@ def _amounts(period: PeriodSpend) -> tuple[str, ...]:
 def _kept(facts: Facts) -> Iterator[Block]:
     yield Heading("What is deleted, and when")
     yield Paragraph(
-        "No topic holds who belongs to which group. What could be traced to a person is encrypted with keys that are "
-        "destroyed; what is kept for longer is noised or signed for everyone to see. As the cluster is configured now:"
+        "Nothing that is written says who belongs to which group, but for what members said of themselves, which is in "
+        "the company's own profile data. What could be traced to a person on its way is encrypted with keys that are "
+        "destroyed; what is kept for longer is noised, or is about no person. As the cluster is configured now:"
     )
     rows = tuple((name, _HOLDS[name], _kept_for(config)) for name, config in facts.topics.items())
     yield Grid("Topics, and how long they keep a record", ("topic", "holds", "keeps"), rows)
@@ -323,8 +329,8 @@ def _reading(facts: Facts) -> Iterator[Block]:
 def _keys(facts: Facts) -> Iterator[Block]:
     yield Heading("Public keys")
     yield Paragraph(
-        "Every record is signed. With these keys (trusted.json) anyone can check specifications, ledgers and releases; "
-        "these are their fingerprints, SHA-256 of the key."
+        "Specifications, decisions, ledgers, releases and epoch keys are signed. With these keys (trusted.json) anyone "
+        "can check them; here are their fingerprints, SHA-256 of the key."
     )
     yield Grid("Roles", ("role", "fingerprint"), tuple(facts.identities.items()))
     yield Grid("Reviewers", ("key id", "fingerprint"), tuple(facts.governance.items()))

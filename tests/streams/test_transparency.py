@@ -13,15 +13,17 @@ from pathlib import Path
 import pytest
 from public_facts import MemoryTopics
 
-from privacy import Ledger, Measurement, Revocation, approve, parse_measurement, revoke
+from privacy import Ledger, Measurement, Revocation, approve, key_id, parse_measurement, revoke
+from privacy.decisions import Forecast, Propose, approval_of
 from secure_agg import EpochPublicKey, Identity
 from secure_agg.keyring import create, load_governance, load_role, load_trusted
 from streams.control import limits_of
+from streams.governance import empty_log
 from streams.records.debit import SignedDebit
 from streams.records.keys import sign_epoch_key
 from streams.report.transparency import document
 from streams.settings import Settings, load_settings
-from streams.transparency import Facts, Unread, gather, outcome_of
+from streams.transparency import ApprovalFacts, Facts, Unread, gather, outcome_of
 
 DAY_MS = 86_400_000
 NOW_MS = 20_000 * DAY_MS + 3_600_000
@@ -209,6 +211,27 @@ def test_approvals_are_told_with_their_keys(world: World) -> None:
     text = Cells(world.html()).row("Approved by")[1]
     assert text.startswith("2 of 3 reviewers' keys (2 are needed): ")
     assert "2024-09-29T01:00:00Z" in text
+
+
+def test_the_log_of_decisions_says_who_approved_and_when(spoiled: World) -> None:
+    """Where `decisions` holds a revision's approvals, the page gives the moment of the one that completed them."""
+    keys = [load_governance(spoiled.folder / "governance" / f"reviewer-{number}.key") for number in (3, 1)]
+    measurement = spec("live", -2, purpose=HOSTILE)
+    log = empty_log(spoiled.topics.trusted, 2)
+    contents = [Propose(measurement.canonical_bytes().decode(), Forecast.of(measurement))]
+    contents += [approval_of(measurement, "public", key) for key in keys]  # type: ignore[list-item]
+    for number, (one, key) in enumerate(zip(contents, [keys[0], *keys], strict=True)):
+        record = log.sign(one, key, NOW_MS - 3 * DAY_MS + number)
+        assert log.apply(number, record) is None
+        spoiled.topics.held["decisions"].append((None, record))
+    facts = spoiled.facts
+    assert not isinstance(facts.measurements, Unread)
+    approval = facts.measurements[0].approval
+    assert approval == ApprovalFacts(
+        tuple(map(key_id, (k.public_key() for k in keys))), 2, 3, approval.at_ms, "decisions"
+    )
+    assert approval.at_ms == NOW_MS - 3 * DAY_MS + 2
+    assert "with the last approval needed on 2024-10-01T01:00:00Z, as decisions says" in spoiled.html()
 
 
 def test_what_was_spent_is_the_ledgers_sum(world: World) -> None:
