@@ -22,6 +22,7 @@ _COMMANDS = {
     "probabilities": "How well a company's own members match, in aggregates only.",
     "audit": "The same mathematics over a file, without Kafka.",
     "measurement": "Check, sign and submit measurements.",
+    "concern": "Raise, list, answer and close concerns about measurements.",
     "seal": "Run the role seal: events in, sealed batches out.",
     "attach": "Run the role attach: sealed batches in, shares out.",
     "aggregate": "Run one party: shares in, noised releases out.",
