@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 _ANSWER_SECONDS = 7.0
 """Longer than message.timeout.ms, after which the producer itself says that a record was not written."""
-_POLL_RECORDS = 500
+_POLL_RECORDS = 200
 
 
 class ConcernWriter:
@@ -87,7 +87,7 @@ class ConcernReader:
         return not any(self._behind.values())
 
     def poll(self) -> int:
-        """Hand out what has come, without waiting; returns how many records, at most 500: a flood waits in Kafka."""
+        """Hand out what has come, without waiting; returns how many records, at most 200: a flood waits in Kafka."""
         count = 0
         for message in self._consumer.consume(_POLL_RECORDS, 0.0):
             topic, error = str(message.topic()), message.error()

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 import msgspec
 
 from streams.errors import InputError, RecordMalformed
+from streams.plain_text import NOT_TEXT
 
 FORMAT_VERSION = 1
 MAX_TEXT = 2000
@@ -30,8 +31,6 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029]")
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 """What comes along when text is copied, and is seen by nobody: left out."""
-_FORMAT_IN_WORDS = frozenset("\u200c\u200d\u200e\u200f\u061c")
-"""Format characters without which some scripts, and composed emoji, cannot be written."""
 
 
 class Concern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,22 +79,16 @@ def normal_text(text: str) -> str:
         raise InputError(f"a concern has at most {MAX_TEXT:,} characters, this one has {len(text):,}; shorten it")
     lines = _LINE_END.sub("\n", text).replace("\t", " ").translate(_INVISIBLE)
     found = unicodedata.normalize("NFC", lines).strip()
-    refused = next((c for c in found if not _is_text(c)), None)
+    refused = NOT_TEXT.search(found)
     if refused is not None:
         raise InputError(
-            f"a concern is plain text, this one holds the control character U+{ord(refused):04X}; take it out"
+            f"a concern is plain text, this one holds the control character U+{ord(refused[0]):04X}; take it out"
         )
     if not found:
         raise InputError("the text of a concern is empty; say in your own words what should be looked at")
     if len(found) > MAX_TEXT:
         raise InputError(f"a concern has at most {MAX_TEXT:,} characters, this one has {len(found):,}; shorten it")
     return found
-
-
-def _is_text(character: str) -> bool:
-    return (
-        character == "\n" or character in _FORMAT_IN_WORDS or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
-    )
 
 
 def midnight_ms(concern: Concern) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
-
-_SCRIPTS_NEED = frozenset("\u200c\u200d\u200e\u200f\u061c")
+from streams.plain_text import NOT_TEXT
 
 
 def terminal_text(text: str, margin: str = "") -> str:
@@ -13,10 +11,5 @@ def terminal_text(text: str, margin: str = "") -> str:
     Args:
         margin: begins every line, so that no line of the text can look like one of the command's own.
     """
-    return "\n".join(margin + "".join(map(_shown, line)) for line in text.split("\n"))
-
-
-def _shown(character: str) -> str:
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _SCRIPTS_NEED:
-        return character.encode("unicode_escape").decode()
-    return character
+    shown = NOT_TEXT.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return "\n".join(margin + line for line in shown.split("\n"))

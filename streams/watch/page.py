@@ -5,7 +5,6 @@ Every page stands by itself: no script, no external resource, nothing that remem
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +13,7 @@ from urllib.parse import quote
 from privacy import PrivacyStatement
 from privacy.decisions import Forecast
 from streams.control import FOREVER_MS, Approved
+from streams.plain_text import NOT_TEXT
 from streams.records.concern import MAX_TEXT, Concern
 from streams.report import page
 from streams.report.numbers import moment
@@ -201,7 +201,7 @@ def form(
 
 
 def _showable(text: str) -> str:
-    return "".join(c for c in text if c == "\n" or unicodedata.category(c) not in ("Cc", "Cs"))
+    return NOT_TEXT.sub("", text.replace("\r\n", "\n"))
 
 
 def thanks(concern: Concern) -> Answer:

@@ -100,9 +100,10 @@ def test_normal_text_is_settled(text: str) -> None:
     except InputError:
         return
     assert normal_text(found) == found
-    assert decode_concern(
-        GOOD.id.encode(), encode_concern(Concern(1, GOOD.id, "feed", "2025-11-25", found, "page"))
-    ).text == found
+    assert (
+        decode_concern(GOOD.id.encode(), encode_concern(Concern(1, GOOD.id, "feed", "2025-11-25", found, "page"))).text
+        == found
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.plain_text import NOT_TEXT
 from streams.report.terminal import terminal_text
 
 
@@ -32,3 +33,12 @@ def test_no_control_character_is_ever_left(text: str) -> None:
     """Of all text, nothing but line feeds of that category remains."""
     left = {c for c in terminal_text(text) if unicodedata.category(c) in ("Cc", "Cs")}
     assert left <= {"\n"}
+
+
+def test_what_is_no_text_covers_what_unicode_calls_control() -> None:
+    """Every control character, surrogate, separator and mark that embeds, overrides or isolates a direction."""
+    for code in range(0x110000):
+        character = chr(code)
+        turns = unicodedata.bidirectional(character) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+        if character != "\n" and (unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or turns):
+            assert NOT_TEXT.fullmatch(character), hex(code)
