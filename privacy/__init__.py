@@ -5,17 +5,10 @@ Source: DESIGN section 5; zCDP (Bun and Steinke 2016), discrete Gaussian (Canonn
 
 from __future__ import annotations
 
-from privacy.accountant import PrivacyStatement, epsilon, rho_of_epsilon
-from privacy.approvals import (
-    Approval,
-    SignedMeasurement,
-    approve,
-    check_registry_budget,
-    check_reviewable,
-    key_id,
-    verify,
-)
-from privacy.calibration import ChannelNoise, NoisePlan, plan_noise
+from privacy.accountant import Accountant, MemberDay, PrivacyStatement, epsilon, rho_of_epsilon
+from privacy.approvals import Approval, SignedMeasurement, approve, check_reviewable, key_id, verify
+from privacy.budget import LiveRevision, Peak, check_registry_budget, live_revisions, peak_spending
+from privacy.calibration import ChannelNoise, NoisePlan, plan_noise, solve
 from privacy.caps import ContributionCap
 from privacy.errors import (
     ApprovalError,
@@ -32,33 +25,44 @@ from privacy.errors import (
     TestOnlyRefused,
     WrongDeployment,
 )
-from privacy.ledger import Debit, Ledger
-from privacy.limits import Limits
+from privacy.ledger import Debit, Exhaustion, Ledger
+from privacy.limits import PERIOD_DAYS, Limits, Period
 from privacy.measurement import Measurement, next_boundary_ms, parse_measurement
 from privacy.revocation import Revocation, is_revocation, revoke
 from privacy.spec_fields import Level
+from privacy.spend import ChannelSpend, CountingDays, ReleaseSpend
 
 __all__ = [
+    "PERIOD_DAYS",
+    "Accountant",
     "Approval",
     "ApprovalError",
     "ApprovalMalformed",
     "BudgetExceeded",
     "ChannelNoise",
+    "ChannelSpend",
     "ContributionCap",
+    "CountingDays",
     "Debit",
     "DecisionRefused",
+    "Exhaustion",
     "Ledger",
     "LedgerBroken",
     "Level",
     "Limits",
+    "LiveRevision",
     "Measurement",
     "MeasurementError",
+    "MemberDay",
     "NoisePlan",
     "NotEnoughApprovals",
     "NotReviewable",
+    "Peak",
+    "Period",
     "PrivacyError",
     "PrivacyStatement",
     "RegistryBudgetError",
+    "ReleaseSpend",
     "Revocation",
     "RevocationError",
     "SignedMeasurement",
@@ -70,10 +74,13 @@ __all__ = [
     "epsilon",
     "is_revocation",
     "key_id",
+    "live_revisions",
     "next_boundary_ms",
     "parse_measurement",
+    "peak_spending",
     "plan_noise",
     "revoke",
     "rho_of_epsilon",
+    "solve",
     "verify",
 ]

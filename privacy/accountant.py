@@ -1,13 +1,29 @@
-"""The accountant: adds up what was spent, and says what that promises.
+"""The accountant: adds up events of privacy spend, and says what the sum promises.
 
-Within a member-day, levels and channels compose by adding their rho (zCDP, Bun and Steinke 2016, lemma 1.7); so do
-days. OpenDP turns a sum into (epsilon, delta). An epsilon is never shown without its unit, relation, delta and period,
-so they travel together in one `PrivacyStatement`.
+It knows of no mechanism: an event says what each of its channels costs (``privacy.spend``). It adds up in zCDP (Bun and
+Steinke 2016), where costs of independent mechanisms on the same person's data add (their lemma 1.7).
+
+**Within a member-day.** The windows of one level and channel divide the day, so each of a member's at most c counted
+rows lies in one of them: they compose in parallel, and share the c rows out. Let window w move by d_w (L2) when the
+member's day is replaced, or added or removed, under Gaussian noise of scale s_w. A distance is at most the lengths of
+its rows added up, and each row is in one window: so sum d_w <= D, the sensitivity of c rows. The day costs
+
+    sum_w d_w^2 / (2 s_w^2)  <=  max_w 1 / (2 s_w^2) * sum_w d_w^2  <=  max_w 1 / (2 s_w^2) * (sum_w d_w)^2
+                             <=  max_w D^2 / (2 s_w^2),
+
+which is the largest rho among its events: that of one Gaussian vector over the whole day, also where scales differ.
+Nothing else is shared out: a row counts in every channel, in every level, and its member may count under every
+revision and measurement. So these add.
+
+**Over days.** Days add too, those on which a member can count: of what that comes to in any 30 days or any year,
+see ``privacy.budget``. OpenDP turns a sum into (epsilon, delta). An epsilon is never shown without its unit, relation,
+delta and period, so they travel together in one `PrivacyStatement`.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,11 +31,19 @@ from typing import Any
 
 import opendp.prelude as dp
 
-from privacy.spend import Relation, Spend
+from privacy.budget import LiveRevision, peak_spending
+from privacy.limits import PERIOD_DAYS, Period
+from privacy.spend import RELATIONS, Channel, CountingDays, Relation, ReleaseSpend
 
 dp.enable_features("contrib")
 
 _RHO_OF_NO_PROMISE = 100.0  # epsilon is then beyond 100: a number that would only look like a promise
+
+_UNITS: dict[Period, str] = {
+    "member-day": "one member's rows of one UTC day",
+    "30-days": "one member's rows of any 30 consecutive UTC days",
+    "year": "one member's rows of any 365 consecutive UTC days",
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +52,7 @@ class PrivacyStatement:
 
     Attributes:
         unit: whose what is protected.
-        period: over which time rho and epsilon are counted.
+        period: over which time rho and epsilon are counted: "member-day", "30-days" or "year".
         rho, rho_add_remove: zCDP, on replacement and on adding or removing the unit.
         epsilon, epsilon_add_remove: the same as (epsilon, delta)-DP; None where rho is beyond any promise, as with
             ``test_only`` noise.
@@ -44,6 +68,19 @@ class PrivacyStatement:
     epsilon_add_remove: float | None
     delta: float
     relation: Relation = "replace"
+
+    @classmethod
+    def of(cls, period: Period, *, rho: float, rho_add_remove: float, delta: float) -> PrivacyStatement:
+        """The promise of these rhos over a period."""
+        return cls(
+            unit=_UNITS[period],
+            period=period,
+            rho=rho,
+            epsilon=_promise(rho, delta),
+            rho_add_remove=rho_add_remove,
+            epsilon_add_remove=_promise(rho_add_remove, delta),
+            delta=delta,
+        )
 
 
 @lru_cache(maxsize=1024)
@@ -93,24 +130,66 @@ def rho_of_epsilon(wanted: float, delta: float) -> float:
     return low
 
 
-def composed(spends: Iterable[Spend], relation: Relation) -> float:
-    """Rho of all spends together on one relation: under zCDP they add up."""
-    return math.fsum(spend.rho for spend in spends if spend.relation == relation)
+@dataclass(frozen=True)
+class MemberDay:
+    """A UTC day (days since 1970-01-01) under one revision."""
+
+    day: int
+    measurement: str
+    revision: int
+    counting: CountingDays
 
 
-def member_day_statement(spends: Iterable[Spend], delta: float) -> PrivacyStatement:
-    """What spends of one member-day promise together."""
-    spends = tuple(spends)
-    replace, add_remove = composed(spends, "replace"), composed(spends, "add_remove")
-    return PrivacyStatement(
-        unit="one member's rows of one UTC day",
-        period="member-day",
-        rho=replace,
-        epsilon=_promise(replace, delta),
-        rho_add_remove=add_remove,
-        epsilon_add_remove=_promise(add_remove, delta),
-        delta=delta,
-    )
+_Channel = tuple[MemberDay, str, Channel]
+"""A channel of a level (its name) of a member-day."""
+
+
+class Accountant:
+    """Adds up events; see the module's text.
+
+    Args:
+        delta: of its statements.
+        events: to begin with.
+    """
+
+    def __init__(self, delta: float, events: Iterable[ReleaseSpend] = ()) -> None:
+        self._delta = delta
+        # By relation, then by what composes in parallel over the windows of a day: the largest rho of these.
+        self._largest: dict[Relation, dict[_Channel, float]] = {relation: {} for relation in RELATIONS}
+        for event in events:
+            self.add(event)
+
+    def add(self, event: ReleaseSpend) -> None:
+        """Take in one event, in any order. A window is noised once by each party: its two events count as one."""
+        day = MemberDay(event.day, event.measurement, event.revision, event.counting)
+        for spend in event.channels:
+            for relation, largest in self._largest.items():
+                key = (day, event.level, spend.channel)
+                largest[key] = max(largest.get(key, 0.0), spend.rho[relation])
+
+    def member_days(self, relation: Relation) -> dict[MemberDay, float]:
+        """Rho of each UTC day under each revision: windows in parallel, then channels and levels added."""
+        parts: defaultdict[MemberDay, list[float]] = defaultdict(list)
+        for (day, _, _), rho in self._largest[relation].items():
+            parts[day].append(rho)
+        return {day: math.fsum(rhos) for day, rhos in parts.items()}
+
+    def rho(self, relation: Relation, period: Period) -> float:
+        """The most that the events cost one member in any window of a period's UTC days (zCDP)."""
+        spent = [
+            LiveRevision(day.measurement, day.revision, rho, day.counting, day.day, day.day + 1)
+            for day, rho in self.member_days(relation).items()
+        ]
+        return peak_spending(spent, PERIOD_DAYS[period]).rho
+
+    def statement(self, period: Period) -> PrivacyStatement:
+        """What the events promise together to each member, over a period."""
+        return PrivacyStatement.of(
+            period,
+            rho=self.rho("replace", period),
+            rho_add_remove=self.rho("add_remove", period),
+            delta=self._delta,
+        )
 
 
 def _promise(rho: float, delta: float) -> float | None:

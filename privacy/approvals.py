@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -21,15 +21,12 @@ from privacy.errors import (
     ApprovalMalformed,
     NotEnoughApprovals,
     NotReviewable,
-    RegistryBudgetError,
     TestOnlyRefused,
     WrongDeployment,
 )
-from privacy.limits import TOLERANCE, Limits
 from privacy.measurement import Measurement
 
 _MAX_BYTES = 256 * 1024
-_DAY_MS = 86_400_000
 _MAX_APPROVALS = 64
 
 
@@ -197,40 +194,3 @@ def check_reviewable(measurement: Measurement, *, test_cluster: bool) -> None:
             "harm_considered, data_used, retention) and expires to the spec; `evenstream measurement propose --days N` "
             "sets expires"
         )
-
-
-def check_registry_budget(measurements: Sequence[Measurement], limits: Limits) -> None:
-    """Raise :class:`RegistryBudgetError` unless all measurements together fit into one member-day's budget, every day.
-
-    Args:
-        measurements: all revisions that are or would be approved, in the order of their approval.
-        limits: of the registry.
-    """
-    rho_limit = limits.rho_member_day
-    newest = measurements[-1].id if measurements else ""
-    for day in sorted({_first_day(spec) for spec in measurements}):  # spending rises only where something begins
-        spending = {spec.id: spec.privacy.rho_member_day for spec in _live(measurements, day)}
-        if sum(spending.values()) <= rho_limit + TOLERANCE:
-            continue
-        asks = newest if newest in spending else next(iter(spending))
-        others = [name for name in spending if name != asks]
-        held = ", ".join(f"{name} {spending[name]:g}" for name in others) or "nothing"
-        left = rho_limit - sum(spending[name] for name in others)
-        raise RegistryBudgetError(
-            f"{asks!r} asks for rho {spending[asks]:g} a member-day, but only {max(left, 0):g} of {rho_limit:g} is "
-            f"left ({held}): lower its rho_member_day, or have the registry's limit raised"
-        )
-
-
-def _first_day(spec: Measurement) -> int:
-    return 0 if spec.effective_from_ms is None else spec.effective_from_ms // _DAY_MS
-
-
-def _live(measurements: Sequence[Measurement], day: int) -> list[Measurement]:
-    """Of each id the newest revision that has begun by this UTC day, unless it has expired before it."""
-    begun: dict[str, Measurement] = {}
-    for spec in measurements:
-        known = begun.get(spec.id)
-        if _first_day(spec) <= day and (known is None or spec.revision > known.revision):
-            begun[spec.id] = spec
-    return [spec for spec in begun.values() if spec.expires_ms is None or spec.expires_ms > day * _DAY_MS]

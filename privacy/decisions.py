@@ -30,7 +30,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from privacy.accountant import epsilon
 from privacy.approvals import Approval, SignedMeasurement, approve, check_reviewable, is_approval, key_id
+from privacy.budget import live_revisions, peak_spending
 from privacy.errors import ApprovalError, DecisionRefused, MeasurementError, RevocationError
+from privacy.limits import PERIOD_DAYS
 from privacy.measurement import Measurement
 from privacy.revocation import Revocation
 
@@ -45,7 +47,6 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _CONCERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_TEXT = 2000
-_DAY_MS = 86_400_000
 _MAX_AT_MS = 1 << 53
 
 
@@ -69,20 +70,11 @@ class Forecast:
 
     @classmethod
     def of(cls, measurement: Measurement) -> Forecast:
-        """By a spec's terms and the days on which it is live."""
-        terms, live = measurement.privacy, _live_days(measurement)
-        days = (1, min(terms.days_in_30, live), min(terms.days_in_year, live))
-        rhos = [count * terms.rho_member_day for count in days]
-        epsilons = [None if measurement.test_only is not None else epsilon(rho, terms.delta) for rho in rhos]
-        return cls(rhos[0], rhos[1], rhos[2], epsilons[0], epsilons[1], epsilons[2], terms.delta)
-
-
-def _live_days(measurement: Measurement) -> int:
-    """The UTC days on which windows of a revision begin, at most a year's."""
-    begin, end = measurement.effective_from_ms, measurement.expires_ms
-    if begin is None or end is None:
-        return 365
-    return min((end - 1) // _DAY_MS - begin // _DAY_MS + 1, 365)
+        """By a spec's terms, and the days on which it is live and a member can count."""
+        live, delta = live_revisions([measurement]), measurement.privacy.delta
+        rhos = [peak_spending(live, days).rho for days in PERIOD_DAYS.values()]
+        promised = [None if measurement.test_only is not None else epsilon(rho, delta) for rho in rhos]
+        return cls(rhos[0], rhos[1], rhos[2], promised[0], promised[1], promised[2], delta)
 
 
 @dataclass(frozen=True)

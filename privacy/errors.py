@@ -11,7 +11,7 @@ PrivacyError
 │   └── DecisionRefused     a decision does not follow from the log, or cannot be read
 ├── RevocationError       a revocation has no effect here
 ├── RegistryBudgetError   a measurement does not fit beside the others
-├── BudgetExceeded        a party may not spend more on this member-day
+├── BudgetExceeded        a party may not spend more on a member, over a day, 30 days or a year
 └── LedgerBroken          a ledger's chain does not hold
 """
 
@@ -61,11 +61,20 @@ class RevocationError(PrivacyError):
 
 
 class RegistryBudgetError(PrivacyError):
-    """All measurements together would spend more on a member-day than the registry allows."""
+    """All measurements together would spend more on a member than the registry allows."""
 
 
 class BudgetExceeded(PrivacyError):
-    """A release would spend more on a member-day than the registry allows."""
+    """A debit was refused.
+
+    Attributes:
+        reason: "budget_exceeded_day", "budget_exceeded_30_days" or "budget_exceeded_year" where that limit would be
+            passed, "budget_exceeded_terms" where a revision comes with other terms than it was debited at.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class LedgerBroken(PrivacyError):

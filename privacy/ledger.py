@@ -1,8 +1,12 @@
-"""A party's budget ledger: append-only, hash-chained, one debit for each member-day and measurement.
+"""A party's budget ledger: append-only, hash-chained, one debit for each UTC day and measurement revision.
 
 The member-day scope is debited once, before its first window, at what the whole day may cost; the noise is fixed for
 that day. Each record holds the SHA-256 of the one before it, so that no entry can be removed, changed or reordered
-without every later one showing it. The ledger refuses what would pass the limit.
+without every later one showing it.
+
+The ledger refuses what would let any member spend more than a limit: on that day, in any 30 and in any 365 consecutive
+days that hold it, in whatever order days come (a replay debits old ones). What a member can have spent of the debits is
+``privacy.budget``'s to say.
 """
 
 from __future__ import annotations
@@ -10,13 +14,26 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 
+from privacy.budget import DailyDebits, LiveRevision, Peak, day_name
 from privacy.errors import BudgetExceeded, LedgerBroken
-from privacy.limits import TOLERANCE, Limits
+from privacy.limits import PERIOD_DAYS, TOLERANCE, Limits, Period
+from privacy.spend import CountingDays
+
+FORECAST_DAYS = 400
+"""How far a forecast looks: past a year, after which a steady spender goes on as it is."""
 
 _GENESIS = "0" * 64
+_EPOCH = date(1970, 1, 1).toordinal()
+_REASONS: dict[Period, str] = {
+    "member-day": "budget_exceeded_day",
+    "30-days": "budget_exceeded_30_days",
+    "year": "budget_exceeded_year",
+}
+_OTHER_TERMS = "budget_exceeded_terms"
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,7 @@ class Debit:
         day: UTC day, YYYY-MM-DD.
         measurement, revision, spec_sha256: what it pays for.
         rho: zCDP on replacement, for one member-day.
+        days_in_30, days_in_year: on how many days a member can count.
         at_ms: the party's clock, epoch milliseconds.
     """
 
@@ -41,11 +59,33 @@ class Debit:
     revision: int
     spec_sha256: str
     rho: float
+    days_in_30: int
+    days_in_year: int
     at_ms: int
+
+    @property
+    def counting(self) -> CountingDays:
+        """On how many days a member can count."""
+        return CountingDays(self.days_in_30, self.days_in_year)
 
     def encode(self) -> bytes:
         """The record's bytes: JSON with sorted keys."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True)
+class Exhaustion:
+    """The first debit that a ledger would refuse if all live revisions go on as they are.
+
+    Attributes:
+        day: UTC day, YYYY-MM-DD.
+        measurement, revision: whose debit it is. reason: see `BudgetExceeded`.
+    """
+
+    day: str
+    measurement: str
+    revision: int
+    reason: str
 
 
 class Ledger:
@@ -61,52 +101,58 @@ class Ledger:
         self._limits = limits
         self._entries: list[Debit] = []
         self._last = _GENESIS
-        self._spent: dict[str, dict[str, float]] = {}
-        self._paid: dict[tuple[str, str, int], Debit] = {}
+        self._debits = DailyDebits()
+        self._paid: dict[tuple[str, str, int], tuple[Debit, str]] = {}
+
+    @property
+    def limits(self) -> Limits:
+        """What all measurements together may spend on one member."""
+        return self._limits
 
     @property
     def entries(self) -> tuple[Debit, ...]:
         """All debits, oldest first."""
         return tuple(self._entries)
 
-    def spent(self, day: str) -> float:
-        """What a member-day has been debited over all measurements (rho)."""
-        return sum(self._spent.get(day, {}).values())
+    def spent(self, day: str, period: Period = "member-day") -> float:
+        """The most that a member can have spent in the period that ends with this day, over all measurements (rho)."""
+        return self._debits.spent(_day_number(day), PERIOD_DAYS[period])
 
     def covers(self, day: str, measurement: str, revision: int) -> bool:
         """Whether this day is paid for at this revision: a party whose release is not covered must not start."""
         return (day, measurement, revision) in self._paid
 
+    def paid_by(self, day: str, measurement: str, revision: int) -> str | None:
+        """SHA-256 (hex) of the record that pays for this day at this revision; None where none does."""
+        paid = self._paid.get((day, measurement, revision))
+        return None if paid is None else paid[1]
+
     def debit(
-        self, *, day: str, measurement: str, revision: int, spec_sha256: str, rho: float, at_ms: int
+        self,
+        *,
+        day: str,
+        measurement: str,
+        revision: int,
+        spec_sha256: str,
+        rho: float,
+        days_in_30: int,
+        days_in_year: int,
+        at_ms: int,
     ) -> bytes | None:
         """Debit a member-day for a measurement.
+
+        Args:
+            day: UTC day, YYYY-MM-DD. rho: of one member-day, zCDP on replacement.
+            days_in_30, days_in_year: on how many days a member can count.
+            at_ms: the party's clock, epoch milliseconds.
 
         Returns:
             The record to append, or None where this day is already paid for at this revision.
 
         Raises:
-            BudgetExceeded: the day's sum would pass the limit, or this revision was debited with other terms; nothing
-                was debited.
-            ValueError: the day is not YYYY-MM-DD, or rho is not positive and finite.
+            BudgetExceeded: a limit would be passed, or this revision was debited with other terms; nothing was debited.
+            ValueError: the day is not YYYY-MM-DD, or rho or the days are out of range.
         """
-        _check_debit(day, rho)
-        paid = self._paid.get((day, measurement, revision))
-        if paid is not None:
-            if (paid.spec_sha256, paid.rho) != (spec_sha256, rho):
-                raise BudgetExceeded(
-                    f"party {self._party}: revision {revision} of {measurement!r} was debited on {day} at rho "
-                    f"{paid.rho:g} under spec {paid.spec_sha256[:16]}, and now comes as spec {spec_sha256[:16]} at rho "
-                    f"{rho:g}; a changed measurement needs a higher revision"
-                )
-            return None
-        already = self._spent.get(day, {})
-        total = sum(already.values()) + rho  # revisions that share a day add up: both may have counted a member's rows
-        if not total <= self._limits.rho_member_day + TOLERANCE:
-            raise BudgetExceeded(
-                f"party {self._party}: {measurement!r} asks for rho {rho:g} on {day}, but {sum(already.values()):g} of "
-                f"{self._limits.rho_member_day:g} is spent; its windows of that day are not released"
-            )
         debit = Debit(
             sequence=len(self._entries),
             previous=self._last,
@@ -116,11 +162,62 @@ class Ledger:
             revision=revision,
             spec_sha256=spec_sha256,
             rho=float(rho),
+            days_in_30=days_in_30,
+            days_in_year=days_in_year,
             at_ms=at_ms,
         )
+        _check_debit(debit)
+        paid = self._paid.get((day, measurement, revision))
+        if paid is not None:
+            self._require_same_terms(paid[0], debit)
+            return None
+        # Revisions that share a day add up as measurements do: both may have counted a member's rows.
+        passed = _limit_passed(self._debits, self._limits, debit.counting, debit.rho, _day_number(day))
+        if passed is not None:
+            raise BudgetExceeded(self._refusal(debit, *passed), reason=_REASONS[passed[0]])
         record = debit.encode()
         self._append(debit, record)
         return record
+
+    def _require_same_terms(self, paid: Debit, debit: Debit) -> None:
+        terms = [(one.spec_sha256, one.rho, one.counting) for one in (paid, debit)]
+        if terms[0] != terms[1]:
+            raise BudgetExceeded(
+                f"party {self._party}: revision {paid.revision} of {paid.measurement!r} was debited on {paid.day} as "
+                f"{_terms(paid)}, and now comes as {_terms(debit)}; a changed measurement needs a higher revision",
+                reason=_OTHER_TERMS,
+            )
+
+    def _refusal(self, debit: Debit, period: Period, peak: Peak) -> str:
+        held, limit = max(peak.rho - debit.rho, 0.0), self._limits.of(period)
+        first, last = day_name(peak.first_day), day_name(peak.first_day + PERIOD_DAYS[period] - 1)
+        when = f"on {first}" if period == "member-day" else f"from {first} to {last}"
+        asks = f"party {self._party}: {debit.measurement!r} asks for rho {debit.rho:g} on {debit.day}, but "
+        if period == "member-day":
+            return f"{asks}{held:g} of {limit:g} is spent; its windows of that day are not released"
+        return (
+            f"{asks}a member could then spend {peak.rho:.6g} {when}, and at most {limit:g} in any "
+            f"{PERIOD_DAYS[period]} days; its windows of that day are not released"
+        )
+
+    def forecast(self, revisions: Sequence[LiveRevision], from_day: str) -> Exhaustion | None:
+        """The first debit that will be refused if the live revisions are debited day by day.
+
+        Args:
+            revisions: those of the registry (``privacy.budget.live_revisions``), in the order of their debits.
+            from_day: the first day to look at, YYYY-MM-DD; the last is 400 days on. Days that are paid for stay so.
+        """
+        debits, first = self._debits.copy(), _day_number(from_day)
+        for number in range(first, first + FORECAST_DAYS):
+            day = day_name(number)
+            for one in revisions:
+                if not one.is_live(number) or self.covers(day, one.measurement, one.revision):
+                    continue
+                passed = _limit_passed(debits, self._limits, one.counting, one.rho, number)
+                if passed is not None:
+                    return Exhaustion(day, one.measurement, one.revision, _REASONS[passed[0]])
+                debits.add(number, one.counting, one.rho)
+        return None
 
     def restore(self, record: bytes) -> None:
         """Take in the next record of the ledger's topic.
@@ -149,24 +246,53 @@ class Ledger:
     def _append(self, debit: Debit, record: bytes) -> None:
         self._entries.append(debit)
         self._last = hashlib.sha256(record).hexdigest()
-        by_measurement = self._spent.setdefault(debit.day, {})
-        by_measurement[debit.measurement] = by_measurement.get(debit.measurement, 0.0) + debit.rho
-        self._paid[debit.day, debit.measurement, debit.revision] = debit
+        self._debits.add(_day_number(debit.day), debit.counting, debit.rho)
+        self._paid[debit.day, debit.measurement, debit.revision] = debit, self._last
 
 
-def _check_debit(day: str, rho: float) -> None:
-    if date.fromisoformat(day).isoformat() != day:
+def _limit_passed(
+    debits: DailyDebits, limits: Limits, counting: CountingDays, rho: float, day: int
+) -> tuple[Period, Peak] | None:
+    """The shortest period whose limit one more debit would pass, and what a member could then spend in it."""
+    for period, days in PERIOD_DAYS.items():
+        peak = debits.peak_with(day, counting, rho, days)
+        if not peak.rho <= limits.of(period) + TOLERANCE:
+            return period, peak
+    return None
+
+
+def _terms(debit: Debit) -> str:
+    return (
+        f"spec {debit.spec_sha256[:16]} at rho {debit.rho:g} on {debit.days_in_30} days in 30 and "
+        f"{debit.days_in_year} in a year"
+    )
+
+
+def _day_number(day: str) -> int:
+    """Days since 1970-01-01; ValueError where it is not YYYY-MM-DD."""
+    parsed = date.fromisoformat(day)
+    if parsed.isoformat() != day:
         raise ValueError(f"expected a UTC day as YYYY-MM-DD, got {day!r}")
-    if not (math.isfinite(rho) and rho > 0):  # NaN would pass the limit, a negative debit would be a credit
-        raise ValueError(f"expected a positive, finite rho, got {rho}")
+    return parsed.toordinal() - _EPOCH
+
+
+def _check_debit(debit: Debit) -> None:
+    _day_number(debit.day)
+    if not (math.isfinite(debit.rho) and debit.rho > 0):  # NaN would pass the limit, a negative debit would be a credit
+        raise ValueError(f"expected a positive, finite rho, got {debit.rho}")
+    if not (1 <= debit.days_in_30 <= 30 and 1 <= debit.days_in_year <= 365):
+        raise ValueError(
+            f"expected 1 to 30 days in 30 and 1 to 365 in a year, got {debit.days_in_30} and {debit.days_in_year}"
+        )
 
 
 def _read_debit(record: bytes) -> Debit:
     content = json.loads(record)
-    kinds = {"sequence": int, "revision": int, "at_ms": int, "rho": float}
+    whole = ("sequence", "revision", "days_in_30", "days_in_year", "at_ms")
+    kinds = dict.fromkeys(whole, int) | {"rho": float}
     for field in fields(Debit):
         if type(content[field.name]) is not kinds.get(field.name, str):
             raise TypeError(field.name)
     debit = Debit(**content)
-    _check_debit(debit.day, debit.rho)
+    _check_debit(debit)
     return debit

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 TOLERANCE = 1e-9
 """By how much a sum of floats may pass a limit: rho that is no one's."""
+
+Period = Literal["member-day", "30-days", "year"]
+PERIOD_DAYS: dict[Period, int] = {"member-day": 1, "30-days": 30, "year": 365}
+"""Consecutive UTC days of each period that has a limit."""
 
 
 @dataclass(frozen=True)
@@ -33,3 +38,7 @@ class Limits:
     def of_day(cls, rho: float) -> Limits:
         """A limit for a day, and for longer periods what so many of such days come to: no limit of their own."""
         return cls(rho, 30 * rho, 365 * rho)
+
+    def of(self, period: Period) -> float:
+        """The limit of a period."""
+        return {"member-day": self.rho_member_day, "30-days": self.rho_30_days, "year": self.rho_year}[period]

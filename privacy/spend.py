@@ -1,4 +1,7 @@
-"""Privacy spend as data: what one release costs whom, in words and numbers.
+"""Privacy spend as data: what one release of one party costs whom, in words and numbers.
+
+One event a release. Who adds events up, and says what the sum promises, is the `accountant`; it needs no more than what
+is in them.
 
 Unit: one member, one UTC day, over all measurements, levels and revisions. `attach` lets at most c rows of a member-day
 and measurement count, so a member's day moves any one level's tables together by at most c rows, whatever the number of
@@ -33,7 +36,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 UNITS_PER_ROW = 1 << 20
 """Fixed-point units of one row (DESIGN section 3)."""
@@ -80,24 +83,52 @@ def row_sensitivity(channel: Channel, groups: int, *, self_id: bool) -> RowSensi
     return RowSensitivity(_by_relation(length, length), rounding_entries=groups * (groups + 1) // 2 + groups)
 
 
+class CountingDays(NamedTuple):
+    """On how many days a member can count (DESIGN section 5, rotation).
+
+    Attributes:
+        in_30: at most so many of any 30 consecutive UTC days. in_year: of any 365.
+    """
+
+    in_30: int = 30
+    in_year: int = 365
+
+
 @dataclass(frozen=True)
-class Spend:
-    """What one level and channel of a measurement costs one member-day.
+class ChannelSpend:
+    """What one channel of a release costs a member all of whose counted rows are in it.
 
     Attributes:
         mechanism: always the discrete Gaussian.
-        relation: the neighbouring relation that ``rho`` is for.
-        l2_units: L2 sensitivity in fixed-point units.
-        scale_units: the noise's scale (its standard deviation but for discretisation), in fixed-point units.
-        rho: zCDP, by OpenDP's own map.
+        l2_units: by relation, how far a member-day moves the channel of one level, all windows of the day together:
+            L2, fixed-point units.
+        scale_units: the noise's scale (its standard deviation but for discretisation), fixed-point units.
+        rho: by relation, zCDP of that distance at that scale, by OpenDP's own map.
     """
 
+    channel: Channel
+    mechanism: Literal["discrete_gaussian"]
+    l2_units: Mapping[Relation, float]
+    scale_units: float
+    rho: Mapping[Relation, float]
+
+
+@dataclass(frozen=True)
+class ReleaseSpend:
+    """One event: one party released one window of one level.
+
+    Attributes:
+        day: UTC day of the window, days since 1970-01-01; a level's windows divide the day.
+        level: its name. start_ms, end_ms: the window, epoch milliseconds.
+        counting: on how many days a member can count under this revision.
+        channels: what was released, each with noise of its own.
+    """
+
+    day: int
     measurement: str
     revision: int
     level: str
-    channel: Channel
-    mechanism: Literal["discrete_gaussian"]
-    relation: Relation
-    l2_units: float
-    scale_units: float
-    rho: float
+    start_ms: int
+    end_ms: int
+    counting: CountingDays
+    channels: tuple[ChannelSpend, ...]

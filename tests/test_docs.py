@@ -18,6 +18,7 @@ import pytest
 from pydantic import BaseModel
 
 from privacy import Debit, parse_measurement
+from privacy.decisions import Answer, Approve, Close, Decision, Forecast, Propose, Reject, Revoke
 from privacy.spec_problems import EXPECTED
 from streams.cli import main
 from streams.records import metric
@@ -242,6 +243,13 @@ RECORDS = (
     WrappedKey,
     Refused,
     Debit,
+    Propose,
+    Forecast,
+    Approve,
+    Reject,
+    Revoke,
+    Answer,
+    Close,
     metric.FairnessMetric,
     metric.Window,
     metric.Result,
@@ -267,6 +275,11 @@ RECORDS = (
 def test_protocol_lists_every_field(record: type) -> None:
     """The table of a record has exactly its fields, in the order in which they are on the wire."""
     assert _table_under((DOCS / "protocol.md").read_text(), record.__name__) == _fields(record)
+
+
+def test_protocol_lists_a_decisions_fields() -> None:
+    """With its kind, which the code knows by the contents, in the order in which they are on the wire."""
+    assert _table_under((DOCS / "protocol.md").read_text(), "Decision") == sorted([*_fields(Decision), "kind"])
 
 
 def test_protocol_lists_every_kind() -> None:

@@ -21,7 +21,7 @@ _COMMANDS = {
     "plan": "What a measurement will be able to say, before anyone approves it.",
     "probabilities": "How well a company's own members match, in aggregates only.",
     "audit": "The same mathematics over a file, without Kafka.",
-    "measurement": "Check, sign and submit measurements.",
+    "measurement": "Propose, review and approve measurements; stop them; verify who decided what.",
     "concern": "Raise, list, answer and close concerns about measurements.",
     "seal": "Run the role seal: events in, sealed batches out.",
     "attach": "Run the role attach: sealed batches in, shares out.",

@@ -122,19 +122,23 @@ def review(invocation: Invocation, subject: str, revision: int | None) -> None:
     settings, governance, now_ms = invocation.settings(), Governance(invocation.settings()), _now_ms()
     view = governance.view()
     if Path(subject).is_file():
-        spec = starting(read_spec(Path(subject)), now_ms)
-    else:
-        proposal = _find(view.log, subject, revision, "proposed")
-        spec = proposal.measurement
-        (standing,) = (s for s in report.standings(view.log, view.control, now_ms) if s.proposal is proposal)
-        click.echo(f"{standing}\n")
-    _show(settings, governance, view, spec, now_ms)
+        _show(settings, governance, view, starting(read_spec(Path(subject)), now_ms), now_ms)
+        return
+    proposal = _find(view.log, subject, revision, "proposed")
+    (standing,) = (s for s in report.standings(view.log, view.control, now_ms) if s.proposal is proposal)
+    click.echo(f"{standing}\n")
+    _show(settings, governance, view, proposal.measurement, now_ms, proposal.state)
 
 
-def _show(settings: Settings, governance: Governance, view: View, spec: Measurement, now_ms: int) -> None:
-    others = [entry for entry in view.control.approved() if entry.until_ms > now_ms and not entry.revoked]
-    refused = refusals(governance, view, spec, now_ms)
-    for line in review_text(spec, settings.topic("fairness-metrics"), others, limits_of(settings), refused):
+def _show(
+    settings: Settings, governance: Governance, view: View, spec: Measurement, now_ms: int, state: str = "proposed"
+) -> None:
+    approved, limits = list(view.control.approved()), limits_of(settings)
+    verdict = f"it is already {state}"
+    if state == "proposed":
+        refused = refusals(governance, view, spec, now_ms)
+        verdict = refused or "nothing: every role would accept it once it has its approvals"
+    for line in review_text(spec, settings.topic("fairness-metrics"), approved, limits, verdict, now_ms):
         indent = line[: len(line) - len(line.lstrip())]
         whole = line.lstrip().startswith("{") or not line
         click.echo(line if whole else textwrap.fill(line, _WIDTH, subsequent_indent=f"{indent}  "))

@@ -57,6 +57,8 @@ class DemoStack:
             f"deployment={self.deployment}",
             f"keys.dir={self._keys}",
             f"keys.epoch_dir={self._epochs}",
+            # Both measurements on two UTC days, in case the run passes midnight.
+            "privacy.rho_30_days_limit=1.2",
         ]
         bootstrap = os.environ.get("KAFKA_BOOTSTRAP")
         if bootstrap:

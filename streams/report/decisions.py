@@ -21,8 +21,8 @@ class Standing:
 
     Attributes:
         proposal: the newest of the revision.
-        status: proposed, rejected, revoked, scheduled, active, superseded, expired, or refused where it is approved
-            and the roles refuse it all the same.
+        status: proposed, lapsed (it was to begin before it was approved), rejected, revoked, scheduled, active,
+            superseded, expired, or refused where it is approved and the roles refuse it all the same.
         threshold: how many approvals it takes.
         days_left: until it expires, from now or from its beginning; None where it does not, or is over.
         open_concerns: how many are open; None where nobody has counted them.
@@ -55,7 +55,7 @@ class Standing:
     def __str__(self) -> str:
         spec, said = self.proposal.measurement, self.proposal
         words = [f"{spec.id} revision {spec.revision}: {self.status}"]
-        if self.status == "proposed":
+        if self.status in ("proposed", "lapsed"):
             words[0] += f" ({len(said.approvals)} of {self.threshold} approvals)"
         words.append(f"from {_utc(spec.effective_from_ms)} to {_utc(spec.expires_ms) or 'no end'}")
         if self.days_left is not None:
@@ -92,6 +92,9 @@ def standings(
 
 
 def _status(proposal: Proposal, entry: Approved | None, now_ms: int) -> str:
+    spec = proposal.measurement
+    if proposal.state == "proposed" and spec.source.arrival == "live" and (spec.effective_from_ms or 0) <= now_ms:
+        return "lapsed"
     if proposal.state != "approved":
         return proposal.state
     if entry is None:
@@ -102,7 +105,7 @@ def _status(proposal: Proposal, entry: Approved | None, now_ms: int) -> str:
         return "scheduled"
     if now_ms < entry.until_ms:
         return "active"
-    return "expired" if entry.until_ms == proposal.measurement.expires_ms else "superseded"
+    return "expired" if entry.until_ms == spec.expires_ms else "superseded"
 
 
 def _days_left(spec: Measurement, now_ms: int) -> float | None:

@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from estimator.rates import MAX_HALF_WIDTH, MIN_TOTAL_DEVIATIONS
-from privacy import Limits, Measurement, epsilon, plan_noise
+from privacy import PERIOD_DAYS, Limits, Measurement, epsilon, live_revisions, peak_spending, plan_noise
 from privacy.decisions import Forecast
+from privacy.limits import TOLERANCE
 from privacy.spec_fields import Binned, Rank
 from streams.cell_layout import layout_of
 from streams.control import Approved
@@ -25,25 +26,27 @@ _METRICS = {
 }
 
 
-def review(spec: Measurement, topic: str, others: Sequence[Approved], limits: Limits, refused: str | None) -> list[str]:
+def review(
+    spec: Measurement, topic: str, others: Sequence[Approved], limits: Limits, verdict: str, now_ms: int
+) -> list[str]:
     """The dry run: lines of text.
 
     Args:
         spec: what is to be judged.
         topic: where results appear, `fairness-metrics` in full.
-        others: the approved revisions that are not over yet.
+        others: all approved revisions.
         limits: of the registry.
-        refused: why it would be refused now, or None.
+        verdict: what would be refused now, and why.
+        now_ms: epoch milliseconds.
     """
     lines = [f"{spec.id}, revision {spec.revision}", f"  spec SHA-256 {spec.digest().hex()}"]
     lines += _section("Why", [spec.purpose])
     lines += _section("Who is measured", _who(spec))
     lines += _section("What is computed", _what(spec))
     lines += _section("What anyone will see", _seen(spec, topic))
-    lines += _section("What it costs each member", _cost(spec, others, limits))
+    lines += _section("What it costs each member", _cost(spec, others, limits, now_ms))
     lines += _section("What was considered", _judged(spec))
     lines += _section("When", _when(spec))
-    verdict = "nothing: every role would accept it once it has its approvals" if refused is None else refused
     return lines + _section("What would be refused now, and why", [verdict])
 
 
@@ -61,8 +64,9 @@ def _who(spec: Measurement) -> Iterator[str]:
         yield f"Only where {condition.field} is {'one of ' if len(condition.one_of) > 1 else ''}{values}."
     if not source.filter:
         yield "There is no filter: every such record counts."
-    rule = "the first of them" if terms.cap_rule == "first" else "one in each of as many hours, drawn by a keyed hash"
-    yield f"At most {terms.contribution_cap} rows of a member count in a UTC day: {rule}."
+    rule = "the first" if terms.cap_rule == "first" else "one in each of as many hours, drawn by a keyed hash"
+    rows = f"{terms.contribution_cap} row{'' if terms.contribution_cap == 1 else 's'}"
+    yield f"At most {rows} of a member count in a UTC day: {rule}."
     if terms.rotation is not None:
         yield (
             f"A member counts on at most {terms.days_in_30} of any 30 days and {terms.days_in_year} of any 365, drawn "
@@ -135,12 +139,16 @@ def _span(low: float, high: float) -> str:
     return low_text if low_text == high_text else f"{low_text} to {high_text}"
 
 
-def _cost(spec: Measurement, others: Sequence[Approved], limits: Limits) -> Iterator[str]:
+def _cost(spec: Measurement, others: Sequence[Approved], limits: Limits, now_ms: int) -> Iterator[str]:
     own, delta = Forecast.of(spec), spec.privacy.delta
+    revoked = {
+        (e.measurement.id, e.measurement.revision): e.revoked_at_ms for e in others if e.revoked_at_ms is not None
+    }
     for period, rho, promised in zip(PERIODS, _rhos(own), _epsilons(own), strict=True):
         yield f"{period}: epsilon {_shown(promised)} at delta {delta:g} (rho {rho:.4g} zCDP)."
     yield "Each on replacing the member's group probabilities and Self-ID by any others, all windows together."
-    live = [entry for entry in others if entry.spec != spec.digest()]
+    known = any(entry.spec == spec.digest() for entry in others)
+    live = [e for e in others if e.spec != spec.digest() and not e.revoked and e.until_ms > now_ms]
     for entry in live:
         costs = ", ".join(
             f"{rho:.4g} {period}" for period, rho in zip(PERIODS, _rhos(Forecast.of(entry.measurement)), strict=True)
@@ -148,13 +156,12 @@ def _cost(spec: Measurement, others: Sequence[Approved], limits: Limits) -> Iter
         yield f"Beside it, {entry.measurement.id} revision {entry.measurement.revision}: rho {costs}."
     if not live:
         yield "No other measurement is approved and still to run."
-    caps = (limits.rho_member_day, limits.rho_30_days, limits.rho_year)
-    sums = [
-        sum(_rhos(Forecast.of(item))[place] for item in (spec, *(e.measurement for e in live))) for place in range(3)
-    ]
-    for period, total, cap in zip(PERIODS, sums, caps, strict=True):
+    everything = live_revisions([*(entry.measurement for entry in others), *([] if known else [spec])], revoked)
+    for words, (period, days) in zip(PERIODS, PERIOD_DAYS.items(), strict=True):
+        total, cap = peak_spending(everything, days).rho, limits.of(period)
+        over = "MORE THAN" if total > cap + TOLERANCE else "of"
         yield (
-            f"Together at most rho {total:.4g} in {period} of the registry's {cap:g}, which is epsilon "
+            f"All together at most rho {total:.4g} in {words}, {over} the registry's {cap:g}, which is epsilon "
             f"{epsilon(cap, delta):.3g} at delta {delta:g}."
         )
 

@@ -171,11 +171,13 @@ class ReleaseDesk:
                 revision=measurement.revision,
                 spec_sha256=approved.spec.hex(),
                 rho=plan.rho_member_day,
+                days_in_30=plan.counting.in_30,
+                days_in_year=plan.counting.in_year,
                 at_ms=now_ms,
             )
         except BudgetExceeded as error:
             log.error("release refused: %s", error)
-            return "budget_exceeded"
+            return error.reason
         if record is not None:
             self._debits.append(record)
         return None

@@ -30,7 +30,10 @@ _KNOWN_OUTCOMES = (
     ("void", "implausible_moments"),
     ("void", "incomplete_rollup"),
     ("void", "measurement_applied_late"),
-    ("void", "budget_exceeded"),
+    ("void", "budget_exceeded_day"),
+    ("void", "budget_exceeded_30_days"),
+    ("void", "budget_exceeded_year"),
+    ("void", "budget_exceeded_terms"),
 )
 """Shown from 0 on: Prometheus sees no increase in a counter that is born as 1, so the first void would alert nobody."""
 

@@ -70,6 +70,7 @@ def shell(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Shell:
         "topics": {"replication_factor": 1, "min_insync_replicas": 1},
         "keys": {"dir": str(folder / "keys")},
         "http": {"port": 0},
+        "privacy": {"rho_30_days_limit": 20, "rho_year_limit": 140},  # as the example's page says: seven months
     }
     config.write_text(yaml.safe_dump(content))
     shell = Shell(config, load_settings(config, environment={}))

@@ -68,7 +68,7 @@ def check(
 def costing(name: str, rho: float, revision: int = 1) -> Measurement:
     """A measurement that spends ``rho``."""
     text = (
-        TEXT.replace("id: feed", f"id: {name}\nrevision: {revision}")
+        DRAFT.replace("id: feed", f"id: {name}\nrevision: {revision}")
         .replace("0.1", repr(rho))
         .replace("T15:00", "T00:00")
     )
@@ -232,8 +232,8 @@ def test_the_registry_shares_one_budget() -> None:
     with pytest.raises(RegistryBudgetError) as caught:
         check_registry_budget([costing("a", 0.1), costing("b", 0.4), costing("c", 0.2)], Limits.of_day(0.6))
     assert str(caught.value) == (
-        "'c' asks for rho 0.2 a member-day, but only 0.1 of 0.6 is left (a 0.1, b 0.4): lower its rho_member_day, or "
-        "have the registry's limit raised"
+        "'c' asks for rho 0.2 a member-day, but only 0.1 of 0.6 is left (a 0.1, b 0.4) on 2026-11-24: lower its "
+        "rho_member_day, let it begin later or expire sooner, or have the registry's limit raised"
     )
 
 

@@ -224,6 +224,33 @@ def test_garbage_changes_nothing(kind: str) -> None:
     assert (log.head, state(log)) == (record_digest(records[-1]), "revoked")
 
 
+@given(st.integers(0, len(WHOLE) - 1), st.data())
+def test_no_byte_can_be_changed(place: int, data: st.DataObject) -> None:
+    """One byte altered, added or taken away, anywhere: the record is out of the chain, and nothing else happens."""
+    records = write(empty(), *WHOLE)
+    where = data.draw(st.integers(0, len(records[place]) - 1))
+    byte = data.draw(st.binary(max_size=2).filter(lambda b: b != records[place][where : where + 1]))
+    log = replayed([*records[:place], records[place][:where] + byte + records[place][where + 1 :]])
+    assert [(misfit.offset, misfit.in_chain) for misfit in log.misfits] == [(place, False)]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda x: (
+            st.lists(x)
+            | st.dictionaries(st.sampled_from(["at_ms", "contents", "kind", "signature", "forecast", "spec"]), x)
+        ),
+    )
+)
+def test_any_json_is_read_or_refused(value: object) -> None:
+    """Whatever JSON lies on the topic, in whatever field, reading it ends in one kind of error."""
+    good = json.loads(write(empty(), WHOLE[0])[0])
+    for record in (value, *({**good, name: value} for name in good)):
+        with pytest.raises(DecisionRefused):
+            Decision.decode(json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b" ")
+
+
 @pytest.mark.parametrize("place", range(len(WHOLE)))
 def test_a_changed_record_shows(place: int) -> None:
     """With one record altered, none after it is in the chain."""

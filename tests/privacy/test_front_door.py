@@ -9,14 +9,14 @@ import privacy.errors
 def test_the_exported_names_are_pinned() -> None:
     """Adding or dropping a public name is a decision, not an accident."""
     assert sorted(privacy.__all__) == [
-        "Approval", "ApprovalError", "ApprovalMalformed", "BudgetExceeded", "ChannelNoise", "ContributionCap", "Debit",
-        "DecisionRefused",
-        "Ledger", "LedgerBroken", "Level", "Limits", "Measurement", "MeasurementError", "NoisePlan",
-        "NotEnoughApprovals", "NotReviewable",
-        "PrivacyError", "PrivacyStatement", "RegistryBudgetError", "Revocation", "RevocationError", "SignedMeasurement",
-        "TestOnlyRefused", "WrongDeployment", "approve", "check_registry_budget", "check_reviewable", "epsilon",
-        "is_revocation", "key_id", "next_boundary_ms", "parse_measurement", "plan_noise", "revoke", "rho_of_epsilon",
-        "verify",
+        "Accountant", "Approval", "ApprovalError", "ApprovalMalformed", "BudgetExceeded", "ChannelNoise",
+        "ChannelSpend", "ContributionCap", "CountingDays", "Debit", "DecisionRefused", "Exhaustion", "Ledger",
+        "LedgerBroken", "Level", "Limits", "LiveRevision", "Measurement", "MeasurementError", "MemberDay", "NoisePlan",
+        "NotEnoughApprovals", "NotReviewable", "PERIOD_DAYS", "Peak", "Period", "PrivacyError", "PrivacyStatement",
+        "RegistryBudgetError", "ReleaseSpend", "Revocation", "RevocationError", "SignedMeasurement", "TestOnlyRefused",
+        "WrongDeployment", "approve", "check_registry_budget", "check_reviewable", "epsilon", "is_revocation",
+        "key_id", "live_revisions", "next_boundary_ms", "parse_measurement", "peak_spending", "plan_noise", "revoke",
+        "rho_of_epsilon", "solve", "verify",
     ]  # fmt: skip
     assert all(hasattr(privacy, name) for name in privacy.__all__)
 

@@ -18,10 +18,27 @@ DAY = "2026-11-24"
 
 
 def pay(
-    ledger: Ledger, measurement: str = "feed", rho: float = 0.1, *, day: str = DAY, revision: int = 1, sha: str = SHA
+    ledger: Ledger,
+    measurement: str = "feed",
+    rho: float = 0.1,
+    *,
+    day: str = DAY,
+    revision: int = 1,
+    sha: str = SHA,
+    days_in_30: int = 30,
+    days_in_year: int = 365,
 ) -> bytes | None:
     """Debit with the test's defaults."""
-    return ledger.debit(day=day, measurement=measurement, revision=revision, spec_sha256=sha, rho=rho, at_ms=17)
+    return ledger.debit(
+        day=day,
+        measurement=measurement,
+        revision=revision,
+        spec_sha256=sha,
+        rho=rho,
+        days_in_30=days_in_30,
+        days_in_year=days_in_year,
+        at_ms=17,
+    )
 
 
 def three_records() -> list[bytes]:
@@ -49,6 +66,16 @@ def test_a_member_day_is_debited_once() -> None:
     assert ledger.covers(DAY, "feed", 1)
     assert not ledger.covers(DAY, "feed", 2)
     assert len(ledger.entries) == 1
+
+
+def test_it_says_which_record_pays_for_a_day() -> None:
+    """By the SHA-256 of its bytes, which a release can name; before the debit there is none."""
+    ledger = Ledger("a", Limits.of_day(0.6))
+    assert ledger.paid_by(DAY, "feed", 1) is None
+    record = pay(ledger)
+    assert record is not None
+    assert ledger.paid_by(DAY, "feed", 1) == hashlib.sha256(record).hexdigest()
+    assert restored([record]).paid_by(DAY, "feed", 1) == hashlib.sha256(record).hexdigest()
 
 
 def test_measurements_and_revisions_share_the_day() -> None:
@@ -91,12 +118,13 @@ def test_a_day_has_one_spelling(day: str) -> None:
 
 
 def test_a_paid_revision_cannot_come_back_dearer() -> None:
-    """The same revision under other bytes or at another rho is refused, not waved through as paid."""
+    """The same revision under other bytes, rho or rotation is refused, not waved through as paid."""
     ledger = Ledger("a", Limits.of_day(0.6))
     pay(ledger)
-    for change in ({"sha": "cd" * 32}, {"rho": 0.5}):
-        with pytest.raises(BudgetExceeded, match="a changed measurement needs a higher revision"):
+    for change in ({"sha": "cd" * 32}, {"rho": 0.5}, {"days_in_30": 5}, {"days_in_year": 99}):
+        with pytest.raises(BudgetExceeded, match="a changed measurement needs a higher revision") as caught:
             pay(ledger, **change)  # type: ignore[arg-type]
+        assert caught.value.reason == "budget_exceeded_terms"
     assert ledger.spent(DAY) == 0.1
 
 
@@ -122,7 +150,8 @@ def test_each_record_holds_the_digest_of_the_one_before() -> None:
 def test_the_record_is_pinned() -> None:
     """The first record's bytes never change by accident: ledgers outlive versions."""
     assert three_records()[0] == (
-        b'{"at_ms":17,"day":"2026-11-20","measurement":"feed","party":"a","previous":"' + b"0" * 64 + b'","revision":1,'
+        b'{"at_ms":17,"day":"2026-11-20","days_in_30":30,"days_in_year":365,'
+        b'"measurement":"feed","party":"a","previous":"' + b"0" * 64 + b'","revision":1,'
         b'"rho":0.1,"sequence":0,"spec_sha256":"' + b"ab" * 32 + b'"}'
     )
 
@@ -155,7 +184,20 @@ def test_a_second_debit_for_one_day_is_the_mark_of_two_writers() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"rho": -1.0}, {"rho": "1"}, {"rho": True}, {"sequence": False}, {"day": "x"}, {"more": 1}, {"party": 1}]
+    "change",
+    [
+        {"rho": -1.0},
+        {"rho": "1"},
+        {"rho": True},
+        {"sequence": False},
+        {"day": "x"},
+        {"more": 1},
+        {"party": 1},
+        {"days_in_30": 0},
+        {"days_in_30": 31},
+        {"days_in_year": 366},
+        {"days_in_year": 9.0},
+    ],
 )
 def test_records_of_other_shapes_are_not_debits(change: dict[str, object]) -> None:
     """Types and ranges are held against each record before the chain is."""

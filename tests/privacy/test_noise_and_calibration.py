@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import privacy.noise as noise
 from privacy import Measurement, epsilon, parse_measurement, plan_noise
-from privacy.accountant import composed
 from privacy.spend import UNITS_PER_ROW, row_sensitivity
 
 SPEC = """
@@ -75,7 +74,7 @@ def test_scales_follow_the_closed_form_and_never_overspend(cap: int, rho: float,
         assert rho * part * (1 - 1e-6) <= table.rho <= rho * part * (1 + 1e-12)
         assert table.published_sigma_rows == pytest.approx(math.sqrt(2) * table.sigma_rows)
     assert plan.rho_member_day == rho
-    assert composed(plan.spends, "replace") <= rho * (1 + 1e-12)
+    assert plan.rho("replace") <= rho * (1 + 1e-12)
 
 
 def test_adding_or_removing_costs_half_of_replacing() -> None:
@@ -86,9 +85,9 @@ def test_adding_or_removing_costs_half_of_replacing() -> None:
     assert statement.rho_add_remove == pytest.approx(0.05, rel=1e-6)
     assert statement.epsilon is not None and statement.epsilon_add_remove is not None
     assert statement.epsilon_add_remove < statement.epsilon
-    assert {(spend.level, spend.relation) for spend in plan.spends} == {
-        (level, relation) for level in ("10s", "1m") for relation in ("replace", "add_remove")
-    }
+    for level in ("10s", "1m"):
+        (spend,) = plan.spend(level, 0, 10_000).channels
+        assert set(spend.rho) == set(spend.l2_units) == {"replace", "add_remove"}
 
 
 @given(c=st.integers(1, 24), data=st.data())

@@ -25,8 +25,10 @@ from privacy import (
 from secure_agg import EpochPublicKey, Trusted
 from secure_agg.envelopes import KEM_PUBLIC_BYTES
 from streams.control import ControlPlane
+from streams.errors import SettingsError
 from streams.records.header import source_digest
 from streams.records.keys import WrappedKey, sign_epoch_key, sign_wrapped_key
+from streams.settings import Settings
 
 DAY_MS = 86_400_000
 START_MS = 20_000 * DAY_MS
@@ -384,3 +386,11 @@ def test_wrapped_keys_are_found_by_all_that_names_them() -> None:
         assert control.wrapped(*wrong) is None
     for wrong in (("a", b"process1", "coverage", "a", 3), ("a", b"process1", "coverage", "b", 6)):
         assert control.wrapped(*wrong) is None
+
+
+def test_more_approvals_than_keys_is_an_error_at_start(make_settings: Callable[..., Settings]) -> None:
+    """A threshold that nobody could reach stops a role before it reads anything."""
+    trusted = Trusted(DEPLOYMENT, TRUSTED, tuple(key.public_key() for key in REVIEWERS))
+    ControlPlane.of(trusted, make_settings("x:1", "keys.governance_threshold=2"))
+    with pytest.raises(SettingsError, match=r"threshold is 3, but trusted\.json pins only 2 governance keys"):
+        ControlPlane.of(trusted, make_settings("x:1", "keys.governance_threshold=3"))

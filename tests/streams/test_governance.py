@@ -125,6 +125,8 @@ def test_from_proposal_to_revocation(team: Team) -> None:
     assert "days until it expires" in team.ok("status")
     assert "is revoked" in team.ok("revoke", "feed", "--key", str(team.keys[2]), "--reason", "harm", "--yes")
     assert team.state() == "revoked"
+    with pytest.raises(InputError, match="approved: none yet"):
+        approved_measurement(team.settings, "feed")
     assert "harm" in team.ok("status", "feed")
     assert len(team.written("measurements")) == 2
     assert "every record holds" in team.ok("verify")
@@ -177,7 +179,7 @@ def test_a_review_says_it_in_plain_words(team: Team) -> None:
             "noise of one number",
             "(rho 0.1 zCDP)",
             "Beside it, other revision 1: rho 0.2 a UTC day",
-            "Together at most rho 0.3 in a UTC day of the registry's 0.6",
+            "All together at most rho 0.3 in a UTC day, of the registry's 0.6",
             "Owner: the tests",
             "Ends: 2100-01-01",
             "nothing: every role would accept it",

@@ -211,3 +211,16 @@ def test_a_path_or_number_that_cannot_be_is_a_message(tmp_path: Path, arguments:
     assert result.exit_code in (1, 2)
     assert said in result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_keys_are_made_for_as_many_reviewers_as_must_approve(tmp_path: Path) -> None:
+    """Three by default, any number up to 64 by the option; fewer than must approve is an error, and makes nothing."""
+    folder = tmp_path / "keys"
+    few = run("--set", f"keys.dir={folder}", "keys", "init", "--reviewers", "1")
+    assert few.exit_code == 1
+    assert "nothing could ever be approved. Use --reviewers 2" in " ".join(few.output.split())
+    assert not folder.exists()
+    assert run("--set", f"keys.dir={folder}", "keys", "init", "--reviewers", "65").exit_code == 2
+    made = run("--set", f"keys.dir={folder}", "keys", "init")
+    assert "3 reviewers, 2 must approve" in made.output
+    assert len(list((folder / "governance").glob("reviewer-*.key"))) == 3
