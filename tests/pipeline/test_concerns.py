@@ -32,7 +32,7 @@ from streams.records.concern import Concern, encode_concern
 from streams.roles.supervisor import Supervisor
 from streams.settings import Settings, load_settings
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 SPEC = """
 id: feed
@@ -108,7 +108,7 @@ class Site:
 
 
 @pytest.fixture
-def site(kafka: str, tmp_path: Path) -> Iterator[Site]:
+def site(kafka: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     """Topics, keys, one approved measurement, and publish, ready."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -120,6 +120,7 @@ def site(kafka: str, tmp_path: Path) -> Iterator[Site]:
         f"keys.dir={tmp_path / 'keys'}",
         "privacy.rho_30_days_limit=100",
         "privacy.rho_year_limit=1000",
+        *getattr(request, "param", ()),
     ]
     settings = load_settings(None, overrides, environment={})
     topics.create(settings, topics.plan(settings))
@@ -205,3 +206,13 @@ def test_from_the_form_to_the_reviewers_and_back_to_zero(site: Site) -> None:
     log = (site.folder / "logs" / "publish.log").read_text()
     for secret in ("Why so few", "From a", "a-browser-to-forget", "127.0.0.1 ", name):
         assert secret not in log
+
+
+@pytest.mark.parametrize("site", [("publish.page=false",)], indirect=True)
+def test_without_the_page_there_is_no_form(site: Site) -> None:
+    """Switched off, the page's paths do not exist and nothing can be posted; concerns are counted all the same."""
+    site.shows(0)
+    assert site.ask("/")[0] == site.ask("/concerns")[0] == 404
+    assert site.ask("/concerns", "POST", b"measurement=feed&text=x")[0] == 405
+    site.run("concern", "raise", "--measurement", "feed", "--text", "by command")
+    site.shows(1)
