@@ -22,18 +22,14 @@ from typing import Any
 import faust
 
 from streams.kafka.clients import partition_count, read_to_end
-from streams.kafka.concern_topic import ConcernReader, ConcernWriter
 from streams.kafka.faust_credentials import credentials
 from streams.kafka.topics import METRIC_BYTES
 from streams.records.metric import FairnessMetric
 from streams.roles.process import RoleProcess
 from streams.roles.publish import PublishCore
+from streams.roles.publish_concerns import ConcernDesk
 from streams.settings import Settings
 from streams.watch.collector import FairnessCollector
-from streams.watch.live_page import LivePage
-from streams.watch.open_concerns import OpenConcerns
-from streams.watch.page import Shown
-from streams.watch.token_bucket import TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -53,21 +49,12 @@ class Publisher:
             rho_limit=settings.privacy.rho_member_day_limit,
         )
         self.collector = FairnessCollector(process.registry)
-        self.concerns = OpenConcerns(process.registry, process.control.trusted)
-        self._concern_reader = ConcernReader(
-            settings,
-            lambda record: self.concerns.apply_concern(record.key(), record.value()),
-            lambda record: self.concerns.apply_decision(int(record.offset() or 0), record.value()),
-        )
-        self.page: LivePage | None = None
-        if settings.publish.page:
-            bucket = TokenBucket(settings.publish.concerns_per_hour, settings.publish.concerns_burst)
-            self.page = LivePage(ConcernWriter(settings).write, bucket)
         self.topics = {settings.topic("releases-a"): "a", settings.topic("releases-b"): "b"}
         self.not_ready: str | None = "replaying releases"
         self.failed: str | None = None
         self._emitted: set[bytes] = set()
         self._lock = threading.Lock()
+        self.concerns = ConcernDesk(settings, process.registry, process.control, self.core.statement)
 
     def replay(self) -> list[FairnessMetric]:
         """Rebuild from retained releases: the windows that are not on `fairness-metrics`, but should be.
@@ -112,23 +99,9 @@ class Publisher:
 
     def refresh_measurements(self) -> None:
         """Show what is approved now."""
-        # Statements are worked out now, and not when the first window waits for one.
-        shown = [Shown(approved, self.core.statement(approved)) for approved in self.process.control.approved()]
+        for approved in self.process.control.approved():
+            self.core.statement(approved)  # worked out now, and not when the first window waits for it
         self.collector.measurements(self.process.control.approved(), self.settings.privacy.rho_member_day_limit)
-        self.concerns.know({entry.approved.measurement.id for entry in shown})
-        if self.page is not None:
-            self.page.show(shown)
-
-    def follow_concerns(self) -> None:
-        """Take in what has come on `concerns` and `decisions`, and show how many are open."""
-        self._concern_reader.poll()
-        if self._concern_reader.caught_up:
-            self.concerns.show()
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._concern_reader.close()
-        self.process.reader.close()
 
     def is_new(self, window: FairnessMetric) -> bool:
         """Whether a window has not been emitted yet."""
@@ -210,7 +183,7 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
         publisher.process.reader.poll()
         if publisher.process.control.version != before:
             publisher.refresh_measurements()
-        publisher.follow_concerns()
+        publisher.concerns.follow()
 
     return app
 
@@ -219,14 +192,11 @@ def run(settings: Settings) -> None:
     """Run `publish` until it is told to stop."""
     process = RoleProcess.start("publish", settings)
     publisher = Publisher(process)
-    page = publisher.page
     server = process.serve(
-        lambda: publisher.failed,
-        lambda: publisher.not_ready,
-        routes=None if page is None else page.routes,
-        forms=None if page is None else page.forms,
+        lambda: publisher.failed, lambda: publisher.not_ready, publisher.concerns.routes, publisher.concerns.forms
     )
     pending = publisher.replay()
+    publisher.concerns.follow()
     # Faust makes a folder for tables, of which there are none; one name a deployment, so that kills leave one at most.
     folder = Path(tempfile.gettempdir()) / f"evenstream-{settings.group('publish')}"
     app = make_app(publisher, pending, folder)
@@ -236,4 +206,5 @@ def run(settings: Settings) -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         server.close()
-        publisher.close()
+        publisher.concerns.close()
+        process.reader.close()
