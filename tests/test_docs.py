@@ -23,6 +23,7 @@ from privacy.spec_problems import EXPECTED
 from streams.cli import main
 from streams.records import metric
 from streams.records.batches import Extension
+from streams.records.concern import Concern
 from streams.records.frame import Kind
 from streams.records.header import Header
 from streams.records.keys import EpochKey, WrappedKey
@@ -242,6 +243,7 @@ RECORDS = (
     EpochKey,
     WrappedKey,
     Refused,
+    Concern,
     Debit,
     Propose,
     Forecast,

@@ -15,6 +15,7 @@ from privacy.decisions import DecisionLog, Proposal
 from privacy.spec_fields import parse_duration
 from secure_agg.keyring import Trusted, load_governance, load_trusted_file
 from streams.cli import Invocation
+from streams.concerns import open_concerns
 from streams.control import limits_of
 from streams.errors import InputError
 from streams.governance import (
@@ -211,8 +212,9 @@ def revoke(invocation: Invocation, name: str, key: Path, reason: str, revision: 
 @click.pass_obj
 def status(invocation: Invocation, name: str | None, as_json: bool) -> None:
     """Where each measurement stands: who approved it, until when it runs."""
-    view = Governance(invocation.settings()).view()
-    found = report.standings(view.log, view.control, _now_ms())
+    settings = invocation.settings()
+    view = Governance(settings).view()
+    found = report.standings(view.log, view.control, _now_ms(), open_concerns(settings, view))
     if name is not None:
         found = [standing for standing in found if standing.proposal.measurement.id == name]
         if not found:

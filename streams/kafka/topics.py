@@ -28,6 +28,9 @@ METRIC_BYTES = 25_165_824
 """The largest record of `fairness-metrics`: a window with the most values and statistics is 12 MB of JSON, its table a
 third of that."""
 
+CONCERN_BYTES = 32_768
+"""The largest batch of `concerns`: a record has at most 16 KB, and nobody else's need be read."""
+
 
 @dataclass(frozen=True)
 class TopicPlan:
@@ -89,6 +92,12 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
         "retention.ms": str(int(topics.metrics_retention_hours * _HOUR_MS)),
         "max.message.bytes": str(METRIC_BYTES),
     }
+    concerns = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(int(topics.concerns_retention_hours * _HOUR_MS)),
+        "message.timestamp.type": "CreateTime",  # which the writer sets to midnight: the broker's clock would tell more
+        "max.message.bytes": str(CONCERN_BYTES),
+    }
     table: list[tuple[str, int, dict[str, str]]] = [
         ("measurements", 1, forever),
         ("keys", 1, compacted),
@@ -100,6 +109,7 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
         ("releases-a", 1, releases),
         ("releases-b", 1, releases),
         ("fairness-metrics", 1, metrics),
+        ("concerns", 1, concerns),
         ("refused", 1, {"cleanup.policy": "delete", "retention.ms": str(int(topics.retention_hours * _HOUR_MS))}),
         ("state-seal", 1, state),
         ("state-attach", 1, state),

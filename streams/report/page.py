@@ -5,7 +5,9 @@ The same input gives the same bytes.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 
@@ -35,15 +37,20 @@ svg { max-width: 100%; height: auto; }
 """
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-    """A page from its title (text) and its parts (HTML, made by the functions below)."""
+def page(title: str, parts: Iterable[str], style: str = "") -> str:
+    """A page from its title (text) and its parts (HTML, made by the functions below); ``style`` is CSS of its own."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
         + "\n".join(parts)
         + "\n</body>\n</html>\n"
     )
+
+
+def style_source(style: str = "") -> str:
+    """What a Content-Security-Policy must name so that a page's style, and no other, is used."""
+    return f"'sha256-{b64encode(sha256((_STYLE + style).encode()).digest()).decode()}'"
 
 
 def heading(text: str, level: int = 2) -> str:

@@ -171,11 +171,14 @@ class RoleProcess:
         healthy: Callable[[], str | None],
         ready: Callable[[], str | None],
         routes: dict[str, Route] | None = None,
+        forms: dict[str, Route] | None = None,
     ) -> HealthServer:
         """Begin to answer /metrics, /healthz and /readyz."""
         host, port = self.settings.http.host, self.settings.port(self.role)
         try:
-            server = HealthServer(host, port, registry=self.registry, healthy=healthy, ready=ready, routes=routes)
+            server = HealthServer(
+                host, port, registry=self.registry, healthy=healthy, ready=ready, routes=routes, forms=forms
+            )
         except OSError as error:
             raise EvenstreamError(
                 f"role {self.role!r} cannot listen on {host}:{port} ({error.strerror}); set http.port to a free port, "

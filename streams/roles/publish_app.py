@@ -29,6 +29,7 @@ from streams.kafka.topics import METRIC_BYTES
 from streams.records.metric import FairnessMetric
 from streams.roles.process import RoleProcess
 from streams.roles.publish import PublishCore
+from streams.roles.publish_concerns import ConcernDesk
 from streams.settings import Settings
 from streams.watch.collector import FairnessCollector
 
@@ -56,6 +57,7 @@ class Publisher:
         self._emitted: dict[bytes, int] = {}
         self._shown_version = -1
         self._lock = threading.Lock()
+        self.concerns = ConcernDesk(settings, process.registry, process.control, self.core.statement)
 
     def replay(self) -> list[FairnessMetric]:
         """Rebuild from retained releases: the windows that are not on `fairness-metrics`, but should be.
@@ -209,6 +211,7 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
         publisher.process.reader.poll()
         for window in publisher.refresh_measurements():
             await emit(window)
+        publisher.concerns.follow()
 
     return app
 
@@ -217,8 +220,11 @@ def run(settings: Settings) -> None:
     """Run `publish` until it is told to stop."""
     process = RoleProcess.start("publish", settings)
     publisher = Publisher(process)
-    server = process.serve(lambda: publisher.failed, lambda: publisher.not_ready)
+    server = process.serve(
+        lambda: publisher.failed, lambda: publisher.not_ready, publisher.concerns.routes, publisher.concerns.forms
+    )
     pending = publisher.replay()
+    publisher.concerns.follow()
     # Faust makes a folder for tables, of which there are none; one name a deployment, so that kills leave one at most.
     folder = Path(tempfile.gettempdir()) / f"evenstream-{settings.group('publish')}"
     app = make_app(publisher, pending, folder)
@@ -228,4 +234,5 @@ def run(settings: Settings) -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         server.close()
+        publisher.concerns.close()
         process.reader.close()

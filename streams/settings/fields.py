@@ -78,6 +78,7 @@ class TopicSettings(Group):
     )
     retention_hours: float = Field(168.0, gt=0, description="hours that sealed and shares are kept: the longest outage")
     metrics_retention_hours: float = Field(8760.0, gt=0, description="hours that fairness-metrics are kept")
+    concerns_retention_hours: float = Field(8760.0, gt=0, description="hours that concerns are kept")
     segment_minutes: float = Field(
         10.0, gt=0, description="minutes after which a segment of sealed, shares and the state topics is rolled"
     )
@@ -175,6 +176,13 @@ class PublishSettings(Group):
     """The role `publish`."""
 
     confidence: float = Field(0.95, gt=0.5, lt=1, description="level of the published intervals")
+    page: bool = Field(
+        True, description="serve the live page, with its form for concerns, where publish serves /metrics"
+    )
+    concerns_per_hour: float = Field(
+        60.0, gt=0, description="concerns that the form takes an hour, from all people together, over time"
+    )
+    concerns_burst: int = Field(10, ge=1, description="concerns that the form takes at once, after a quiet time")
 
 
 class HttpSettings(Group):

@@ -1,34 +1,118 @@
 """The small HTTP server of every role: /metrics, /healthz, /readyz, and what a role adds.
 
-It answers GET and HEAD, holds no secret and reads no request body.
+It answers GET and HEAD. POST is answered only where a role hands in a form (publish does, for concerns); everywhere
+else a request's body stays unread. A request must be complete within 10 s, however its bytes come, and no more than
+200 connections are held at once. No address and no request is logged or kept.
 """
 
 from __future__ import annotations
 
+import io
 import logging
+import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 log = logging.getLogger(__name__)
 
-Route = Callable[[], tuple[int, str, bytes]]
-"""Answers a path: (status, content type, body)."""
+MAX_FORM_BYTES = 24_576
+"""Of a form's body: 2,000 characters of 4 bytes, each byte written as %XX, and the names of the fields."""
 
+_REQUEST_SECONDS = 10.0
+_CONNECTIONS = 200
+_DRAIN_SECONDS = 1.0
+_DRAIN_READS = 32
 _TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a route is told of a request.
+
+    Attributes:
+        query: what stands after the question mark.
+        headers: as they came; names are compared without case.
+        body: of a POST, at most :data:`MAX_FORM_BYTES`; else empty.
+    """
+
+    query: str
+    headers: Message
+    body: bytes = b""
+
+
+class Answer(NamedTuple):
+    """What a route answers."""
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Route = Callable[[Request], Answer]
+
+
+class _Refused(Exception):
+    """A request whose body cannot be taken: the status and a sentence that says why."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class _DeadlineReader(io.RawIOBase):
+    """A socket's bytes, until a deadline: a time-out for each read would let a sender hold a thread for ever."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.deadline = time.monotonic() + _REQUEST_SECONDS
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._free = threading.BoundedSemaphore(_CONNECTIONS)
         super().__init__((host, port), handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """As its parent, unless too many are being served: then the connection is closed."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """As its parent, and the connection counts no more."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is nobody's mistake; an address is never logged."""
+        log.debug("a connection ended early", exc_info=True)
 
     def server_bind(self) -> None:
         """As its parent, without asking DNS for the host's full name: that can take seconds, and nobody reads it."""
@@ -45,7 +129,8 @@ class HealthServer:
         host, port: where to listen; port 0 takes a free one, see :attr:`port`.
         registry: what /metrics shows.
         healthy, ready: why the role is not, or None.
-        routes: further paths.
+        routes: further paths, for GET and HEAD.
+        forms: the paths that answer POST, with a body of type application/x-www-form-urlencoded.
 
     Raises:
         OSError: the port is taken.
@@ -60,68 +145,141 @@ class HealthServer:
         healthy: Callable[[], str | None],
         ready: Callable[[], str | None],
         routes: Mapping[str, Route] | None = None,
+        forms: Mapping[str, Route] | None = None,
     ) -> None:
         def probe(question: Callable[[], str | None]) -> Route:
-            def answer() -> tuple[int, str, bytes]:
+            def answer(request: Request) -> Answer:
                 reason = question()
                 line = " ".join(reason.split()) if reason else "ok"
-                return (503 if reason else 200), _TEXT, f"{line}\n".encode()
+                return Answer(503 if reason else 200, _TEXT, f"{line}\n".encode())
 
             return answer
 
-        table: dict[str, Route] = {"/healthz": probe(healthy), "/readyz": probe(ready), **(routes or {})}
+        def metrics(request: Request) -> Answer:
+            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+            return Answer(200, content_type, encode(registry))
 
-        def respond(path: str, accept: str) -> tuple[int, str, bytes]:
-            if path == "/metrics":
-                encode, content_type = choose_encoder(accept)
-                return 200, content_type, encode(registry)
-            if path in table:
-                return table[path]()
-            known = ", ".join(sorted(("/metrics", *table)))
-            return 404, _TEXT, f"not found; try {known}\n".encode()
+        gets: dict[str, Route] = {
+            "/healthz": probe(healthy),
+            "/metrics": metrics,
+            "/readyz": probe(ready),
+            **(routes or {}),
+        }
+        posts = dict(forms or {})
+
+        def absent(request: Request) -> Answer:
+            return Answer(404, _TEXT, f"not found; try {', '.join(sorted(gets))}\n".encode())
 
         class Handler(BaseHTTPRequestHandler):
             server_version = "evenstream"
             sys_version = ""
             protocol_version = "HTTP/1.1"
-            timeout = 10
+            timeout = _REQUEST_SECONDS
+
+            def setup(self) -> None:
+                super().setup()
+                self.rfile.close()
+                self._raw = _DeadlineReader(self.connection)
+                self.rfile = io.BufferedReader(self._raw)
+
+            def handle_one_request(self) -> None:
+                self._raw.deadline = time.monotonic() + _REQUEST_SECONDS
+                super().handle_one_request()
 
             def do_GET(self) -> None:
-                self._answer(with_body=True)
+                self._answer(gets.get(self._path(), absent))
 
             def do_HEAD(self) -> None:
-                self._answer(with_body=False)
+                self._answer(gets.get(self._path(), absent))
 
-            def _answer(self, *, with_body: bool) -> None:
-                path = self.path.partition("?")[0]
+            def do_POST(self) -> None:
+                self.close_connection = True  # what may follow the body is not looked at
+                route = posts.get(self._path())
+                if route is None:
+                    self._refuse()
+                    return
                 try:
-                    status, content_type, body = respond(path, self.headers.get("Accept", ""))
-                except Exception:  # what answers is a role's own code: its mistake must not look like a dead role
-                    log.exception("%s could not be answered", path)
-                    status, content_type, body = 500, _TEXT, b"an internal error; see the role's log\n"
-                self._send(status, content_type, body, with_body=with_body)
+                    body = self._form_body()
+                except _Refused as refused:
+                    self._send(Answer(refused.status, _TEXT, f"{refused}\n".encode()))
+                    self._drain()
+                    return
+                self._answer(route, body)
 
             def _refuse(self) -> None:
                 self.close_connection = True  # the request's body stays unread
-                self._send(405, _TEXT, b"only GET and HEAD\n", with_body=True)
+                allowed = "GET, HEAD, POST" if self._path() in posts else "GET, HEAD"
+                only = allowed.replace(", ", " and ") if allowed.count(",") == 1 else "GET, HEAD and POST"
+                self._send(Answer(405, _TEXT, f"only {only}\n".encode(), (("Allow", allowed),)))
+                self._drain()
 
-            do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse
+            do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse
 
-            def _send(self, status: int, content_type: str, body: bytes, *, with_body: bool) -> None:
-                self.send_response(status)
-                if status == 405:
-                    self.send_header("Allow", "GET, HEAD")
+            def _path(self) -> str:
+                return self.path.partition("?")[0]
+
+            def _form_body(self) -> bytes:
+                """The body, or why it is not taken. Its length comes first: nothing is read that is too long."""
+                if self.headers.get_all("Transfer-Encoding"):
+                    raise _Refused(411, "send the form's length as Content-Length; a transfer encoding is not taken")
+                lengths = self.headers.get_all("Content-Length") or []
+                if not lengths:
+                    raise _Refused(411, "a form needs a Content-Length")
+                if len(lengths) > 1 or re.fullmatch("[0-9]{1,9}", lengths[0].strip()) is None:
+                    raise _Refused(400, "Content-Length is not one whole number")
+                length = int(lengths[0])
+                if length > MAX_FORM_BYTES:
+                    raise _Refused(413, f"the form has {length} bytes, at most {MAX_FORM_BYTES} are taken")
+                kinds = self.headers.get_all("Content-Type") or [""]
+                if len(kinds) > 1 or not _is_form(kinds[0]):
+                    raise _Refused(415, "send the form as application/x-www-form-urlencoded in UTF-8")
+                try:
+                    body: bytes = self.rfile.read(length)
+                except TimeoutError:
+                    raise _Refused(408, f"the form did not come within {_REQUEST_SECONDS:.0f} s") from None
+                if len(body) < length:
+                    raise _Refused(400, f"Content-Length says {length} bytes, {len(body)} came")
+                return body
+
+            def _drain(self) -> None:
+                """Let go of a little of what still comes: a connection that is closed on it would lose the answer."""
+                self.wfile.flush()
+                self._raw.deadline = min(self._raw.deadline, time.monotonic() + _DRAIN_SECONDS)
+                try:
+                    self.connection.shutdown(socket.SHUT_WR)
+                    for _ in range(_DRAIN_READS):
+                        if not self.rfile.read1():
+                            return
+                except OSError:  # a time-out is one
+                    return
+
+            def _answer(self, route: Route, body: bytes = b"") -> None:
+                path, _, query = self.path.partition("?")
+                try:
+                    answer = route(Request(query, self.headers, body))
+                except Exception:  # what answers is a role's own code: its mistake must not look like a dead role
+                    known = path if path in gets or path in posts else "a path"
+                    log.exception("%s could not be answered", known)
+                    answer = Answer(500, _TEXT, b"an internal error; see the role's log\n")
+                self._send(answer)
+
+            def _send(self, answer: Answer) -> None:
+                self.connection.settimeout(_REQUEST_SECONDS)
+                self.send_response(answer.status)
+                if self.close_connection:
                     self.send_header("Connection", "close")
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Type", answer.content_type)
+                self.send_header("Content-Length", str(len(answer.body)))
                 self.send_header("X-Content-Type-Options", "nosniff")
                 self.send_header("Cache-Control", "no-store")
+                for name, value in answer.headers:
+                    self.send_header(name, value)
                 self.end_headers()
-                if with_body:
-                    self.wfile.write(body)
+                if self.command != "HEAD":
+                    self.wfile.write(answer.body)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Scrapes are not worth a line each."""
+                """Scrapes are not worth a line each, and whoever asks is nobody's business."""
 
         self._server = _Server(host, port, Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
@@ -137,3 +295,11 @@ class HealthServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
+
+
+def _is_form(content_type: str) -> bool:
+    """Whether this is the type of an HTML form's body, in UTF-8 where it names an encoding."""
+    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    return kind == "application/x-www-form-urlencoded" and all(
+        part in ("", "charset=utf-8", 'charset="utf-8"') for part in parameters
+    )

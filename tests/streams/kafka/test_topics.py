@@ -37,6 +37,7 @@ def test_the_plan_is_that_of_the_design(make_settings: MakeSettings) -> None:
         "sealed": (6, "delete"),
         "shares": (6, "delete"),
         "fairness-metrics": (1, "compact,delete"),
+        "concerns": (1, "delete"),
         "refused": (1, "delete"),
     }
     by_name = {topic.name.removeprefix("d."): topic for topic in plan(settings)}

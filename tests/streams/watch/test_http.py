@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from streams.watch.http import HealthServer
+from streams.watch.http import Answer, HealthServer, Request
 
 
 class Role:
@@ -30,7 +30,7 @@ def role() -> Role:
 
 @pytest.fixture
 def server(role: Role) -> Iterator[HealthServer]:
-    def broken() -> tuple[int, str, bytes]:
+    def broken(request: Request) -> Answer:
         raise RuntimeError("a secret")
 
     server = HealthServer(
@@ -39,7 +39,7 @@ def server(role: Role) -> Iterator[HealthServer]:
         registry=role.registry,
         healthy=lambda: role.unhealthy,
         ready=lambda: role.unready,
-        routes={"/windows": lambda: (200, "application/json", b"[]"), "/broken": broken},
+        routes={"/windows": lambda _: Answer(200, "application/json", b"[]"), "/broken": broken},
     )
     yield server
     server.close()
