@@ -21,6 +21,7 @@ _COMMANDS = {
     "plan": "What a measurement will be able to say, before anyone approves it.",
     "probabilities": "How well a company's own members match, in aggregates only.",
     "audit": "The same mathematics over a file, without Kafka.",
+    "members": "Take members out of every measurement.",
     "measurement": "Check, sign and submit measurements.",
     "seal": "Run the role seal: events in, sealed batches out.",
     "attach": "Run the role attach: sealed batches in, shares out.",
