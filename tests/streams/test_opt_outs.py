@@ -29,7 +29,7 @@ def test_ids_are_read_one_a_line() -> None:
 @pytest.mark.parametrize("line", [b"a\0b\n", b"x" * 129])
 def test_what_can_be_no_id_is_named_by_its_line(line: bytes) -> None:
     """Nothing is written where one line is wrong; the message tells the line, not the id."""
-    with pytest.raises(InputError, match="ids.txt, line 2: expected a member id of 1 to 128 bytes") as raised:
+    with pytest.raises(InputError, match=r"ids\.txt, line 2: expected a member id") as raised:
         read_ids([b"ann\n", line], "ids.txt")
     assert line.decode().strip() not in str(raised.value)
 

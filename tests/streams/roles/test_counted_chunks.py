@@ -89,7 +89,7 @@ def test_what_is_found_again_is_what_counted(rule: str, commits: list[int]) -> N
 
 
 def test_a_day_leaves_some_dozens_of_chunks() -> None:
-    """After thousands of transactions there are at most fifteen runs a level, and each row was rewritten a few times."""
+    """After thousands of transactions there are fifteen runs a level at most, and a row was rewritten a few times."""
     topic = Topic(members=50)
     for number in range(3_000):
         topic.commit(20, 10, number)
