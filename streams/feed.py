@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import make_producer
 from streams.settings import Settings
 
 _FLUSH_SECONDS = 30.0
+_KEYS_A_POLL = 2_000
 
 Progress = Callable[[int, int], None]
 """Told how many of how many records have been written."""
@@ -18,7 +19,9 @@ class Feed:
     """A producer that partitions as Java clients do and loses nothing in silence."""
 
     def __init__(self, settings: Settings) -> None:
-        self._producer = make_producer(settings, None, **{"message.timeout.ms": 30_000})
+        self._producer = make_producer(
+            settings, None, **{"message.timeout.ms": 30_000, "delivery.report.only.error": True}
+        )
         self._failed = 0
         self._why = ""
 
@@ -59,6 +62,22 @@ class Feed:
         for key, value in records:
             self.send(topic, key, value)
         self.flush()
+
+    def send_each(self, topic: str, keys: Sequence[bytes], value: bytes, show: Progress) -> None:
+        """Write one value under many keys, millions of them, and wait for all."""
+        produce, poll, delivered = self._producer.produce, self._producer.poll, self._delivered
+        for start in range(0, len(keys), _KEYS_A_POLL):
+            for key in keys[start : start + _KEYS_A_POLL]:
+                while True:
+                    try:
+                        produce(topic, value=value, key=key, on_delivery=delivered)
+                        break
+                    except BufferError:
+                        poll(0.05)
+            poll(0)
+            show(min(start + _KEYS_A_POLL, len(keys) - 1), len(keys))
+        self.flush()
+        show(len(keys), len(keys))
 
     def flush(self) -> None:
         """Wait until everything is durable, or raise :class:`KafkaUnavailable`."""

@@ -22,6 +22,7 @@ _COMMANDS = {
     "budget": "What measurements cost each member, over a day, 30 days and a year.",
     "probabilities": "How well a company's own members match, in aggregates only.",
     "audit": "The same mathematics over a file, without Kafka.",
+    "members": "Take members out of every measurement.",
     "measurement": "Propose, review and approve measurements; stop them; verify who decided what.",
     "ledger": "Read a party's budget ledger, and check it against its releases.",
     "transparency": "Write the public page: what is measured, by whose approval, at what cost.",

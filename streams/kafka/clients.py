@@ -181,7 +181,7 @@ def read_to_end(
     await_transactions: bool = True,
     timeout_seconds: float = 60.0,
 ) -> Iterator[Message]:
-    """Every record that a topic holds now, from offset ``begin`` (or one by partition), partition by partition in order.
+    """Every record that a topic holds now, from ``begin`` on (an offset, or one by partition), in order by partition.
 
     "Now" is each partition's high watermark. A read_committed reader's own end is the last stable offset, which another
     producer's open transaction holds back: whoever stopped there would miss what was committed behind it, so this waits

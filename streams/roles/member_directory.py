@@ -27,7 +27,7 @@ from estimator.members import FLAG_OPTED_OUT, MemberStore
 from estimator.model import GroupModel, Text
 from streams.errors import GroupModelUnusable, MembersMisplaced
 from streams.kafka.partitioner import partition_of
-from streams.roles.attribute_records import AttributeReader, is_bare_opt_out, is_member_id
+from streams.roles.attribute_records import AttributeReader, are_member_ids, is_bare_opt_out, is_member_id
 from streams.roles.group_model import codes_of
 from streams.stage import Partition, Record
 
@@ -70,32 +70,32 @@ class MemberDirectory:
         Raises:
             MembersMisplaced: not ``at_run_time``, and a key lies in another partition than murmur2 gives it.
         """
-        self.positions |= {(record.topic(), record.partition()): record.offset() + 1 for record in records}
-        kept = [(key, record) for record in records if is_member_id(key := record.key())]
-        self.unreadable += len(records) - len(kept)
-        if not kept:
+        last = {record.partition(): record for record in records}
+        self.positions |= {(record.topic(), j): record.offset() + 1 for j, record in last.items()}
+        keys = [record.key() for record in records]
+        if not are_member_ids(keys):
+            records = [record for record, key in zip(records, keys, strict=True) if is_member_id(key)]
+            self.unreadable += len(keys) - len(records)
+            keys = [record.key() for record in records]
+        if not records:
             return
-        ids = np.array([key for key, _ in kept], dtype=np.bytes_)
-        actual = np.fromiter((record.partition() for _, record in kept), np.int64, len(kept))
+        ids = np.array(keys, dtype=np.bytes_)
+        actual = np.array([record.partition() for record in records], dtype=np.int64)
         placed = np.asarray(partition_of(ids, self._partitions) == actual)
         if not placed.all():
-            report = _misplaced([record for _, record in kept], placed)
+            report = _misplaced(records, placed)
             if not at_run_time:
                 raise MembersMisplaced(report)
             log.error("%s", report)
             self.misplaced += int((~placed).sum())
         # Whoever is taken out, and nothing else, needs no decoding: a million opt-outs take seconds.
-        codes = np.zeros((len(kept), self.model.code_width), dtype=np.uint32)
-        self_id = np.zeros(len(kept), dtype=np.uint16)
-        flags = np.full(len(kept), FLAG_OPTED_OUT, dtype=np.uint8)
-        said = [
-            (place, value)
-            for place, ((_, record), good) in enumerate(zip(kept, placed.tolist(), strict=True))
-            if good and not is_bare_opt_out(value := record.value())
-        ]
-        if said:
-            where = np.array([place for place, _ in said], dtype=np.intp)
-            codes[where], self_id[where], flags[where] = self._said([value or b"" for _, value in said])
+        codes = np.zeros((len(records), self.model.code_width), dtype=np.uint32)
+        self_id = np.zeros(len(records), dtype=np.uint16)
+        flags = np.full(len(records), FLAG_OPTED_OUT, dtype=np.uint8)
+        values = [record.value() for record in records]
+        where = np.flatnonzero(placed & ~np.fromiter(map(is_bare_opt_out, values), np.bool_, len(values)))
+        if where.size:
+            codes[where], self_id[where], flags[where] = self._said([values[place] or b"" for place in where])
         new = self.store.upsert(ids, codes, self_id, flags)
         for j, count in zip(*np.unique(actual[new], return_counts=True), strict=True):
             self._members[int(j)] = self._members.get(int(j), 0) + int(count)

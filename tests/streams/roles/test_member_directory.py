@@ -16,6 +16,7 @@ from estimator import GROUPS, RaceModel
 from streams.errors import GroupModelUnusable, MembersMisplaced
 from streams.inprocess import MemoryRecord
 from streams.kafka.partitioner import partition_of
+from streams.roles.attribute_records import AttributeReader
 from streams.roles.member_directory import MemberDirectory
 
 PARTITIONS = 4
@@ -330,3 +331,22 @@ def test_one_odd_record_takes_one_member_out() -> None:
     assert directory.unreadable == 1
     directory.load([record(b"m4", {field: "odd"})])
     assert counts(directory, b"m4") == [False]
+
+
+@pytest.mark.parametrize("value", [None, b'{"opt_out": true}', b'{"opt_out":true}'], ids=brief)
+def test_a_bare_opt_out_needs_no_model(model: RaceModel, monkeypatch: pytest.MonkeyPatch, value: bytes | None) -> None:
+    """Who is only taken out is neither decoded nor coded: codes and Self-ID are overwritten, and the order holds."""
+    directory = MemberDirectory(model, bytes(32), PARTITIONS)
+    directory.load([record(b"ann", GARCIA | {"self_id": ["black"]}), record(b"bob", GARCIA)])
+    monkeypatch.setattr(AttributeReader, "read", lambda self, value: pytest.fail("decoded"))
+    directory.load([record(b"ann", value), record(b"new", value)])
+    monkeypatch.undo()
+    assert counts(directory, b"ann", b"bob", b"new") == [False, True, False]
+    index = directory.store.lookup(np.array([b"ann"]))
+    assert not directory.store.codes[index].any()
+    assert not directory.store.self_id[index].any()
+    directory.load([record(b"bob", value), record(b"bob", GARCIA), record(b"ann", GARCIA), record(b"ann", value)])
+    assert counts(directory, b"ann", b"bob") == [False, True]
+    assert directory.unreadable == 0
+    homes = [int(partition_of(np.array([who]), PARTITIONS)[0]) for who in (b"ann", b"bob", b"new")]
+    assert [directory.members_in(j) for j in range(PARTITIONS)] == [homes.count(j) for j in range(PARTITIONS)]
