@@ -38,10 +38,12 @@ class Told:
     Attributes:
         lower: mu is at least this (at :data:`ERROR` a bound).
         estimate: the distance of the two means in pooled standard deviations: mu, if noise is Gaussian.
+        error: the estimate's standard error.
     """
 
     lower: float
     estimate: float
+    error: float
 
 
 def tell_apart(before: F, after: F, threshold: float) -> Told:
@@ -57,7 +59,8 @@ def tell_apart(before: F, after: F, threshold: float) -> Told:
     else:
         lower = _PHI.inv_cdf(1 - false_negative) - _PHI.inv_cdf(false_positive)
     spread = math.sqrt((before.var(ddof=1) + after.var(ddof=1)) / 2)
-    return Told(max(lower, 0.0), float((after.mean() - before.mean()) / spread))
+    error = math.sqrt(1 / before.size + 1 / after.size)
+    return Told(max(lower, 0.0), float((after.mean() - before.mean()) / spread), error)
 
 
 def epsilon_of(mu: float, delta: float = DELTA) -> float:

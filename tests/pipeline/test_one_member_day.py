@@ -354,6 +354,8 @@ added_events = st.lists(
     max_size=12,
 )
 days = st.sampled_from([MIDNIGHT_MS - DAY_MS, MIDNIGHT_MS])
+MANY = [Added(step, 0, 0, 3, kind, True) for step in range(STEPS) for kind in ("feed", "list")]
+SOMEONE = Secret(1, ("middle",))
 examples = settings(max_examples=8, suppress_health_check=list(HealthCheck))
 
 
@@ -392,10 +394,20 @@ def test_a_member_who_does_not_count_changes_nothing(
     assert not any(window.any() for windows in moved.values() for window in windows)
 
 
-# -- what the comparison sees -----------------------------------------------------------------------------------------
+def test_who_opens_a_window_first_decides_nothing_of_others(keys: Path) -> None:
+    """Rows of two windows wait at once: which of another member's rows count is not the target's doing."""
+    step, border = 15, START_MS + 80_000  # rows arrive at 75 s, early; a window ends at 80 s
+    events: list[Event] = []
+    for k in range(OTHERS):  # some of them share the target's partition j
+        event = {"kind": "feed", "m": f"o{k}", "ts": border - 10, "r": False}
+        events += [(step, 0, event), (step, 0, event), (step, 0, event | {"ts": border + 10, "r": True})]
+    early = Added(step, 0, START_MS + step * STEP_MS - border - 20, 1, "feed", True)
+    assert early.time_ms > border
+    before, after = _run(keys, events, SOMEONE), _run(keys, _with(events, [early], MIDNIGHT_MS), SOMEONE)
+    assert _are_own_rows(_moved(before, after, MIDNIGHT_MS), SOMEONE) > 0
 
-MANY = [Added(step, 0, 0, 3, kind, True) for step in range(STEPS) for kind in ("feed", "list")]
-SOMEONE = Secret(1, ("middle",))
+
+# -- what the comparison sees -----------------------------------------------------------------------------------------
 
 
 def test_the_claims_are_reached(keys: Path) -> None:
