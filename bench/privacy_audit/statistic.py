@@ -16,6 +16,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.special import log_ndtr, ndtr
 from scipy.stats import beta
 
 F = NDArray[np.float64]
@@ -69,10 +70,9 @@ def epsilon_of(mu: float, delta: float = DELTA) -> float:
         return 0.0
 
     def excess(epsilon: float) -> float:
-        # exp(epsilon) Phi(-x) as one exponential: it would overflow apart.
-        tail = _PHI.cdf(-epsilon / mu - mu / 2)
-        second = math.exp(epsilon + math.log(tail)) if tail > 0 else 0.0
-        return _PHI.cdf(-epsilon / mu + mu / 2) - second - delta
+        # exp(epsilon) Phi(-x) as one exponential: apart, one overflows and the other has no digits left.
+        second = math.exp(epsilon + float(log_ndtr(-epsilon / mu - mu / 2)))
+        return float(ndtr(-epsilon / mu + mu / 2)) - second - delta
 
     if excess(0.0) <= 0:
         return 0.0
