@@ -50,20 +50,20 @@ _WINDOW_MS = 10_000
 _WINDOWS_A_TURN = 250
 _CELL = 1
 
-_SPEC = f"""
+_SPEC = """
 id: privacy-audit
 purpose: can two neighbouring inputs be told apart better than was promised
-source: {{topic: rec-events, arrival: record_time, member: m, time: ts, time_format: epoch_ms}}
+source: {topic: rec-events, arrival: record_time, member: m, time: ts, time_format: epoch_ms}
 cells:
-  decision: {{field: r}}
-windows: {{base: 10s, lateness: 1s, max_future: 1s}}
+  decision: {field: r}
+windows: {base: 10s, lateness: 1s, max_future: 1s}
 groups: [left, right]
 reference: left
 privacy:
-  contribution_cap: {CAP}
+  contribution_cap: CAP
   cap_rule: first
-  rho_member_day: {RHO}
-  channel_shares: {{table: 0.4, moments: 0.2, rectifier: 0.4}}
+  rho_member_day: RHO
+  channel_shares: SHARES
 review:
   owner: the bench
   harm_considered: none, everyone is made up
@@ -72,6 +72,11 @@ review:
 expires: 2027-11-01T00:00:00Z
 """
 CHANNELS = ("table", "rectifier", "moments")
+_SHARES: Mapping[tuple[str, ...], Mapping[str, float]] = {
+    ("table",): {"table": 1.0},
+    ("table", "moments"): {"table": 0.8, "moments": 0.2},
+    CHANNELS: {"table": 0.4, "moments": 0.2, "rectifier": 0.4},
+}
 
 
 @dataclass(frozen=True)
@@ -129,27 +134,28 @@ class CertainModel:
 
 
 @cache
-def measurement() -> Measurement:
-    """What is audited: one level, all three channels, real noise."""
-    return parse_measurement(_SPEC, origin="bench.privacy_audit").with_effective_from(_START_MS)
+def measurement(channels: tuple[str, ...]) -> Measurement:
+    """What is audited: one level, real noise, and these channels with all of the budget."""
+    text = _SPEC.replace("SHARES", json.dumps(_SHARES[channels])).replace("CAP", str(CAP)).replace("RHO", str(RHO))
+    return parse_measurement(text, origin="bench.privacy_audit").with_effective_from(_START_MS)
 
 
 @cache
-def plan() -> NoisePlan:
+def plan(channels: tuple[str, ...]) -> NoisePlan:
     """Its noise, as every party solves it."""
-    return plan_noise(measurement())
+    return plan_noise(measurement(channels))
 
 
 @cache
-def spend(relation: Relation, channel: str) -> Spend:
-    """What is promised of one channel."""
-    return next(spend for spend in plan().spends if (spend.relation, spend.channel) == (relation, channel))
+def spend(channels: tuple[str, ...], relation: Relation, channel: str) -> Spend:
+    """What is promised of one of the channels."""
+    return next(spend for spend in plan(channels).spends if (spend.relation, spend.channel) == (relation, channel))
 
 
 # -- what is known of the truth, by hand ------------------------------------------------------------------------------
 
 
-def contribution(secret: Secret | None) -> dict[str, NDArray[np.int64]]:
+def contribution(secret: Secret | None, *, self_id: bool) -> dict[str, NDArray[np.int64]]:
     """What one counted row adds to each channel, fixed-point units, flat: from DESIGN section 5, not from the code."""
     table, rectifier = np.zeros((2, 2), np.int64), np.zeros((2, 2), np.int64)
     products, squares, row, said = np.zeros((2, 2)), np.zeros(2), 0, 0
@@ -157,7 +163,7 @@ def contribution(secret: Secret | None) -> dict[str, NDArray[np.int64]]:
         p = np.eye(2, dtype=np.int64)[secret.group] * SCALE
         table[_CELL] = p
         products, row = np.outer(p, p) / SCALE, SCALE
-        if secret.said is not None:
+        if self_id and secret.said is not None:
             residual = np.eye(2, dtype=np.int64)[secret.said] * SCALE - p
             rectifier[_CELL] = residual
             said, squares = SCALE, residual.astype(float) ** 2 / SCALE / 2
@@ -168,10 +174,10 @@ def contribution(secret: Secret | None) -> dict[str, NDArray[np.int64]]:
 _BYSTANDER = Secret(0, None)
 
 
-def truth(side: str) -> dict[str, NDArray[np.int64]]:
+def truth(side: str, channels: tuple[str, ...]) -> dict[str, NDArray[np.int64]]:
     """A window's channels before noise, if the cap is kept: the target's row and the bystander's."""
-    one, other = contribution(SIDES[side]), contribution(_BYSTANDER)
-    return {channel: one[channel] + other[channel] for channel in CHANNELS}
+    one, other = (contribution(who, self_id="rectifier" in channels) for who in (SIDES[side], _BYSTANDER))
+    return {channel: one[channel] + other[channel] for channel in channels}
 
 
 # -- the pipeline -----------------------------------------------------------------------------------------------------
@@ -186,6 +192,11 @@ class Released:
     """
 
     values: dict[str, F]
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.values)
 
 
 @contextmanager
@@ -207,11 +218,13 @@ class Run:
 
     Args:
         side: what the targets are; one of :data:`SIDES`.
+        channels: what is measured of them.
         first, windows: which windows, counted from the start of the first day.
         draw: False leaves the windows closed and not released: :meth:`release` can then draw for them, again and again.
     """
 
-    def __init__(self, side: str, first: int, windows: int, *, draw: bool = True) -> None:
+    def __init__(self, side: str, channels: tuple[str, ...], first: int, windows: int, *, draw: bool = True) -> None:
+        self._channels = channels
         self.closed: dict[str, list[ClosedWindow]] = {party: [] for party in PARTIES}
         self._windows = windows
         with TemporaryDirectory() as folder:
@@ -223,7 +236,7 @@ class Run:
                 start_ms=end + 3 * _WINDOW_MS,
                 model=CertainModel(),
             )
-            pipeline.approve(measurement().with_effective_from(begin))
+            pipeline.approve(measurement(channels).with_effective_from(begin))
             _write_members(pipeline, side, range(first, first + windows))
             for role in ("seal", "attach", *PARTIES):
                 pipeline.start(role)
@@ -249,7 +262,7 @@ class Run:
 
     def before_noise(self) -> dict[str, NDArray[np.int64]]:
         """Channel -> shape (windows, entries): the sum of both parties' shares."""
-        return {channel: to_signed(self._share(channel, "a") + self._share(channel, "b")) for channel in CHANNELS}
+        return {channel: to_signed(self._share(channel, "a") + self._share(channel, "b")) for channel in self._channels}
 
     def sent(self, party: str) -> Released:
         """What the party wrote to its topic."""
@@ -278,7 +291,7 @@ class Run:
             noised = np.array([cast(NDArray[np.uint64], s.channel(name)).ravel() for s in signed])
             return to_signed(noised + self._share(name, other)).astype(np.float64)
 
-        return Released({name: channel(name) for name in CHANNELS})
+        return Released({name: channel(name) for name in self._channels})
 
 
 def _turn(pipeline: InProcessPipeline) -> None:

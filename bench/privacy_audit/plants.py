@@ -16,6 +16,9 @@ from privacy import ChannelNoise
 from privacy.caps import ContributionCap
 from privacy.noise import sample
 
+_ONE: tuple[str, ...] = ("table",)
+_TWO = ("table", "moments")
+
 Planted = Callable[[], AbstractContextManager[object]]
 
 
@@ -31,7 +34,7 @@ def _half_the_noise() -> AbstractContextManager[object]:
 
 
 def _noise_of_the_table() -> AbstractContextManager[object]:
-    table = next(iter(plan().levels.values())).table.scale_units
+    table = next(iter(plan(_TWO).levels.values())).table.scale_units
     return _sampling(lambda noise: table)
 
 
@@ -51,11 +54,12 @@ class Plant:
     Attributes:
         at_rows: around attach, while rows are counted. at_release: around a party, while it draws.
         draws: how often the party draws for each window; the reader takes the mean.
-        pair: the neighbouring inputs on which it is looked for.
+        pair: the neighbouring inputs on which it is looked for. channels: what is measured: no more than it takes.
     """
 
     name: str
     pair: Pair
+    channels: tuple[str, ...] = _ONE
     at_rows: Planted = nullcontext
     at_release: Planted = nullcontext
     draws: int = 1
@@ -71,5 +75,5 @@ PLANTS = (
     Plant("half the noise", PAIRS[0], at_release=_half_the_noise),
     Plant("a noise drawn twice", PAIRS[0], draws=2),
     Plant("a cap of 2 for 1", PAIRS[2], at_rows=_one_row_more),
-    Plant("the table's noise in every channel", PAIRS[0], at_release=_noise_of_the_table),
+    Plant("the table's noise on the moments", PAIRS[0], _TWO, at_release=_noise_of_the_table),
 )

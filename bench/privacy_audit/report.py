@@ -126,8 +126,8 @@ Is the noise what the budget says? Written by `make audit-privacy` (bench/privac
 - **Promise.** mu = sqrt(2 rho), rho of the channel on that relation, by OpenDP's map; of all channels, their rho
   together. Epsilon at delta {DELTA:g} is mu's own, exact for a Gaussian; the epsilon that evenstream states is
   converted from rho, and larger.
-- **It must** stay below the promise everywhere, and must not waste: measured within 0.1 of "of this pair". Sums
-  before noise equal the oracle's to the last unit: {"yes" if audit.exact else "**no**"}.
+- **It must** stay below the promise everywhere, and must not waste: measured no more than six standard errors
+  below "of this pair". Sums before noise equal the oracle's to the last unit: {"yes" if audit.exact else "**no**"}.
 
 ## The build as it is
 

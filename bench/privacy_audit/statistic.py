@@ -16,6 +16,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.special import log_ndtr, ndtr
 from scipy.stats import beta
 
 F = NDArray[np.float64]
@@ -38,10 +39,12 @@ class Told:
     Attributes:
         lower: mu is at least this (at :data:`ERROR` a bound).
         estimate: the distance of the two means in pooled standard deviations: mu, if noise is Gaussian.
+        error: the estimate's standard error.
     """
 
     lower: float
     estimate: float
+    error: float
 
 
 def tell_apart(before: F, after: F, threshold: float) -> Told:
@@ -57,7 +60,8 @@ def tell_apart(before: F, after: F, threshold: float) -> Told:
     else:
         lower = _PHI.inv_cdf(1 - false_negative) - _PHI.inv_cdf(false_positive)
     spread = math.sqrt((before.var(ddof=1) + after.var(ddof=1)) / 2)
-    return Told(max(lower, 0.0), float((after.mean() - before.mean()) / spread))
+    error = math.sqrt(1 / before.size + 1 / after.size)
+    return Told(max(lower, 0.0), float((after.mean() - before.mean()) / spread), error)
 
 
 def epsilon_of(mu: float, delta: float = DELTA) -> float:
@@ -66,10 +70,9 @@ def epsilon_of(mu: float, delta: float = DELTA) -> float:
         return 0.0
 
     def excess(epsilon: float) -> float:
-        # exp(epsilon) Phi(-x) as one exponential: it would overflow apart.
-        tail = _PHI.cdf(-epsilon / mu - mu / 2)
-        second = math.exp(epsilon + math.log(tail)) if tail > 0 else 0.0
-        return _PHI.cdf(-epsilon / mu + mu / 2) - second - delta
+        # exp(epsilon) Phi(-x) as one exponential: apart, one overflows and the other has no digits left.
+        second = math.exp(epsilon + float(log_ndtr(-epsilon / mu - mu / 2)))
+        return float(ndtr(-epsilon / mu + mu / 2)) - second - delta
 
     if excess(0.0) <= 0:
         return 0.0

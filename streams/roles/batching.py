@@ -108,8 +108,12 @@ class Batcher:
         self._buffers = {slot: buffer for slot, buffer in self._buffers.items() if slot[0] != spec}
 
     def flush(self, now_ms: int) -> Iterator[Sealed]:
-        """Give out everything that waits."""
-        for buffer in self._buffers.values():
+        """Give out everything that waits, earlier windows first.
+
+        Attach lets a member's first rows count. In the order in which windows were opened, one member's early row could
+        decide which rows of *others* come first, and so count.
+        """
+        for buffer in sorted(self._buffers.values(), key=lambda buffer: buffer.window_end_ms):
             yield self._seal(buffer, *buffer.take(), now_ms)
         self._buffers.clear()
 

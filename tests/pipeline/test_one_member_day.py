@@ -195,12 +195,16 @@ class Left:
     """What has left the parties.
 
     Attributes:
-        told: by clock step and party, all that a release says but its coverage and its values, in order.
+        told: by clock step and party, all that a release says but its coverage and its values, and its length.
         sums: (measurement, level, window start, channel) -> int64, both parties' values together: no noise is in them.
+        health: by role, its samples on `/metrics`.
+        sizes: by topic and partition, the key and the length of each record, in order.
     """
 
-    told: list[tuple[int, str, Release]]
+    told: list[tuple[int, str, Release, int]]
     sums: dict[tuple[str, str, int, str], NDArray[np.int64]]
+    health: dict[str, dict[str, float]]
+    sizes: dict[tuple[str, int], list[tuple[bytes | None, int]]]
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +238,7 @@ def _run(keys: Path, events: list[Event], target: Secret) -> Left:
 def _turns(pipeline: InProcessPipeline, events: list[Event]) -> Left:
     for role in ROLES:
         pipeline.turn(role)
-    told: list[tuple[int, str, Release]] = []
+    told: list[tuple[int, str, Release, int]] = []
     values: dict[tuple[str, str, int, str], NDArray[np.uint64]] = {}
     read = {"a": 0, "b": 0}
     for step in range(STEPS + 6):
@@ -249,14 +253,27 @@ def _turns(pipeline: InProcessPipeline, events: list[Event]) -> Left:
             read[party] += len(records)
             for record in records:
                 signed = SignedRelease.decode(record.value_ or b"")
-                told.append((step, party, _said(signed.release)))
+                told.append((step, party, _said(signed.release), len(record.value_ or b"")))
                 for channel in signed.release.channels:
                     share = signed.channel(channel.name)
                     assert share is not None
                     key = (signed.release.measurement, signed.release.level, signed.release.start_ms, channel.name)
                     values[key] = values.get(key, np.zeros_like(share)) + share
     assert not [why for role in ROLES for why in pipeline.stage(role).stopped().values()]
-    return Left(told, {key: to_signed(value) for key, value in values.items()})
+    sums = {key: to_signed(value) for key, value in values.items()}
+    health = {role: dict(_samples(pipeline, role)) for role in ROLES}
+    sizes = {
+        place: [(record.key_, len(record.value_ or b"")) for record in records]
+        for place, records in pipeline.log.partitions.items()
+    }
+    return Left(told, sums, health, sizes)
+
+
+def _samples(pipeline: InProcessPipeline, role: str) -> Iterator[tuple[str, float]]:
+    for family in pipeline.registries[role].collect():
+        for sample in family.samples:
+            if not sample.name.endswith("_created"):  # when the process made it
+                yield f"{sample.name} {sorted(sample.labels.items())}", sample.value
 
 
 def _said(release: Release) -> Release:
@@ -354,6 +371,8 @@ added_events = st.lists(
     max_size=12,
 )
 days = st.sampled_from([MIDNIGHT_MS - DAY_MS, MIDNIGHT_MS])
+MANY = [Added(step, 0, 0, 3, kind, True) for step in range(STEPS) for kind in ("feed", "list")]
+SOMEONE = Secret(1, ("middle",))
 examples = settings(max_examples=8, suppress_health_check=list(HealthCheck))
 
 
@@ -392,10 +411,34 @@ def test_a_member_who_does_not_count_changes_nothing(
     assert not any(window.any() for windows in moved.values() for window in windows)
 
 
-# -- what the comparison sees -----------------------------------------------------------------------------------------
+def test_who_opens_a_window_first_decides_nothing_of_others(keys: Path) -> None:
+    """Rows of two windows wait at once: which of another member's rows count is not the target's doing."""
+    step, border = 15, START_MS + 80_000  # rows arrive at 75 s, early; a window ends at 80 s
+    events: list[Event] = []
+    for k in range(OTHERS):  # some of them share the target's partition j
+        event = {"kind": "feed", "m": f"o{k}", "ts": border - 10, "r": False}
+        events += [(step, 0, event), (step, 0, event), (step, 0, event | {"ts": border + 10, "r": True})]
+    early = Added(step, 0, START_MS + step * STEP_MS - border - 20, 1, "feed", True)
+    assert early.time_ms > border
+    before, after = _run(keys, events, SOMEONE), _run(keys, _with(events, [early], MIDNIGHT_MS), SOMEONE)
+    assert _are_own_rows(_moved(before, after, MIDNIGHT_MS), SOMEONE) > 0
 
-MANY = [Added(step, 0, 0, 3, kind, True) for step in range(STEPS) for kind in ("feed", "list")]
-SOMEONE = Secret(1, ("middle",))
+
+@pytest.mark.parametrize("silent", [Secret(None), Secret(1, ("middle",), opt_out=True)], ids=["unknown", "opted out"])
+def test_nothing_outside_attach_tells_which_rows_counted(keys: Path, silent: Secret) -> None:
+    """The same rows, counted or not: health figures of all roles, and what lies on each topic by key and length."""
+    events = _with(_stream(2), MANY, MIDNIGHT_MS)
+    counted, not_counted = _run(keys, events, SOMEONE), _run(keys, events, silent)
+    assert any(window.any() for windows in _moved(counted, not_counted, MIDNIGHT_MS).values() for window in windows)
+    assert counted.health == not_counted.health
+    assert all(len(samples) > 5 for samples in counted.health.values())
+    # Attach's own state is for attach alone (docs/threat-model.md); attributes are the company's own.
+    places = [place for place in counted.sizes if place[0] not in ("state-attach", "member-attributes")]
+    assert {topic for topic, _ in places} >= {"sealed", "shares", "releases-a", "releases-b", "state-a", "state-b"}
+    assert {place: counted.sizes[place] for place in places} == {place: not_counted.sizes[place] for place in places}
+
+
+# -- what the comparison sees -----------------------------------------------------------------------------------------
 
 
 def test_the_claims_are_reached(keys: Path) -> None:
