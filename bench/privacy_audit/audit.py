@@ -110,7 +110,7 @@ class Audit:
 def promised_mu(channels: tuple[str, ...], pair: Pair, channel: str) -> float:
     """What the budget promises of one of the channels, or of all together, on the pair's relation."""
     wanted = channels if channel == ALL else (channel,)
-    return math.sqrt(2 * sum(spend(channels, pair.relation, name).rho for name in wanted))
+    return math.sqrt(2 * sum(spend(channels, name).rho[pair.relation] for name in wanted))
 
 
 def findings(pair: Pair, party: str, before: Released, after: Released) -> list[Finding]:
@@ -138,12 +138,12 @@ def _distance(channels: tuple[str, ...], pair: Pair, channel: str) -> tuple[F, f
     before, after = (truth(side, channels)[channel] for side in (pair.before, pair.after))
     apart = (after - before).astype(np.float64)
     length = float(np.linalg.norm(apart))
-    return apart / length, length / spend(channels, pair.relation, channel).scale_units
+    return apart / length, length / spend(channels, channel).scale_units
 
 
 def _scores(side: Released, pair: Pair, channel: str) -> F:
     direction, _ = _distance(side.channels, pair, channel)
-    scale = spend(side.channels, pair.relation, channel).scale_units
+    scale = spend(side.channels, channel).scale_units
     start = truth(pair.before, side.channels)[channel]
     return np.asarray((side.values[channel] - start) @ direction / scale)
 

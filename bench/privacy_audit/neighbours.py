@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy import Measurement, NoisePlan, parse_measurement, plan_noise
-from privacy.spend import Relation, Spend
+from privacy.spend import ChannelSpend, Relation
 from secure_agg import SCALE
 from secure_agg.ring import to_signed
 from streams.inprocess import InProcessPipeline
@@ -147,9 +147,10 @@ def plan(channels: tuple[str, ...]) -> NoisePlan:
 
 
 @cache
-def spend(channels: tuple[str, ...], relation: Relation, channel: str) -> Spend:
+def spend(channels: tuple[str, ...], channel: str) -> ChannelSpend:
     """What is promised of one of the channels."""
-    return next(spend for spend in plan(channels).spends if (spend.relation, spend.channel) == (relation, channel))
+    (of_level,) = plan(channels).spends.values()
+    return next(spend for spend in of_level if spend.channel == channel)
 
 
 # -- what is known of the truth, by hand ------------------------------------------------------------------------------

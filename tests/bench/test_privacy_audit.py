@@ -53,7 +53,7 @@ def test_the_pairs_are_the_worst() -> None:
     for pair in PAIRS:
         for channel in CHANNELS:
             moved = np.linalg.norm(truth(pair.after, CHANNELS)[channel] - truth(pair.before, CHANNELS)[channel])
-            claimed = spend(CHANNELS, pair.relation, channel).l2_units
+            claimed = spend(CHANNELS, channel).l2_units[pair.relation]
             assert moved <= claimed
             if channel in pair.worst_for:
                 assert moved > claimed - 7
