@@ -11,13 +11,13 @@ from streams.settings import Settings
 
 
 def approved_measurement(settings: Settings, name: str | None) -> Measurement:
-    """The newest approved revision of this name, or the only measurement that there is.
+    """The newest approved revision of this name, or the only measurement that there is; none that was revoked.
 
     Raises:
         InputError: there is none of this name, or no name was given and there are several.
     """
     approved = sorted(_read(settings).approved(), key=lambda entry: entry.measurement.revision)
-    found = {entry.measurement.id: entry.measurement for entry in approved}
+    found = {entry.measurement.id: entry.measurement for entry in approved if not entry.revoked}
     if name is None and len(found) == 1:
         return next(iter(found.values()))
     if name is None or name not in found:

@@ -22,7 +22,7 @@ _COMMANDS = {
     "budget": "What measurements cost each member, over a day, 30 days and a year.",
     "probabilities": "How well a company's own members match, in aggregates only.",
     "audit": "The same mathematics over a file, without Kafka.",
-    "measurement": "Check, sign and submit measurements.",
+    "measurement": "Propose, review and approve measurements; stop them; verify who decided what.",
     "ledger": "Read a party's budget ledger, and check it against its releases.",
     "transparency": "Write the public page: what is measured, by whose approval, at what cost.",
     "seal": "Run the role seal: events in, sealed batches out.",

@@ -120,7 +120,7 @@ def review(invocation: Invocation, subject: str, revision: int | None) -> None:
     """Say in plain words who is measured, what anyone will see, and what it costs each member. Writes nothing."""
     settings, governance, now_ms = invocation.settings(), Governance(invocation.settings()), _now_ms()
     view = governance.view()
-    if Path(subject).is_file():
+    if Path(subject).is_file() or "." in subject or "/" in subject:  # no id has a dot or a slash
         _show(settings, governance, view, starting(read_spec(Path(subject)), now_ms), now_ms)
         return
     proposal = _find(view.log, subject, revision, "proposed")

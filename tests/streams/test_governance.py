@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +89,7 @@ class Team:
 
     def propose(self, content: str | None = None) -> str:
         """By the first reviewer."""
-        return self.ok("propose", self.file(content or text()), "--key", str(self.keys[0]))
+        return self.ok("propose", self.file(content or text()), "--key", str(self.keys[0]), "--notice", "10m")
 
     def approve(self, reviewer: int, name: str = "feed") -> str:
         """By a reviewer."""
@@ -125,6 +128,8 @@ def test_from_proposal_to_revocation(team: Team) -> None:
     assert "days until it expires" in team.ok("status")
     assert "is revoked" in team.ok("revoke", "feed", "--key", str(team.keys[2]), "--reason", "harm", "--yes")
     assert team.state() == "revoked"
+    with pytest.raises(InputError, match="approved: none yet"):
+        approved_measurement(team.settings, "feed")
     assert "harm" in team.ok("status", "feed")
     assert len(team.written("measurements")) == 2
     assert "every record holds" in team.ok("verify")
@@ -203,6 +208,7 @@ def test_what_would_have_no_effect_is_refused_before_it_is_written(team: Team) -
         "propose", team.file(text()), "--key", first, "--notice", "soon"
     )
     assert "no measurement 'feed' was ever proposed; on the log: none" in team.fails("review", "feed")
+    assert "cannot be read as text" in team.fails("review", "feeed.yaml")
     assert "was ever proposed" in team.fails("status", "feed")
     assert "no measurement has been proposed yet" in team.ok("status")
     assert team.written("decisions") == team.written("measurements") == []
@@ -284,33 +290,35 @@ def test_two_reviewers_at_once(team: Team) -> None:
     assert discrepancies(view, load_trusted(team.settings.keys.dir / "governance")) == []
 
 
+_DIES = """
+import os, signal, sys
+from streams.cli import main
+from streams.governance import Governance
+
+def dies(self, producer, outgoing):
+    assert [record.topic for record in outgoing] == ["decisions", "measurements"]
+    producer.begin_transaction()
+    for record in outgoing[:count]:
+        producer.produce(self._settings.topic(record.topic), key=record.key, value=record.value, partition=0)
+    producer.flush(10)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+count = int(sys.argv.pop(1))
+Governance._write = dies
+main()
+"""
+
+
 @pytest.mark.parametrize("records", [0, 1, 2])
-def test_a_command_that_dies_leaves_nothing_half_done(
-    team: Team, records: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed before the commit, whatever it had sent: neither topic shows it, and the next command does it all."""
-    governance = Governance(team.settings)
-    now_ms = time.time_ns() // 1_000_000
-    first, second, _ = (load_governance(path) for path in team.keys)
-    proposal = governance.propose(spec(now_ms=now_ms + 120_000), first, now_ms)
-    governance.approve(proposal, first, now_ms)
-
-    class Killed(Exception):
-        """As by a signal: nothing is tidied up."""
-
-    def dies(self: Governance, producer: object, outgoing: list[Outgoing]) -> None:
-        assert [record.topic for record in outgoing] == ["decisions", "measurements"]
-        producer.begin_transaction()  # type: ignore[attr-defined]
-        for record in outgoing[:records]:
-            producer.produce(team.settings.topic(record.topic), key=record.key, value=record.value, partition=0)  # type: ignore[attr-defined]
-        producer.flush(10)  # type: ignore[attr-defined]
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Governance, "_write", dies)
-        with pytest.raises(Killed):
-            governance.approve(proposal, second, now_ms)
-    assert governance.approve(proposal, second, now_ms).state == "approved"
+def test_a_command_that_dies_leaves_nothing_half_done(team: Team, records: int) -> None:
+    """After kill -9 before the commit, whatever was sent, neither topic shows it, and the next command does it all."""
+    team.propose()
+    team.approve(0)
+    second = ("measurement", "approve", "feed", "--key", str(team.keys[1]), "--yes")
+    command = [sys.executable, "-c", _DIES, str(records), "--config", str(team.config), *second]
+    died = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    team.approve(1)
     assert len(team.written("decisions")) == 3
     assert len(team.written("measurements")) == 1
     assert "every record holds" in team.ok("verify")

@@ -1,0 +1,132 @@
+"""Where measurements stand, in words and for machines, at every time of their lives."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from known_records import DEPLOYMENT, TRUSTED
+from reviewed import REVIEW
+
+from privacy import Limits, Measurement, key_id, parse_measurement
+from privacy.decisions import Answer, Close, DecisionLog, Forecast, Propose, Reject, approval_of
+from secure_agg import Trusted
+from streams.control import ControlPlane
+from streams.report.decisions import history, standings
+
+DAY_MS = 86_400_000
+BEGIN_MS = 20_000 * DAY_MS
+KEYS = [Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2)]
+IDS = [key_id(key.public_key()) for key in KEYS]
+
+
+def spec(revision: int, begin_ms: int, *, arrival: str = "live", name: str = "feed") -> Measurement:
+    """Ends ten days after it began."""
+    text = f"""
+id: {name}
+revision: {revision}
+purpose: p
+source: {{topic: {name}, arrival: {arrival}, member: m, time: ts}}
+cells: {{decision: {{field: r}}}}
+windows: {{base: 10s}}
+reference: white
+privacy: {{contribution_cap: 2, rho_member_day: 0.1}}
+{REVIEW}
+"""
+    return parse_measurement(text, origin="x").with_effective_from(begin_ms).with_expires(begin_ms + 10 * DAY_MS)
+
+
+class House:
+    """A log and the roles' registry, by two reviewers, both of whom must agree."""
+
+    def __init__(self, rho_limit: float = 1.0) -> None:
+        self.log = DecisionLog(DEPLOYMENT, {key_id(k.public_key()): k.public_key() for k in KEYS}, 2)
+        trusted = Trusted(DEPLOYMENT, TRUSTED, tuple(key.public_key() for key in KEYS))
+        self.control = ControlPlane(trusted, test_cluster=False, limits=Limits.of_day(rho_limit), threshold=2)
+
+    def propose(self, measurement: Measurement) -> None:
+        self._write(Propose(measurement.canonical_bytes().decode(), Forecast.of(measurement)), 0)
+
+    def approve(self, measurement: Measurement) -> None:
+        self.propose(measurement)
+        for place, key in enumerate(KEYS):
+            self._write(approval_of(measurement, DEPLOYMENT, key), place)
+        proposal = self.log.current(measurement.id, measurement.revision)
+        assert proposal is not None
+        self.control.apply_measurement(self.control.measurements_offset, proposal.signed(DEPLOYMENT).encode())
+
+    def _write(self, contents: object, place: int) -> None:
+        assert self.log.apply(0, self.log.sign(contents, KEYS[place], BEGIN_MS)) is None  # type: ignore[arg-type]
+
+    def statuses(self, now_ms: int) -> list[str]:
+        return [standing.status for standing in standings(self.log, self.control, now_ms)]
+
+
+@pytest.mark.parametrize(
+    ("days", "statuses"),
+    [
+        (-1, ["scheduled", "scheduled"]),
+        (0, ["active", "scheduled"]),
+        (4.9, ["active", "scheduled"]),
+        (5, ["superseded", "active"]),
+        (15, ["superseded", "expired"]),
+    ],
+)
+def test_an_approved_measurement_has_its_times(days: float, statuses: list[str]) -> None:
+    """Scheduled, active, superseded by a later revision, expired: by the clock alone."""
+    house = House()
+    house.approve(spec(1, BEGIN_MS))
+    house.approve(spec(2, BEGIN_MS + 5 * DAY_MS))
+    assert house.statuses(BEGIN_MS + round(days * DAY_MS)) == statuses
+
+
+def test_a_proposal_lapses_when_it_should_have_begun() -> None:
+    """Unless it is of a log that keeps its own times."""
+    house = House()
+    house.propose(spec(1, BEGIN_MS))
+    house.propose(spec(1, BEGIN_MS, arrival="record_time", name="logged"))
+    assert house.statuses(BEGIN_MS - 1) == ["proposed", "proposed"]
+    assert house.statuses(BEGIN_MS) == ["lapsed", "proposed"]
+
+
+def test_what_the_roles_refuse_all_the_same_says_so() -> None:
+    """Approved by the reviewers, over the roles' limit: not scheduled, not active."""
+    house = House(rho_limit=0.01)
+    house.approve(spec(1, BEGIN_MS))
+    assert house.statuses(BEGIN_MS) == ["refused"]
+
+
+def test_a_standing_tells_people_and_machines_the_same() -> None:
+    """Who said what, how many approvals are missing, days left, and concerns where somebody has counted them."""
+    house = House()
+    first = spec(1, BEGIN_MS)
+    house.propose(first)
+    house._write(approval_of(first, DEPLOYMENT, KEYS[1]), 1)
+    (standing,) = standings(house.log, house.control, BEGIN_MS - DAY_MS, {"feed": 2})
+    assert str(standing) == (
+        "feed revision 1: proposed (1 of 2 approvals); from 2024-10-04T00:00:00Z to 2024-10-14T00:00:00Z; 11.0 days "
+        f"until it expires; approved by {IDS[1]}; 2 open concerns"
+    )
+    found = json.loads(json.dumps(standing.as_json()))
+    assert (found["approvals"], found["approvals_needed"]) == ([IDS[1]], 2)
+    assert (found["days_left"], found["open_concerns"]) == (11.0, 2)
+
+
+def test_history_says_who_decided_what() -> None:
+    """A line a record, all of them or those of one measurement."""
+    house = House()
+    first = spec(1, BEGIN_MS)
+    house.propose(first)
+    house._write(Reject("feed", 1, first.digest().hex(), "too costly"), 1)
+    house._write(Answer("c-1", "We looked."), 0)
+    house._write(Close("c-1", "Mended."), 1)
+    told = list(history(house.log))
+    assert [line.split("  ")[-1].split(" (")[0] for line in told] == [
+        "proposes feed revision 1",
+        "rejects feed revision 1: too costly",
+        "answers concern c-1: We looked.",
+        "closes concern c-1: Mended.",
+    ]
+    assert all(IDS[place] in line for place, line in zip((0, 1, 0, 1), told, strict=True))
+    assert list(history(house.log, "feed")) == told[:2]
