@@ -321,7 +321,7 @@ def test_debits_without_releases_are_named_and_no_problem(house: InProcessPipeli
 
 @pytest.mark.slow
 def test_many_releases_are_checked_in_little_time(house: InProcessPipeline) -> None:
-    """At least 6,000 releases a second on an idle core: a million is about a minute on two or three."""
+    """A release costs its signature and little more: a million are a minute or two, by the number of cores."""
     first = releases_of(house)[0][1]
     count = 4_000
     copies = [(offset, first) for offset in range(count)]
