@@ -30,7 +30,8 @@ from streams.records.keys import EpochKey, WrappedKey
 from streams.records.punctuation import Counting, Passage, Punctuation, SourceProgress
 from streams.records.refused import Refused
 from streams.records.release import Release, ReleasedChannel
-from streams.roles.counted_rows import _Chunk
+from streams.roles.attach import AttachedPartition
+from streams.roles.counted_chunks import DayIndex, _Chunk
 from streams.roles.decoding import REASONS, EventDecoder
 from streams.roles.log_partition import PartitionState, StreamState
 from streams.roles.releasing import _PendingState
@@ -265,6 +266,8 @@ RECORDS = (
     SourceState,
     PartitionState,
     StreamState,
+    AttachedPartition,
+    DayIndex,
     _Chunk,
     _WindowState,
     _RollupState,

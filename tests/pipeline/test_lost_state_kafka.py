@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_lost_state_makes_the_rest_of_the_day_zero(kafka: str, tmp_path: Path) -
     assert not np.array(getattr(windows["plain", "10s", last].table, "values", None)).any()
 
 
-def _await(done, supervisor: Supervisor) -> None:  # type: ignore[no-untyped-def]
+def _await(done: Callable[[], bool], supervisor: Supervisor) -> None:
     deadline = time.monotonic() + 100
     while not done():
         assert time.monotonic() < deadline
