@@ -56,7 +56,7 @@ accuracy: $(STAMP) ## Write docs/accuracy.md: coverage, bias, the peers, the rea
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.accuracy $(if $(QUICK),--quick --out build/accuracy) $(OPTIONS)
 
 audit-privacy: $(STAMP) ## Attack each party's releases: promised and measured mu and epsilon, planted bugs; some minutes
-	@$(BIN)/python -m bench.privacy_audit $(OPTIONS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.privacy_audit $(OPTIONS)
 
 peers: $(STAMP) ## Compare race probabilities with other public tools, in an environment of their own; some minutes
 	@$(PYTHON) -m venv build/peers-venv && build/peers-venv/bin/python -m pip install -q '.[dev,peers]'
