@@ -97,7 +97,17 @@ def _run(stack: DemoStack, console: Console) -> int:
 def _keep(stack: DemoStack, console: Console) -> None:
     """Keep everything up until Ctrl-C."""
     console.print(
-        f"kept up: {stack.metrics_address} (traffic has stopped: the members' caps are spent). Ctrl-C stops it."
+        f"kept up: {stack.metrics_address} (traffic has stopped: the members' caps are spent). Ctrl-C stops it.\n"
+        f"In another shell, with export EVENSTREAM_CONFIG={stack.config}, every command speaks to it, for example\n"
+        "  evenstream measurement status          evenstream measurement verify\n"
+        "  evenstream measurement history         evenstream measurement review simulated-feed\n"
+        "  evenstream ledger show --party a       evenstream ledger verify --party b\n"
+        "  evenstream concern raise --measurement simulated-feed --text 'why this one?'\n"
+        "  evenstream transparency --out page\n"
+        "  evenstream measurement revoke simulated-feed --reason 'to see it stop' "
+        f"--key {stack.settings.keys.dir / 'governance' / 'reviewer-3.key'}",
+        highlight=False,
+        soft_wrap=True,
     )
     while True:
         stack.watch()

@@ -10,7 +10,9 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import yaml
 from confluent_kafka import TopicPartition
 
 from privacy import Measurement, parse_measurement
@@ -73,6 +75,23 @@ class DemoStack:
         overrides += [f"topics.replication_factor={copies}", f"topics.min_insync_replicas={max(1, copies - 1)}"]
         self._overrides = overrides
         self.settings = load_settings(None, overrides)
+        self._write_config()
+
+    @property
+    def config(self) -> Path:
+        """A file of these settings: with it every command speaks to this deployment."""
+        return self.folder / "evenstream.yaml"
+
+    def _write_config(self) -> None:
+        content: dict[str, Any] = {}
+        for override in self._overrides:
+            name, _, value = override.partition("=")
+            *groups, last = name.split(".")
+            place = content
+            for group in groups:
+                place = place.setdefault(group, {})
+            place[last] = value
+        self.config.write_text(yaml.safe_dump(content, sort_keys=False))
 
     def prepare(self) -> None:
         """Make topics and keys."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,10 @@ from streams.settings import load_settings
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
-def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
+def start(folder: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
     """Start a demo with its runs in ``folder``."""
     clean = {name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP"}
-    command = [sys.executable, "-m", "streams.cli", "demo", "--dir", str(folder)]
+    command = [sys.executable, "-m", "streams.cli", "demo", "--dir", str(folder), *options]
     return subprocess.Popen(
         command, env=clean | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -40,11 +41,81 @@ def left_behind(folder: Path) -> list[str]:
     return found + [str(path) for run in folder.glob("*") for path in (run / "keys", run / "kafka") if path.exists()]
 
 
-@pytest.mark.timeout(300)
+def read_until(demo: subprocess.Popen[str], words: str) -> str:
+    """What the demo prints, up to the line that holds these words."""
+    assert demo.stdout is not None
+    seen = ""
+    for line in demo.stdout:
+        seen += line
+        if words in line:
+            return seen
+    raise AssertionError(f"the demo ended before it said {words!r}:\n{seen}")
+
+
+class OnTheRunningDemo:
+    """The commands of reviewers, parties and members, as a person runs them beside a demo that was kept up."""
+
+    def __init__(self, folder: Path) -> None:
+        (config,) = folder.glob("*/evenstream.yaml")
+        self._environment = {name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP"} | {
+            "EVENSTREAM_CONFIG": str(config)
+        }
+        self._key = config.parent / "keys" / "governance" / "reviewer-3.key"
+        self._page = folder / "page"
+
+    def call(self, *arguments: str) -> str:
+        """Run one command, which must succeed; what it printed."""
+        command = [sys.executable, "-m", "streams.cli", *arguments]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+        return done.stdout
+
+    def try_all(self, metrics: str) -> None:
+        """Each shows what it should; then one reviewer stops the feed, and everybody sees it."""
+        status = self.call("measurement", "status")
+        assert status.count("active") == 2, status
+        assert "simulated-feed" in self.call("measurement", "history")
+        self.call("measurement", "verify")
+        assert "2.7" in self.call("measurement", "review", "simulated-feed")
+        for party in ("a", "b"):
+            assert "0.6" in self.call("ledger", "show", "--party", party)
+            self.call("ledger", "verify", "--party", party)
+        self.call("concern", "raise", "--measurement", "simulated-feed", "--text", "Why this one?")
+        assert "Why this one?" in self.call("concern", "list")
+        revoke = ("--key", str(self._key), "--reason", "to see it stop", "--yes")
+        self.call("measurement", "revoke", "simulated-feed", *revoke)
+        assert "revoked" in self.call("measurement", "status", "simulated-feed")
+        deadline = time.monotonic() + 20
+        while not re.search(r'evenstream_measurement_info\{[^}]*simulated-feed[^}]*state="revoked"', scrape(metrics)):
+            assert time.monotonic() < deadline, "publish did not show the revocation"
+            time.sleep(0.2)
+        assert "evenstream_concerns_open 1.0" in scrape(metrics)
+        self.call("transparency", "--out", str(self._page))
+        pages = "".join(path.read_text() for path in self._page.iterdir())
+        assert "to see it stop" in pages
+        assert "simulated-feed" in pages
+
+
+def scrape(address: str) -> str:
+    """What /metrics says."""
+    with urllib.request.urlopen(address, timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.timeout(500)
 def test_the_demo_ends_with_its_verdict_and_leaves_no_topic(kafka: str, tmp_path: Path) -> None:
-    """On a cluster that was there before: exit code 0, every condition holds, and its topics are gone afterwards."""
-    demo = start(tmp_path, KAFKA_BOOTSTRAP=kafka)
-    output, _ = demo.communicate(timeout=280)
+    """On a cluster that was there before: exit code 0, every condition holds, and its topics are gone afterwards.
+
+    Before it ends, the commands of review, ledgers, concerns and transparency are tried on it.
+    """
+    demo = start(tmp_path, "--keep", KAFKA_BOOTSTRAP=kafka)
+    output = read_until(demo, "kept up:")
+    try:
+        OnTheRunningDemo(tmp_path).try_all(re.search(r"kept up: (\S+)", output)[1])  # type: ignore[index]
+    finally:
+        demo.send_signal(signal.SIGINT)
+        rest, _ = demo.communicate(timeout=60)
+    output += rest
     assert demo.returncode == 0, output
     assert len(re.findall(r"^holds ", output, re.MULTILINE)) == 6
     assert "FAILS" not in output
