@@ -44,4 +44,9 @@ def murmur2(keys: NDArray[np.bytes_]) -> NDArray[np.uint32]:
 
 def partition_of(keys: NDArray[np.bytes_], partitions: int) -> NDArray[np.int64]:
     """The partition of each key: shape (n,), int64, as a Java client would choose it."""
-    return (murmur2(keys) & np.uint32(0x7FFFFFFF)).astype(np.int64) % partitions
+    return to_partition(murmur2(keys), partitions)
+
+
+def to_partition(digest: NDArray[np.uint32], partitions: int) -> NDArray[np.int64]:
+    """The partition of keys that hash to ``digest`` (:func:`murmur2`): shape (n,), int64."""
+    return (digest & np.uint32(0x7FFFFFFF)).astype(np.int64) % partitions

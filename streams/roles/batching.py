@@ -2,6 +2,11 @@
 
 Rows of a batch are shuffled by a CSPRNG and have a fixed width, so that neither order (a ranked list!) nor length tells
 features. A batch has one measurement revision, one base window, one source partition i and one j.
+
+Attach lets a member's first rows count, so which come first must not be another member's doing. Nothing goes out before
+all that waits does: earlier windows first, and each member's rows in the order in which they were read, wherever one
+batch ends and the next begins. Only the places that a member's rows take within a batch are random, and the order of
+the rows that one record gives (``shuffled_within``).
 """
 
 from __future__ import annotations
@@ -35,19 +40,7 @@ class _Buffer:
     window_end_ms: int
     members: list[NDArray[np.bytes_]] = field(default_factory=list)
     cells: list[NDArray[np.uint16]] = field(default_factory=list)
-    rows: int = 0
-
-    def take(self) -> tuple[NDArray[np.bytes_], NDArray[np.uint16]]:
-        """All rows so far; the buffer is empty afterwards."""
-        members, cells = np.concatenate(self.members), np.concatenate(self.cells)
-        self.members, self.cells, self.rows = [], [], 0
-        return members, cells
-
-    def add(self, members: NDArray[np.bytes_], cells: NDArray[np.uint16]) -> None:
-        if cells.size:
-            self.members.append(members)
-            self.cells.append(cells)
-            self.rows += cells.size
+    hashes: list[NDArray[np.uint32]] = field(default_factory=list)
 
 
 class Batcher:
@@ -55,7 +48,7 @@ class Batcher:
 
     Args:
         identity: seal's. keys: its data keys.
-        batch_rows: rows at which a batch goes out before its time.
+        batch_rows: most rows of a batch.
     """
 
     def __init__(self, identity: Identity, keys: SendingKeys, batch_rows: int) -> None:
@@ -63,11 +56,8 @@ class Batcher:
         self._keys = keys
         self._batch_rows = batch_rows
         self._buffers: dict[tuple[bytes, bytes, int, int, int], _Buffer] = {}
-
-    @property
-    def pending(self) -> bool:
-        """Whether rows wait for their batch."""
-        return bool(self._buffers)
+        self.waiting = 0
+        """Rows that wait for their batch."""
 
     def add(
         self,
@@ -75,11 +65,12 @@ class Batcher:
         source: SourcePartition,
         members: NDArray[np.bytes_],
         cells: NDArray[np.uint16],
+        hashes: NDArray[np.uint32],
         j: NDArray[np.int64],
         window_end_ms: NDArray[np.int64],
-        now_ms: int,
-    ) -> Iterator[Sealed]:
-        """Add rows, and give out the batches that are full: arrays of shape (n,), a row each."""
+    ) -> None:
+        """Add rows: arrays of shape (n,), a row each; ``hashes`` tell members apart, and need not tell all apart."""
+        self.waiting += cells.size
         order = np.lexsort((window_end_ms, j))
         j, window_end_ms = j[order], window_end_ms[order]
         changes = (j[1:] != j[:-1]) | (window_end_ms[1:] != window_end_ms[:-1])
@@ -89,40 +80,31 @@ class Batcher:
             to, end = int(j[start]), int(window_end_ms[start])
             slot = (approved.spec, source.digest, source.i, to, end)
             buffer = self._buffers.setdefault(slot, _Buffer(approved, source, to, end))
-            buffer.add(members[part], cells[part])
-            if buffer.rows >= self._batch_rows:
-                yield from self._full(buffer, now_ms)
-                if not buffer.rows:
-                    del self._buffers[slot]
-
-    def _full(self, buffer: _Buffer, now_ms: int) -> Iterator[Sealed]:
-        members, cells = buffer.take()
-        size = self._batch_rows
-        whole = members.size - members.size % size
-        for start in range(0, whole, size):
-            yield self._seal(buffer, members[start : start + size], cells[start : start + size], now_ms)
-        buffer.add(members[whole:], cells[whole:])
+            buffer.members.append(members[part])
+            buffer.cells.append(cells[part])
+            buffer.hashes.append(hashes[part])
 
     def drop(self, spec: bytes) -> None:
         """Let go of all rows of a revision. They have no number yet, so no stream has a gap."""
         self._buffers = {slot: buffer for slot, buffer in self._buffers.items() if slot[0] != spec}
+        self.waiting = sum(part.size for buffer in self._buffers.values() for part in buffer.cells)
 
     def flush(self, now_ms: int) -> Iterator[Sealed]:
-        """Give out everything that waits, earlier windows first.
-
-        Attach lets a member's first rows count. In the order in which windows were opened, one member's early row could
-        decide which rows of *others* come first, and so count.
-        """
+        """Give out everything that waits, earlier windows first."""
         for buffer in sorted(self._buffers.values(), key=lambda buffer: buffer.window_end_ms):
-            yield self._seal(buffer, *buffer.take(), now_ms)
+            members, cells = np.concatenate(buffer.members), np.concatenate(buffer.cells)
+            hashes = np.concatenate(buffer.hashes)
+            for start in range(0, members.size, self._batch_rows):
+                rows = slice(start, start + self._batch_rows)
+                order = _random_places(hashes[rows])
+                yield self._seal(buffer, members[rows][order], cells[rows][order], now_ms)
         self._buffers.clear()
+        self.waiting = 0
 
     def _seal(self, buffer: _Buffer, members: NDArray[np.bytes_], cells: NDArray[np.uint16], now_ms: int) -> Sealed:
-        """Shuffle, encrypt and sign one batch; it takes the next number of its stream."""
+        """Encrypt and sign one batch; it takes the next number of its stream."""
         source, measurement = buffer.source, buffer.approved.measurement
-        order = _random_order(members.size)
-        member_plain = members[order].tobytes()
-        cell_plain = cells[order].astype("<u2").tobytes()
+        member_plain, cell_plain = members.tobytes(), cells.astype("<u2").tobytes()
         salt = fresh_salt()
         to_attach, attach_epoch = self._keys.current("members", "attach", now_ms)
         to_a, a_epoch = self._keys.current("cells", "a", now_ms)
@@ -157,9 +139,34 @@ class Batcher:
         return buffer.j, batch.encode()
 
 
-def _random_order(count: int) -> NDArray[np.intp]:
-    """A uniformly random permutation from the operating system's CSPRNG: shape (count,), intp.
+def shuffled_within(record: NDArray[np.intp]) -> NDArray[np.intp]:
+    """An order of rows in which those of one record stay together, in random order: shape (n,), intp.
 
-    Sorting 64-bit keys: two of 4,096 are equal with a probability below 10^-12, and the order is then merely stable.
+    Args:
+        record: shape (n,), the record of each row, never falling.
     """
-    return np.argsort(np.frombuffer(os.urandom(8 * count), dtype=np.uint64), kind="stable")
+    return np.lexsort((_random_keys(record.size), record))
+
+
+def _random_places(hashes: NDArray[np.uint32]) -> NDArray[np.intp]:
+    """A random order of rows in which those with equal hashes keep theirs: shape (n,), intp.
+
+    Each row draws a place; the places that the rows of one hash have drawn are then taken in these rows' own order. So
+    the places of a member's rows are uniformly random, and which of them is first is not.
+    """
+    drawn = _random_keys(hashes.size)
+    by_hash = np.argsort(hashes, kind="stable")
+    ordered = hashes[by_hash]
+    if (ordered[1:] != ordered[:-1]).all():
+        return np.argsort(drawn, kind="stable")
+    places = np.empty_like(drawn)
+    places[by_hash] = drawn[np.lexsort((drawn, hashes))]
+    return np.argsort(places, kind="stable")
+
+
+def _random_keys(count: int) -> NDArray[np.uint64]:
+    """From the operating system's CSPRNG, shape (count,), uint64, to sort by.
+
+    Two of 4,096 are equal with a probability below 10^-12, and their order is then merely stable.
+    """
+    return np.frombuffer(os.urandom(8 * count), dtype=np.uint64)

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from secure_agg import Identity
 from streams.control import Approved, ControlPlane
 from streams.data_keys import SendingKeys
-from streams.kafka.partitioner import partition_of
+from streams.kafka.partitioner import murmur2, to_partition
 from streams.records.punctuation import NEVER_MS, Counting, Punctuation, SignedPunctuation, SourceProgress
 from streams.records.refused import Refused, encode_refused
 from streams.roles import decoding
-from streams.roles.batching import Batcher, Sealed
+from streams.roles.batching import Batcher, Sealed, shuffled_within
 from streams.roles.source_partition import SourcePartition, SourceState
 from streams.roles.source_topics import AskPartitions, AskStart, SourceTopics
 from streams.stage import TIMESTAMP_LOG_APPEND, Out, Partition, Record
@@ -40,6 +40,8 @@ _RECIPIENTS = ("attach", "a", "b")
 _TOPICS_INTERVAL_MS = 5_000
 # A replayed record stamped further ahead of the clock than this would close windows that are still to come.
 _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
+# Rows wait for their commit, so that none is read before another by chance; so many are some 50 MB.
+_MOST_WAITING_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class SealStage:
         for approved, decoder in self._decoders.get(source.topic, ()):
             if approved.revoked:
                 continue
-            self._take(source, approved, decoder.decode(values), records, positions, arrival, now_ms)
+            self._take(source, approved, decoder.decode(values), records, positions, arrival)
         source.state.offset = records[-1].offset() + 1
         source.state.arrival_ms = int(arrival[-1])
         source.changed = True
@@ -198,7 +200,6 @@ class SealStage:
         records: list[Record],
         positions: NDArray[np.intp],
         arrival: NDArray[np.int64],
-        now_ms: int,
     ) -> None:
         measurement, rows = approved.measurement, decoded.rows
         for position, reason in decoded.refused:
@@ -217,10 +218,13 @@ class SealStage:
         good = np.flatnonzero(ours & ~late & ~future)
         if not good.size:
             return
+        if measurement.source.explode is not None:
+            good = good[shuffled_within(record[good])]
         members, cells, end = rows.members[good], rows.cells[good], end[good]
         self._health.rows(int(good.size))
-        j = partition_of(members, self._options.partitions)
-        self._write(self._batcher.add(approved, source, members, cells, j, end, now_ms))
+        hashes = murmur2(members)
+        j = to_partition(hashes, self._options.partitions)
+        self._batcher.add(approved, source, members, cells, hashes, j, end)
 
     def _write(self, batches: Iterable[Sealed]) -> None:
         for j, value in batches:
@@ -280,7 +284,9 @@ class SealStage:
         for approved in self._control.approved():
             if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS):
                 return True
-        waiting = self._batcher.pending or bool(self._outputs)
+        if self._batcher.waiting >= _MOST_WAITING_ROWS:
+            return True
+        waiting = self._batcher.waiting > 0 or bool(self._outputs)
         return waiting and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
 
     def checkpoint(self, now_ms: int) -> list[Out]:

@@ -137,7 +137,7 @@ class _Sharded(Group):
 class SealSettings(_Sharded):
     """The role `seal`."""
 
-    batch_rows: int = Field(4096, ge=1, le=4096, description="rows at which a batch goes out before its time")
+    batch_rows: int = Field(4096, ge=1, le=4096, description="most rows of a batch")
     commit_interval_seconds: float = Field(1.0, gt=0, le=60, description="seconds between commits without punctuation")
     max_event_bytes: int = Field(1_000_000, ge=1_000, description="bytes; a larger event is refused unread")
     idle_check_ms: int = Field(

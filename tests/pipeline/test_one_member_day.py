@@ -6,8 +6,8 @@ whose arrival is the broker's clock: on time, late, early and from the future, i
 measurements with all channels, both cap rules and roll-ups; members over their caps, several partitions.
 
 Keys are the same in both streams, so that the keyed hash gives the same hours: a coupling of the mechanism's own coins.
-Rows of a batch are shuffled, so which of a member's rows of one window count is chance: others keep to one cell a
-window.
+Batches are small, so that they are full at other rows when rows are added. Rows of one record are shuffled, so which of
+them count is chance: a member has one cell in a record.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ PARTITIONS = 2
 ROLES = ("seal", "attach", "a", "b")
 OTHERS = 9
 TARGET = "target"
+BATCH_ROWS = 3
 SLACK_MS = 7_000
 """How late, and how early, a row may be."""
 
@@ -153,11 +154,11 @@ def _stream(seed: int) -> list[Event]:
             member = int(rng.integers(0, OTHERS)) ** 2 // OTHERS  # some come often
             delay = int(rng.choice([rng.integers(-SLACK_MS, SLACK_MS), rng.integers(-20_000, 40_000)], p=[0.8, 0.2]))
             time_ms = START_MS + step * STEP_MS - delay
-            cell = bool((member + time_ms // 10_000) % 2)
+            cell = bool(rng.integers(0, 2))
             event: dict[str, object] = {"kind": "feed", "m": f"o{member}", "ts": time_ms, "r": cell}
             if rng.random() < 0.4:
                 ids = [int(k) for k in rng.integers(0, OTHERS, 3)]
-                listed = [{"id": f"o{k}", "r": bool((k + time_ms // 10_000) % 2)} for k in ids]
+                listed = [{"id": f"o{k}", "r": bool((k + len(events)) % 2)} for k in ids]
                 event = {"kind": "list", "m": "viewer", "ts": time_ms, "candidates": listed}
             # A member's rows come through one partition, so that they are read in their order.
             events.append((step, member % SOURCE_PARTITIONS if event["kind"] == "feed" else 0, event))
@@ -222,6 +223,7 @@ def _run(keys: Path, events: list[Event], target: Secret) -> Left:
             partitions=PARTITIONS,
             sources={"events": SOURCE_PARTITIONS},
             start_ms=START_MS - 60_000,
+            batch_rows=BATCH_ROWS,
             model=CertainModel(),
         )
         for spec in SPECS:
