@@ -26,6 +26,9 @@ from streams.records.batches import SealedBatch
 from streams.records.header import Header, encode_header
 from streams.roles.source_partition import SourcePartition
 
+_INDEX_BITS = np.uint64(16)
+_INDEX = np.uint64(0xFFFF)
+
 Sealed = tuple[int, bytes]
 """A batch on its way out: (j, the record's value)."""
 
@@ -149,24 +152,27 @@ def shuffled_within(record: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _random_places(hashes: NDArray[np.uint32]) -> NDArray[np.intp]:
-    """A random order of rows in which those with equal hashes keep theirs: shape (n,), intp.
+    """A random order of rows in which those with equal hashes keep theirs: shape (n,), intp; n at most 65,536.
 
     Each row draws a place; the places that the rows of one hash have drawn are then taken in these rows' own order. So
     the places of a member's rows are uniformly random, and which of them is first is not.
     """
-    drawn = _random_keys(hashes.size)
-    by_hash = np.argsort(hashes, kind="stable")
-    ordered = hashes[by_hash]
-    if (ordered[1:] != ordered[:-1]).all():
-        return np.argsort(drawn, kind="stable")
-    places = np.empty_like(drawn)
-    places[by_hash] = drawn[np.lexsort((drawn, hashes))]
-    return np.argsort(places, kind="stable")
+    # Sorting numbers that hold an index in their low bits: several times as fast as sorting indices.
+    rows = np.arange(hashes.size, dtype=np.uint64)
+    drawn = np.sort((_random_keys(hashes.size) & ~_INDEX) | rows) & _INDEX
+    place = np.empty_like(rows)
+    place[drawn] = rows
+    high = hashes.astype(np.uint64) << _INDEX_BITS
+    by_hash = np.sort(high | rows) & _INDEX
+    places = np.sort(high | place) & _INDEX
+    order = np.empty(hashes.size, dtype=np.intp)
+    order[places] = by_hash
+    return order
 
 
 def _random_keys(count: int) -> NDArray[np.uint64]:
     """From the operating system's CSPRNG, shape (count,), uint64, to sort by.
 
-    Two of 4,096 are equal with a probability below 10^-12, and their order is then merely stable.
+    Two of 4,096 are equal in 48 bits with a probability below 10^-7, and their order is then merely stable.
     """
     return np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
