@@ -49,7 +49,7 @@ jars: $(STAMP)
 	@$(BIN)/evenstream dev kafka fetch
 
 kafka: $(STAMP)
-	@$(BIN)/python -m pytest -m kafka
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m kafka
 
 # One thread a process: matrices here are small, and two processes with two threads each only wait for one another.
 accuracy: $(STAMP) ## Write docs/accuracy.md: coverage, bias, the peers, the real log; about fifteen minutes (QUICK=1: two)

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from in_force import put_in_force
 
-from privacy import approve, parse_measurement
+from privacy import parse_measurement
 from secure_agg.keyring import create as create_keys
-from secure_agg.keyring import load_governance, load_role
-from streams import registry
+from secure_agg.keyring import load_role
 from streams.errors import RecordMalformed, StateUnreadable
 from streams.feed import Feed
 from streams.kafka import topics
@@ -163,9 +163,8 @@ def _house(kafka: str, folder: Path) -> House:
     plan = topics.TopicPlan(source, 1, 1, {"message.timestamp.type": "CreateTime", "retention.ms": "-1"})
     topics.create(settings, (*topics.plan(settings), *topics.input_plan(settings, ()), plan))
     create_keys(settings.keys.dir, settings.deployment)
-    governance = load_governance(settings.keys.dir / "governance" / "reviewer-1.key")
     measurement = parse_measurement(SPEC.format(topic=source), origin="test").with_effective_from(START_MS)
-    registry.submit(settings, approve(measurement, settings.deployment, governance), START_MS)
+    put_in_force(settings, measurement, START_MS)
     feed = Feed(settings)
     for k in range(12):
         feed.send(settings.topic("member-attributes"), b"m%d" % k, json.dumps({"family_name": "Garcia"}).encode())

@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scenario as scenarios
+from in_force import put_in_force
 
-from privacy import approve
 from secure_agg.keyring import create as create_keys
-from secure_agg.keyring import load_governance
-from streams import registry
 from streams.feed import Feed
 from streams.kafka import topics
 from streams.kafka.clients import read_to_end
@@ -65,9 +63,8 @@ def test_lost_state_makes_the_rest_of_the_day_zero(kafka: str, tmp_path: Path) -
     )
     topics.create(settings, (*topics.plan(settings), *topics.input_plan(settings, ()), source_plan))
     create_keys(settings.keys.dir, settings.deployment)
-    governance = load_governance(settings.keys.dir / "governance" / "reviewer-1.key")
     for measurement in scenario.measurements:
-        registry.submit(settings, approve(measurement, settings.deployment, governance), scenario.end_ms)
+        put_in_force(settings, measurement, scenario.end_ms)
     feed = Feed(settings)
     for key, value in scenario.members:
         feed.send(settings.topic("member-attributes"), key, value)
