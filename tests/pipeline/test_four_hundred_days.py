@@ -66,8 +66,12 @@ MEASUREMENTS = [
     spec("short", 40, 52, rho=0.2, rotation="{days_in_30: 1}"),
     spec("short", 100, 130, rho=0.02, rotation="{days_in_30: 8}", revision=2),
 ]
-# The same, and one that nobody checked: it alone would pass each limit.
-UNCHECKED = [*MEASUREMENTS, spec("greedy", 10, 390, rho=0.2, rotation="{days_in_30: 12}")]
+# The same, and two that nobody checked: one would pass the limits of 30 days and a year, one that of a day.
+UNCHECKED = [
+    *MEASUREMENTS,
+    spec("greedy", 10, 390, rho=0.2, rotation="{days_in_30: 12}"),
+    spec("sudden", 200, 205, rho=0.34, rotation="{days_in_30: 1}"),
+]
 
 
 def parsed(texts: list[str]) -> list[Measurement]:
@@ -193,5 +197,5 @@ def test_what_the_registry_would_not_admit_the_ledger_refuses() -> None:
         House(specs, LIMITS, LIMITS)
     house = House(specs, Limits(10.0, 300.0, 3650.0), LIMITS)
     used = within(spending(house))
-    assert {"budget_exceeded_30_days", "budget_exceeded_year"} <= set(house.refused)
+    assert set(house.refused) == {"budget_exceeded_day", "budget_exceeded_30_days", "budget_exceeded_year"}
     assert min(used.values()) > 0.6, used
