@@ -49,7 +49,7 @@ from privacy.decisions import (
 from secure_agg.keyring import Trusted, load_trusted
 from streams.control import ControlPlane, limits_of
 from streams.errors import InputError, KafkaUnavailable, SettingsError
-from streams.kafka.clients import make_producer, read_to_end
+from streams.kafka.clients import make_producer, read_to_end, wait_for_kafka
 from streams.report.numbers import moment
 from streams.settings import Settings
 
@@ -63,6 +63,7 @@ NOTICE_MS = 60_000
 _DAY_MS = 86_400_000
 _ATTEMPTS = 6
 _TRANSACTION_SECONDS = 30.0
+_KAFKA_SECONDS = 5.0
 _FENCED = frozenset(
     (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  # its API
 )
@@ -155,6 +156,7 @@ class Governance:
     def view(self) -> View:
         """Read both topics to their ends."""
         settings = self._settings
+        wait_for_kafka(settings, _KAFKA_SECONDS)  # so that its absence is told as such, and soon
         decisions = empty_log(self._trusted, self._threshold)
         for record in read_to_end(settings, settings.topic("decisions")):
             decisions.apply(int(record.offset() or 0), record.value())
@@ -263,6 +265,7 @@ class Governance:
 
     def _append(self, decide: Callable[[View], Iterator[Outgoing]]) -> View:
         """Read, decide, and write in one transaction; from the beginning again where another command came between."""
+        wait_for_kafka(self._settings, _KAFKA_SECONDS)
         tried: set[bytes] = set()
         for attempt in range(_ATTEMPTS):
             if attempt:  # two that fight back at once would fence each other for ever

@@ -69,7 +69,7 @@ class LedgerView:
     def forecast_in_words(self) -> str:
         """When it will be used up, in a sentence."""
         if self.exhaustion is None:
-            return "If the approved measurements go on as signed, no limit is reached within the next 400 days."
+            return "If the approved measurements go on as signed, no limit is passed within the next 400 days."
         end = self.exhaustion
         return (
             f"If the approved measurements go on as signed, {end.measurement} revision {end.revision} will be refused "

@@ -41,7 +41,8 @@ def configure_logging(role: str, settings: LoggingSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level)
-    logging.getLogger("librdkafka").setLevel(logging.NOTSET)
+    for name in ("librdkafka", "streams.control"):  # which a command keeps quiet
+        logging.getLogger(name).setLevel(logging.NOTSET)
     # Faust and aiokafka tell every heartbeat at INFO.
     for name in ("faust", "aiokafka", "mode", "kafka", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(settings.level)))

@@ -112,8 +112,10 @@ class Invocation:
 def main(ctx: click.Context, config: Path | None, overrides: tuple[str, ...]) -> None:
     """A live, private monitor of Equal Treatment for recommender systems, on Kafka."""
     ctx.obj = Invocation(config, overrides)
-    # A command says itself what went wrong; librdkafka's retries are for a role's log, which lets them through again.
-    logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
+    # A command says itself what went wrong, and `measurement status` and `verify` which records have no effect. A
+    # role's log lets both through again.
+    for name in ("librdkafka", "streams.control"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def is_terminal() -> bool:

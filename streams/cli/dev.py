@@ -30,7 +30,9 @@ _folder = click.option(
 def _elsewhere() -> bool:
     bootstrap = os.environ.get("KAFKA_BOOTSTRAP")
     if bootstrap:
-        click.echo(f"KAFKA_BOOTSTRAP is set: using {bootstrap}, nothing is started or stopped here.")
+        click.echo(
+            f"KAFKA_BOOTSTRAP is set: using {bootstrap}, nothing is started or stopped here. To start one: unset it."
+        )
     return bool(bootstrap)
 
 

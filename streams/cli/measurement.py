@@ -44,6 +44,9 @@ _spec = click.argument("spec", type=click.Path(path_type=Path, dir_okay=False))
 _id = click.argument("name", metavar="ID")
 _key = click.option("--key", type=click.Path(path_type=Path), required=True, help="The reviewer's private key file.")
 _revision = click.option("--revision", type=click.IntRange(min=1), help="Which; by default the one that it can be.")
+_days = click.option(
+    "--days", type=click.IntRange(min=1), help="Of a spec: it ends so many days after it begins; default: as it says."
+)
 _reason = click.option("--reason", required=True, help="Why, in at most 2000 characters that everyone may read.")
 
 
@@ -88,7 +91,7 @@ def _shown(epsilon: float | None) -> str:
 @measurement.command()
 @_spec
 @_key
-@click.option("--days", type=click.IntRange(min=1), help="It ends so many days after it begins; default: as it says.")
+@_days
 @click.option(
     "--notice",
     default="1m",
@@ -116,13 +119,14 @@ def propose(invocation: Invocation, spec: Path, key: Path, days: int | None, not
 @measurement.command()
 @click.argument("subject", metavar="ID|SPEC")
 @_revision
+@_days
 @click.pass_obj
-def review(invocation: Invocation, subject: str, revision: int | None) -> None:
+def review(invocation: Invocation, subject: str, revision: int | None, days: int | None) -> None:
     """Say in plain words who is measured, what anyone will see, and what it costs each member. Writes nothing."""
     settings, governance, now_ms = invocation.settings(), Governance(invocation.settings()), _now_ms()
     view = governance.view()
     if Path(subject).is_file() or "." in subject or "/" in subject:  # no id has a dot or a slash
-        _show(settings, governance, view, starting(read_spec(Path(subject)), now_ms), now_ms)
+        _show(settings, governance, view, starting(read_spec(Path(subject)), now_ms, days=days), now_ms)
         return
     proposal = _find(view.log, subject, revision, "proposed")
     (standing,) = (s for s in report.standings(view.log, view.control, now_ms) if s.proposal is proposal)

@@ -98,7 +98,8 @@ def _keep(stack: DemoStack, console: Console) -> None:
     """Keep everything up until Ctrl-C."""
     console.print(
         f"kept up: {stack.metrics_address} (traffic has stopped: the members' caps are spent). Ctrl-C stops it.\n"
-        f"In another shell, with export EVENSTREAM_CONFIG={stack.config}, every command speaks to it, for example\n"
+        f"In another shell, after source .venv/bin/activate and export EVENSTREAM_CONFIG={stack.config}\n"
+        "every command speaks to it, for example\n"
         "  evenstream measurement status          evenstream measurement verify\n"
         "  evenstream measurement history         evenstream measurement review simulated-feed\n"
         "  evenstream ledger show --party a       evenstream ledger verify --party b\n"
