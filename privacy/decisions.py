@@ -275,7 +275,7 @@ class Proposal:
         words: each reviewer's last word, by key id: an Approval, or the reason of a rejection.
         state: proposed, approved, rejected, revoked or replaced.
         decided_at_ms: when it became approved or rejected, by that reviewer's clock.
-        revocation: the record that revoked it.
+        revocations: the records that revoked it, each with an earlier ``at_ms`` than the one before.
     """
 
     sequence: int
@@ -287,7 +287,12 @@ class Proposal:
     words: dict[str, Approval | str] = field(default_factory=dict)
     state: str = "proposed"
     decided_at_ms: int | None = None
-    revocation: Revocation | None = None
+    revocations: list[Revocation] = field(default_factory=list)
+
+    @property
+    def revocation(self) -> Revocation | None:
+        """The one that stands: of several the one with the earliest ``at_ms``."""
+        return self.revocations[-1] if self.revocations else None
 
     @property
     def spec_sha256(self) -> str:
@@ -539,10 +544,12 @@ class DecisionLog:
         proposal = self._current.get((revocation.measurement, revocation.revision))
         if proposal is None or proposal.spec_sha256 != revocation.spec_sha256:
             raise DecisionRefused(f"{name} was never proposed as spec {revocation.spec_sha256[:16]}")
-        if proposal.state != "approved":
+        known = proposal.revocation
+        if proposal.state != "approved" and (known is None or known.at_ms <= revocation.at_ms):
             mend = "; reject it instead" if proposal.state == "proposed" else ""
             raise DecisionRefused(f"{name} is {proposal.state}, so there is nothing to revoke{mend}")
-        proposal.state, proposal.revocation = "revoked", revocation
+        proposal.state = "revoked"
+        proposal.revocations.append(revocation)
 
     def _answer(self, decision: Decision, contents: Answer) -> None:
         self._concern(contents.concern).answers.append(contents.text)

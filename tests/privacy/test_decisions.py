@@ -406,6 +406,21 @@ def test_the_threshold_is_the_readers() -> None:
             empty(threshold=threshold)
 
 
+def test_the_earliest_revocation_stands() -> None:
+    """Who has dated theirs far ahead does not keep another from stopping it now; a later one has nothing to stop."""
+    log = empty()
+    far, now = (
+        revoke(SPEC, DEPLOYMENT, KEYS[n], at_ms=at, reason="harm") for n, at in ((0, 253_402_300_799_999), (1, 9))
+    )
+    write(log, *WHOLE[:3], (Revoke(far.encode().decode()), KEYS[0]), (Revoke(now.encode().decode()), KEYS[1]))
+    proposal = log.current("feed", 1)
+    assert proposal is not None
+    assert (proposal.state, proposal.revocation, proposal.revocations) == ("revoked", now, [far, now])
+    misfit = log.apply(9, log.sign(Revoke(far.encode().decode()), KEYS[0], 5))
+    assert misfit is not None
+    assert "nothing to revoke" in misfit.why
+
+
 # -- odd fields -------------------------------------------------------------------------------------------------------
 
 ODD: list[object] = [

@@ -22,6 +22,7 @@ from streams.roles.publish_app import Publisher, version_of
 from streams.settings import Settings
 
 START_MS = 20_000 * 86_400_000
+FAR_MS = 253_402_300_799_999
 SPEC = """
 id: feed
 purpose: refusals
@@ -188,6 +189,31 @@ def test_a_withdrawal_replaces_numbers_once(tmp_path: Path) -> None:
                 record = knowing.take(party, value, live=False)
                 emit(knowing, [record] if record else [], rebuilt)
         assert rebuilt == topic
+
+
+@pytest.mark.parametrize("moments", [(FAR_MS, 45_000), (60_000, 45_000), (45_000, FAR_MS)], ids=str)
+def test_the_earliest_of_two_revocations_withdraws(tmp_path: Path, moments: tuple[int, int]) -> None:
+    """One dated far ahead shadows no later one; what stands last is the same for who reads both at once."""
+    pipeline = run(tmp_path, 75)
+    publisher, topic = publisher_of(pipeline), dict[bytes, tuple[bytes, Any]]()
+    publisher.refresh_measurements()
+    for party in "ab":
+        for value in pipeline.log.values(f"releases-{party}"):
+            record = publisher.take(party, value, live=True)
+            emit(publisher, [record] if record else [], topic)
+    for at_ms in moments:
+        pipeline.revoke(spec(), min(START_MS + at_ms, FAR_MS))
+        emit(publisher, publisher.refresh_measurements(), topic)
+    statuses = {key.decode(): FairnessMetric.decode(value).status for key, (value, _) in topic.items()}
+    for end in range(START_MS + 10_000, START_MS + 70_001, 10_000):
+        assert (statuses[f"feed/10s/{end}"] == "withdrawn") == (end > START_MS + 45_000)
+    knowing, rebuilt = publisher_of(pipeline), dict[bytes, tuple[bytes, Any]]()
+    emit(knowing, knowing.refresh_measurements(), rebuilt)
+    for party in "ba":
+        for value in pipeline.log.values(f"releases-{party}"):
+            record = knowing.take(party, value, live=False)
+            emit(knowing, [record] if record else [], rebuilt)
+    assert rebuilt == topic
 
 
 def test_versions_of_records(honest: InProcessPipeline) -> None:
