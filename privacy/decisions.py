@@ -34,7 +34,7 @@ from privacy.budget import live_revisions, peak_spending
 from privacy.errors import ApprovalError, DecisionRefused, MeasurementError, RevocationError
 from privacy.limits import PERIOD_DAYS
 from privacy.measurement import Measurement
-from privacy.revocation import Revocation
+from privacy.revocation import YEAR_10000_MS, Revocation
 
 GENESIS = "0" * 64
 """What the first record has in place of the hash of one before it."""
@@ -47,7 +47,8 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _CONCERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_TEXT = 2000
-_MAX_AT_MS = 1 << 53
+_MAX_SEQUENCE = 1 << 53
+_MAX_REVISION = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ def _read_contents(kind: type[Contents], content: Any) -> Contents:
 def _check(decision: Decision) -> None:
     """Raise ``ValueError`` where a field is not what it must be."""
     _typed(decision, {"at_ms": int, "sequence": int, "signature": bytes, "contents": type(decision.contents)})
-    if not (0 <= decision.at_ms < _MAX_AT_MS and 0 <= decision.sequence < _MAX_AT_MS):
+    if not (0 <= decision.at_ms < YEAR_10000_MS and 0 <= decision.sequence < _MAX_SEQUENCE):
         raise ValueError("at_ms")
     if not _HEX.fullmatch(decision.previous) or len(decision.signature) != _SIGNATURE_BYTES:
         raise ValueError("previous")
@@ -222,10 +223,11 @@ def _check(decision: Decision) -> None:
             absent = value is None and name.startswith("epsilon")
             if not absent and not (type(value) is float and math.isfinite(value) and value >= 0):
                 raise ValueError(name)
-        contents.spec.encode()
     elif isinstance(contents, Approve | Reject):
         if not (_ID.fullmatch(contents.measurement) and _HEX.fullmatch(contents.spec_sha256)):
             raise ValueError("measurement")
+        if not 1 <= contents.revision < _MAX_REVISION:
+            raise ValueError("revision")
         if isinstance(contents, Approve):
             base64.b64decode(contents.approval, validate=True)
         else:
@@ -237,13 +239,16 @@ def _check(decision: Decision) -> None:
 
 
 def _typed(value: Any, kinds: Mapping[str, type]) -> None:
+    """Raise ``ValueError`` unless each field has its type, and text is text: half a character has no bytes."""
     for item in fields(value):
-        if type(getattr(value, item.name)) is not kinds.get(item.name, str):
+        content = getattr(value, item.name)
+        if type(content) is not kinds.get(item.name, str):
             raise ValueError(item.name)
+        if isinstance(content, str):
+            content.encode()
 
 
 def _check_text(text: str) -> None:
-    text.encode()  # a lone surrogate could not be shown
     if not 1 <= len(text.strip()) <= len(text) <= _MAX_TEXT:
         raise ValueError("text")
 
@@ -270,7 +275,7 @@ class Proposal:
         words: each reviewer's last word, by key id: an Approval, or the reason of a rejection.
         state: proposed, approved, rejected, revoked or replaced.
         decided_at_ms: when it became approved or rejected, by that reviewer's clock.
-        revocation: the record that revoked it.
+        revocations: the records that revoked it, each with an earlier ``at_ms`` than the one before.
     """
 
     sequence: int
@@ -282,7 +287,12 @@ class Proposal:
     words: dict[str, Approval | str] = field(default_factory=dict)
     state: str = "proposed"
     decided_at_ms: int | None = None
-    revocation: Revocation | None = None
+    revocations: list[Revocation] = field(default_factory=list)
+
+    @property
+    def revocation(self) -> Revocation | None:
+        """The one that stands: of several the one with the earliest ``at_ms``."""
+        return self.revocations[-1] if self.revocations else None
 
     @property
     def spec_sha256(self) -> str:
@@ -410,8 +420,9 @@ class DecisionLog:
         try:
             _check(unsigned)
         except ValueError as error:
+            what = "text that is not UTF-8" if isinstance(error, UnicodeError) else error
             raise DecisionRefused(
-                f"this {unsigned.kind} cannot be signed: {error} is not what it must be (a reason or text has 1 to "
+                f"this {unsigned.kind} cannot be signed: {what} is not what it must be (a reason or text has 1 to "
                 f"{_MAX_TEXT} characters)"
             ) from None
         signature = private_key.sign(_message(self._deployment, unsigned.encode()))
@@ -439,6 +450,8 @@ class DecisionLog:
             self._effects[type(decision.contents)](decision, decision.contents)
         except (ApprovalError, MeasurementError, RevocationError) as error:
             return Misfit(offset, str(error), in_chain=True)
+        except Exception as error:  # one key must not stop whoever follows the log; effects change state last
+            return Misfit(offset, f"what it decides cannot be read ({type(error).__name__})", in_chain=True)
         return None
 
     def _check_place(self, decision: Decision, record: bytes) -> None:
@@ -531,10 +544,12 @@ class DecisionLog:
         proposal = self._current.get((revocation.measurement, revocation.revision))
         if proposal is None or proposal.spec_sha256 != revocation.spec_sha256:
             raise DecisionRefused(f"{name} was never proposed as spec {revocation.spec_sha256[:16]}")
-        if proposal.state != "approved":
+        known = proposal.revocation
+        if proposal.state != "approved" and (known is None or known.at_ms <= revocation.at_ms):
             mend = "; reject it instead" if proposal.state == "proposed" else ""
             raise DecisionRefused(f"{name} is {proposal.state}, so there is nothing to revoke{mend}")
-        proposal.state, proposal.revocation = "revoked", revocation
+        proposal.state = "revoked"
+        proposal.revocations.append(revocation)
 
     def _answer(self, decision: Decision, contents: Answer) -> None:
         self._concern(contents.concern).answers.append(contents.text)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
@@ -21,12 +22,15 @@ from datetime import date
 from privacy.budget import DailyDebits, LiveRevision, Peak, day_name
 from privacy.errors import BudgetExceeded, LedgerBroken
 from privacy.limits import PERIOD_DAYS, TOLERANCE, Limits, Period
+from privacy.revocation import YEAR_10000_MS
 from privacy.spend import CountingDays
 
 FORECAST_DAYS = 400
 """How far a forecast looks: past a year, after which a steady spender goes on as it is."""
 
 _GENESIS = "0" * 64
+_DIGEST = re.compile("[0-9a-f]{64}")
+_ID = re.compile("[a-z0-9][a-z0-9-]{0,62}")
 _EPOCH = date(1970, 1, 1).toordinal()
 _REASONS: dict[Period, str] = {
     "member-day": "budget_exceeded_day",
@@ -162,7 +166,7 @@ class Ledger:
 
         Raises:
             BudgetExceeded: a limit would be passed, or this revision was debited with other terms; nothing was debited.
-            ValueError: the day is not YYYY-MM-DD, or rho or the days are out of range.
+            ValueError: the day is not YYYY-MM-DD, the digest none, or rho, the days or the time are out of range.
         """
         debit = Debit(
             sequence=len(self._entries),
@@ -289,6 +293,13 @@ def _day_number(day: str) -> int:
 
 def _check_debit(debit: Debit) -> None:
     _day_number(debit.day)
+    for name in ("spec_sha256", "previous"):
+        if not _DIGEST.fullmatch(getattr(debit, name)):
+            raise ValueError(f"expected {name} as 64 hexadecimal digits, got {getattr(debit, name)[:80]!r}")
+    if not _ID.fullmatch(debit.measurement):
+        raise ValueError(f"expected a measurement's id, got {debit.measurement[:80]!r}")
+    if not 0 <= debit.at_ms < YEAR_10000_MS:
+        raise ValueError(f"expected at_ms in epoch milliseconds, before the year 10000, got {debit.at_ms}")
     if not (math.isfinite(debit.rho) and debit.rho > 0):  # NaN would pass the limit, a negative debit would be a credit
         raise ValueError(f"expected a positive, finite rho, got {debit.rho}")
     if not (1 <= debit.days_in_30 <= 30 and 1 <= debit.days_in_year <= 365):

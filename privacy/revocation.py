@@ -21,9 +21,11 @@ from privacy.approvals import key_id
 from privacy.errors import RevocationError
 from privacy.measurement import Measurement
 
+YEAR_10000_MS = 253_402_300_800_000
+"""The first moment that cannot be written as a date, epoch milliseconds."""
+
 _MAX_BYTES = 16 * 1024
 _MAX_REASON = 2000
-_MAX_AT_MS = 1 << 53
 _KIND = "revocation"
 _SIGNATURE_BYTES = 64
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -172,8 +174,8 @@ def _check(revocation: Revocation) -> None:
         raise ValueError("expected a measurement and a revision from 1 on")
     if len(revocation.spec) != 32 or revocation.spec.hex() != revocation.spec_sha256:
         raise ValueError("expected spec_sha256 as 64 hexadecimal digits")
-    if not 0 <= revocation.at_ms < _MAX_AT_MS:
-        raise ValueError(f"expected at_ms in epoch milliseconds, got {revocation.at_ms}")
+    if not 0 <= revocation.at_ms < YEAR_10000_MS:
+        raise ValueError(f"expected at_ms in epoch milliseconds, before the year 10000, got {revocation.at_ms}")
     if not 1 <= len(revocation.reason.strip()) <= len(revocation.reason) <= _MAX_REASON:
         raise ValueError(f"expected a reason of 1 to {_MAX_REASON} characters")
     revocation.reason.encode()  # text that is not UTF-8 could not be shown

@@ -57,7 +57,7 @@ class Approved:
         from_ms, until_ms: windows that begin in [from_ms, until_ms) belong to this revision, revoked or not.
         offset: where it lies on `measurements`.
         revoked_at_ms: nothing of windows that end after this is published, and no row or release is made any more,
-            epoch milliseconds; None while it stands.
+            epoch milliseconds; the earliest of its revocations, None while it stands.
     """
 
     measurement: Measurement
@@ -120,7 +120,7 @@ class ControlPlane:
         self._governance = {key_id(key): key for key in trusted.governance}
         self._specs: dict[tuple[str, int], tuple[Measurement, bytes, int]] = {}
         self._approved: dict[bytes, Approved] = {}
-        self._revocations: dict[bytes, Revocation] = {}
+        self._revocations: dict[bytes, dict[int, Revocation]] = {}
         self._epochs: dict[tuple[str, int], EpochPublicKey] = {}
         self._wrapped: dict[tuple[str, bytes, str, str, int], WrappedKey] = {}
         self.version = 0
@@ -197,7 +197,7 @@ class ControlPlane:
                 )
         specs = [*((known, digest) for known, digest, _ in self._specs.values()), (measurement, spec)]
         revoked_at_ms = {
-            (known.id, known.revision): self._revocations[digest].at_ms
+            (known.id, known.revision): min(self._revocations[digest])
             for known, digest in specs
             if digest in self._revocations
         }
@@ -210,12 +210,14 @@ class ControlPlane:
     def revoke(self, revocation: Revocation) -> None:
         """Take in a revocation, or raise ``RevocationError`` where no governance key signed it for this deployment.
 
-        It may come before its spec, which is then revoked from the start. The first one of a spec stands.
+        It may come before its spec, which is then revoked from the start. Of several of a spec that with the earliest
+        ``at_ms`` stands: else one that is dated far ahead would leave published what a later one is to withdraw.
         """
         revocation.verify(deployment=self.trusted.deployment, governance_keys=self._governance)
-        if revocation.spec in self._revocations:
+        known = self._revocations.setdefault(revocation.spec, {})
+        if revocation.at_ms in known:
             return
-        self._revocations[revocation.spec] = revocation
+        known[revocation.at_ms] = revocation
         if revocation.spec in self._approved:
             self._rebuild()
         log.warning(
@@ -226,8 +228,13 @@ class ControlPlane:
         )
 
     def revocation(self, spec: bytes) -> Revocation | None:
-        """Who stopped the revision with this spec digest, when and why; None while it stands."""
-        return self._revocations.get(spec)
+        """Who stopped the revision with this spec digest, when and why, the earliest; None while it stands."""
+        known = self._revocations.get(spec)
+        return None if known is None else known[min(known)]
+
+    def revocation_moments(self, spec: bytes) -> list[int]:
+        """``at_ms`` of all its revocations, in order."""
+        return sorted(self._revocations.get(spec, ()))
 
     def _rebuild(self) -> None:
         self._approved.clear()
@@ -242,7 +249,7 @@ class ControlPlane:
                 and other.effective_from_ms is not None
             ]
             until = min([*later, FOREVER_MS if measurement.expires_ms is None else measurement.expires_ms])
-            revocation = self._revocations.get(spec)
+            revocation = self.revocation(spec)
             self._approved[spec] = Approved(
                 measurement,
                 spec,

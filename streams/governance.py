@@ -325,7 +325,7 @@ def discrepancies(view: View, trusted: Trusted) -> list[tuple[int | None, str]]:
     found: list[tuple[int | None, str]] = []
     keys = governance_keys(trusted)
     approved = {p.spec: p for p in view.log.proposals if p.state in ("approved", "revoked")}
-    revoked = {p.revocation.encode(): p for p in view.log.proposals if p.revocation is not None}
+    revoked = {revocation.encode(): p for p in view.log.proposals for revocation in p.revocations}
     seen: set[bytes] = set()
     for offset, value in view.measurements:
         what = _unfounded(value, approved, revoked, trusted.deployment, keys, view.log.threshold)

@@ -7,6 +7,7 @@ keys. What could not be read is `Unread`, with the reason, and is shown as such:
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -255,6 +256,9 @@ def _approval(
 # -- windows ----------------------------------------------------------------------------------------------------------
 
 
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
 class _Outcome(msgspec.Struct):
     """What is counted of a record of fairness-metrics; its numbers are passed over."""
 
@@ -275,9 +279,11 @@ def _windows(topics: PublicTopics) -> dict[bytes, dict[str, dict[str, int]]]:
         if not isinstance(key, bytes) or value is None:
             continue
         try:
-            latest[key] = _outcome.decode(value)
-        except msgspec.MsgspecError:
+            outcome = _outcome.decode(value)
+        except (msgspec.MsgspecError, RecursionError):
             continue  # not ours: subscribers' schema has these fields
+        if _DIGEST.fullmatch(outcome.spec_sha256):
+            latest[key] = outcome
     counted: dict[bytes, dict[str, dict[str, int]]] = {}
     for outcome in latest.values():
         levels = counted.setdefault(bytes.fromhex(outcome.spec_sha256), {})

@@ -30,6 +30,7 @@ from streams.governance import (
 from streams.report import decisions as report
 from streams.report.numbers import moment
 from streams.report.review import review as review_text
+from streams.report.terminal import terminal_line
 from streams.settings import Settings
 
 _WIDTH = 110
@@ -296,11 +297,11 @@ def _tell(log: DecisionLog, trusted: Trusted, differences: list[tuple[int | None
         click.echo(f"  {_named(proposal)}: {proposal.state}, approved by {names}; spec {proposal.spec_sha256}")
     first = 1 if place == "line" else 0  # lines are counted from 1, offsets from 0
     for misfit in log.misfits[:1]:
-        click.echo(f"does not hold, {place} {misfit.offset + first}: {misfit.why}")
+        click.echo(f"does not hold, {place} {misfit.offset + first}: {terminal_line(misfit.why)}")
     if len(log.misfits) > 1:
         click.echo(f"and {len(log.misfits) - 1} more after it")
     for offset, what in differences:
-        click.echo(f"measurements{'' if offset is None else f', offset {offset}'}: {what}")
+        click.echo(f"measurements{'' if offset is None else f', offset {offset}'}: {terminal_line(what)}")
     if not (log.misfits or differences):
         click.echo("every record holds")
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from privacy import Revocation
-from privacy.decisions import Answer, Approve, Close, Decision, DecisionLog, Entry, Proposal, Propose, Reject, Revoke
+from privacy.decisions import Answer, Approve, Close, Decision, DecisionLog, Proposal, Propose, Reject, Revoke
 from privacy.measurement import Measurement
 from streams.control import Approved, ControlPlane
 from streams.report.numbers import moment
+from streams.report.terminal import terminal_line
 
 _DAY_MS = 86_400_000
 
@@ -67,7 +68,7 @@ class Standing:
             words.append(f"revoked by {said.revocation.key_id}: {said.revocation.reason}")
         if self.open_concerns is not None:
             words.append(f"{self.open_concerns} open concern{'' if self.open_concerns == 1 else 's'}")
-        return "; ".join(words)
+        return terminal_line("; ".join(words))
 
 
 def standings(
@@ -113,32 +114,38 @@ def _days_left(spec: Measurement, now_ms: int) -> float | None:
 
 
 def history(log: DecisionLog, measurement: str | None = None) -> Iterator[str]:
-    """The chain in words, a line a record, oldest first.
+    """The chain in words, a line a record, oldest first. Of what had no effect it says why, and quotes nothing.
 
     Args:
-        measurement: only of this one; its concerns are not told apart, and left out.
+        measurement: only of this one; its concerns, and proposals and revocations without effect, are not told apart,
+            and left out.
     """
+    misfits = {misfit.offset: misfit.why for misfit in log.misfits if misfit.in_chain}
     for entry in log.chain:
-        if measurement is None or _about(entry.decision) == measurement:
-            yield line(entry)
+        why = misfits.get(entry.offset)
+        if measurement is None or _about(entry.decision, why) == measurement:
+            yield _line(entry.decision, why)
 
 
-def line(entry: Entry) -> str:
-    """One record in words."""
-    decision = entry.decision
-    return f"{decision.sequence:>4}  {moment(decision.at_ms)}  {decision.key_id}  {_told(decision)}"
+def _line(decision: Decision, why: str | None) -> str:
+    told = _told(decision) if why is None else f"{decision.kind} without effect: {why}"
+    return terminal_line(f"{decision.sequence:>4}  {moment(decision.at_ms)}  {decision.key_id}  {told}")
 
 
-def _about(decision: Decision) -> str | None:
+def _about(decision: Decision, why: str | None) -> str | None:
+    """Which measurement it is about, as far as the log itself could read it."""
     contents = decision.contents
+    if isinstance(contents, Approve | Reject):
+        return contents.measurement
+    if why is not None:
+        return None
     if isinstance(contents, Propose):
         return Measurement.from_canonical(contents.spec.encode()).id
-    if isinstance(contents, Revoke):
-        return Revocation.decode(contents.revocation.encode()).measurement
-    return contents.measurement if isinstance(contents, Approve | Reject) else None
+    return Revocation.decode(contents.revocation.encode()).measurement if isinstance(contents, Revoke) else None
 
 
 def _told(decision: Decision) -> str:
+    """What a decision that had its effect says."""
     contents = decision.contents
     if isinstance(contents, Propose):
         spec, cost = Measurement.from_canonical(contents.spec.encode()), contents.forecast

@@ -14,6 +14,7 @@ from privacy.limits import TOLERANCE
 from privacy.spec_fields import Binned, Rank
 from streams.cell_layout import layout_of
 from streams.control import Approved
+from streams.report.terminal import terminal_line
 
 PERIODS = ("a UTC day", "any 30 days", "a year")
 _METRICS = {
@@ -47,7 +48,8 @@ def review(
     lines += _section("What it costs each member", _cost(spec, others, limits, now_ms))
     lines += _section("What was considered", _judged(spec))
     lines += _section("When", _when(spec))
-    return lines + _section("What would be refused now, and why", [verdict])
+    lines += _section("What would be refused now, and why", [verdict])
+    return [terminal_line(line) for line in lines]
 
 
 def _section(title: str, sentences: Iterable[str]) -> list[str]:

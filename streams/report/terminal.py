@@ -13,3 +13,8 @@ def terminal_text(text: str, margin: str = "") -> str:
     """
     shown = NOT_TEXT.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
     return "\n".join(margin + line for line in shown.split("\n"))
+
+
+def terminal_line(text: str) -> str:
+    """Text that is printed within a line of ours, which it cannot end."""
+    return terminal_text(text).replace("\n", " ")

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from estimator import Correction, Disparities
 from privacy import PrivacyStatement, epsilon, plan_noise
+from privacy.revocation import YEAR_10000_MS
 from secure_agg import SignatureInvalid
 from streams.cell_layout import layout_of
 from streams.control import Approved, ControlPlane
@@ -96,7 +97,7 @@ class PublishCore:
         self._corrections: dict[bytes, tuple[CorrectedBy, Correction]] = {}
         self._pools: dict[tuple[bytes, str], tuple[str, ...]] = {}
         self._withdrawn: set[WindowKey] = set()
-        self._revoked: set[bytes] = set()
+        self._revoked: set[tuple[bytes, int]] = set()
         self.refused: dict[tuple[str, str, str], int] = {}
         """By (measurement, party, reason): releases that were not taken in, and those that a party's budget forbade.
 
@@ -166,12 +167,12 @@ class PublishCore:
         """What the revocations that were read since the last call withdraw; ask whenever the control plane changes."""
         records = []
         for approved in self._control.approved():
-            if approved.revoked_at_ms is None or approved.spec in self._revoked:
+            moments = {(approved.spec, at_ms) for at_ms in self._control.revocation_moments(approved.spec)}
+            if moments <= self._revoked:
                 continue
-            self._revoked.add(approved.spec)
-            last_ms = max(approved.revoked_at_ms, approved.from_ms)
-            starts = [(name, last_ms // length * length, length) for name, length in _lengths(approved)]
-            ends = {(name, start + length) for name, start, length in starts if approved.covers(start)}
+            # Each moment marks a window of each level, so that what stands last does not depend on when each was read.
+            ends = {window for _, at_ms in moments - self._revoked for window in _windows_at(approved, at_ms)}
+            self._revoked |= moments
             joined = {key[1:] for key, pair in self._pairs.items() if pair.joined == approved.spec}
             for level, end_ms in sorted(ends | joined, key=lambda window: (window[1], window[0])):
                 record = self._withdraw(approved, level, end_ms) if approved.withdraws(end_ms) else None
@@ -315,6 +316,14 @@ class PublishCore:
         if statement is None:
             statement = self._statements[approved.spec] = plan_noise(approved.measurement).statement()
         return statement
+
+
+def _windows_at(approved: Approved, at_ms: int) -> Iterator[tuple[str, int]]:
+    """(level, end) of the windows that hold a moment, or the first ones where it is before them."""
+    for level, length in _lengths(approved):
+        start_ms = max(at_ms, approved.from_ms) // length * length
+        if approved.covers(start_ms) and start_ms + length < YEAR_10000_MS:
+            yield level, start_ms + length
 
 
 def _lengths(approved: Approved) -> list[tuple[str, int]]:

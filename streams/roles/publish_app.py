@@ -36,6 +36,7 @@ from streams.watch.collector import FairnessCollector
 log = logging.getLogger(__name__)
 
 _CONTROL_SECONDS = 0.2
+_VERSIONS = {b"1": 1, b"2": 2}
 
 
 class Publisher:
@@ -133,11 +134,14 @@ class Publisher:
 
 
 def version_of(headers: Any) -> int:
-    """Of a record that lies on `fairness-metrics`, by its headers: the last part of its id; 1 where it has none."""
+    """Of a record that lies on `fairness-metrics`, by its headers: the last part of its id, 1 or 2.
+
+    0 where it is neither: then no build has written it, and it must not keep a window from being emitted.
+    """
     for name, value in headers or ():
-        if name == "ce_id" and isinstance(value, bytes) and value.rpartition(b"/")[2].isdigit():
-            return int(value.rpartition(b"/")[2])
-    return 1
+        if name == "ce_id" and isinstance(value, bytes):
+            return _VERSIONS.get(value.rpartition(b"/")[2], 0)
+    return 0
 
 
 def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path) -> faust.App:

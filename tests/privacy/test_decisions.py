@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -403,6 +404,101 @@ def test_the_threshold_is_the_readers() -> None:
     for threshold in (0, 4):
         with pytest.raises(ValueError, match="threshold of 1 to 3"):
             empty(threshold=threshold)
+
+
+def test_the_earliest_revocation_stands() -> None:
+    """Who has dated theirs far ahead does not keep another from stopping it now; a later one has nothing to stop."""
+    log = empty()
+    far, now = (
+        revoke(SPEC, DEPLOYMENT, KEYS[n], at_ms=at, reason="harm") for n, at in ((0, 253_402_300_799_999), (1, 9))
+    )
+    write(log, *WHOLE[:3], (Revoke(far.encode().decode()), KEYS[0]), (Revoke(now.encode().decode()), KEYS[1]))
+    proposal = log.current("feed", 1)
+    assert proposal is not None
+    assert (proposal.state, proposal.revocation, proposal.revocations) == ("revoked", now, [far, now])
+    misfit = log.apply(9, log.sign(Revoke(far.encode().decode()), KEYS[0], 5))
+    assert misfit is not None
+    assert "nothing to revoke" in misfit.why
+
+
+# -- odd fields -------------------------------------------------------------------------------------------------------
+
+ODD: list[object] = [
+    "\ud800", "x\udfffy", "", "\0", "x", "zz", "9" * 5000, "\u202e", -1, 0, 1 << 53, 253_402_300_800_000, 10**400,
+    1.5, 1e308, float("nan"), True, None, [], {}, [["x"]], "0001-01-01T00:00:00Z",
+]  # fmt: skip
+EACH_KIND = {type(contents): contents for contents, _ in (*WHOLE, (no(), KEYS[0]))}
+FIELDS = [
+    (kind, field)
+    for kind, contents in EACH_KIND.items()
+    for field in (
+        *(("contents", name) for name in asdict(contents)),
+        *(("contents", "forecast", name) for name in (asdict(Forecast.of(SPEC)) if kind is Propose else ())),
+        *((name,) for name in ("at_ms", "deployment", "key_id", "previous", "sequence", "kind", "contents")),
+    )
+]
+
+
+def _signed_unread(log: DecisionLog, contents: Contents, path: tuple[str, ...], value: object) -> bytes:
+    """A governance key's record with one field replaced: canonical and signed, but not checked before."""
+    content = json.loads(log.sign(contents, KEYS[0], 5))
+    place = content
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    body = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    signature = KEYS[0].sign(b"evenstream/1/decision\0\x04\x00prod" + body[:-104] + b"}")
+    return body[:-90] + base64.b64encode(signature) + body[-2:]
+
+
+@pytest.mark.parametrize(("kind", "path"), FIELDS, ids=lambda value: getattr(value, "__name__", None) or value[-1])
+def test_no_field_of_a_reviewer_stops_the_log(kind: type[Contents], path: tuple[str, ...]) -> None:
+    """Whatever one governance key signs in whatever field, a reader goes on; half a character is never in the chain."""
+    for odd in ODD:
+        log = empty()
+        record = _signed_unread(log, EACH_KIND[kind], path, odd)
+        log.apply(0, record)
+        if isinstance(odd, str) and any(0xD800 <= ord(character) < 0xE000 for character in odd):
+            with pytest.raises(DecisionRefused):
+                Decision.decode(record)
+            assert log.chain == []
+        write(log, (propose(spec("next")), KEYS[1]))  # what comes next has its effect
+
+
+def test_half_a_character_is_not_signed() -> None:
+    """A reviewer whose text cannot be shown is told so."""
+    for contents in (
+        Revoke("\ud800"),
+        no(reason="\ud800"),
+        Answer("c-1", "\ud800"),
+        Propose("\ud800", Forecast.of(SPEC)),
+    ):
+        with pytest.raises(DecisionRefused, match="text that is not UTF-8"):
+            empty().sign(contents, KEYS[0], 5)
+
+
+def test_an_effect_that_fails_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should a spec ever be read into an error that nobody thought of, it is one record without effect."""
+
+    def broken(data: bytes) -> Measurement:
+        raise OverflowError("unthought of")
+
+    log = empty()
+    record = log.sign(propose(), KEYS[0], 5)
+    with monkeypatch.context() as patched:
+        patched.setattr(Measurement, "from_canonical", broken)
+        misfit = log.apply(0, record)
+    assert misfit is not None
+    assert (misfit.in_chain, "OverflowError" in misfit.why, "unthought" in misfit.why) == (True, True, False)
+    write(log, (propose(spec("next")), KEYS[1]))
+
+
+@pytest.mark.parametrize(("at_ms", "good"), [(253_402_300_799_999, True), (253_402_300_800_000, False)])
+def test_a_decision_is_of_a_time_that_can_be_written(at_ms: int, good: bool) -> None:
+    """The last millisecond of the year 9999 is the last that every page can show."""
+    log = empty()
+    log.apply(0, _signed_unread(log, propose(), ("at_ms",), at_ms))
+    assert len(log.chain) == good
 
 
 # -- an oracle --------------------------------------------------------------------------------------------------------

@@ -199,6 +199,14 @@ def test_a_second_debit_for_one_day_is_the_mark_of_two_writers() -> None:
         {"days_in_30": 31},
         {"days_in_year": 366},
         {"days_in_year": 9.0},
+        {"spec_sha256": "zz"},
+        {"spec_sha256": "AB" * 32},
+        {"spec_sha256": "ab" * 31 + " a"},
+        {"previous": "0"},
+        {"at_ms": -1},
+        {"at_ms": 253_402_300_800_000},
+        {"measurement": "\ud800"},
+        {"measurement": "feed\n\x1b[2J"},
     ],
 )
 def test_records_of_other_shapes_are_not_debits(change: dict[str, object]) -> None:

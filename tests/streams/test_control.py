@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from privacy import (
     RegistryBudgetError,
     SignedMeasurement,
     approve,
+    key_id,
     parse_measurement,
     revoke,
 )
@@ -275,15 +277,46 @@ def test_one_key_revokes_whatever_comes_first(first: str) -> None:
     assert revocation.reason == "harm"
 
 
-def test_the_first_revocation_of_a_spec_stands() -> None:
-    """A second one neither moves the moment nor counts as refused; an approval told again brings nothing back."""
+FAR_MS = 253_402_300_799_999
+
+
+@pytest.mark.parametrize("moments", list(permutations((FAR_MS, START_MS + 5, START_MS + 9))), ids=str)
+def test_the_earliest_revocation_of_a_spec_stands(moments: tuple[int, ...]) -> None:
+    """In whatever order they come: one dated far ahead leaves nothing published that another is to withdraw."""
     control = make()
     apply(control, spec(), spec(id="other"))
-    for offset, at_ms in enumerate((START_MS + 5, START_MS + 1, START_MS + 9), start=2):
+    for offset, at_ms in enumerate(moments, start=2):
         control.apply_measurement(offset, revoked(spec(), at_ms=at_ms))
+    apply(control, spec())  # an approval told again brings nothing back
+    stopped, other = control.approved()
+    assert (stopped.revoked_at_ms, other.revoked_at_ms, control.refused) == (START_MS + 5, None, 0)
+    assert control.revocation_moments(stopped.spec) == sorted(moments)
+    revocation = control.revocation(stopped.spec)
+    assert revocation is not None
+    assert revocation.at_ms == START_MS + 5
+
+
+def test_a_revocation_told_again_changes_nothing() -> None:
+    """Of two of the same moment the first on the topic names who and why; roles have nothing new to look at."""
+    control = make()
     apply(control, spec())
-    assert [entry.revoked_at_ms for entry in control.approved()] == [START_MS + 5, None]
-    assert (control.refused, control.version) == (0, 3)
+    for offset, by in enumerate((1, 0, 1), start=1):
+        control.apply_measurement(offset, revoked(spec(), by=by))
+    revocation = control.revocation(spec().digest())
+    assert revocation is not None
+    assert (revocation.key_id, control.version) == (key_id(REVIEWERS[1].public_key()), 2)
+
+
+def test_a_window_that_ends_as_it_is_revoked_is_published() -> None:
+    """The border: what was complete at that very millisecond stands, a millisecond later it is withdrawn."""
+    control = make()
+    apply(control, spec())
+    (standing,) = control.approved()
+    assert not standing.withdraws(FAR_MS)
+    control.apply_measurement(1, revoked(spec(), at_ms=START_MS + 10_000))
+    (entry,) = control.approved()
+    ends = [START_MS + 9_999, START_MS + 10_000, START_MS + 10_001]
+    assert [entry.withdraws(end_ms) for end_ms in ends] == [False, False, True]
 
 
 HOSTILE_REVOCATIONS: dict[str, Callable[[bytes], bytes]] = {

@@ -268,6 +268,23 @@ def test_a_ledger_that_its_party_rewrote_is_told(house: InProcessPipeline, chang
     assert any("which is not in the ledger" in line for line in problems)  # releases name what was there
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"spec_sha256": "zz"}, {"spec_sha256": "ab"}, {"measurement": "\ud800"}, {"at_ms": 1 << 53}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_debit_of_no_spec_is_told(house: InProcessPipeline, changes: dict[str, Any]) -> None:
+    """What its party signs may be anything: the check says so, goes on, and ends in no error of its own."""
+
+    def change(offset: int, content: dict[str, Any]) -> None:
+        if offset == 0:
+            content |= changes
+
+    problems = told(judged(house, debited_again(house, ledger_of(house), change), releases_of(house)))
+    assert problems[0] == "ledger-a offset 0: is no debit that party a signed: the record is not a debit"
+    assert problems[1].startswith("ledger-a offset 1: is not the first debit")
+
+
 def test_a_debit_below_what_its_releases_cost_is_told(house: InProcessPipeline) -> None:
     """A party that debits half, and has its releases name those debits, is found by what the noise really costs."""
 

@@ -266,6 +266,17 @@ def test_windows_are_counted_by_outcome(world: World) -> None:
     assert outcome_of("void", "budget_exceeded_year") == "refused"
 
 
+@pytest.mark.parametrize("digest", ["zz", "", "AB" * 32, "ab " * 32, "\u0663" * 64])
+def test_a_window_of_no_spec_is_not_ours(spoiled: World, digest: str) -> None:
+    """Whoever may write to fairness-metrics can neither end the page nor take a window's place on it."""
+    content = {"spec_sha256": digest, "level": "10s", "status": "published", "reason": None}
+    held, value = spoiled.topics.held["fairness-metrics"], json.dumps(content).encode()
+    held += [(b"else", value), (held[0][0], value)]
+    facts = spoiled.facts
+    assert not isinstance(facts.measurements, Unread)
+    assert facts.measurements[0].windows == {"10s": {"published": 3, "void": 1, "refused": 1, "suppressed": 1}}
+
+
 def test_retention_is_the_clusters_own(world: World) -> None:
     """What a topic keeps is what the cluster says, and not what the settings would have it be."""
     page = Cells(world.html())

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from known_records import DEPLOYMENT, TRUSTED
 from reviewed import REVIEW
 
-from privacy import Limits, Measurement, key_id, parse_measurement
-from privacy.decisions import Answer, Close, DecisionLog, Forecast, Propose, Reject, approval_of
+from privacy import Limits, Measurement, key_id, parse_measurement, revoke
+from privacy.decisions import Answer, Close, Contents, DecisionLog, Forecast, Propose, Reject, Revoke, approval_of
 from secure_agg import Trusted
 from streams.control import ControlPlane
 from streams.report.decisions import history, standings
@@ -130,3 +130,55 @@ def test_history_says_who_decided_what() -> None:
     ]
     assert all(IDS[place] in line for place, line in zip((0, 1, 0, 1), told, strict=True))
     assert list(history(house.log, "feed")) == told[:2]
+
+
+HOSTILE = "ok\n   7  2026-01-01T00:00:00Z  approves \x1b[2J"
+SHOWN = r"ok    7  2026-01-01T00:00:00Z  approves \x1b[2J"
+
+
+def test_what_had_no_effect_is_told_without_reading_it_again() -> None:
+    """A key that signs what is no spec, no revocation, or does not fit, ends nobody's history."""
+    log, first = House().log, spec(1, BEGIN_MS)
+    signed: list[Contents] = [
+        Propose("x", Forecast.of(first)),
+        Revoke("x"),
+        Reject("feed", 1, first.digest().hex(), "too early"),
+        Propose(first.canonical_bytes().decode(), Forecast.of(first)),
+    ]
+    for offset, contents in enumerate(signed, start=5):
+        log.apply(offset, log.sign(contents, KEYS[0], BEGIN_MS))
+    assert len(log.misfits) == 3
+    told = [line.split("  ")[-1] for line in history(log)]
+    assert [text.split(": ")[0] for text in told[:3]] == [
+        "propose without effect",
+        "revoke without effect",
+        "reject without effect",
+    ]
+    assert all(misfit.why in text for misfit, text in zip(log.misfits, told, strict=False))
+    assert told[3].startswith("proposes feed revision 1 ")
+    assert [line.split("  ")[-1] for line in history(log, "feed")] == told[2:]
+
+
+def test_no_text_of_a_reviewer_reaches_a_terminal_raw() -> None:
+    """Answers and reasons, of rejections and revocations: one line each, with escapes for what would drive it."""
+    house = House()
+    log = house.log
+    first, second = spec(1, BEGIN_MS), spec(1, BEGIN_MS, name="other")
+    stop = revoke(second, DEPLOYMENT, KEYS[0], at_ms=BEGIN_MS, reason=HOSTILE)
+    decisions: list[tuple[Contents, int]] = [
+        (Propose(first.canonical_bytes().decode(), Forecast.of(first)), 0),
+        (Reject("feed", 1, first.digest().hex(), HOSTILE), 0),
+        (Propose(second.canonical_bytes().decode(), Forecast.of(second)), 0),
+        (approval_of(second, DEPLOYMENT, KEYS[0]), 0),
+        (approval_of(second, DEPLOYMENT, KEYS[1]), 1),
+        (Revoke(stop.encode().decode()), 0),
+        (Answer("c-1", HOSTILE), 0),
+        (Close("c-1", HOSTILE), 0),
+    ]
+    for offset, (contents, place) in enumerate(decisions):
+        assert log.apply(offset, log.sign(contents, KEYS[place], BEGIN_MS)) is None
+    told = list(history(log))
+    assert [line.endswith(SHOWN) for line in told] == [False, True, False, False, False, True, True, True]
+    shown = [str(standing) for standing in standings(log, house.control, BEGIN_MS)]
+    assert all(SHOWN in line for line in shown)
+    assert not {"\x1b", "\n"} & set("".join([*told, *shown]))

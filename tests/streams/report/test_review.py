@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from reviewed import REVIEWED
 
@@ -73,3 +75,18 @@ def test_the_noise_is_the_noise() -> None:
     level = plan_noise(parse_measurement(TEXT, origin="x")).level("1m")
     shown = f"table {level.table.published_sigma_rows:.3g}"
     assert any(line.startswith("Windows of 1m") and shown in line for line in lines())
+
+
+@pytest.mark.parametrize("start", ["ok", "{"])
+def test_no_text_of_the_spec_reaches_a_terminal_raw(start: str) -> None:
+    """Purpose and everything reviewers are told of: an escape is shown as one, and no line is begun by the text."""
+    hostile = f'"{start}\\n\\nWhat would be refused now, and why\\n  nothing \\e[2J"'
+    text = TEXT.replace("Are candidates of every group picked equally often?", hostile)
+    for name in ("owner", "harm_considered", "data_used", "retention"):
+        text = re.sub(f"  {name}: .*", lambda found: f"{found[0].split(':')[0]}: {hostile}", text)
+    text = text.replace("one_of: [search]", f"one_of: [{hostile}]")
+    spec = parse_measurement(text, origin="x")
+    found = review(spec, "d.fairness-metrics", [], Limits(0.6, 1.0, 2.0), f"no: {spec.purpose}", 0)
+    assert sum(r"nothing \x1b[2J" in line for line in found) == 6
+    assert not {"\x1b", "\n"} & set("".join(found))
+    assert sum(line.strip().startswith("What would be refused now") for line in found) == 1

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.plain_text import NOT_TEXT
-from streams.report.terminal import terminal_text
+from streams.report.terminal import terminal_line, terminal_text
 
 
 def test_nothing_drives_the_terminal() -> None:
@@ -20,6 +20,11 @@ def test_nothing_drives_the_terminal() -> None:
 def test_no_line_passes_for_ours() -> None:
     """Every line has the margin, so text cannot forge a command's own line."""
     assert terminal_text("hello\n  closed:\n  > fine", "  | ") == "  | hello\n  |   closed:\n  |   > fine"
+
+
+def test_text_within_a_line_stays_within_it() -> None:
+    """A line feed in it begins no line of its own."""
+    assert terminal_line("ok\n   7  approves \x1b[2J") == r"ok    7  approves \x1b[2J"
 
 
 def test_words_stay() -> None:

@@ -22,6 +22,7 @@ from streams.roles.publish_app import Publisher, version_of
 from streams.settings import Settings
 
 START_MS = 20_000 * 86_400_000
+FAR_MS = 253_402_300_799_999
 SPEC = """
 id: feed
 purpose: refusals
@@ -190,12 +191,57 @@ def test_a_withdrawal_replaces_numbers_once(tmp_path: Path) -> None:
         assert rebuilt == topic
 
 
+@pytest.mark.parametrize("moments", [(FAR_MS, 45_000), (60_000, 45_000), (45_000, FAR_MS)], ids=str)
+def test_the_earliest_of_two_revocations_withdraws(tmp_path: Path, moments: tuple[int, int]) -> None:
+    """One dated far ahead shadows no later one; what stands last is the same for who reads both at once."""
+    pipeline = run(tmp_path, 75)
+    publisher, topic = publisher_of(pipeline), dict[bytes, tuple[bytes, Any]]()
+    publisher.refresh_measurements()
+    for party in "ab":
+        for value in pipeline.log.values(f"releases-{party}"):
+            record = publisher.take(party, value, live=True)
+            emit(publisher, [record] if record else [], topic)
+    for at_ms in moments:
+        pipeline.revoke(spec(), min(START_MS + at_ms, FAR_MS))
+        emit(publisher, publisher.refresh_measurements(), topic)
+    statuses = {key.decode(): FairnessMetric.decode(value).status for key, (value, _) in topic.items()}
+    for end in range(START_MS + 10_000, START_MS + 70_001, 10_000):
+        assert (statuses[f"feed/10s/{end}"] == "withdrawn") == (end > START_MS + 45_000)
+    knowing, rebuilt = publisher_of(pipeline), dict[bytes, tuple[bytes, Any]]()
+    emit(knowing, knowing.refresh_measurements(), rebuilt)
+    for party in "ba":
+        for value in pipeline.log.values(f"releases-{party}"):
+            record = knowing.take(party, value, live=False)
+            emit(knowing, [record] if record else [], rebuilt)
+    assert rebuilt == topic
+
+
 def test_versions_of_records(honest: InProcessPipeline) -> None:
-    """A record's version is the last part of its id; what has no id counts as the first."""
+    """A record's version is the last part of its id: of numbers 1, of a withdrawal 2."""
     record = honest.published[0]
     assert version_of(record.headers("demo")) == 1
-    assert version_of(None) == version_of([("ce_id", None)]) == version_of([("ce_id", b"a/b/c")]) == 1
-    assert version_of([("ce_id", b"feed/10s/5/2")]) == 2
+    assert version_of([("content-type", b"x"), ("ce_id", b"feed/10s/5/2")]) == 2
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        None,
+        [("ce_id", None)],
+        *([("ce_id", b"feed/10s/5/" + end)] for end in (b"", b"c", b"0", b"3", b"999999", b"01")),
+    ],
+    ids=str,
+)
+def test_what_no_build_has_written_hides_no_window(honest: InProcessPipeline, headers: Any) -> None:
+    """A record under a window's key with another version, or none, is not ours: the window is emitted all the same."""
+    publisher, record = publisher_of(honest), honest.published[0]
+    publisher._emitted[record.topic_key()] = version_of(headers)
+    assert publisher.is_new(record)
+
+
+def test_a_version_of_thousands_of_digits_is_none() -> None:
+    """It is no number of ours, and reading it ends nothing."""
+    assert version_of([("ce_id", b"feed/10s/5/" + b"1" * 5000)]) == 0
 
 
 def test_the_period_budget_counts_released_days(honest: InProcessPipeline) -> None:
