@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import dropwhile
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -305,8 +306,15 @@ class InProcessPipeline:
                 stage.restore(topic, key, value)
         if isinstance(stage, AttachStage):
             stage.check_sent(RetainedMemory(self.log), self.log.clock_ms)
+        if isinstance(stage, AggregateStage):
+            stage.check_sent(partial(self._sent_since, f"releases-{name}"), self.log.clock_ms)
         stage.refresh(self.log.clock_ms)
         self._running[role] = _Running(stage, dict(stage.positions()))
+
+    def _sent_since(self, topic: str, time_ms: int) -> Iterator[bytes]:
+        """What lies on a party's topic from its first record of this time on."""
+        records = dropwhile(lambda record: record.timestamp_[1] < time_ms, self.log.read(topic, 0))
+        return (record.value_ or b"" for record in records)
 
     def stage(self, role: str) -> Stage:
         """A running stage, for tests to look at."""

@@ -229,10 +229,33 @@ def read_to_end(
         consumer.close()
 
 
-def read_tail(settings: Settings, topic: str, count: int) -> Iterator[Message]:
-    """The last ``count`` offsets of a topic with one partition, uncommitted records as well."""
+def read_since(settings: Settings, topic: str, time_ms: int) -> Iterator[Message]:
+    """A topic with one partition, from its first record of this time on, uncommitted records as well.
+
+    Args:
+        time_ms: epoch milliseconds; 0 reads all of it, whatever timestamps there are.
+
+    Raises:
+        KafkaUnavailable: where to begin could not be asked, or nothing came for long.
+    """
+    begin = _offset_of(settings, topic, time_ms) if time_ms > 0 else 0
+    yield from read_to_end(settings, topic, isolation="read_uncommitted", begin=begin)
+
+
+def _offset_of(settings: Settings, topic: str, time_ms: int) -> int:
+    """The first offset whose record has this time or a later one; the end where none has."""
     end = _high_watermarks(settings, topic, (0,))[0]
-    yield from read_to_end(settings, topic, isolation="read_uncommitted", begin=max(0, end - count))
+    consumer = make_consumer(settings, settings.group("state-reader"), **{"isolation.level": "read_uncommitted"})
+    try:
+        wanted = [TopicPartition(topic, 0, time_ms)]
+        found = consumer.offsets_for_times(wanted, timeout=settings.kafka.request_timeout_seconds)[0]
+    except KafkaException as error:
+        raise KafkaUnavailable(f"where to begin with {topic} could not be asked: {error.args[0].str()}") from None
+    finally:
+        consumer.close()
+    if found.error is not None:
+        raise KafkaUnavailable(f"where to begin with {topic} could not be asked: {found.error.str()}")
+    return end if found.offset < 0 else int(found.offset)
 
 
 def read_tails(settings: Settings, topic: str, partitions: Sequence[int], count: int) -> Iterator[Message]:

@@ -95,6 +95,10 @@ class ShardLoop:
         """Why this shard is not at work, or None."""
         return self._not_ready
 
+    def alive(self) -> None:
+        """Say that the shard is at work, from within something that takes long."""
+        self._turned_at = time.monotonic()
+
     def healthy(self) -> str | None:
         """Why this shard should be restarted, or None."""
         silent = time.monotonic() - self._turned_at
@@ -153,7 +157,7 @@ class ShardLoop:
         """
         latest: dict[bytes, bytes | None] = {}
         for record in read_to_end(self._settings, topic):
-            self._turned_at = time.monotonic()  # a long restoration is no hang
+            self.alive()  # a long restoration is no hang
             key = record.key()
             if isinstance(key, bytes):
                 latest[key] = record.value()

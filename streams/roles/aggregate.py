@@ -7,7 +7,7 @@ file is the way of a record through the party; the windows are in `windows`, noi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy import Ledger
+from privacy import Ledger, LedgerBroken
 from secure_agg import EnvelopeUnreadable, Identity, SignatureInvalid
 from secure_agg.commitments import SALT_BYTES, check
 from secure_agg.sharing import SEED_BYTES, expand
@@ -28,7 +28,7 @@ from streams.records.punctuation import SignedPunctuation
 from streams.records.release import SignedRelease
 from streams.roles.channel_layout import ChannelLayout
 from streams.roles.log_partition import LogPartition, PartitionState
-from streams.roles.releasing import ReleaseDesk
+from streams.roles.releasing import ReleaseDesk, newest_debits, not_finished, read_back_to_ms
 from streams.roles.signed_log import SignedLog
 from streams.roles.windows import OpenWindows
 from streams.stage import Out, Partition, Record
@@ -103,19 +103,43 @@ class AggregateStage:
         elif not self._windows.restore(key, value, self._codec) and not self._desk.restore(key, value, self._codec):
             raise self._codec.unknown(key)
 
-    def check_sent(self, value: bytes) -> None:
-        """Check one of the party's own releases, as it lies on its topic, against the restored state and ledger.
+    def check_sent(self, sent_since: Callable[[int], Iterable[bytes]], now_ms: int) -> None:
+        """Hold the restored state and ledger against each other and against the party's own releases.
+
+        Args:
+            sent_since: what lies on the party's topic from this time on (epoch milliseconds, by the records' own
+                timestamps; 0 is all of it), oldest first, whoever wrote it.
 
         Raises:
-            LedgerBroken: it is ahead of them.
+            LedgerBroken: a debit or a release is ahead of them.
         """
+        unfinished = [
+            approved.spec
+            for approved in self._control.approved()
+            if not_finished(approved, self._windows.closed_through_ms(approved.spec), now_ms)
+        ]
+        known = {approved.spec for approved in self._control.approved()}
+        entries = self._desk.ledger.entries
+        for debit in newest_debits(entries).values():
+            self._desk.check_debit(debit, self._windows.closed_through_ms(bytes.fromhex(debit.spec_sha256)))
+        for value in sent_since(read_back_to_ms(unfinished, known, entries)):
+            self._check_release(value)
+
+    def _check_release(self, value: bytes) -> None:
         try:
             signed = SignedRelease.decode(value)
-            signed.verify(self._control.trusted.identities)
-        except (RecordMalformed, SignatureInvalid):
-            return  # not this party's
-        if signed.release.party == self._party:
+            if signed.release.party != self._party:
+                return
             self._desk.check_sent(signed, self._windows.closed_through_ms(signed.release.spec))
+        except RecordMalformed:
+            return  # not this party's
+        except LedgerBroken:
+            # Only now does it matter who wrote it: a long topic is read through without a check of each signature.
+            try:
+                signed.verify(self._control.trusted.identities)
+            except SignatureInvalid:
+                return
+            raise
 
     @property
     def ledger(self) -> Ledger:

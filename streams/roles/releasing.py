@@ -3,17 +3,24 @@
 Two steps (DESIGN section 5, "noise once"). An aborted Kafka transaction stays readable, so a release must not leave in
 the transaction that draws its noise: the noised bytes, the budget debit and the input offsets are first committed to
 private state; only when that commit is durable do the same bytes go to `releases`, now or after any number of restarts.
+
+At each start a party holds its state and ledger against what it has released: whoever could put them back could have
+windows noised again. How far back its topic must be read follows from the ledger, not from a number of records, which
+anyone who may write there could fill: a release comes after the debit that pays for it. So whatever was sent of a
+revision on the day of its newest debit lies after that debit's time, and of days before it the debit itself tells. A
+ledger that was put back as well has an older newest debit, and only makes the party read more.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy import BudgetExceeded, ChannelNoise, Ledger, LedgerBroken, NoisePlan, plan_noise
+from privacy import BudgetExceeded, ChannelNoise, Debit, Ledger, LedgerBroken, NoisePlan, plan_noise
 from secure_agg import Identity, PinnedIdentities, SignatureInvalid
 from secure_agg.commitments import DIGEST_BYTES, authenticate
 from streams.control import Approved
@@ -28,10 +35,46 @@ from streams.watch.health import RoleHealth
 log = logging.getLogger(__name__)
 
 _DAY_MS = 86_400_000
+_CLOCK_STEP_MS = 3_600_000
+"""How far a party's clock may have been set back between a debit and the release that it pays for."""
 _PENDING = b"pending/"
 _NOT_AFRESH = (
     "The party does not start without it, since it would noise windows a second time; else use a new deployment"
 )
+
+
+def not_finished(approved: Approved, closed_through_ms: int, now_ms: int) -> bool:
+    """Whether windows of a revision could be closed from the restored state on, and some may have been before.
+
+    Args:
+        closed_through_ms: the end of the last of its windows that the state has as closed.
+        now_ms: the party's clock. The log's may be up to a day ahead of it.
+    """
+    begun = approved.from_ms <= now_ms + _DAY_MS
+    return begun and not approved.revoked and closed_through_ms < approved.until_ms
+
+
+def newest_debits(entries: Sequence[Debit]) -> dict[bytes, Debit]:
+    """The debit of the last day of each revision, by its spec's digest."""
+    return {bytes.fromhex(debit.spec_sha256): debit for debit in sorted(entries, key=lambda debit: debit.day)}
+
+
+def read_back_to_ms(unfinished: Collection[bytes], known: Collection[bytes], entries: Sequence[Debit]) -> int:
+    """From when on a party must read its own releases, epoch milliseconds; 0: all of them.
+
+    That is: from the newest debit of every revision that is not finished, or that was paid for and is not in the
+    registry; and from the newest of all, since the ledger itself may have been cut there.
+
+    Args:
+        unfinished: specs of the registry by :func:`not_finished`. known: all specs of the registry.
+        entries: the restored ledger.
+    """
+    newest = newest_debits(entries)
+    if not newest or any(spec not in newest for spec in unfinished):
+        return 0
+    wanted = {*unfinished, *(spec for spec in newest if spec not in known)}
+    since = min([entries[-1].at_ms, *(newest[spec].at_ms for spec in wanted)])
+    return max(0, since - _CLOCK_STEP_MS)
 
 
 class _PendingState(msgspec.Struct, array_like=True):
@@ -80,6 +123,21 @@ class ReleaseDesk:
                 f"signed ({error}). The party does not start on a ledger that others have written to"
             ) from None
         self._ledger.restore(signed.debit)
+
+    def check_debit(self, debit: Debit, closed_through_ms: int) -> None:
+        """Check one of the ledger's debits against the restored state, which was committed with it.
+
+        Args:
+            closed_through_ms: the end of the last window of its measurement that the party's state has as closed.
+
+        Raises:
+            LedgerBroken: the state does not know of any window on the debit's day or after it.
+        """
+        if closed_through_ms <= _day_start_ms(debit.day):
+            raise LedgerBroken(
+                f"party {self._party}'s debit of {debit.day} for {debit.measurement} is ahead of its state, which was "
+                f"lost or cut: restore it. {_NOT_AFRESH}"
+            )
 
     def check_sent(self, signed: SignedRelease, closed_through_ms: int) -> None:
         """Check one of the party's own releases against what it remembers: it must not be ahead of it.
@@ -240,3 +298,7 @@ def _noised(share: NDArray[np.uint64], noise: ChannelNoise) -> NDArray[np.uint64
 
 def _utc_day(start_ms: int) -> str:
     return str(np.datetime64(start_ms // _DAY_MS, "D"))
+
+
+def _day_start_ms(day: str) -> int:
+    return int(np.datetime64(day, "D").astype(np.int64)) * _DAY_MS

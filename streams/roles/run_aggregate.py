@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable, Iterator
+
 from privacy import Ledger
 from streams.control import limits_of
-from streams.kafka.clients import read_tail
+from streams.kafka.clients import read_since
 from streams.kafka.shard import ShardLoop, now_ms
 from streams.roles.aggregate import AggregateOptions, AggregateStage
 from streams.roles.process import RoleProcess, stop_on_signals
@@ -12,8 +16,26 @@ from streams.settings import Settings
 from streams.stage import Stage
 from streams.watch.ledger import LedgerWatch
 
-_OWN_RELEASES = 2_000
-"""How many of its last releases a party checks at its start; the last of each measurement would do."""
+log = logging.getLogger(__name__)
+
+_PROGRESS_SECONDS = 5.0
+
+
+def sent_since(settings: Settings, topic: str, time_ms: int, alive: Callable[[], None]) -> Iterator[bytes]:
+    """What lies on a party's own topic from a time on, aborted records as well.
+
+    Args:
+        alive: called with each record: a long reading is no hang.
+    """
+    began = told = time.monotonic()
+    count = 0
+    for count, record in enumerate(read_since(settings, topic, time_ms), 1):
+        alive()
+        if time.monotonic() - told > _PROGRESS_SECONDS:
+            told = time.monotonic()
+            log.info("holding state and ledger against %s: %d records so far, in %.0f s", topic, count, told - began)
+        yield record.value() or b""
+    log.info("state and ledger were held against %d records of %s", count, topic)
 
 
 def run(settings: Settings, party: str) -> None:
@@ -47,8 +69,8 @@ def run(settings: Settings, party: str) -> None:
 
     def verify(stage: Stage) -> None:
         assert isinstance(stage, AggregateStage)
-        for record in read_tail(settings, names[f"releases-{party}"], _OWN_RELEASES):
-            stage.check_sent(record.value() or b"")
+        topic = names[f"releases-{party}"]
+        stage.check_sent(lambda time_ms: sent_since(settings, topic, time_ms, loop.alive), now_ms())
 
     watch, keep_epochs = LedgerWatch(party, process.health), process.epoch_keeper(epochs)
 

@@ -6,8 +6,10 @@ Each of these once led to a wrong number, a stopped partition or a forgotten pro
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,9 +18,9 @@ from streams import inprocess
 from streams.control import Approved
 from streams.inprocess import InProcessPipeline
 from streams.kafka.partitioner import partition_of
-from streams.records.debit import SignedDebit
+from streams.records.debit import NO_DEBIT, SignedDebit
 from streams.records.keys import sign_epoch_key
-from streams.roles.aggregate import AggregateStage
+from streams.records.release import SignedRelease
 from streams.roles.attach import AttachStage
 from streams.roles.seal import SealStage
 from streams.stage import TIMESTAMP_LOG_APPEND
@@ -186,22 +188,78 @@ def test_the_second_measurement_of_a_topic_misses_nothing(tmp_path: Path) -> Non
     assert [house.rows()[end] for end in (10, 20, 30)] == [200.0] * 3
 
 
-@pytest.mark.parametrize("lost", ["state-a", "ledger-a"])
-def test_a_party_that_lost_its_memory_does_not_start(tmp_path: Path, lost: str) -> None:
-    """A party whose own releases are ahead of its state or its ledger refuses to begin: it would noise them again."""
-    house = House(tmp_path, spec())
-    for _ in range(25):
+def _remembering(folder: Path) -> tuple[House, list[inprocess.MemoryRecord]]:
+    """A house whose party a has released some windows, and its state as it was when it had released one."""
+    house = House(folder, spec())
+    for _ in range(15):
         house.second()
-    own = [record.value_ or b"" for record in house.log.read("releases-a", 0)]
-    assert own
+    early = list(house.log.read("state-a", 0))
+    for _ in range(30):
+        house.second()
+    assert len(house.log.read("releases-a", 0)) > 2
+    return house, early
+
+
+def _bury(house: House) -> None:
+    """Put more on the party's topic than anyone would read back: garbage, forgeries, and its own oldest release."""
+    own = house.log.read("releases-a", 0)
+    ahead = SignedRelease.decode(own[-1].value_ or b"")
+    forged = replace(ahead, signature=bytes(64)).encode()
+    for value in (b"", b"garbage", forged, own[0].value_):
+        for _ in range(1_000):
+            house.log.append("releases-a", 0, value)
+
+
+def test_a_party_that_remembers_starts_whatever_others_wrote(tmp_path: Path) -> None:
+    """Garbage, a forged release that would be ahead, and copies of its own keep no party from starting."""
+    house, _ = _remembering(tmp_path)
+    _bury(house)
+    own = SignedRelease.decode(house.log.read("releases-a", 0)[0].value_ or b"").release
+    later = msgspec.structs.replace(
+        own, end_ms=own.end_ms + DAY_MS, status="void", reason="incomplete_rollup", debit=NO_DEBIT
+    )
+    foreign = SignedRelease.signed(house.pipeline._keys["b"].identity, later, None)
+    house.log.append("releases-a", 0, foreign.encode())
     house.pipeline.start("a")
-    for value in own:
-        _party(house).check_sent(value)  # what it remembers, it accepts
-    house.log.partitions[lost, 0] = []
-    house.pipeline.start("a")
+    for _ in range(15):
+        house.second()
+    assert house.stopped() == []
+    assert house.rows()[40] == 200.0
+
+
+@pytest.mark.parametrize("buried", [False, True])
+@pytest.mark.parametrize("lost", [("state-a",), ("ledger-a",), ("state-a", "ledger-a")])
+def test_a_party_that_lost_its_memory_does_not_start(tmp_path: Path, lost: tuple[str, ...], buried: bool) -> None:
+    """A party whose own releases are ahead of its state or its ledger refuses to begin: it would noise them again."""
+    house, _ = _remembering(tmp_path)
+    house.pipeline.start("a")  # what it remembers, it accepts
+    if buried:
+        _bury(house)
+    for topic in lost:
+        house.log.partitions[topic, 0] = []
     with pytest.raises(LedgerBroken, match=r"ahead of its (state|ledger)"):
-        for value in own:
-            _party(house).check_sent(value)
+        house.pipeline.start("a")
+
+
+@pytest.mark.parametrize("buried", [False, True])
+def test_a_schedule_that_was_put_back_is_noticed(tmp_path: Path, buried: bool) -> None:
+    """One older value of `schedule/...`, under its own key, within the day: the releases since then are ahead of it."""
+    house, early = _remembering(tmp_path)
+    (older,) = [r for r in early if (r.key_ or b"").startswith(b"schedule/")]
+    if buried:
+        _bury(house)
+    house.log.append("state-a", 0, older.value_, key=older.key_)
+    with pytest.raises(LedgerBroken, match=r"release of feed/10s/\d+ is ahead of its state"):
+        house.pipeline.start("a")
+
+
+def test_a_debit_alone_tells_that_state_was_lost(tmp_path: Path) -> None:
+    """Also where no release is to be had: the debit was committed together with the closing of a window."""
+    house, _ = _remembering(tmp_path)
+    house.log.partitions["state-a", 0] = []
+    house.log.partitions["releases-a", 0] = []
+    with pytest.raises(LedgerBroken, match="debit of 2024-10-04 for feed is ahead of its state"):
+        house.pipeline.start("a")
 
 
 def test_a_party_does_not_start_on_a_debit_that_it_did_not_sign(tmp_path: Path) -> None:
@@ -231,12 +289,6 @@ def test_a_published_number_can_be_followed_to_what_pays_for_it(tmp_path: Path) 
         (debit,) = debits  # one day, one measurement
         assert {getattr(w.checks, f"debit_{party}") for w in house.pipeline.published} == {debit.digest.hex()}
         assert json.loads(debit.debit) | {"day": "2024-10-04", "measurement": "feed"} == json.loads(debit.debit)
-
-
-def _party(house: House) -> AggregateStage:
-    stage = house.pipeline.stage("a")
-    assert isinstance(stage, AggregateStage)
-    return stage
 
 
 def test_an_opt_out_survives_a_rewind(tmp_path: Path) -> None:
