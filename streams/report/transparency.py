@@ -15,9 +15,10 @@ from streams.report.numbers import moment
 from streams.transparency import ApprovalFacts, Facts, MeasurementFacts, Unread
 
 _STATES = {
-    "live": "live: it counts now",
+    "active": "active: it counts now",
     "scheduled": "approved, not begun",
-    "ended": "ended: it counts no more",
+    "expired": "expired: it counts no more",
+    "superseded": "superseded: a later revision counts in its place",
     "revoked": "revoked: stopped by a reviewer",
 }
 _PERIODS = {"member-day": "one UTC day", "30-days": "30 days", "year": "365 days"}
@@ -89,7 +90,7 @@ def _measured(facts: Facts) -> Iterator[Block]:
     rows = tuple(
         (
             _title(fact.approved.measurement),
-            _STATES[fact.state],
+            _state(fact),
             moment(fact.approved.from_ms),
             _end(fact),
         )
@@ -100,6 +101,12 @@ def _measured(facts: Facts) -> Iterator[Block]:
         yield Paragraph(f"{facts.refused_specs} other record(s) on the topic are not in order and have no effect.")
     for fact in facts.measurements:
         yield from _measurement(fact, facts)
+
+
+def _state(fact: MeasurementFacts) -> str:
+    if fact.state == "active" and fact.approved.measurement.source.arrival == "record_time":
+        return "active: it counts a replayed log, by the log's own times"
+    return _STATES[fact.state]
 
 
 def _title(measurement: Measurement) -> str:
@@ -120,7 +127,7 @@ def _end(fact: MeasurementFacts) -> str:
 def _measurement(fact: MeasurementFacts, facts: Facts) -> Iterator[Block]:
     measurement = fact.approved.measurement
     review, terms = measurement.review, measurement.privacy
-    yield Heading(f"{_title(measurement)}: {_STATES[fact.state]}", 3)
+    yield Heading(f"{_title(measurement)}: {_state(fact)}", 3)
     if measurement.test_only is not None:
         yield Paragraph("It is marked test_only: its noise protects nobody.", "notice")
     if fact.revocation is not None:

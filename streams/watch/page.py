@@ -73,15 +73,16 @@ def answer(
 
 def state(approved: Approved, now_ms: int) -> str:
     """Whether a revision is counted now, in words."""
-    if approved.revoked_at_ms is not None:
-        return f"revoked: reviewers stopped it on {moment(approved.revoked_at_ms)}"
+    counts = "is counted now"
     if approved.measurement.source.arrival == "record_time":
-        return "active: it counts a replayed log, by the log's own times"
-    if now_ms < approved.from_ms:
-        return f"scheduled: it begins {moment(approved.from_ms)}"
-    if now_ms < approved.until_ms:
-        return "active: it is counted now"
-    return "expired" if approved.until_ms == approved.measurement.expires_ms else "replaced by a later revision"
+        counts = "counts a replayed log, by the log's own times"
+    return {
+        "scheduled": f"scheduled: it begins {moment(approved.from_ms)}",
+        "active": f"active: it {counts}",
+        "expired": "expired",
+        "superseded": "replaced by a later revision",
+        "revoked": f"revoked: reviewers stopped it on {moment(approved.revoked_at_ms or 0)}",
+    }[approved.state(now_ms)]
 
 
 def in_view(shown: Sequence[Shown], now_ms: int) -> list[Shown]:

@@ -14,7 +14,7 @@ import pytest
 from public_facts import MemoryTopics
 
 from privacy import Ledger, Measurement, Revocation, approve, key_id, parse_measurement, revoke
-from privacy.decisions import Forecast, Propose, approval_of
+from privacy.decisions import Contents, Forecast, Propose, Reject, Revoke, approval_of
 from secure_agg import EpochPublicKey, Identity
 from secure_agg.keyring import create, load_governance, load_role, load_trusted
 from streams.control import limits_of
@@ -193,10 +193,10 @@ def test_every_state_of_a_measurement_is_told(world: World) -> None:
     """Live, scheduled, ended and revoked ones are there, each with its time, and the revoked one with who and why."""
     page = Cells(world.html())
     assert page.row("live, revision 1") == [
-        "live, revision 1", "live: it counts now", "2024-10-02T00:00:00Z", "2026-01-01T00:00:00Z",
+        "live, revision 1", "active: it counts now", "2024-10-02T00:00:00Z", "2026-01-01T00:00:00Z",
     ]  # fmt: skip
     assert page.row("scheduled, revision 1")[1:3] == ["approved, not begun", "2024-10-07T00:00:00Z"]
-    assert page.row("ended, revision 1")[1] == "ended: it counts no more"
+    assert page.row("ended, revision 1")[1] == "expired: it counts no more"
     assert page.row("revoked, revision 1")[3] == "2024-10-03T01:00:00Z (revoked)"
     third = sorted(world.facts.governance)
     assert any(f"by the governance key {key}: <b>it harmed</b>" in page.text for key in third)
@@ -232,6 +232,32 @@ def test_the_log_of_decisions_says_who_approved_and_when(spoiled: World) -> None
     )
     assert approval.at_ms == NOW_MS - 3 * DAY_MS + 2
     assert "with the last approval needed on 2024-10-01T01:00:00Z, as decisions says" in spoiled.html()
+
+
+def test_an_approval_that_was_taken_back_is_not_told_as_one(spoiled: World) -> None:
+    """What the log rejected has no approval there, also once it is revoked: only the record's signatures are told."""
+    keys = [load_governance(spoiled.folder / "governance" / f"reviewer-{number}.key") for number in (1, 2, 3)]
+    measurement = spec("revoked", -4)
+    digest = measurement.digest().hex()
+    stopped = revoke(measurement, "public", keys[2], at_ms=NOW_MS, reason="not approved").encode().decode()
+    log = empty_log(spoiled.topics.trusted, 2)
+    contents: list[tuple[Contents, int]] = [
+        (Propose(measurement.canonical_bytes().decode(), Forecast.of(measurement)), 0),
+        (approval_of(measurement, "public", keys[0]), 0),
+        (Reject("revoked", 1, digest, "no"), 0),
+        (Reject("revoked", 1, digest, "no"), 1),
+        (Revoke(stopped), 2),
+    ]
+    for number, (one, place) in enumerate(contents):
+        record = log.sign(one, keys[place], NOW_MS - DAY_MS)
+        assert log.apply(number, record) is None
+        spoiled.topics.held["decisions"].append((None, record))
+    assert [proposal.state for proposal in log.proposals] == ["revoked"]
+    facts = spoiled.facts
+    assert not isinstance(facts.measurements, Unread)
+    (fact,) = (fact for fact in facts.measurements if fact.approved.measurement.id == "revoked")
+    assert isinstance(fact.approval, ApprovalFacts)
+    assert fact.approval.source == "measurements"
 
 
 def test_what_was_spent_is_the_ledgers_sum(world: World) -> None:
