@@ -93,8 +93,12 @@ def in_view(shown: Sequence[Shown], now_ms: int) -> list[Shown]:
     return [
         entry
         for entries in by_name.values()
-        for entry in ([e for e in entries if now_ms < e.approved.until_ms] or entries[-1:])
+        for entry in ([e for e in entries if _goes_on(e.approved, now_ms)] or entries[-1:])
     ]
+
+
+def _goes_on(approved: Approved, now_ms: int) -> bool:
+    return now_ms < approved.until_ms or approved.state(now_ms) == "active"
 
 
 def measurements(shown: Sequence[Shown], now_ms: int) -> Answer:
