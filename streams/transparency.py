@@ -37,6 +37,7 @@ KEPT_TOPICS = (
     "refused",
     "measurements",
     "decisions",
+    "concerns",
     "ledger-a",
     "ledger-b",
     "keys",

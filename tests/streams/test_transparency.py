@@ -10,6 +10,7 @@ from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
 
+import click
 import pytest
 from public_facts import MemoryTopics
 
@@ -17,13 +18,15 @@ from privacy import Ledger, Measurement, Revocation, approve, key_id, parse_meas
 from privacy.decisions import Contents, Forecast, Propose, Reject, Revoke, approval_of
 from secure_agg import EpochPublicKey, Identity
 from secure_agg.keyring import create, load_governance, load_role, load_trusted
+from streams.cli import main
 from streams.control import limits_of
 from streams.governance import empty_log
+from streams.kafka.topics import input_plan, plan
 from streams.records.debit import SignedDebit
 from streams.records.keys import sign_epoch_key
 from streams.report.transparency import document
 from streams.settings import Settings, load_settings
-from streams.transparency import ApprovalFacts, Facts, Unread, gather, outcome_of
+from streams.transparency import KEPT_TOPICS, ApprovalFacts, Facts, Unread, gather, outcome_of
 
 DAY_MS = 86_400_000
 NOW_MS = 20_000 * DAY_MS + 3_600_000
@@ -304,12 +307,39 @@ def test_retention_is_the_clusters_own(world: World) -> None:
     assert page.row("b")[1] == "it has no valid key now"
 
 
+def test_every_topic_is_told(world: World) -> None:
+    """What each topic of evenstream's own holds, and those of the company that hold something of members."""
+    planned = {topic.name for topic in (*plan(world.settings), *input_plan(world.settings))}
+    assert {world.settings.topic(name) for name in KEPT_TOPICS} == planned
+    page = Cells(world.html())
+    for name in KEPT_TOPICS:
+        assert len(page.row(name)) == 3
+    assert "in their own words" in page.row("concerns")[1]
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("127.0.0.1", "on the page /concerns of the publish service"),
+        ("0.0.0.0", "on the page /concerns of the publish service"),
+        ("fair.example.org", "on the page http://fair.example.org:{port}/concerns"),
+        ("2001:db8::1", "on the page http://[2001:db8::1]:{port}/concerns"),
+    ],
+)
+def test_where_to_raise_a_concern(world: World, host: str, told: str) -> None:
+    """Its address, unless publish listens where nobody else gets to: then what it is, and who knows the address."""
+    settings = world.settings.model_copy(update={"http": world.settings.http.model_copy(update={"host": host})})
+    page = Cells(document(replace(world.facts, settings=settings)).html())
+    assert told.format(port=settings.port("publish")) in page.text
+
+
 def test_how_to_opt_out_names_the_topic(world: World) -> None:
-    """Topic, record and a command that can be typed."""
+    """Topic, record and a command that is evenstream's own."""
     text = Cells(world.html()).text
     assert "on the topic public.member-attributes" in text
     assert '{"opt_out": true}' in text
-    assert "kafka-console-producer.sh --bootstrap-server BROKER --topic public.member-attributes" in text
+    assert "evenstream members opt-out FILE" in text
+    assert main.get_command(click.Context(main), "members").get_command(click.Context(main), "opt-out") is not None
 
 
 def test_the_page_says_from_where_it_is(world: World) -> None:
