@@ -10,8 +10,9 @@ what was decided before. Anyone who can write to the topic can write garbage: it
 nothing. A threshold that changes later changes effects, never the chain.
 
 How a revision's state comes about: it is *proposed*; each reviewer's last word counts; it is *approved* with the k-th
-approval and *rejected* once k approvals have become impossible, and then stays so; one that is approved can be
-*revoked*. A proposal that is not approved is *replaced* by another of the same revision, with new approvals.
+approval and *rejected* once k approvals have become impossible, and then stays so. A proposal that is not approved is
+*replaced* by another of the same revision, with new approvals. Exact bytes can be *revoked* in any state, and also if
+they were never proposed: stopping is always safe, and old signatures may have put them in force past this log.
 """
 
 from __future__ import annotations
@@ -274,7 +275,7 @@ class Proposal:
         forecast: what the proposer said that it would cost.
         words: each reviewer's last word, by key id: an Approval, or the reason of a rejection.
         state: proposed, approved, rejected, revoked or replaced.
-        decided_at_ms: when it became approved or rejected, by that reviewer's clock.
+        approved_at_ms: when it became approved, by that reviewer's clock; None where it never was.
         revocations: the records that revoked it, each with an earlier ``at_ms`` than the one before.
     """
 
@@ -286,7 +287,7 @@ class Proposal:
     forecast: Forecast
     words: dict[str, Approval | str] = field(default_factory=dict)
     state: str = "proposed"
-    decided_at_ms: int | None = None
+    approved_at_ms: int | None = None
     revocations: list[Revocation] = field(default_factory=list)
 
     @property
@@ -374,6 +375,8 @@ class DecisionLog:
         """Every proposal that had an effect, oldest first."""
         self.concerns: dict[str, HandledConcern] = {}
         """Concerns that reviewers answered or closed, by id."""
+        self.revocations: dict[str, list[Revocation]] = {}
+        """By the SHA-256 (hex) of the spec that it stops, proposed or not."""
         self._current: dict[tuple[str, int], Proposal] = {}
         self._effects: dict[type[Contents], Callable[[Decision, Any], None]] = {
             Propose: self._propose,
@@ -482,6 +485,8 @@ class DecisionLog:
         known = self._current.get((measurement.id, measurement.revision))
         if known is not None and known.state in ("approved", "revoked"):
             raise DecisionRefused(f"{name} is already {known.state}; raise the revision number")
+        if measurement.digest().hex() in self.revocations:
+            raise DecisionRefused(f"{name} was revoked with the same contents; change it")
         if any(proposal.spec == spec for proposal in self.proposals):
             raise DecisionRefused(
                 f"{name} was proposed before with the same contents; approve or reject that, or change it"
@@ -504,8 +509,9 @@ class DecisionLog:
                 f"{contents.spec_sha256[:16]}: another proposal replaced it; review that one"
             )
         if proposal.state != "proposed":
-            mend = "; to stop it, revoke it" if proposal.state == "approved" else "; propose it anew, changed"
-            raise DecisionRefused(f"{name} is already {proposal.state}{mend}")
+            mends = {"approved": "to stop it, revoke it", "revoked": "raise the revision number"}
+            mend = mends.get(proposal.state, "propose it anew, changed")
+            raise DecisionRefused(f"{name} is already {proposal.state}; {mend}")
         return proposal
 
     def _approve(self, decision: Decision, contents: Approve) -> None:
@@ -521,7 +527,7 @@ class DecisionLog:
         proposal.words.pop(decision.key_id, None)  # so that words stand in the order of saying them
         proposal.words[decision.key_id] = approval
         if len(proposal.approvals) >= self.threshold:
-            proposal.state, proposal.decided_at_ms = "approved", decision.at_ms
+            proposal.state, proposal.approved_at_ms = "approved", decision.at_ms
 
     def _reject(self, decision: Decision, contents: Reject) -> None:
         proposal = self._open(contents)
@@ -533,7 +539,7 @@ class DecisionLog:
         proposal.words.pop(decision.key_id, None)
         proposal.words[decision.key_id] = contents.reason
         if self.reviewers - len(proposal.rejections) < self.threshold:
-            proposal.state, proposal.decided_at_ms = "rejected", decision.at_ms
+            proposal.state = "rejected"
 
     def _revoke(self, decision: Decision, contents: Revoke) -> None:
         revocation = Revocation.decode(contents.revocation.encode())
@@ -541,15 +547,13 @@ class DecisionLog:
         if revocation.key_id != decision.key_id:
             raise DecisionRefused(f"the revocation in it is by {revocation.key_id}; each reviewer signs for themselves")
         name = f"revision {revocation.revision} of {revocation.measurement!r}"
-        proposal = self._current.get((revocation.measurement, revocation.revision))
-        if proposal is None or proposal.spec_sha256 != revocation.spec_sha256:
-            raise DecisionRefused(f"{name} was never proposed as spec {revocation.spec_sha256[:16]}")
-        known = proposal.revocation
-        if proposal.state != "approved" and (known is None or known.at_ms <= revocation.at_ms):
-            mend = "; reject it instead" if proposal.state == "proposed" else ""
-            raise DecisionRefused(f"{name} is {proposal.state}, so there is nothing to revoke{mend}")
-        proposal.state = "revoked"
-        proposal.revocations.append(revocation)
+        known = self.revocations.get(revocation.spec_sha256, [])
+        if known and known[-1].at_ms <= revocation.at_ms:
+            raise DecisionRefused(f"{name} is already revoked as spec {revocation.spec_sha256[:16]}")
+        self.revocations[revocation.spec_sha256] = [*known, revocation]
+        for proposal in self.proposals:
+            if proposal.spec_sha256 == revocation.spec_sha256:
+                proposal.state, proposal.revocations = "revoked", self.revocations[revocation.spec_sha256]
 
     def _answer(self, decision: Decision, contents: Answer) -> None:
         self._concern(contents.concern).answers.append(contents.text)

@@ -73,6 +73,25 @@ class Approved:
         """Whether a governance key has stopped it."""
         return self.revoked_at_ms is not None
 
+    def state(self, now_ms: int) -> str:
+        """Where it stands: "scheduled", "active", "expired", "superseded" (by a later revision) or "revoked".
+
+        A replayed log (``arrival: record_time``) has times of its own, of which the clock says nothing: it may be
+        replayed at any time, so its revision is active unless it is revoked.
+
+        Args:
+            now_ms: epoch milliseconds.
+        """
+        if self.revoked:
+            return "revoked"
+        if self.measurement.source.arrival == "record_time":
+            return "active"
+        if now_ms < self.from_ms:
+            return "scheduled"
+        if now_ms < self.until_ms:
+            return "active"
+        return "expired" if self.until_ms == self.measurement.expires_ms else "superseded"
+
     def covers(self, window_start_ms: int) -> bool:
         """Whether a base window that starts then is counted under this revision."""
         return self.from_ms <= window_start_ms < self.until_ms

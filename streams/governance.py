@@ -221,17 +221,21 @@ class Governance:
 
         return _proposal(self._append(decide), spec.id, spec.revision)
 
-    def revoke(self, proposal: Proposal, key: Ed25519PrivateKey, reason: str, now_ms: int) -> Proposal:
-        """Stop an approved revision: its revocation goes on both topics in one transaction."""
-        spec = proposal.measurement
+    def revoke(self, spec: Measurement, key: Ed25519PrivateKey, reason: str, now_ms: int) -> None:
+        """Stop exactly these bytes, whatever the log says of them: their revocation goes on both topics at once.
+
+        Where the log has one that `measurements` lacks, that one is put there.
+        """
 
         def decide(view: View) -> Iterator[Outgoing]:
-            revocation = revoke(spec, self._settings.deployment, key, at_ms=now_ms, reason=reason)
-            contents = Revoke(revocation.encode().decode())
-            yield self._decided(view, contents, key, now_ms, _name(spec))
+            known = view.log.revocations.get(spec.digest().hex())
+            revocation = known[-1] if known else None
+            if revocation is None or view.control.revocation(spec.digest()) is not None:
+                revocation = revoke(spec, self._settings.deployment, key, at_ms=now_ms, reason=reason)
+                yield self._decided(view, Revoke(revocation.encode().decode()), key, now_ms, _name(spec))
             yield Outgoing("measurements", revocation.topic_key(), revocation.encode())
 
-        return _proposal(self._append(decide), spec.id, spec.revision)
+        self._append(decide)
 
     def answer(self, concern: str, text: str, key: Ed25519PrivateKey, now_ms: int) -> None:
         """Answer a concern."""
@@ -324,8 +328,8 @@ def discrepancies(view: View, trusted: Trusted) -> list[tuple[int | None, str]]:
     """Where `measurements` holds anything but what the log approved and revoked: (offset if there is one, what)."""
     found: list[tuple[int | None, str]] = []
     keys = governance_keys(trusted)
-    approved = {p.spec: p for p in view.log.proposals if p.state in ("approved", "revoked")}
-    revoked = {revocation.encode(): p for p in view.log.proposals for revocation in p.revocations}
+    approved = {p.spec: p for p in view.log.proposals if p.approved_at_ms is not None}
+    revoked = {one.encode(): one for revocations in view.log.revocations.values() for one in revocations}
     seen: set[bytes] = set()
     for offset, value in view.measurements:
         what = _unfounded(value, approved, revoked, trusted.deployment, keys, view.log.threshold)
@@ -340,9 +344,9 @@ def discrepancies(view: View, trusted: Trusted) -> list[tuple[int | None, str]]:
         if spec not in present:
             name = f"revision {proposal.measurement.revision} of {proposal.measurement.id!r}"
             found.append((None, f"{name} is approved on the log and is missing"))
-    for record, proposal in revoked.items():
+    for record, revocation in revoked.items():
         if record not in seen:
-            name = f"revision {proposal.measurement.revision} of {proposal.measurement.id!r}"
+            name = f"revision {revocation.revision} of {revocation.measurement!r}"
             found.append((None, f"the revocation of {name} is on the log and is missing"))
     return found
 
@@ -350,7 +354,7 @@ def discrepancies(view: View, trusted: Trusted) -> list[tuple[int | None, str]]:
 def _unfounded(
     value: bytes,
     approved: Mapping[bytes, Proposal],
-    revoked: Mapping[bytes, Proposal],
+    revoked: Mapping[bytes, Revocation],
     deployment: str,
     keys: Mapping[str, Ed25519PublicKey],
     threshold: int,

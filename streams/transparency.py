@@ -38,6 +38,7 @@ KEPT_TOPICS = (
     "refused",
     "measurements",
     "decisions",
+    "concerns",
     "ledger-a",
     "ledger-b",
     "keys",
@@ -89,7 +90,7 @@ class MeasurementFacts:
     """One approved revision.
 
     Attributes:
-        state: "live", "scheduled", "ended" or "revoked".
+        state: as :meth:`streams.control.Approved.state` has it.
         windows: by level, its windows on fairness-metrics by outcome.
     """
 
@@ -214,22 +215,13 @@ def _measurement(
     revocation = control.revocation(approved.spec)
     return MeasurementFacts(
         approved=approved,
-        state=state_of(approved, now_ms),
+        state=approved.state(now_ms),
         approval=_approval(approved, control, signed, decisions, threshold),
         revocation=None
         if revocation is None
         else RevocationFacts(revocation.at_ms, revocation.key_id, revocation.reason),
         windows=windows if isinstance(windows, Unread) else windows.get(approved.spec, {}),
     )
-
-
-def state_of(approved: Approved, now_ms: int) -> str:
-    """Where a revision stands: "revoked", "scheduled", "ended" or "live"."""
-    if approved.revoked_at_ms is not None:
-        return "revoked"
-    if now_ms < approved.from_ms:
-        return "scheduled"
-    return "ended" if now_ms >= approved.until_ms else "live"
 
 
 def _approval(
@@ -239,13 +231,13 @@ def _approval(
     decisions: DecisionLog | Unread,
     threshold: int,
 ) -> ApprovalFacts | Unread:
-    """Who approved a revision: by the log of decisions, which says when; else by the approved spec's own record."""
+    """Who approved a revision: by the log of decisions where it was approved there; else by the spec's own record."""
     keys = {key_id(key): key for key in control.trusted.governance}
     if not isinstance(decisions, Unread):
         for proposal in decisions.proposals:
-            if bytes.fromhex(proposal.spec_sha256) == approved.spec and proposal.decided_at_ms is not None:
+            if bytes.fromhex(proposal.spec_sha256) == approved.spec and proposal.approved_at_ms is not None:
                 approvers = tuple(approval.key_id for approval in proposal.approvals)
-                return ApprovalFacts(approvers, decisions.threshold, len(keys), proposal.decided_at_ms, "decisions")
+                return ApprovalFacts(approvers, decisions.threshold, len(keys), proposal.approved_at_ms, "decisions")
     if approved.spec not in signed:
         return Unread("its approvals are on no record that was read")
     record, at_ms = signed[approved.spec]

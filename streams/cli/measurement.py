@@ -203,12 +203,16 @@ def reject(invocation: Invocation, name: str, key: Path, reason: str, revision: 
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def revoke(invocation: Invocation, name: str, key: Path, reason: str, revision: int | None, yes: bool) -> None:
-    """Stop an approved measurement, for good and in every role; one reviewer is enough."""
+    """Stop a measurement, for good and in every role; one reviewer is enough.
+
+    What the roles have in force comes first, whatever the log says of it; else it is what was proposed.
+    """
     governance = Governance(invocation.settings())
-    proposal = _find(governance.view().log, name, revision, "approved")
-    _confirm(f"Stop {_named(proposal)} for good?", yes)
-    after = governance.revoke(proposal, load_governance(key), reason, _now_ms())
-    click.echo(f"{_named(after)} is revoked: no role counts or publishes any more of it")
+    spec = _to_stop(governance.view(), name, revision)
+    named = f"{spec.id} revision {spec.revision}"
+    _confirm(f"Stop {named} for good?", yes)
+    governance.revoke(spec, load_governance(key), reason, _now_ms())
+    click.echo(f"{named} is revoked: no role counts or publishes any more of it")
 
 
 @measurement.command()
@@ -221,7 +225,7 @@ def status(invocation: Invocation, name: str | None, as_json: bool) -> None:
     view = Governance(settings).view()
     found = report.standings(view.log, view.control, _now_ms(), open_concerns(settings, view))
     if name is not None:
-        found = [standing for standing in found if standing.proposal.measurement.id == name]
+        found = [standing for standing in found if standing.measurement.id == name]
         if not found:
             raise InputError(_unknown(view.log, name))
     if as_json:
@@ -322,6 +326,19 @@ def _find(log: DecisionLog, name: str, revision: int | None, wanted: str) -> Pro
         numbers = ", ".join(str(proposal.measurement.revision) for proposal in fitting)
         raise InputError(f"several revisions of {name!r} are {wanted}: {numbers}. Name one with --revision")
     return fitting[0] if fitting else known[-1]
+
+
+def _to_stop(view: View, name: str, revision: int | None) -> Measurement:
+    """The spec that is meant: the one that is in force, else the one that was proposed."""
+    standing = [
+        entry.measurement
+        for entry in view.control.approved()
+        if entry.measurement.id == name and not entry.revoked and revision in (None, entry.measurement.revision)
+    ]
+    if len(standing) > 1:
+        numbers = ", ".join(str(spec.revision) for spec in standing)
+        raise InputError(f"several revisions of {name!r} are approved: {numbers}. Name one with --revision")
+    return standing[0] if standing else _find(view.log, name, revision, "approved").measurement
 
 
 def _unknown(log: DecisionLog, name: str) -> str:

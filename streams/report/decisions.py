@@ -21,32 +21,38 @@ class Standing:
     """Where a revision stands now.
 
     Attributes:
-        proposal: the newest of the revision.
+        measurement: the spec.
+        proposal: of these bytes; None where they are in force and nobody proposed them.
         status: proposed, lapsed (it was to begin before it was approved), rejected, revoked, scheduled, active,
-            superseded, expired, or refused where it is approved and the roles refuse it all the same.
+            superseded, expired, refused where it is approved and the roles refuse it all the same, or unfounded where
+            the roles have it in force and the log did not approve it.
+        why: what a reader should know beside the status; None where it says all.
         threshold: how many approvals it takes.
         days_left: until it expires, from now or from its beginning; None where it does not, or is over.
         open_concerns: how many are open; None where nobody has counted them.
     """
 
-    proposal: Proposal
+    measurement: Measurement
+    proposal: Proposal | None
     status: str
+    why: str | None
     threshold: int
     days_left: float | None
     open_concerns: int | None
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
-        spec = self.proposal.measurement
+        spec, said = self.measurement, self.proposal
         return {
             "measurement": spec.id,
             "revision": spec.revision,
             "status": self.status,
-            "spec_sha256": self.proposal.spec_sha256,
-            "approvals": [approval.key_id for approval in self.proposal.approvals],
+            "why": self.why,
+            "spec_sha256": spec.digest().hex(),
+            "approvals": [] if said is None else [approval.key_id for approval in said.approvals],
             "approvals_needed": self.threshold,
-            "rejections": self.proposal.rejections,
-            "revoked": None if self.proposal.revocation is None else self.proposal.revocation.reason,
+            "rejections": {} if said is None else said.rejections,
+            "revoked": None if said is None or said.revocation is None else said.revocation.reason,
             "effective_from": _utc(spec.effective_from_ms),
             "expires": _utc(spec.expires_ms),
             "days_left": self.days_left,
@@ -54,18 +60,21 @@ class Standing:
         }
 
     def __str__(self) -> str:
-        spec, said = self.proposal.measurement, self.proposal
+        spec, said = self.measurement, self.proposal
         words = [f"{spec.id} revision {spec.revision}: {self.status}"]
-        if self.status in ("proposed", "lapsed"):
+        if said is not None and self.status in ("proposed", "lapsed"):
             words[0] += f" ({len(said.approvals)} of {self.threshold} approvals)"
+        if self.why is not None:
+            words.append(self.why)
         words.append(f"from {_utc(spec.effective_from_ms)} to {_utc(spec.expires_ms) or 'no end'}")
         if self.days_left is not None:
             words.append(f"{self.days_left:.1f} days until it expires")
-        if said.approvals:
-            words.append(f"approved by {', '.join(approval.key_id for approval in said.approvals)}")
-        words += [f"rejected by {key}: {reason}" for key, reason in said.rejections.items()]
-        if said.revocation is not None:
-            words.append(f"revoked by {said.revocation.key_id}: {said.revocation.reason}")
+        if said is not None:
+            if said.approvals:
+                words.append(f"approved by {', '.join(approval.key_id for approval in said.approvals)}")
+            words += [f"rejected by {key}: {reason}" for key, reason in said.rejections.items()]
+            if said.revocation is not None:
+                words.append(f"revoked by {said.revocation.key_id}: {said.revocation.reason}")
         if self.open_concerns is not None:
             words.append(f"{self.open_concerns} open concern{'' if self.open_concerns == 1 else 's'}")
         return terminal_line("; ".join(words))
@@ -74,7 +83,7 @@ class Standing:
 def standings(
     log: DecisionLog, control: ControlPlane, now_ms: int, open_concerns: Mapping[str, int] | None = None
 ) -> list[Standing]:
-    """Every revision, in the order of measurements and revisions.
+    """The newest proposal of every revision, and what the roles have in force; in the order of names and revisions.
 
     Args:
         control: the registry as the roles have it.
@@ -82,31 +91,33 @@ def standings(
         open_concerns: how many are open, by measurement, where somebody has counted.
     """
     entries = {entry.spec.hex(): entry for entry in control.approved()}
+    proposals = {proposal.spec_sha256: proposal for proposal in log.proposals}
+    specs = {digest: entry.measurement for digest, entry in entries.items()}
+    for name in {proposal.measurement.id for proposal in log.proposals}:
+        specs |= {proposal.spec_sha256: proposal.measurement for proposal in log.revisions(name)}
     found = []
-    for name in sorted({proposal.measurement.id for proposal in log.proposals}):
-        for proposal in log.revisions(name):
-            status = _status(proposal, entries.get(proposal.spec_sha256), now_ms)
-            left = _days_left(proposal.measurement, now_ms) if status in ("proposed", "scheduled", "active") else None
-            concerns = None if open_concerns is None else open_concerns.get(name, 0)
-            found.append(Standing(proposal, status, log.threshold, left, concerns))
+    for digest, spec in sorted(specs.items(), key=lambda item: (item[1].id, item[1].revision, item[0])):
+        proposal = proposals.get(digest)
+        status, why = _status(proposal, entries.get(digest), now_ms)
+        left = _days_left(spec, now_ms) if status in ("proposed", "scheduled", "active", "unfounded") else None
+        concerns = None if open_concerns is None else open_concerns.get(spec.id, 0)
+        found.append(Standing(spec, proposal, status, why, log.threshold, left, concerns))
     return found
 
 
-def _status(proposal: Proposal, entry: Approved | None, now_ms: int) -> str:
+def _status(proposal: Proposal | None, entry: Approved | None, now_ms: int) -> tuple[str, str | None]:
+    """(status, what else to know): what the roles have in force counts, whatever the log says."""
+    state = "nothing of it" if proposal is None else proposal.state
+    if entry is not None:
+        now = entry.state(now_ms)
+        if entry.revoked or state == "approved":
+            return now, None
+        return "unfounded", f"in force ({now}), though the log says {state}: revoke it"
+    assert proposal is not None  # it is from the one or the other
     spec = proposal.measurement
-    if proposal.state == "proposed" and spec.source.arrival == "live" and (spec.effective_from_ms or 0) <= now_ms:
-        return "lapsed"
-    if proposal.state != "approved":
-        return proposal.state
-    if entry is None:
-        return "refused"
-    if entry.revoked:
-        return "revoked"
-    if now_ms < entry.from_ms:
-        return "scheduled"
-    if now_ms < entry.until_ms:
-        return "active"
-    return "expired" if entry.until_ms == spec.expires_ms else "superseded"
+    if state == "proposed" and spec.source.arrival == "live" and (spec.effective_from_ms or 0) <= now_ms:
+        return "lapsed", None
+    return ("refused" if state == "approved" else state), None
 
 
 def _days_left(spec: Measurement, now_ms: int) -> float | None:

@@ -12,12 +12,14 @@ from privacy import Measurement, PrivacyStatement, plan_noise
 from streams.ledger_view import LedgerView, PeriodSpend
 from streams.report.document import Block, Command, Document, Grid, Heading, Listing, Paragraph
 from streams.report.numbers import moment
+from streams.settings import Settings
 from streams.transparency import ApprovalFacts, Facts, MeasurementFacts, Unread
 
 _STATES = {
-    "live": "live: it counts now",
+    "active": "active: it counts now",
     "scheduled": "approved, not begun",
-    "ended": "ended: it counts no more",
+    "expired": "expired: it counts no more",
+    "superseded": "superseded: a later revision counts in its place",
     "revoked": "revoked: stopped by a reviewer",
 }
 _PERIODS = {"member-day": "one UTC day", "30-days": "30 days", "year": "365 days"}
@@ -32,6 +34,7 @@ _HOLDS = {
     "refused": "why an event was not counted, and where it lies; no contents",
     "measurements": "signed specifications, approvals and revocations",
     "decisions": "the log of reviewers' decisions",
+    "concerns": "what people wrote of their worries, in their own words, with the measurement and the day; no names",
     "ledger-a": "what party a has spent",
     "ledger-b": "what party b has spent",
     "keys": "public keys of the roles' epochs, and encrypted data keys",
@@ -89,7 +92,7 @@ def _measured(facts: Facts) -> Iterator[Block]:
     rows = tuple(
         (
             _title(fact.approved.measurement),
-            _STATES[fact.state],
+            _state(fact),
             moment(fact.approved.from_ms),
             _end(fact),
         )
@@ -100,6 +103,12 @@ def _measured(facts: Facts) -> Iterator[Block]:
         yield Paragraph(f"{facts.refused_specs} other record(s) on the topic are not in order and have no effect.")
     for fact in facts.measurements:
         yield from _measurement(fact, facts)
+
+
+def _state(fact: MeasurementFacts) -> str:
+    if fact.state == "active" and fact.approved.measurement.source.arrival == "record_time":
+        return "active: it counts a replayed log, by the log's own times"
+    return _STATES[fact.state]
 
 
 def _title(measurement: Measurement) -> str:
@@ -120,7 +129,7 @@ def _end(fact: MeasurementFacts) -> str:
 def _measurement(fact: MeasurementFacts, facts: Facts) -> Iterator[Block]:
     measurement = fact.approved.measurement
     review, terms = measurement.review, measurement.privacy
-    yield Heading(f"{_title(measurement)}: {_STATES[fact.state]}", 3)
+    yield Heading(f"{_title(measurement)}: {_state(fact)}", 3)
     if measurement.test_only is not None:
         yield Paragraph("It is marked test_only: its noise protects nobody.", "notice")
     if fact.revocation is not None:
@@ -242,7 +251,8 @@ def _kept(facts: Facts) -> Iterator[Block]:
     yield Paragraph(
         "Nothing that is written says who belongs to which group, but for what members said of themselves, which is in "
         "the company's own profile data. What could be traced to a person on its way is encrypted with keys that are "
-        "destroyed; what is kept for longer is noised, or is about no person. As the cluster is configured now:"
+        "destroyed; what is kept for longer is noised, or is about no person. What people write of their worries is "
+        "kept as they wrote it, without a name, and others can read it. As the cluster is configured now:"
     )
     rows = tuple((name, _HOLDS[name], _kept_for(config)) for name, config in facts.topics.items())
     yield Grid("Topics, and how long they keep a record", ("topic", "holds", "keeps"), rows)
@@ -282,19 +292,30 @@ def _kept_for(config: Mapping[str, str] | Unread) -> str:
 
 def _leaving(facts: Facts) -> Iterator[Block]:
     topic = facts.settings.topic("member-attributes")
-    yield Heading("How to opt out")
+    yield Heading("How to opt out, or raise a concern")
     yield Paragraph(
         "You may opt out at any time, without a reason. Nothing of you counts from the next batch on, also not what "
         "you said of yourself; and what is published would look almost the same if you had not. Ask whoever runs this "
         f"service; on their side it is one record on the topic {topic}, whose key is your member id and whose value "
-        'is {"opt_out": true}, or no value at all, which takes you out altogether. With Kafka\'s own tools (each line '
-        "is a member id, a bar, and the value):"
+        'is {"opt_out": true}. They write it with this command, from a file that holds one member id a line:'
     )
-    yield Command(
-        f"kafka-console-producer.sh --bootstrap-server BROKER --topic {topic} "
-        "--property parse.key=true --property key.separator='|' --property null.marker=NULL"
-    )
+    yield Command("evenstream members opt-out FILE")
     yield Paragraph("Sums that were published before stay published: you are in them, within the cost stated above.")
+    yield Paragraph(
+        f"If something about a measurement worries you, say so without a name, on {_form(facts.settings)}. Reviewers "
+        "read it, and may answer it or close it in the public log of decisions."
+    )
+
+
+def _form(settings: Settings) -> str:
+    """Where the form for a concern is: its address, unless that is of the machine that serves it alone."""
+    host = settings.http.host
+    if host in ("", "localhost", "0.0.0.0", "::") or host.startswith("127.") or host == "::1":  # noqa: S104  # compared
+        return (
+            "the page /concerns of the publish service; whoever runs this service has the address under which it can "
+            "be reached"
+        )
+    return f"the page http://{f'[{host}]' if ':' in host else host}:{settings.port('publish')}/concerns"
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

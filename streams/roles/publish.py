@@ -105,11 +105,14 @@ class PublishCore:
         """
         self.last_release: tuple[str, str, str, int] | None = None
         """(measurement, level, party, window end) of the last release that was taken in."""
+        self.last_withheld: FairnessMetric | None = None
+        """What the last two releases came to, where their window was withdrawn; to be counted, never shown."""
         self.last_paid_for: tuple[Approved, int] | None = None
         """(revision, window start) of the last release of numbers that was taken in: its day is paid for."""
 
     def apply(self, party: str, value: bytes) -> FairnessMetric | None:
         """Take in one record of a party's releases topic; the window's record once both parties are there."""
+        self.last_withheld = None
         digest = hashlib.sha256(value).digest()
         if digest in self._taken[party]:
             return None  # every copy of a release is the same bytes, and has been judged
@@ -152,9 +155,11 @@ class PublishCore:
         # What a says it is, whoever came last: should they not agree, the void record does not depend on it.
         approved = self._control.find(a.release.spec) or approved
         pair.joined = approved.spec
-        if approved.withdraws(a.release.end_ms):
-            return self._withdraw(approved, a.release.level, a.release.end_ms)
-        return self._join(approved, a, b)
+        joined = self._join(approved, a, b)
+        if not approved.withdraws(a.release.end_ms):
+            return joined
+        self.last_withheld = joined
+        return self._withdraw(approved, a.release.level, a.release.end_ms)
 
     def _refuse(self, measurement: str, party: str, reason: str, text: str) -> None:
         key = (measurement, party, reason)

@@ -89,10 +89,13 @@ class Publisher:
             window = self.core.apply(party, value)
             self.collector.refused(self.core.refused)
             released, paid_for = self.core.last_release, self.core.last_paid_for
+            withheld = self.core.last_withheld
         if paid_for is not None:
             self.collector.paid_for(*paid_for)
         if released is not None:
             self.collector.released(*released)
+        if withheld is not None:
+            self.collector.count(withheld)
         if window is None:
             return None
         delay = None

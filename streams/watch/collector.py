@@ -120,12 +120,24 @@ class FairnessCollector(Collector):
         with self._lock:
             self._refused = dict(counts)
 
+    def count(self, record: FairnessMetric) -> None:
+        """A window came to this, which is not shown, since it was withdrawn before.
+
+        Whoever reads the revocation first counts it as whoever reads it last, so that no counter falls on a restart.
+        """
+        with self._lock:
+            self._count(record)
+
+    def _count(self, record: FairnessMetric) -> _Level:
+        level = self._levels.setdefault((record.measurement, record.level), _Level())
+        counter = (record.status, record.reason or "")
+        level.windows[counter] = level.windows.get(counter, 0) + 1
+        return level
+
     def window(self, record: FairnessMetric, delay_seconds: float | None) -> None:
         """A window is done. ``delay_seconds`` is None while old releases are replayed."""
         with self._lock:
-            level = self._levels.setdefault((record.measurement, record.level), _Level())
-            counter = (record.status, record.reason or "")
-            level.windows[counter] = level.windows.get(counter, 0) + 1
+            level = self._count(record)
             if level.last is None or level.last.window.end_ms < record.window.end_ms:
                 level.last = record
         if delay_seconds is not None:
@@ -149,36 +161,25 @@ class FairnessCollector(Collector):
             delay.samples = [sample for sample in delay.samples if sample.labels["measurement"] in shown]
             yield delay
 
-    def _current(self) -> Iterator[tuple[str, Approved, bool]]:
-        """(measurement, the revision that its windows have reached, whether one of its windows is there).
+    def _current(self) -> Iterator[tuple[str, Approved]]:
+        """(measurement, the revision that its windows have reached, else its first).
 
         A later revision is approved ahead of its start; until the windows get there, its terms are not what is shown.
         """
         for name, entries in self._revisions.items():
             ends = [level.last.window.end_ms for (m, _), level in self._levels.items() if m == name and level.last]
             reached = [entry for entry in entries if ends and entry.from_ms < max(ends)]
-            yield name, (reached or entries[:1])[-1], bool(reached)
-
-    def _expired(self, approved: Approved) -> bool:
-        expires_ms = approved.measurement.expires_ms
-        return expires_ms is not None and self._clock() * 1000 >= expires_ms
+            yield name, (reached or entries[:1])[-1]
 
     def _ended(self, approved: Approved) -> bool:
         """Whether no window of a revision is still to come: a last value would pass for an answer of today."""
         if approved.revoked:
             return True
         measurement = approved.measurement
-        if measurement.expires_ms is None:
-            return False
+        if measurement.expires_ms is None or measurement.source.arrival == "record_time":
+            return False  # a log may be replayed at any time
         last_ms = measurement.expires_ms + measurement.levels[-1].length_ms + measurement.lateness_ms
         return self._clock() * 1000 >= last_ms
-
-    def _state(self, approved: Approved, active: bool) -> str:
-        if approved.revoked:
-            return "revoked"
-        if self._expired(approved):
-            return "expired"
-        return "active" if active else "scheduled"
 
     def _values(self) -> Iterator[Metric]:
         ended = {entry.spec.hex() for entries in self._revisions.values() for entry in entries if self._ended(entry)}
@@ -230,8 +231,8 @@ class FairnessCollector(Collector):
         lateness = GaugeMetricFamily(
             "evenstream_window_lateness_seconds", "How late a row may be", labels=("measurement",)
         )
-        ended = {name for name, approved, _ in self._current() if self._ended(approved)}
-        for name, approved, _ in self._current():
+        ended = {name for name, approved in self._current() if self._ended(approved)}
+        for name, approved in self._current():
             if name in ended:
                 continue  # else it would be called stale for ever
             lateness.add_metric([name], approved.measurement.lateness_ms / 1000)
@@ -257,7 +258,7 @@ class FairnessCollector(Collector):
         )
         scheduled = {
             (name, level.name): dict.fromkeys(_KNOWN_OUTCOMES, 0)
-            for name, approved, _ in self._current()
+            for name, approved in self._current()
             for level in approved.measurement.levels
         }
         seen = {key: known.windows for key, known in self._levels.items() if key[0] in self._revisions}
@@ -283,7 +284,7 @@ class FairnessCollector(Collector):
     def _budget(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(
             "evenstream_measurement_info",
-            "Approved measurements: scheduled until their first window is there, then active; expired; revoked",
+            "Approved measurements: scheduled, active, expired, superseded or revoked",
             labels=("measurement", "revision", "reference", "state"),
         )
         parties = ("measurement", "party")
@@ -303,9 +304,9 @@ class FairnessCollector(Collector):
             labels=("measurement",),
         )
         delta = GaugeMetricFamily("evenstream_privacy_delta", "Delta of the epsilons", labels=("measurement",))
-        for name, approved, active in self._current():
+        for name, approved in self._current():
             measurement = approved.measurement
-            state = self._state(approved, active)
+            state = approved.state(int(self._clock() * 1000))
             info.add_metric([name, str(measurement.revision), measurement.reference, state], 1)
             if self._ended(approved):
                 continue

@@ -73,15 +73,16 @@ def answer(
 
 def state(approved: Approved, now_ms: int) -> str:
     """Whether a revision is counted now, in words."""
-    if approved.revoked_at_ms is not None:
-        return f"revoked: reviewers stopped it on {moment(approved.revoked_at_ms)}"
+    counts = "is counted now"
     if approved.measurement.source.arrival == "record_time":
-        return "active: it counts a replayed log, by the log's own times"
-    if now_ms < approved.from_ms:
-        return f"scheduled: it begins {moment(approved.from_ms)}"
-    if now_ms < approved.until_ms:
-        return "active: it is counted now"
-    return "expired" if approved.until_ms == approved.measurement.expires_ms else "replaced by a later revision"
+        counts = "counts a replayed log, by the log's own times"
+    return {
+        "scheduled": f"scheduled: it begins {moment(approved.from_ms)}",
+        "active": f"active: it {counts}",
+        "expired": "expired",
+        "superseded": "replaced by a later revision",
+        "revoked": f"revoked: reviewers stopped it on {moment(approved.revoked_at_ms or 0)}",
+    }[approved.state(now_ms)]
 
 
 def in_view(shown: Sequence[Shown], now_ms: int) -> list[Shown]:
@@ -92,8 +93,12 @@ def in_view(shown: Sequence[Shown], now_ms: int) -> list[Shown]:
     return [
         entry
         for entries in by_name.values()
-        for entry in ([e for e in entries if now_ms < e.approved.until_ms] or entries[-1:])
+        for entry in ([e for e in entries if _goes_on(e.approved, now_ms)] or entries[-1:])
     ]
+
+
+def _goes_on(approved: Approved, now_ms: int) -> bool:
+    return now_ms < approved.until_ms or approved.state(now_ms) == "active"
 
 
 def measurements(shown: Sequence[Shown], now_ms: int) -> Answer:

@@ -333,7 +333,7 @@ def test_five_processes_stop_one_measurement(kafka: str, tmp_path: Path) -> None
         _send(events, source, scenario.records[:half])
         _until(supervisor, lambda: any(key[0] == "feed" for key in _metrics(settings)))
         key = load_governance(settings.keys.dir / "governance" / "reviewer-2.key")
-        Governance(settings).revoke(proposals[0], key, "harm", AT_MS)
+        Governance(settings).revoke(proposals[0].measurement, key, "harm", AT_MS)
         _until(supervisor, lambda: sum(r.status == "withdrawn" for r in _metrics(settings).values()) == 2)
         os.kill(supervisor.pid("b"), signal.SIGKILL)
         _send(events, source, scenario.records[half:])

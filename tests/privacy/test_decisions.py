@@ -125,7 +125,7 @@ def test_a_measurement_comes_to_be_with_the_kth_approval_and_ends_with_one_revoc
     write(log, WHOLE[2])
     proposal = log.current("feed", 1)
     assert proposal is not None
-    assert (proposal.state, proposal.decided_at_ms, proposal.proposer) == ("approved", 1002, IDS[0])
+    assert (proposal.state, proposal.approved_at_ms, proposal.proposer) == ("approved", 1002, IDS[0])
     keys = {name: key.public_key() for name, key in zip(IDS, KEYS, strict=True)}
     signed = proposal.signed(DEPLOYMENT)
     assert verify(signed, deployment=DEPLOYMENT, governance_keys=keys, threshold=2, test_cluster=False) == SPEC
@@ -331,9 +331,17 @@ UNFIT: dict[str, tuple[Callable[[DecisionLog], object], Contents, str]] = {
     "rejected after approval": (approved, no(), "to stop it, revoke it"),
     "approved after rejection": (rejected, yes(KEYS[0]), "is already rejected; propose it anew"),
     "proposed again after rejection": (rejected, propose(), "with the same contents"),
-    "revoked unproposed": (lambda log: None, stop(KEYS[0]), "was never proposed"),
-    "revoked unapproved": (lambda log: write(log, WHOLE[0]), stop(KEYS[0]), "reject it instead"),
-    "revoked twice": (lambda log: write(log, *WHOLE), stop(KEYS[0]), "nothing to revoke"),
+    "revoked twice": (lambda log: write(log, *WHOLE), stop(KEYS[0]), "is already revoked"),
+    "proposed after revocation": (
+        lambda log: write(log, (stop(KEYS[0]), KEYS[0])),
+        propose(),
+        "with the same contents",
+    ),
+    "approved after revocation": (
+        lambda log: write(log, WHOLE[0], (stop(KEYS[0]), KEYS[0])),
+        yes(KEYS[0]),
+        "is already revoked",
+    ),
     "another's revocation": (approved, stop(KEYS[1]), "each reviewer signs for themselves"),
     "a stranger's revocation": (approved, stop(STRANGER), "not trusted here"),
     "closed twice": (lambda log: write(log, *WHOLE), Close("c-1", "again"), "already closed"),
@@ -394,6 +402,32 @@ def test_a_rejected_revision_can_be_proposed_changed() -> None:
     rejected(log)
     write(log, (propose(spec(purpose="else")), KEYS[0]))
     assert [proposal.state for proposal in log.proposals] == ["rejected", "proposed"]
+
+
+REVOCABLE: dict[str, tuple[Callable[[DecisionLog], object], list[str]]] = {
+    "never proposed": (lambda log: None, []),
+    "proposed": (lambda log: write(log, WHOLE[0]), ["revoked"]),
+    "rejected": (rejected, ["revoked"]),
+    "replaced": (
+        lambda log: write(log, WHOLE[0], (propose(spec(purpose="else")), KEYS[0])),
+        ["revoked", "proposed"],
+    ),
+    "approved": (approved, ["revoked"]),
+}
+
+
+@pytest.mark.parametrize("before", REVOCABLE)
+def test_stopping_is_always_possible(before: str) -> None:
+    """One key revokes exact bytes whatever the log says of them; nothing else of the log changes."""
+    prepare, states = REVOCABLE[before]
+    log = empty()
+    prepare(log)
+    was_approved = [proposal.approved_at_ms for proposal in log.proposals]
+    write(log, (stop(KEYS[2]), KEYS[2]))
+    assert [proposal.state for proposal in log.proposals] == states
+    assert [proposal.approved_at_ms for proposal in log.proposals] == was_approved
+    assert (was_approved == [1002]) == (before == "approved")
+    assert log.revocations[SPEC.digest().hex()][-1].reason == "harm"
 
 
 def test_the_threshold_is_the_readers() -> None:
@@ -509,15 +543,15 @@ Step = tuple[str, int]
 
 def _oracle(steps: list[Step], n: int, k: int) -> tuple[str, set[int], set[int]]:
     """(state, who says yes, who says no) of the newest proposal, by counting."""
-    current, words, result, seen = "", {}, "none", set()
+    current, words, result, seen, stopped = "", {}, "none", set(), False
     for kind, who in steps:
         if kind.startswith("propose"):
             wanted = "other" if kind.endswith("other") else "first"
-            if result not in ("approved", "revoked") and wanted not in seen:
+            if result not in ("approved", "revoked") and wanted not in seen and not (stopped and wanted == "first"):
                 seen.add(wanted)
                 current, words, result = wanted, {}, "proposed"
         elif kind == "revoke":
-            result = "revoked" if result == "approved" and current == "first" else result
+            stopped, result = True, "revoked" if current == "first" else result
         elif result == "proposed":
             about = "other" if kind.endswith("other") else "first"
             if about == current:

@@ -356,6 +356,28 @@ def test_only_the_revision_that_is_named_stops() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("arrival", "expected"),
+    [
+        (
+            "live",
+            [("scheduled", "scheduled"), ("active", "scheduled"), ("superseded", "active"), ("superseded", "expired")],
+        ),
+        ("record_time", [("active", "active")] * 4),
+    ],
+)
+def test_where_a_revision_stands(arrival: str, expected: list[tuple[str, str]]) -> None:
+    """By the clock, but for a replayed log, whose times are its own; revoked whenever that is."""
+    control = make()
+    two = spec(START_MS + DAY_MS, revision=2, arrival=arrival)
+    apply(control, spec(arrival=arrival), two)
+    moments = (START_MS - 1, START_MS, START_MS + DAY_MS, EXPIRES_MS)
+    assert [tuple(entry.state(now_ms) for entry in control.approved()) for now_ms in moments] == expected
+    control.apply_measurement(2, revoked(two))
+    for now_ms in moments:
+        assert [entry.state(now_ms) for entry in control.approved()][1] == "revoked"
+
+
 # -- keys ---------------------------------------------------------------------------------------------------------
 
 

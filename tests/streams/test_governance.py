@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 from reviewed import REVIEWED
 
-from privacy import Measurement, parse_measurement
+from privacy import Measurement, SignedMeasurement, approve, parse_measurement, revoke
+from privacy.decisions import Revoke
 from secure_agg.keyring import create, load_governance, load_trusted
 from streams import governance as module
 from streams.cli import main
@@ -228,7 +229,6 @@ def test_what_does_not_fit_the_log_is_refused(team: Team) -> None:
     assert "revision 2 of 'feed' was never proposed" in team.fails(
         "approve", "feed", "--key", other, "--yes", "--revision", "2"
     )
-    assert "reject it instead" in team.fails("revoke", "feed", "--key", key, "--reason", "x", "--yes")
     assert "has 1 to 2000 characters" in team.fails("reject", "feed", "--key", key, "--reason", "")
     assert "proposed before with the same contents" in team.fails(
         "propose", team.file(_proposed_text(team)), "--key", key
@@ -360,6 +360,60 @@ def test_whoever_writes_past_the_commands_is_found_out(team: Team) -> None:
     told = team.fails("verify")
     assert "it is there a second time" in told
     assert "it holds a spec that the log did not approve" in told
+
+
+def test_an_approval_that_was_taken_back_can_still_be_stopped(team: Team) -> None:
+    """One approves, then rejects; a second rejects; a third writes the old signature to `measurements` all the same.
+
+    The roles count it, so everybody is told, and any one reviewer stops it.
+    """
+    team.propose()
+    team.approve(0)
+    (proposal,) = Governance(team.settings).view().log.proposals
+    old = proposal.approvals
+    for place in (0, 1):
+        team.ok("reject", "feed", "--key", str(team.keys[place]), "--reason", "no")
+    assert team.state() == "rejected"
+    third = approve(proposal.measurement, team.settings.deployment, load_governance(team.keys[2])).signatures
+    past = SignedMeasurement(proposal.spec, team.settings.deployment, old + third).encode()
+    plain = make_producer(team.settings, None)
+    plain.produce(team.settings.topic("measurements"), value=past, partition=0)
+    plain.flush(10)
+    assert team.state() == "unfounded"
+    assert "in force (scheduled), though the log says rejected: revoke it" in team.ok("status")
+    assert "offset 0: it holds a spec that the log did not approve" in team.fails("verify")
+    assert "is revoked" in team.ok("revoke", "feed", "--key", str(team.keys[1]), "--reason", "not approved", "--yes")
+    assert team.state() == "revoked"
+    assert [entry.revoked for entry in Governance(team.settings).view().control.approved()] == [True]
+    assert "did not approve" in team.fails("verify")  # for good: it was in force
+    assert "already revoked" in team.fails("revoke", "feed", "--key", str(team.keys[1]), "--reason", "x", "--yes")
+    unknown = spec("unknown")
+    keys = [load_governance(path) for path in team.keys[:2]]
+    signatures = tuple(approve(unknown, team.settings.deployment, key).signatures[0] for key in keys)
+    past = SignedMeasurement(unknown.canonical_bytes(), team.settings.deployment, signatures).encode()
+    plain.produce(team.settings.topic("measurements"), value=past, partition=0)
+    plain.flush(10)
+    assert "the log says nothing of it: revoke it" in team.ok("status", "unknown")
+    assert "is revoked" in team.ok("revoke", "unknown", "--key", str(team.keys[2]), "--reason", "who?", "--yes")
+    assert [entry.revoked for entry in Governance(team.settings).view().control.approved()] == [True, True]
+
+
+def test_a_revocation_that_is_on_the_log_alone_is_put_in_force(team: Team) -> None:
+    """Whoever wrote it past the commands has not made the next one helpless."""
+    for step in (team.propose, lambda: team.approve(0), lambda: team.approve(1)):
+        step()
+    governance, key, now_ms = Governance(team.settings), load_governance(team.keys[2]), time.time_ns() // 1_000_000
+    view = governance.view()
+    wanted = view.log.proposals[0].measurement
+    stopped = revoke(wanted, team.settings.deployment, key, at_ms=now_ms, reason="harm").encode()
+    plain = make_producer(team.settings, None)
+    record = view.log.sign(Revoke(stopped.decode()), key, now_ms)
+    plain.produce(team.settings.topic("decisions"), value=record, partition=0)
+    plain.flush(10)
+    assert "though the log says revoked" in team.ok("status")
+    assert "is revoked" in team.ok("revoke", "feed", "--key", str(team.keys[0]), "--reason", "x", "--yes")
+    assert team.written("measurements")[1:] == [stopped]
+    assert "every record holds" in team.ok("verify")
 
 
 def test_more_approvals_than_reviewers_is_an_error_at_once(team: Team) -> None:

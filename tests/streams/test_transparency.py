@@ -10,20 +10,23 @@ from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
 
+import click
 import pytest
 from public_facts import MemoryTopics
 
 from privacy import Ledger, Measurement, Revocation, approve, key_id, parse_measurement, revoke
-from privacy.decisions import Forecast, Propose, approval_of
+from privacy.decisions import Contents, Forecast, Propose, Reject, Revoke, approval_of
 from secure_agg import EpochPublicKey, Identity
 from secure_agg.keyring import create, load_governance, load_role, load_trusted
+from streams.cli import main
 from streams.control import limits_of
 from streams.governance import empty_log
+from streams.kafka.topics import input_plan, plan
 from streams.records.debit import SignedDebit
 from streams.records.keys import sign_epoch_key
 from streams.report.transparency import document
 from streams.settings import Settings, load_settings
-from streams.transparency import ApprovalFacts, Facts, Unread, gather, outcome_of
+from streams.transparency import KEPT_TOPICS, ApprovalFacts, Facts, Unread, gather, outcome_of
 
 DAY_MS = 86_400_000
 NOW_MS = 20_000 * DAY_MS + 3_600_000
@@ -193,10 +196,10 @@ def test_every_state_of_a_measurement_is_told(world: World) -> None:
     """Live, scheduled, ended and revoked ones are there, each with its time, and the revoked one with who and why."""
     page = Cells(world.html())
     assert page.row("live, revision 1") == [
-        "live, revision 1", "live: it counts now", "2024-10-02T00:00:00Z", "2026-01-01T00:00:00Z",
+        "live, revision 1", "active: it counts now", "2024-10-02T00:00:00Z", "2026-01-01T00:00:00Z",
     ]  # fmt: skip
     assert page.row("scheduled, revision 1")[1:3] == ["approved, not begun", "2024-10-07T00:00:00Z"]
-    assert page.row("ended, revision 1")[1] == "ended: it counts no more"
+    assert page.row("ended, revision 1")[1] == "expired: it counts no more"
     assert page.row("revoked, revision 1")[3] == "2024-10-03T01:00:00Z (revoked)"
     third = sorted(world.facts.governance)
     assert any(f"by the governance key {key}: <b>it harmed</b>" in page.text for key in third)
@@ -232,6 +235,32 @@ def test_the_log_of_decisions_says_who_approved_and_when(spoiled: World) -> None
     )
     assert approval.at_ms == NOW_MS - 3 * DAY_MS + 2
     assert "with the last approval needed on 2024-10-01T01:00:00Z, as decisions says" in spoiled.html()
+
+
+def test_an_approval_that_was_taken_back_is_not_told_as_one(spoiled: World) -> None:
+    """What the log rejected has no approval there, also once it is revoked: only the record's signatures are told."""
+    keys = [load_governance(spoiled.folder / "governance" / f"reviewer-{number}.key") for number in (1, 2, 3)]
+    measurement = spec("revoked", -4)
+    digest = measurement.digest().hex()
+    stopped = revoke(measurement, "public", keys[2], at_ms=NOW_MS, reason="not approved").encode().decode()
+    log = empty_log(spoiled.topics.trusted, 2)
+    contents: list[tuple[Contents, int]] = [
+        (Propose(measurement.canonical_bytes().decode(), Forecast.of(measurement)), 0),
+        (approval_of(measurement, "public", keys[0]), 0),
+        (Reject("revoked", 1, digest, "no"), 0),
+        (Reject("revoked", 1, digest, "no"), 1),
+        (Revoke(stopped), 2),
+    ]
+    for number, (one, place) in enumerate(contents):
+        record = log.sign(one, keys[place], NOW_MS - DAY_MS)
+        assert log.apply(number, record) is None
+        spoiled.topics.held["decisions"].append((None, record))
+    assert [proposal.state for proposal in log.proposals] == ["revoked"]
+    facts = spoiled.facts
+    assert not isinstance(facts.measurements, Unread)
+    (fact,) = (fact for fact in facts.measurements if fact.approved.measurement.id == "revoked")
+    assert isinstance(fact.approval, ApprovalFacts)
+    assert fact.approval.source == "measurements"
 
 
 def test_what_was_spent_is_the_ledgers_sum(world: World) -> None:
@@ -289,12 +318,39 @@ def test_retention_is_the_clusters_own(world: World) -> None:
     assert page.row("b")[1] == "it has no valid key now"
 
 
+def test_every_topic_is_told(world: World) -> None:
+    """What each topic of evenstream's own holds, and those of the company that hold something of members."""
+    planned = {topic.name for topic in (*plan(world.settings), *input_plan(world.settings))}
+    assert {world.settings.topic(name) for name in KEPT_TOPICS} == planned
+    page = Cells(world.html())
+    for name in KEPT_TOPICS:
+        assert len(page.row(name)) == 3
+    assert "in their own words" in page.row("concerns")[1]
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("127.0.0.1", "on the page /concerns of the publish service"),
+        ("0.0.0.0", "on the page /concerns of the publish service"),
+        ("fair.example.org", "on the page http://fair.example.org:{port}/concerns"),
+        ("2001:db8::1", "on the page http://[2001:db8::1]:{port}/concerns"),
+    ],
+)
+def test_where_to_raise_a_concern(world: World, host: str, told: str) -> None:
+    """Its address, unless publish listens where nobody else gets to: then what it is, and who knows the address."""
+    settings = world.settings.model_copy(update={"http": world.settings.http.model_copy(update={"host": host})})
+    page = Cells(document(replace(world.facts, settings=settings)).html())
+    assert told.format(port=settings.port("publish")) in page.text
+
+
 def test_how_to_opt_out_names_the_topic(world: World) -> None:
-    """Topic, record and a command that can be typed."""
+    """Topic, record and a command that is evenstream's own."""
     text = Cells(world.html()).text
     assert "on the topic public.member-attributes" in text
     assert '{"opt_out": true}' in text
-    assert "kafka-console-producer.sh --bootstrap-server BROKER --topic public.member-attributes" in text
+    assert "evenstream members opt-out FILE" in text
+    assert main.get_command(click.Context(main), "members").get_command(click.Context(main), "opt-out") is not None
 
 
 def test_the_page_says_from_where_it_is(world: World) -> None:

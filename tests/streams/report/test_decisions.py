@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from known_records import DEPLOYMENT, TRUSTED
 from reviewed import REVIEW
 
-from privacy import Limits, Measurement, key_id, parse_measurement, revoke
+from privacy import Limits, Measurement, SignedMeasurement, approve, key_id, parse_measurement, revoke
 from privacy.decisions import Answer, Close, Contents, DecisionLog, Forecast, Propose, Reject, Revoke, approval_of
 from secure_agg import Trusted
 from streams.control import ControlPlane
@@ -95,6 +95,33 @@ def test_what_the_roles_refuse_all_the_same_says_so() -> None:
     house = House(rho_limit=0.01)
     house.approve(spec(1, BEGIN_MS))
     assert house.statuses(BEGIN_MS) == ["refused"]
+
+
+def test_what_is_in_force_past_the_log_says_so() -> None:
+    """Old signatures on `measurements`: the roles count it, so its standing says that before what the log says."""
+    house = House()
+    first, unknown = spec(1, BEGIN_MS), spec(1, BEGIN_MS, name="unknown")
+    house.propose(first)
+    house._write(approval_of(first, DEPLOYMENT, KEYS[0]), 0)
+    house._write(Reject("feed", 1, first.digest().hex(), "no"), 0)
+    for measurement in (first, unknown):
+        signatures = tuple(approve(measurement, DEPLOYMENT, key).signatures[0] for key in KEYS)
+        record = SignedMeasurement(measurement.canonical_bytes(), DEPLOYMENT, signatures).encode()
+        house.control.apply_measurement(house.control.measurements_offset, record)
+    found = standings(house.log, house.control, BEGIN_MS)
+    assert [(standing.status, standing.why) for standing in found] == [
+        ("unfounded", "in force (active), though the log says rejected: revoke it"),
+        ("unfounded", "in force (active), though the log says nothing of it: revoke it"),
+    ]
+    assert "unknown revision 1: unfounded; in force (active), though" in str(found[1])
+    assert json.loads(json.dumps(found[1].as_json()))["approvals"] == []
+    house._write(Propose(spec(1, BEGIN_MS + DAY_MS).canonical_bytes().decode(), Forecast.of(first)), 0)
+    assert sorted(house.statuses(BEGIN_MS)) == ["proposed", "unfounded", "unfounded"]
+    for measurement in (first, unknown):
+        stopped = revoke(measurement, DEPLOYMENT, KEYS[1], at_ms=BEGIN_MS, reason="past the log").encode()
+        house._write(Revoke(stopped.decode()), 1)
+        house.control.apply_measurement(house.control.measurements_offset, stopped)
+    assert sorted(house.statuses(BEGIN_MS)) == ["proposed", "revoked", "revoked"]
 
 
 def test_a_standing_tells_people_and_machines_the_same() -> None:

@@ -146,6 +146,18 @@ def publisher_of(pipeline: InProcessPipeline) -> Publisher:
     return Publisher(process)
 
 
+def counted(publisher: Publisher) -> dict[tuple[str, str], float]:
+    """`evenstream_windows_total` by status and reason, over all levels."""
+    publisher.collector.open()
+    found: dict[tuple[str, str], float] = {}
+    for family in publisher.process.registry.collect():
+        for sample in family.samples:
+            if sample.name == "evenstream_windows_total":
+                outcome = sample.labels["status"], sample.labels["reason"]
+                found[outcome] = found.get(outcome, 0) + sample.value
+    return found
+
+
 def emit(publisher: Publisher, records: list[FairnessMetric], topic: dict[bytes, tuple[bytes, Any]]) -> None:
     """As the app does it."""
     for record in records:
@@ -189,6 +201,10 @@ def test_a_withdrawal_replaces_numbers_once(tmp_path: Path) -> None:
                 record = knowing.take(party, value, live=False)
                 emit(knowing, [record] if record else [], rebuilt)
         assert rebuilt == topic
+        assert counted(knowing) == counted(publisher)
+    assert counted(again) == counted(publisher)
+    # Eight that were joined, and of them the minute and those that end at 50, 60 and 70 s.
+    assert (sum(counted(publisher).values()), counted(publisher)["withdrawn", "revoked"]) == (12, 4)
 
 
 @pytest.mark.parametrize("moments", [(FAR_MS, 45_000), (60_000, 45_000), (45_000, FAR_MS)], ids=str)

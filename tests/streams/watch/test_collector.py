@@ -17,6 +17,7 @@ from privacy import Limits, parse_measurement
 from streams.control import FOREVER_MS, Approved
 from streams.records.metric import Checks, FairnessMetric, Privacy, Status, Table, Window, result_of
 from streams.roles import publish
+from streams.watch import page
 from streams.watch.collector import _KNOWN_OUTCOMES, FairnessCollector
 
 GOLDEN = Path(__file__).parent / "golden" / "collector_metrics.txt"
@@ -161,7 +162,7 @@ def test_no_value_before_a_release() -> None:
         assert shown.value("window_end_timestamp_seconds", **labels) == START_MS / 1000
         assert shown.value("window_length_seconds", **labels) == length
     assert shown.value("window_lateness_seconds", measurement="feed") == 1
-    assert shown.value("measurement_info", measurement="feed", revision="1", reference="white", state="scheduled") == 1
+    assert shown.value("measurement_info", measurement="feed", revision="1", reference="white", state="active") == 1
     assert "evenstream_privacy_epsilon_spent" not in shown.names()
 
 
@@ -327,6 +328,25 @@ def test_an_expired_measurement_says_so_and_falls_silent() -> None:
     assert seen == [("active", True), ("expired", True), ("expired", True), ("expired", False)]
 
 
+def test_a_replayed_logs_state_does_not_follow_the_clock() -> None:
+    """It is active, with its values, also past its end: the log's times are its own. It is the live page's word too."""
+    old = approved().measurement
+    replayed = old.model_copy(
+        update={
+            "source": old.source.model_copy(update={"arrival": "record_time"}),
+            "expires": datetime.fromtimestamp(START_MS / 1000 + 600, UTC),
+        }
+    )
+    entry = replace(approved(), measurement=replayed, until_ms=START_MS + 600_000)
+    shown = Shown(clock=lambda: START_MS / 1000 + 86_400)
+    shown.collector.measurements([entry], 0.5)
+    shown.collector.window(record(), 0.2)
+    info = {"measurement": "feed", "revision": "1", "reference": "white"}
+    assert shown.value("measurement_info", **info, state="active") == 1
+    assert "evenstream_gap_ratio" in shown.names()
+    assert page.state(entry, START_MS + 86_400_000) == "active: it counts a replayed log, by the log's own times"
+
+
 def test_the_newest_revision_that_stands_says_when_approval_ends() -> None:
     """A later revision's expiry counts as soon as it is approved; a revoked one's does not, and none has no series."""
     one, two = (
@@ -367,11 +387,15 @@ def test_a_later_revision_shows_once_windows_reach_it() -> None:
     next_day = START_MS + 86_400_000
     first = approved(until_ms=next_day)
     second = approved(revision=2, reference="black", from_ms=next_day)
-    shown = Shown(second, first)
+    now_ms = [next_day - 1]
+    shown = Shown(second, first, clock=lambda: now_ms[0] / 1000)
     shown.collector.window(record(), 0.2)
     info = {"measurement": "feed", "state": "active"}
     assert shown.value("measurement_info", **info, revision="1", reference="white") == 1
     assert shown.value("measurement_info", **info, revision="2", reference="black") is None
+    now_ms[0] = next_day
+    over = {"measurement": "feed", "state": "superseded"}
+    assert shown.value("measurement_info", **over, revision="1", reference="white") == 1
     shown.collector.window(record(from_ms=next_day), 0.2)
     assert shown.value("measurement_info", **info, revision="1", reference="white") is None
     assert shown.value("measurement_info", **info, revision="2", reference="black") == 1
