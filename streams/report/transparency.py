@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from privacy import Measurement, PrivacyStatement, plan_noise
+from privacy import PERIOD_DAYS, Measurement, PrivacyStatement, plan_noise
 from streams.ledger_view import LedgerView, PeriodSpend
 from streams.report.document import Block, Command, Document, Grid, Heading, Listing, Paragraph
-from streams.report.numbers import moment
+from streams.report.numbers import moment, shown_epsilon
 from streams.settings import Settings
 from streams.transparency import ApprovalFacts, Facts, MeasurementFacts, Unread
 
@@ -22,7 +22,6 @@ _STATES = {
     "superseded": "superseded: a later revision counts in its place",
     "revoked": "revoked: stopped by a reviewer",
 }
-_PERIODS = {"member-day": "one UTC day", "30-days": "30 days", "year": "365 days"}
 _OUTCOMES = ("published", "void", "suppressed", "refused", "withdrawn")
 _NOT_SAID = "not said in the signed specification"
 _HOLDS = {
@@ -169,13 +168,9 @@ def _cost(statement: PrivacyStatement) -> str:
         return "no promise: its noise protects nobody"
     return (
         f"epsilon {statement.epsilon:.3g} at delta {statement.delta:g} on replacing what is known of you, "
-        f"{_epsilon(statement.epsilon_add_remove)} on adding or removing you (rho {statement.rho:g}); of "
+        f"{shown_epsilon(statement.epsilon_add_remove)} on adding or removing you (rho {statement.rho:g}); of "
         f"{statement.unit}"
     )
-
-
-def _epsilon(value: float | None) -> str:
-    return "without bound" if value is None else f"{value:.3g}"
 
 
 def _approved_by(approval: ApprovalFacts | Unread) -> str:
@@ -230,14 +225,15 @@ def _ledger(party: str, view: LedgerView) -> Iterator[Block]:
 
 def _period(period: PeriodSpend) -> str:
     days = period.first_day if period.first_day == period.last_day else f"{period.first_day} to {period.last_day}"
-    return f"{_PERIODS[period.period]}: {days}"
+    length = PERIOD_DAYS[period.period]
+    return f"{'one UTC day' if length == 1 else f'{length} days'}: {days}"
 
 
 def _amounts(period: PeriodSpend) -> tuple[str, ...]:
     by = ", ".join(f"{name} {rho:.4g}" for name, rho in period.by_measurement.items()) or "nothing"
     return (
-        f"{_epsilon(period.epsilon)} (rho {period.rho:.4g})",
-        f"{_epsilon(period.epsilon_limit)} (rho {period.limit:g})",
+        f"{shown_epsilon(period.epsilon)} (rho {period.rho:.4g})",
+        f"{shown_epsilon(period.epsilon_limit)} (rho {period.limit:g})",
         f"{period.remaining:.4g}",
         by,
     )
