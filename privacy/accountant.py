@@ -61,7 +61,7 @@ class PrivacyStatement:
     """
 
     unit: str
-    period: str
+    period: Period
     rho: float
     epsilon: float | None
     rho_add_remove: float
@@ -76,11 +76,16 @@ class PrivacyStatement:
             unit=_UNITS[period],
             period=period,
             rho=rho,
-            epsilon=_promise(rho, delta),
+            epsilon=promised_epsilon(rho, delta),
             rho_add_remove=rho_add_remove,
-            epsilon_add_remove=_promise(rho_add_remove, delta),
+            epsilon_add_remove=promised_epsilon(rho_add_remove, delta),
             delta=delta,
         )
+
+
+def promised_epsilon(rho: float, delta: float) -> float | None:
+    """As :func:`epsilon`; None where rho is so large that a number would only look like a promise."""
+    return epsilon(rho, delta) if rho <= _RHO_OF_NO_PROMISE else None
 
 
 @lru_cache(maxsize=1024)
@@ -190,7 +195,3 @@ class Accountant:
             rho_add_remove=self.rho("add_remove", period),
             delta=self._delta,
         )
-
-
-def _promise(rho: float, delta: float) -> float | None:
-    return epsilon(rho, delta) if rho <= _RHO_OF_NO_PROMISE else None

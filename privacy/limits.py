@@ -12,6 +12,8 @@ TOLERANCE = 1e-9
 Period = Literal["member-day", "30-days", "year"]
 PERIOD_DAYS: dict[Period, int] = {"member-day": 1, "30-days": 30, "year": 365}
 """Consecutive UTC days of each period that has a limit."""
+PERIOD_NAMES: dict[Period, str] = {"member-day": "a UTC day", "30-days": "any 30 days", "year": "any 365 days"}
+"""Each of these periods in words."""
 
 
 @dataclass(frozen=True)

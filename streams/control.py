@@ -12,7 +12,7 @@ other measurements is the same whenever each role learns of it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from privacy import (
@@ -121,6 +121,15 @@ class Approved:
         return self.revoked_at_ms is not None and end_ms > self.revoked_at_ms
 
 
+def revoked_at_ms(entries: Iterable[Approved]) -> dict[tuple[str, int], int]:
+    """When each revision that was revoked was, epoch milliseconds, by its measurement's id and its number."""
+    return {
+        (entry.measurement.id, entry.measurement.revision): entry.revoked_at_ms
+        for entry in entries
+        if entry.revoked_at_ms is not None
+    }
+
+
 class ControlPlane:
     """One role's view of the control topics.
 
@@ -214,13 +223,10 @@ class ControlPlane:
                     f"{measurement.source.arrival!r}, but {other.id!r} reads it with {other.source.arrival!r}: "
                     "one topic has one notion of arrival"
                 )
-        specs = [*((known, digest) for known, digest, _ in self._specs.values()), (measurement, spec)]
-        revoked_at_ms = {
-            (known.id, known.revision): min(self._revocations[digest])
-            for known, digest in specs
-            if digest in self._revocations
-        }
-        check_registry_budget([known for known, _ in specs], self._limits, revoked_at_ms)
+        revoked = revoked_at_ms(self._approved.values())
+        if spec in self._revocations:
+            revoked[key] = min(self._revocations[spec])
+        check_registry_budget([*(known for known, _, _ in self._specs.values()), measurement], self._limits, revoked)
         self._specs[key] = (measurement, spec, offset)
         self._rebuild()
         standing = "approved, but revoked" if spec in self._revocations else "approved"

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from privacy import Debit, Exhaustion, Ledger, LedgerBroken, Limits, Measurement, epsilon
+from privacy import Debit, Exhaustion, Ledger, LedgerBroken, Limits, Measurement
+from privacy.accountant import promised_epsilon
 from privacy.budget import DailyDebits, live_revisions
 from privacy.limits import PERIOD_DAYS, Period
-from streams.control import Approved, ControlPlane, limits_of
+from streams.control import Approved, ControlPlane, limits_of, revoked_at_ms
 from streams.ledger_check import Findings, read_ledger
 from streams.public_topics import PublicTopics
 
@@ -138,12 +139,7 @@ def view(ledger: Ledger, party: str, approved: Iterable[Approved], day: str, del
 def forecast(ledger: Ledger, approved: Iterable[Approved], day: str) -> Exhaustion | None:
     """The first debit that will be refused from this day on, if what is approved goes on until it ends."""
     approved = tuple(approved)
-    revoked = {
-        (entry.measurement.id, entry.measurement.revision): entry.revoked_at_ms
-        for entry in approved
-        if entry.revoked_at_ms is not None
-    }
-    return ledger.forecast(live_revisions((entry.measurement for entry in approved), revoked), day)
+    return ledger.forecast(live_revisions((entry.measurement for entry in approved), revoked_at_ms(approved)), day)
 
 
 def _spend(ledger: Ledger, period: Period, day: str, delta: float) -> PeriodSpend:
@@ -161,18 +157,14 @@ def _spend(ledger: Ledger, period: Period, day: str, delta: float) -> PeriodSpen
         last_day=day,
         rho=rho,
         limit=limit,
-        epsilon=_epsilon(rho, delta),
-        epsilon_limit=_epsilon(limit, delta),
+        epsilon=promised_epsilon(rho, delta),
+        epsilon_limit=promised_epsilon(limit, delta),
         by_measurement={name: own.spent(_number(last), days) for name, own in sorted(by_measurement.items())},
     )
 
 
 def _number(day: date) -> int:
     return (day - date(1970, 1, 1)).days
-
-
-def _epsilon(rho: float, delta: float) -> float | None:
-    return epsilon(rho, delta) if rho <= 100 else None  # beyond it, a number would only look like a promise
 
 
 def restored(findings: Findings, limits: Limits) -> Ledger:

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from privacy import Measurement, Period, PrivacyStatement
+from privacy.limits import PERIOD_NAMES
 from streams.budget_plan import BudgetPlan, MeasurementBudget
+from streams.report.numbers import shown_epsilon
 
-_PERIODS: dict[str, str] = {"member-day": "a UTC day", "30-days": "any 30 days", "year": "any 365 days"}
 _CHANNELS = ("level", "channel", "share", "rho", "rho add/remove", "L2", "L2 add/remove", "sigma", "published sigma")
 _COSTS = ("over", "rho", "epsilon", "rho add/remove", "epsilon add/remove")
 _NOTES = (
@@ -39,7 +40,7 @@ def as_text(plan: BudgetPlan, console: Console) -> None:
         names = ", ".join(one.measurement.id for one in plan.measurements)
         _table(console, f"together: {names}", _COSTS, _cost_rows(plan.together))
     limits = [
-        [_PERIODS[p.period], f"{p.debited:.4g}", f"{p.limit:.4g}", "yes" if p.debited <= p.limit + 1e-9 else "NO"]
+        [PERIOD_NAMES[p.period], f"{p.debited:.4g}", f"{p.limit:.4g}", "yes" if p.debited <= p.limit + 1e-9 else "NO"]
         for p in plan.periods
     ]
     _table(console, "next to the registry's limits", ("over", "rho debited", "limit", "fits"), limits)
@@ -88,16 +89,12 @@ def _channel_rows(one: MeasurementBudget) -> Iterable[Sequence[str]]:
 def _cost_rows(statements: Iterable[PrivacyStatement]) -> Iterable[Sequence[str]]:
     for s in statements:
         yield (
-            _PERIODS[s.period],
+            PERIOD_NAMES[s.period],
             f"{s.rho:.4g}",
-            f"{_epsilon(s.epsilon)} at {s.delta:g}",
+            f"{shown_epsilon(s.epsilon)} at {s.delta:g}",
             f"{s.rho_add_remove:.4g}",
-            f"{_epsilon(s.epsilon_add_remove)} at {s.delta:g}",
+            f"{shown_epsilon(s.epsilon_add_remove)} at {s.delta:g}",
         )
-
-
-def _epsilon(epsilon: float | None) -> str:
-    return "without bound" if epsilon is None else f"{epsilon:.3g}"
 
 
 def _table(console: Console, caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -45,13 +45,18 @@ def moment(epoch_ms: int) -> str:
     return f"{datetime.fromtimestamp(epoch_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def shown_epsilon(epsilon: float | None) -> str:
+    """Three digits; "without bound" where nothing is promised."""
+    return "without bound" if epsilon is None else f"{epsilon:.3g}"
+
+
 def promise(statement: PrivacyStatement, drawn: str) -> str:
     """A privacy statement in words: never an epsilon without unit, relation, delta and period.
 
     Args:
         drawn: what was noised, for example "this run".
     """
-    shown = "without bound" if statement.epsilon is None else f"{statement.epsilon:.3g}"
+    shown = shown_epsilon(statement.epsilon)
     return (
         f"Differentially private: epsilon {shown} at delta {statement.delta:g} (rho {statement.rho:.4g} zCDP) for "
         f"{statement.unit}, on replacing the member's group probabilities and Self-ID by any others. Who took part, "

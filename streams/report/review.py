@@ -13,7 +13,8 @@ from privacy.decisions import Forecast
 from privacy.limits import TOLERANCE
 from privacy.spec_fields import Binned, Rank
 from streams.cell_layout import layout_of
-from streams.control import Approved
+from streams.control import Approved, revoked_at_ms
+from streams.report.numbers import shown_epsilon
 from streams.report.terminal import terminal_line
 
 PERIODS = ("a UTC day", "any 30 days", "a year")
@@ -143,9 +144,7 @@ def _span(low: float, high: float) -> str:
 
 def _cost(spec: Measurement, others: Sequence[Approved], limits: Limits, now_ms: int) -> Iterator[str]:
     own, delta = Forecast.of(spec), spec.privacy.delta
-    revoked = {
-        (e.measurement.id, e.measurement.revision): e.revoked_at_ms for e in others if e.revoked_at_ms is not None
-    }
+    revoked = revoked_at_ms(others)
     for period, rho, promised in zip(PERIODS, _rhos(own), _epsilons(own), strict=True):
         yield f"{period}: epsilon {_shown(promised)} at delta {delta:g} (rho {rho:.4g} zCDP)."
     yield "Each on replacing the member's group probabilities and Self-ID by any others, all windows together."
@@ -177,7 +176,7 @@ def _epsilons(forecast: Forecast) -> tuple[float | None, float | None, float | N
 
 
 def _shown(promised: float | None) -> str:
-    return "without bound (the noise protects nobody)" if promised is None else f"{promised:.3g}"
+    return shown_epsilon(promised) + (" (the noise protects nobody)" if promised is None else "")
 
 
 def _judged(spec: Measurement) -> Iterator[str]:

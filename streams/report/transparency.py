@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from privacy import Measurement, PrivacyStatement, plan_noise
+from privacy import PERIOD_DAYS, Measurement, PrivacyStatement, plan_noise
 from streams.ledger_view import LedgerView, PeriodSpend
 from streams.report.document import Block, Command, Document, Grid, Heading, Listing, Paragraph
-from streams.report.numbers import moment
+from streams.report.numbers import moment, shown_epsilon
 from streams.settings import Settings
 from streams.transparency import ApprovalFacts, Facts, MeasurementFacts, Unread
 
@@ -22,7 +22,6 @@ _STATES = {
     "superseded": "superseded: a later revision counts in its place",
     "revoked": "revoked: stopped by a reviewer",
 }
-_PERIODS = {"member-day": "one UTC day", "30-days": "30 days", "year": "365 days"}
 _OUTCOMES = ("published", "void", "suppressed", "refused", "withdrawn")
 _NOT_SAID = "not said in the signed specification"
 _HOLDS = {
@@ -154,7 +153,9 @@ def _measurement(fact: MeasurementFacts, facts: Facts) -> Iterator[Block]:
             ("Your events", f"at most {terms.contribution_cap} a UTC day count"),
             (
                 "Your days",
-                f"on at most {terms.days_in_30} of any 30 and {terms.days_in_year} of any 365 you count",
+                "every day counts"
+                if terms.rotation is None
+                else f"on at most {terms.days_in_30} of any 30 and {terms.days_in_year} of any 365 you count",
             ),
             ("What a day costs you", _cost(plan_noise(measurement).statement())),
             ("SHA-256 of the signed specification", fact.approved.spec.hex()),
@@ -169,13 +170,9 @@ def _cost(statement: PrivacyStatement) -> str:
         return "no promise: its noise protects nobody"
     return (
         f"epsilon {statement.epsilon:.3g} at delta {statement.delta:g} on replacing what is known of you, "
-        f"{_epsilon(statement.epsilon_add_remove)} on adding or removing you (rho {statement.rho:g}); of "
+        f"{shown_epsilon(statement.epsilon_add_remove)} on adding or removing you (rho {statement.rho:g}); of "
         f"{statement.unit}"
     )
-
-
-def _epsilon(value: float | None) -> str:
-    return "without bound" if value is None else f"{value:.3g}"
 
 
 def _approved_by(approval: ApprovalFacts | Unread) -> str:
@@ -230,14 +227,15 @@ def _ledger(party: str, view: LedgerView) -> Iterator[Block]:
 
 def _period(period: PeriodSpend) -> str:
     days = period.first_day if period.first_day == period.last_day else f"{period.first_day} to {period.last_day}"
-    return f"{_PERIODS[period.period]}: {days}"
+    length = PERIOD_DAYS[period.period]
+    return f"{'one UTC day' if length == 1 else f'{length} days'}: {days}"
 
 
 def _amounts(period: PeriodSpend) -> tuple[str, ...]:
     by = ", ".join(f"{name} {rho:.4g}" for name, rho in period.by_measurement.items()) or "nothing"
     return (
-        f"{_epsilon(period.epsilon)} (rho {period.rho:.4g})",
-        f"{_epsilon(period.epsilon_limit)} (rho {period.limit:g})",
+        f"{shown_epsilon(period.epsilon)} (rho {period.rho:.4g})",
+        f"{shown_epsilon(period.epsilon_limit)} (rho {period.limit:g})",
         f"{period.remaining:.4g}",
         by,
     )
@@ -331,15 +329,15 @@ def _reading(facts: Facts) -> Iterator[Block]:
             f"Every value comes with an interval of {confidence:g} %, which allows for chance and for the noise. Two "
             "values whose intervals overlap widely are not known to differ.",
             "A gap is a group's rate less the reference group's. It says that treatment differs, not why.",
-            "The weighted estimate understates gaps where name and place tell of more than the group. The corrected "
+            "The weighted estimate understates gaps, since a name and a place only hint at a group. The corrected "
             "and rectified ones mend that, each under an assumption; where they disagree the record says so.",
             "A window is void where the two parties do not agree or its numbers cannot be true, suppressed where no "
             "group is large enough to say anything, refused where the budget is used up, and withdrawn where reviewers "
             "stopped the measurement.",
             "Rows of one member are not independent of one another, and days add up: the cost of a period is that of "
             "all its days on which a member can count.",
-            "The promise holds if at least one of the two parties is honest, and covers the race probabilities and the "
-            "Self-ID, not who took part.",
+            "The promise holds if at least one of the two parties is honest. What is replaced is your race probabilities "
+            "and your Self-ID; that you used the service at all is no secret from those who run it.",
         )
     )
 

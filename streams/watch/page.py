@@ -12,11 +12,12 @@ from urllib.parse import quote
 
 from privacy import PrivacyStatement
 from privacy.decisions import Forecast
+from privacy.limits import PERIOD_NAMES
 from streams.control import FOREVER_MS, Approved
 from streams.plain_text import NOT_TEXT
 from streams.records.concern import MAX_TEXT, Concern
 from streams.report import page
-from streams.report.numbers import moment
+from streams.report.numbers import moment, shown_epsilon
 from streams.watch.http import Answer
 
 HTML = "text/html; charset=utf-8"
@@ -139,11 +140,8 @@ def _measurement(shown: Shown, now_ms: int) -> Iterator[str]:
 
 def _cost(shown: Shown) -> Iterator[str]:
     cost, promise = Forecast.of(shown.approved.measurement), shown.statement
-    rows = [
-        ("one UTC day", _epsilon(cost.epsilon_member_day)),
-        ("any 30 days", _epsilon(cost.epsilon_30_days)),
-        ("any 365 days", _epsilon(cost.epsilon_year)),
-    ]
+    epsilons = (cost.epsilon_member_day, cost.epsilon_30_days, cost.epsilon_year)
+    rows = [(name, _epsilon(value)) for name, value in zip(PERIOD_NAMES.values(), epsilons, strict=True)]
     yield page.table(("Period", "Epsilon, at most"), rows, f"What it costs a member, at delta {cost.delta:g}")
     yield page.paragraph(
         "Epsilon and delta say how much of what is published may change if the member's group probabilities and "
@@ -153,7 +151,7 @@ def _cost(shown: Shown) -> Iterator[str]:
 
 
 def _epsilon(value: float | None) -> str:
-    return "without bound: this is test noise and protects nobody" if value is None else f"{value:.3g}"
+    return shown_epsilon(value) + (": this is test noise and protects nobody" if value is None else "")
 
 
 # -- concerns ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from privacy import PERIOD_DAYS, Limits, Period, live_revisions
 from privacy.budget import DailyDebits, counting_days
-from streams.control import Approved
+from streams.control import Approved, revoked_at_ms
 
 _DAY_MS = 86_400_000
 FORECAST_DAYS = 14
@@ -45,10 +45,9 @@ class PeriodBudget:
         """The same in two weeks, if all that is approved is released every day until then."""
         entries = list(approved)
         specs = {(entry.measurement.id, entry.measurement.revision): entry for entry in entries}
-        revoked = {key: entry.revoked_at_ms for key, entry in specs.items() if entry.revoked_at_ms is not None}
         today = now_ms // _DAY_MS
         debits = self._debits.copy()
-        for live in live_revisions([entry.measurement for entry in entries], revoked):
+        for live in live_revisions([entry.measurement for entry in entries], revoked_at_ms(entries)):
             spec = specs[live.measurement, live.revision].spec
             for day in range(today, today + FORECAST_DAYS + 1):
                 if live.is_live(day) and (spec, day) not in self._released:

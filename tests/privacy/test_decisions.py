@@ -452,7 +452,7 @@ def test_the_earliest_revocation_stands() -> None:
     assert (proposal.state, proposal.revocation, proposal.revocations) == ("revoked", now, [far, now])
     misfit = log.apply(9, log.sign(Revoke(far.encode().decode()), KEYS[0], 5))
     assert misfit is not None
-    assert "nothing to revoke" in misfit.why
+    assert "already revoked" in misfit.why
 
 
 # -- odd fields -------------------------------------------------------------------------------------------------------

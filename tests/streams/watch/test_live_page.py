@@ -170,7 +170,7 @@ def test_the_first_page_says_what_is_measured(site: Site) -> None:
         "The fairness team",
         "2100-01-01T00:00:00Z",
         "one result for every 10s, 1m",
-        f"<td>one UTC day</td><td>{epsilon(0.1, 1e-9):.3g}</td>",
+        f"<td>a UTC day</td><td>{epsilon(0.1, 1e-9):.3g}</td>",
         f"<td>any 30 days</td><td>{epsilon(0.6, 1e-9):.3g}</td>",
         f"<td>any 365 days</td><td>{epsilon(2.0, 1e-9):.3g}</td>",
         "at delta 1e-09",
