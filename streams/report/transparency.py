@@ -336,8 +336,8 @@ def _reading(facts: Facts) -> Iterator[Block]:
             "stopped the measurement.",
             "Rows of one member are not independent of one another, and days add up: the cost of a period is that of "
             "all its days on which a member can count.",
-            "The promise holds if at least one of the two parties is honest. What is replaced is your race probabilities "
-            "and your Self-ID; that you used the service at all is no secret from those who run it.",
+            "The promise holds if at least one of the two parties is honest. What may be replaced is your race "
+            "probabilities and your Self-ID; that you used the service at all is no secret from those who run it.",
         )
     )
 
