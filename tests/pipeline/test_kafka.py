@@ -186,7 +186,7 @@ def test_nothing_secret_is_on_the_wire(finished: Run, kafka_logs: Path) -> None:
 
 def _names_are_public(settings: Settings) -> tuple[str, ...]:
     """Topics that hold specs or published statistics, in which a feature's name is no secret."""
-    return settings.topic("measurements"), settings.topic("fairness-metrics")
+    return tuple(settings.topic(name) for name in ("measurements", "decisions", "fairness-metrics"))
 
 
 def test_logs_carry_no_member(finished: Run) -> None:

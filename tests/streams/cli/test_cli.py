@@ -188,7 +188,7 @@ def test_topics_are_made_and_checked(kafka: str, make_settings: Callable[..., Se
     assert f"created {deployment}.member-attributes" in made.output
     content = topics("--check", "--with-inputs", source)
     assert content.exit_code == 0
-    assert "17 topics are as they must be" in content.output
+    assert "18 topics are as they must be" in content.output
     different = run(*options, "--set=topics.partitions=5", "topics", "create", KAFKA_BOOTSTRAP=kafka)
     assert different.exit_code == 1
     assert f"{deployment}.sealed: partitions is 4, expected 5" in different.stderr
