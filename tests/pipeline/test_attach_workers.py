@@ -16,6 +16,8 @@ from streams.roles.attach import AttachStage
 from streams.roles.seal import END_OF_LOG
 from streams.stage import TIMESTAMP_CREATE
 
+pytestmark = pytest.mark.slow
+
 PARTITIONS = 4
 DAY_MS = 86_400_000
 

@@ -16,6 +16,8 @@ from streams.kafka.partitioner import partition_of
 from streams.roles.attach import AttachStage, SelectionKeys
 from streams.roles.sent_shares import DAY_MS
 
+pytestmark = pytest.mark.slow
+
 START_MS = 20_000 * DAY_MS + 6 * 3_600_000
 NEXT_DAY_MS = 20_001 * DAY_MS
 PARTITIONS = 2
