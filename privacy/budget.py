@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -35,6 +36,7 @@ ROTATION_DAYS = 30
 """Days after which a rotation comes round."""
 
 _DAY_MS = 86_400_000
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,14 @@ def _dates(first_day: int, days: int) -> str:
 def day_name(day: int) -> str:
     """A UTC day as YYYY-MM-DD."""
     return str(np.datetime64(day, "D"))
+
+
+def day_number(day: str) -> int:
+    """Days since 1970-01-01; ValueError where it is not YYYY-MM-DD."""
+    parsed = date.fromisoformat(day)
+    if parsed.isoformat() != day:
+        raise ValueError(f"expected a UTC day as YYYY-MM-DD, got {day!r}")
+    return parsed.toordinal() - _EPOCH
 
 
 def _first_day(spec: Measurement) -> int:

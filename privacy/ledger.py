@@ -17,9 +17,8 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import date
 
-from privacy.budget import DailyDebits, LiveRevision, Peak, day_name
+from privacy.budget import DailyDebits, LiveRevision, Peak, day_name, day_number
 from privacy.errors import BudgetExceeded, LedgerBroken
 from privacy.limits import PERIOD_DAYS, TOLERANCE, Limits, Period
 from privacy.revocation import YEAR_10000_MS
@@ -31,7 +30,6 @@ FORECAST_DAYS = 400
 _GENESIS = "0" * 64
 _DIGEST = re.compile("[0-9a-f]{64}")
 _ID = re.compile("[a-z0-9][a-z0-9-]{0,62}")
-_EPOCH = date(1970, 1, 1).toordinal()
 _REASONS: dict[Period, str] = {
     "member-day": "budget_exceeded_day",
     "30-days": "budget_exceeded_30_days",
@@ -131,7 +129,7 @@ class Ledger:
 
     def spent(self, day: str, period: Period = "member-day") -> float:
         """The most that a member can have spent in the period that ends with this day, over all measurements (rho)."""
-        return self._debits.spent(_day_number(day), PERIOD_DAYS[period])
+        return self._debits.spent(day_number(day), PERIOD_DAYS[period])
 
     def covers(self, day: str, measurement: str, revision: int) -> bool:
         """Whether this day is paid for at this revision: a party whose release is not covered must not start."""
@@ -187,7 +185,7 @@ class Ledger:
             self._require_same_terms(paid[0], debit)
             return None
         # Revisions that share a day add up as measurements do: both may have counted a member's rows.
-        passed = _limit_passed(self._debits, self._limits, debit.counting, debit.rho, _day_number(day))
+        passed = _limit_passed(self._debits, self._limits, debit.counting, debit.rho, day_number(day))
         if passed is not None:
             raise BudgetExceeded(self._refusal(debit, *passed), reason=_REASONS[passed[0]])
         record = debit.encode()
@@ -222,7 +220,7 @@ class Ledger:
             revisions: those of the registry (``privacy.budget.live_revisions``), in the order of their debits.
             from_day: the first day to look at, YYYY-MM-DD; the last is 400 days on. Days that are paid for stay so.
         """
-        debits, first = self._debits.copy(), _day_number(from_day)
+        debits, first = self._debits.copy(), day_number(from_day)
         for number in range(first, first + FORECAST_DAYS):
             day = day_name(number)
             for one in revisions:
@@ -261,7 +259,7 @@ class Ledger:
     def _append(self, debit: Debit, record: bytes) -> None:
         self._entries.append(debit)
         self._last = hashlib.sha256(record).hexdigest()
-        self._debits.add(_day_number(debit.day), debit.counting, debit.rho)
+        self._debits.add(day_number(debit.day), debit.counting, debit.rho)
         self._paid[debit.day, debit.measurement, debit.revision] = debit, self._last
 
 
@@ -283,16 +281,8 @@ def _terms(debit: Debit) -> str:
     )
 
 
-def _day_number(day: str) -> int:
-    """Days since 1970-01-01; ValueError where it is not YYYY-MM-DD."""
-    parsed = date.fromisoformat(day)
-    if parsed.isoformat() != day:
-        raise ValueError(f"expected a UTC day as YYYY-MM-DD, got {day!r}")
-    return parsed.toordinal() - _EPOCH
-
-
 def _check_debit(debit: Debit) -> None:
-    _day_number(debit.day)
+    day_number(debit.day)
     for name in ("spec_sha256", "previous"):
         if not _DIGEST.fullmatch(getattr(debit, name)):
             raise ValueError(f"expected {name} as 64 hexadecimal digits, got {getattr(debit, name)[:80]!r}")

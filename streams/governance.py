@@ -155,8 +155,11 @@ class Governance:
 
     def view(self) -> View:
         """Read both topics to their ends."""
+        wait_for_kafka(self._settings, _KAFKA_SECONDS)  # so that its absence is told as such, and soon
+        return self._read()
+
+    def _read(self) -> View:
         settings = self._settings
-        wait_for_kafka(settings, _KAFKA_SECONDS)  # so that its absence is told as such, and soon
         decisions = empty_log(self._trusted, self._threshold)
         for record in read_to_end(settings, settings.topic("decisions")):
             decisions.apply(int(record.offset() or 0), record.value())
@@ -277,7 +280,7 @@ class Governance:
             producer = make_producer(self._settings, self._settings.group("governance"))
             try:
                 producer.init_transactions(_TRANSACTION_SECONDS)
-                view = self.view()
+                view = self._read()
                 if any(entry.record in tried for entry in view.log.chain):
                     return view  # it was committed, and only the answer was lost
                 records = list(decide(view))

@@ -42,6 +42,7 @@ from streams.errors import RecordMalformed
 from streams.records.debit import SignedDebit
 from streams.records.release import Release, ReleasedChannel, SignedRelease
 from streams.roles.channel_layout import ChannelLayout
+from streams.roles.releasing import released_channels
 
 Records = Iterable[tuple[int, bytes]]
 """(offset, value) of each record of a topic with one partition, in order."""
@@ -224,12 +225,7 @@ class _Spec:
         self.plan: NoisePlan = plan_noise(measurement)
         self.levels: dict[str, _Level] = {}
         for level in measurement.levels:
-            noises = self.plan.level(level.name).channels
-            channels = tuple(
-                ReleasedChannel(name, shape, noises[name].scale_units, noises[name].rho)  # type: ignore[arg-type]
-                for name, shape in layout.released(level.name).items()
-            )
-            self.levels[level.name] = _Level(level.length_ms, channels)
+            self.levels[level.name] = _Level(level.length_ms, released_channels(self.plan, layout, level.name))
 
 
 class _Releases:

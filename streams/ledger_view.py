@@ -9,7 +9,7 @@ from typing import Any
 
 from privacy import Debit, Exhaustion, Ledger, LedgerBroken, Limits, Measurement
 from privacy.accountant import promised_epsilon
-from privacy.budget import DailyDebits, live_revisions
+from privacy.budget import DailyDebits, day_number, live_revisions
 from privacy.limits import PERIOD_DAYS, Period
 from streams.control import Approved, ControlPlane, limits_of, revoked_at_ms
 from streams.ledger_check import Findings, read_ledger
@@ -149,7 +149,7 @@ def _spend(ledger: Ledger, period: Period, day: str, delta: float) -> PeriodSpen
     for debit in ledger.entries:
         if first <= date.fromisoformat(debit.day) <= last:
             own = by_measurement.setdefault(debit.measurement, DailyDebits())
-            own.add(_number(date.fromisoformat(debit.day)), debit.counting, debit.rho)
+            own.add(day_number(debit.day), debit.counting, debit.rho)
     rho, limit = ledger.spent(day, period), ledger.limits.of(period)
     return PeriodSpend(
         period=period,
@@ -159,12 +159,8 @@ def _spend(ledger: Ledger, period: Period, day: str, delta: float) -> PeriodSpen
         limit=limit,
         epsilon=promised_epsilon(rho, delta),
         epsilon_limit=promised_epsilon(limit, delta),
-        by_measurement={name: own.spent(_number(last), days) for name, own in sorted(by_measurement.items())},
+        by_measurement={name: own.spent(day_number(day), days) for name, own in sorted(by_measurement.items())},
     )
-
-
-def _number(day: date) -> int:
-    return (day - date(1970, 1, 1)).days
 
 
 def restored(findings: Findings, limits: Limits) -> Ledger:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy import BudgetExceeded, ChannelNoise, Debit, Ledger, LedgerBroken, NoisePlan, plan_noise
+from privacy.budget import day_name, day_number
 from secure_agg import Identity, PinnedIdentities, SignatureInvalid
 from secure_agg.commitments import DIGEST_BYTES, authenticate
 from streams.control import Approved
@@ -249,10 +250,7 @@ class ReleaseDesk:
             reason=reason,
             coverage=bytes(DIGEST_BYTES),
             debit=debit,
-            channels=tuple(
-                ReleasedChannel(name, shape, noises[name].scale_units, noises[name].rho)  # type: ignore[arg-type]
-                for name, shape in shapes.items()
-            ),
+            channels=released_channels(plan, layout, window.level),
         )
         release = msgspec.structs.replace(
             release, coverage=authenticate(coverage_key, window.coverage, release.coverage_binding())
@@ -291,14 +289,23 @@ class ReleaseDesk:
         return NO_DEBIT if paid is None else bytes.fromhex(paid)
 
 
+def released_channels(plan: NoisePlan, layout: ChannelLayout, level: str) -> tuple[ReleasedChannel, ...]:
+    """What every release of a level says of its channels, in the order of the wire."""
+    noises = plan.level(level).channels
+    return tuple(
+        ReleasedChannel(name, shape, noises[name].scale_units, noises[name].rho)  # type: ignore[arg-type]
+        for name, shape in layout.released(level).items()
+    )
+
+
 def _noised(share: NDArray[np.uint64], noise: ChannelNoise) -> NDArray[np.uint64]:
     # The noise is drawn on zeros and added in the ring: OpenDP's own integers saturate at their ends.
     return share + noise.sample(share.size).view(np.uint64).reshape(share.shape)
 
 
 def _utc_day(start_ms: int) -> str:
-    return str(np.datetime64(start_ms // _DAY_MS, "D"))
+    return day_name(start_ms // _DAY_MS)
 
 
 def _day_start_ms(day: str) -> int:
-    return int(np.datetime64(day, "D").astype(np.int64)) * _DAY_MS
+    return day_number(day) * _DAY_MS
