@@ -15,6 +15,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from privacy import (
     ApprovalError,
     Limits,
@@ -44,6 +46,11 @@ def limits_of(settings: Settings) -> Limits:
     """The registry's limits, as a deployment's settings have them."""
     privacy = settings.privacy
     return Limits(privacy.rho_member_day_limit, privacy.rho_30_days_limit, privacy.rho_year_limit)
+
+
+def governance_keys(trusted: Trusted) -> dict[str, Ed25519PublicKey]:
+    """The pinned governance keys by their ids."""
+    return {key_id(key): key for key in trusted.governance}
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ class ControlPlane:
         self._test_cluster = test_cluster
         self._limits = limits
         self._threshold = threshold
-        self._governance = {key_id(key): key for key in trusted.governance}
+        self._governance = governance_keys(trusted)
         self._specs: dict[tuple[str, int], tuple[Measurement, bytes, int]] = {}
         self._approved: dict[bytes, Approved] = {}
         self._revocations: dict[bytes, dict[int, Revocation]] = {}

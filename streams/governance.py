@@ -29,7 +29,6 @@ from privacy import (
     SignedMeasurement,
     check_reviewable,
     is_revocation,
-    key_id,
     next_boundary_ms,
     revoke,
 )
@@ -47,7 +46,7 @@ from privacy.decisions import (
     approval_of,
 )
 from secure_agg.keyring import Trusted, load_trusted
-from streams.control import ControlPlane, limits_of
+from streams.control import ControlPlane, governance_keys, limits_of
 from streams.errors import InputError, KafkaUnavailable, SettingsError
 from streams.kafka.clients import make_producer, read_to_end, wait_for_kafka
 from streams.report.numbers import moment
@@ -91,11 +90,6 @@ class Outgoing:
     topic: str
     key: bytes
     value: bytes
-
-
-def governance_keys(trusted: Trusted) -> dict[str, Ed25519PublicKey]:
-    """The pinned governance keys by their ids."""
-    return {key_id(key): key for key in trusted.governance}
 
 
 def empty_log(trusted: Trusted, threshold: int) -> DecisionLog:

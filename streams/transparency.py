@@ -18,7 +18,7 @@ from privacy import Limits, SignedMeasurement, key_id
 from privacy.approvals import is_approval
 from privacy.decisions import DecisionLog
 from privacy.errors import PrivacyError
-from streams.control import Approved, ControlPlane, limits_of
+from streams.control import Approved, ControlPlane, governance_keys, limits_of
 from streams.errors import EvenstreamError
 from streams.governance import empty_log
 from streams.ledger_view import LedgerView, view_of_topic
@@ -232,7 +232,7 @@ def _approval(
     threshold: int,
 ) -> ApprovalFacts | Unread:
     """Who approved a revision: by the log of decisions where it was approved there; else by the spec's own record."""
-    keys = {key_id(key): key for key in control.trusted.governance}
+    keys = governance_keys(control.trusted)
     if not isinstance(decisions, Unread):
         for proposal in decisions.proposals:
             if bytes.fromhex(proposal.spec_sha256) == approved.spec and proposal.approved_at_ms is not None:

@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterable, Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from privacy import key_id
 from privacy.decisions import DecisionLog
 from secure_agg import Trusted
 from streams.concern_book import ConcernBook
+from streams.control import governance_keys
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class OpenConcerns(Collector):
     def __init__(self, registry: CollectorRegistry, trusted: Trusted) -> None:
         self._book = ConcernBook(with_text=False)
         # How many must approve a measurement is nothing to a concern, which any one reviewer may close.
-        self._decisions = DecisionLog(trusted.deployment, {key_id(key): key for key in trusted.governance}, 1)
+        self._decisions = DecisionLog(trusted.deployment, governance_keys(trusted), 1)
         self._lock = threading.Lock()
         self._open: int | None = None
         self._told = 0
