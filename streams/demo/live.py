@@ -14,12 +14,13 @@ from rich.table import Table
 from privacy import Measurement
 from streams import replay
 from streams.demo.probe import VisibilityProbe
-from streams.demo.stack import DemoStack, TopicFollower
+from streams.demo.stack import DemoStack
 from streams.demo.verdict import result_of
 from streams.errors import EvenstreamError
 from streams.feed import Feed
 from streams.records.metric import FairnessMetric, Interval
 from streams.simulate import SimulatedRecommender, run_traffic
+from streams.trial import TopicFollower
 
 FEED = "simulated-feed"
 PRIMARIES = "primaries-2022"

@@ -67,14 +67,14 @@ def _run(stack: DemoStack, console: Console) -> int:
     console.print(f"drawing {MEMBERS:,} members from the Census tables, making topics and keys ...")
     rng = np.random.default_rng(SEED)
     members = SimulatedMembers(rng, MEMBERS)
-    stack.prepare()
+    stack.make_topics()
     feed = Feed(stack.settings)
     attributes = stack.settings.topic("member-attributes")
     feed.send_all(attributes, members.attributes())
     feed.send_all(attributes, replay.read_members(examples / PRIMARIES / "members.jsonl"))
     console.print("starting seal, attach, aggregate a, aggregate b, publish ...")
     stack.start_roles()
-    approved = stack.approve(examples)
+    approved = stack.approve_examples(examples)
     start_ms = approved[FEED].effective_from_ms
     assert start_ms is not None  # an approved measurement says when it takes effect
     begins = time.strftime("%H:%M", time.gmtime(start_ms / 1000))

@@ -34,6 +34,12 @@ _MAX_BACKOFF_SECONDS = 10.0
 _STOP_SECONDS = 15.0
 
 
+def command_of(worker: str) -> list[str]:
+    """The command line, after the global options, of a worker: "attach", or "attach.2" for its shard 2."""
+    role, _, shard = worker.partition(".")
+    return [*(("--set", f"{role}.shard={shard}") if shard else ()), *COMMANDS[role]]
+
+
 @dataclass
 class _Child:
     process: subprocess.Popen[bytes]
@@ -49,7 +55,7 @@ class Supervisor:
     Args:
         arguments: global options for every role (``--config``, ``--set``).
         log_folder: one log file a role; None leaves their lines on this process's standard error.
-        ports: metrics port of each role; empty for the defaults.
+        ports: metrics port of each worker; empty for the defaults.
     """
 
     arguments: Sequence[str]
@@ -58,20 +64,20 @@ class Supervisor:
     restarts: int = 0
     _children: dict[str, _Child] = field(default_factory=dict)
 
-    def start(self, roles: Sequence[str] = tuple(COMMANDS)) -> None:
-        """Start the roles."""
-        for role in roles:
-            self._children[role] = _Child(self._spawn(role), time.monotonic())
+    def start(self, workers: Sequence[str] = tuple(COMMANDS)) -> None:
+        """Start workers: a role's name, or for one of several shards the name and its number ("attach.2")."""
+        for worker in workers:
+            self._children[worker] = _Child(self._spawn(worker), time.monotonic())
 
-    def _spawn(self, role: str) -> subprocess.Popen[bytes]:
-        port = ("--set", f"http.port={self.ports[role]}") if role in self.ports else ()
-        command = [sys.executable, "-m", "streams.cli", *self.arguments, *port, *COMMANDS[role]]
+    def _spawn(self, worker: str) -> subprocess.Popen[bytes]:
+        port = ("--set", f"http.port={self.ports[worker]}") if worker in self.ports else ()
+        command = [sys.executable, "-m", "streams.cli", *self.arguments, *port, *command_of(worker)]
         environment = os.environ | {SUPERVISOR: str(os.getpid())}
         # A session of its own: a Ctrl-C in the terminal is for the supervisor, which then stops the roles in order.
         if self.log_folder is None:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
         self.log_folder.mkdir(parents=True, exist_ok=True)
-        with (self.log_folder / f"{role}.log").open("ab") as out:
+        with (self.log_folder / f"{worker}.log").open("ab") as out:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -83,16 +89,16 @@ class Supervisor:
 
     def watch(self) -> None:
         """Restart what has ended: at once, and with back-off when it ends again within seconds."""
-        for role, child in self._children.items():
+        for worker, child in self._children.items():
             now = time.monotonic()
             if child.restart_at is None and child.process.poll() is not None:
                 quick = now - child.started < _QUICK_SECONDS
                 child.quick_ends = child.quick_ends + 1 if quick else 0
                 wait = min(_MAX_BACKOFF_SECONDS, 0.5 * 2**child.quick_ends) if child.quick_ends else 0.0
                 child.restart_at = now + wait
-                log.warning("role %s ended with status %s; again in %.1f s", role, child.process.returncode, wait)
+                log.warning("role %s ended with status %s; again in %.1f s", worker, child.process.returncode, wait)
             if child.restart_at is not None and now >= child.restart_at:
-                child.process, child.started, child.restart_at = self._spawn(role), now, None
+                child.process, child.started, child.restart_at = self._spawn(worker), now, None
                 self.restarts += 1
 
     def run(self, stop: threading.Event) -> None:
@@ -104,9 +110,9 @@ class Supervisor:
         finally:
             self.stop()
 
-    def pid(self, role: str) -> int:
-        """A role's process id."""
-        return self._children[role].process.pid
+    def pid(self, worker: str) -> int:
+        """A worker's process id."""
+        return self._children[worker].process.pid
 
     def stop(self) -> None:
         """End the roles: SIGTERM, and SIGKILL for what has not ended after 15 s. Only processes started here."""
