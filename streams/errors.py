@@ -9,10 +9,12 @@
     ├── GroupModelUnusable       what attach.model names is no group model
     ├── PositionLost             the log no longer holds what comes next
     ├── StateUnreadable          the role's own state does not open
+    │   └── StateNewer             it opens, and a newer version of the role wrote it
     ├── RecipientAbsent          a recipient has announced no epoch key that is valid now
     ├── Fenced                   another instance took over this shard
     ├── InputError               a file that the user named is not what it should be
     ├── RecordMalformed          bytes from Kafka are not the record they should be: refused and counted
+    │   └── VersionUnknown         they are of a format version that this role does not read
     └── ProtocolStop             a validly signed record breaks the protocol: its partition stops
 
 Messages say what was expected, what came and what to do. They never carry a member id, a name, a probability or a
@@ -58,6 +60,10 @@ class StateUnreadable(EvenstreamError):
     """A record of the role's own state does not open with the role's state key."""
 
 
+class StateNewer(StateUnreadable):
+    """A record of the role's own state holds fields that this version does not know."""
+
+
 class RecipientAbsent(EvenstreamError):
     """A recipient has no valid epoch key, so nothing can be sent to it; the sender waits, and drops nothing."""
 
@@ -72,6 +78,10 @@ class InputError(EvenstreamError):
 
 class RecordMalformed(EvenstreamError):
     """Bytes from Kafka are not the record that they should be."""
+
+
+class VersionUnknown(RecordMalformed):
+    """A record of a format version that this role does not read: a newer role wrote it, or anyone."""
 
 
 class ProtocolStop(EvenstreamError):

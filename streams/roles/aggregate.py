@@ -22,6 +22,7 @@ from secure_agg.sharing import SEED_BYTES, expand
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
 from streams.errors import ProtocolStop, RecordMalformed
+from streams.records import frame
 from streams.records.batches import SharesBatch
 from streams.records.header import digest
 from streams.records.punctuation import SignedPunctuation
@@ -82,7 +83,8 @@ class AggregateStage:
         self._coverage_sender = coverage_sender
         self._coverage_key: bytes | None = None if coverage_sender is None else coverage_sender[1]
         self._coverage_key_is_new = False
-        self._log = SignedLog(topics["shares"], range(options.partitions), health)
+        trusted = control.trusted.identities
+        self._log = SignedLog(topics["shares"], range(options.partitions), health, "attach", trusted)
         self._windows = OpenWindows()
         self._desk = ReleaseDesk(party, identity, ledger, health)
         self._control_version = -1
@@ -96,7 +98,12 @@ class AggregateStage:
             return
         if topic == self._topics[f"ledger-{self._party}"]:
             self._desk.restore_ledger(value, self._control.trusted.identities)
-        elif key.startswith(b"position/"):
+            return
+        with self._codec.reading(key):
+            self._restore(key, value)
+
+    def _restore(self, key: bytes, value: bytes) -> None:
+        if key.startswith(b"position/"):
             self._log.restore(int(key.split(b"/")[1]), self._codec.decode(key, value, PartitionState))
         elif key == _COVERAGE_KEY:
             self._coverage_key = self._codec.decode(key, value, bytes)
@@ -126,6 +133,12 @@ class AggregateStage:
             self._check_release(value)
 
     def _check_release(self, value: bytes) -> None:
+        trusted = self._control.trusted.identities
+        if frame.is_newer(value, self._party, trusted):
+            raise LedgerBroken(
+                f"the party's own releases hold one of format version {frame.version_of(value)}, written by a newer "
+                "version of this role, so whether a window was released already cannot be told: run that version"
+            )
         try:
             signed = SignedRelease.decode(value)
             if signed.release.party != self._party:
@@ -136,7 +149,7 @@ class AggregateStage:
         except LedgerBroken:
             # Only now does it matter who wrote it: a long topic is read through without a check of each signature.
             try:
-                signed.verify(self._control.trusted.identities)
+                signed.verify(trusted)
             except SignatureInvalid:
                 return
             raise

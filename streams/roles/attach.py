@@ -112,7 +112,7 @@ class AttachStage:
         self._directory = directory
         owned = range(options.shard, options.partitions, options.shards)
         self._counted = CountedRows(control, directory, owned, keys.cap, keys.rotation, health)
-        self._log = SignedLog(topics["sealed"], owned, health)
+        self._log = SignedLog(topics["sealed"], owned, health, "seal", control.trusted.identities)
         self._restored: dict[int, AttachedPartition] = {}
         self._rotation = fingerprint(keys.rotation)
         self._rotation_is_kept = False
@@ -125,6 +125,10 @@ class AttachStage:
 
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Take in one state record."""
+        with self._codec.reading(key):
+            self._restore(key, value)
+
+    def _restore(self, key: bytes, value: bytes | None) -> None:
         if key.startswith(b"position/"):
             if value is not None:
                 j, state = int(key.split(b"/")[1]), self._codec.decode(key, value, AttachedPartition)

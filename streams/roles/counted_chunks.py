@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.caps import ContributionCap
-from streams.errors import StateUnreadable
+from streams.errors import StateNewer, StateUnreadable
 from streams.state import StateCodec
 
 RUNS_A_LEVEL = 16
@@ -37,7 +37,7 @@ Entries = tuple[NDArray[np.uint64], NDArray[np.unsignedinteger]]
 """Tags, shape (n,), and marks (``ContributionCap.marks``), shape (n,)."""
 
 
-class DayIndex(msgspec.Struct, array_like=True, frozen=True):
+class DayIndex(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """What there must be of one measurement's day: how many chunks, and a digest over them."""
 
     spec: bytes
@@ -46,7 +46,7 @@ class DayIndex(msgspec.Struct, array_like=True, frozen=True):
     digest: bytes
 
 
-class _Chunk(msgspec.Struct, array_like=True):
+class _Chunk(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """A piece of a run: entries padded with zeros. ``run`` is the number of the run's first chunk."""
 
     run: int
@@ -199,6 +199,8 @@ class FoundChunks:
         self.keys.append(key)
         try:
             self.chunks[number] = (hashlib.sha256(value).digest(), codec.decode(key, value, _Chunk))
+        except StateNewer:
+            raise  # not missing, and a newer version can read it
         except StateUnreadable:
             return
 

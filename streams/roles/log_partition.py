@@ -18,7 +18,7 @@ from streams.records.punctuation import NEVER_MS, Punctuation
 from streams.roles.sequence import REMEMBERED, StreamSequence
 
 
-class StreamState(msgspec.Struct, array_like=True):
+class StreamState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """What is committed of one stream."""
 
     source: bytes
@@ -31,7 +31,7 @@ class StreamState(msgspec.Struct, array_like=True):
     since_ms: dict[bytes, int]
 
 
-class PartitionState(msgspec.Struct, array_like=True):
+class PartitionState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """What is committed of one partition."""
 
     offset: int

@@ -24,6 +24,7 @@ from secure_agg import SignatureInvalid
 from streams.cell_layout import layout_of
 from streams.control import Approved, ControlPlane
 from streams.errors import RecordMalformed
+from streams.records import frame
 from streams.records.debit import NO_DEBIT
 from streams.records.metric import (
     Checks,
@@ -51,7 +52,8 @@ RELEASES_DIFFER = "releases_differ"
 REVOKED = "revoked"
 SECOND_RELEASE = "second_release"
 NOT_IN_SPEC = "not_in_spec"
-UNATTRIBUTED = ("malformed", "signature", "unknown_measurement")
+NEWER_VERSION = "newer_version"
+UNATTRIBUTED = ("malformed", "signature", "unknown_measurement", NEWER_VERSION)
 """Why a release is not taken in that cannot be laid to a measurement's account."""
 
 BUDGET_REASONS = (
@@ -93,6 +95,7 @@ class PublishCore:
         self._rho_limit = rho_limit
         self._pairs: dict[WindowKey, _Pair] = {}
         self._taken: dict[str, set[bytes]] = {"a": set(), "b": set()}
+        self._too_new: set[str] = set()
         self._statements: dict[bytes, PrivacyStatement] = {}
         self._corrections: dict[bytes, tuple[CorrectedBy, Correction]] = {}
         self._pools: dict[tuple[bytes, str], tuple[str, ...]] = {}
@@ -116,6 +119,9 @@ class PublishCore:
         digest = hashlib.sha256(value).digest()
         if digest in self._taken[party]:
             return None  # every copy of a release is the same bytes, and has been judged
+        if party in self._too_new or frame.is_newer(value, party, self._control.trusted.identities):
+            self._wait_for_upgrade(party, value, digest)
+            return None
         try:
             signed = SignedRelease.decode(value)
             signed.verify(self._control.trusted.identities)
@@ -160,6 +166,25 @@ class PublishCore:
             return joined
         self.last_withheld = joined
         return self._withdraw(approved, a.release.level, a.release.end_ms)
+
+    def _wait_for_upgrade(self, party: str, value: bytes, digest: bytes) -> None:
+        """Take in nothing more of a party that writes what cannot be read here.
+
+        No window is void for it: a later version finds all of it on the topic, in its order, and what it then says of
+        the windows after it (their pools and corrections follow from those before) is what it would have said at once.
+        """
+        self._taken[party].add(digest)
+        key = ("", party, NEWER_VERSION)
+        self.refused[key] = self.refused.get(key, 0) + 1
+        if party not in self._too_new:
+            self._too_new.add(party)
+            log.error(
+                "party %s writes releases of format version %d and this role reads versions up to %d: nothing more of "
+                "the party is taken in. Upgrade publish; it then publishes every window since, and none is lost",
+                party,
+                frame.version_of(value),
+                frame.FORMAT_VERSION,
+            )
 
     def _refuse(self, measurement: str, party: str, reason: str, text: str) -> None:
         key = (measurement, party, reason)

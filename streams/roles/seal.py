@@ -98,9 +98,13 @@ class SealStage:
 
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Take in one state record."""
-        kind, source, i = key.decode().split("/")
-        if kind == "source" and value is not None:
-            self._sources.restore(source, int(i), self._codec.decode(key, value, SourceState))
+        with self._codec.reading(key):
+            kind, source, text = key.decode().split("/")
+            i = int(text)
+        if kind != "source":
+            raise self._codec.unknown(key)
+        if value is not None:
+            self._sources.restore(source, i, self._codec.decode(key, value, SourceState))
 
     def positions(self) -> Mapping[Partition, int]:
         """Source partitions that this worker owns, and where to read on; those of absent topics wait."""

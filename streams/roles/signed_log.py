@@ -2,14 +2,15 @@
 
 `attach` and both parties judge records alike (DESIGN section 2.2). What is malformed or carries no valid signature is
 not part of the log: anyone who may write to Kafka could have put it there, so it is refused and counted. What is signed
-but breaks the protocol, or does not open, stops its partition, before anything of it has been taken in.
+but breaks the protocol, does not open, or is of a later format version, stops its partition, before anything of it has
+been taken in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from secure_agg import SecureAggregationError, SignatureInvalid
+from secure_agg import PinnedIdentities, SecureAggregationError, SignatureInvalid
 from streams.errors import ProtocolStop, RecordMalformed
 from streams.records import frame
 from streams.records.frame import Kind
@@ -31,12 +32,17 @@ class SignedLog:
         topic: its full name.
         partitions: those that this worker owns.
         health: counts what is refused and what stops.
+        writer: the role that writes the topic. trusted: its identity.
     """
 
-    def __init__(self, topic: str, partitions: Iterable[int], health: RoleHealth) -> None:
+    def __init__(
+        self, topic: str, partitions: Iterable[int], health: RoleHealth, writer: str, trusted: PinnedIdentities
+    ) -> None:
         self._topic = topic
         self._partitions = {j: LogPartition(j) for j in partitions}
         self._health = health
+        self._writer = writer
+        self._trusted = trusted
 
     def restore(self, j: int, state: PartitionState) -> None:
         """Go on from committed state; a partition of another worker's is left to it."""
@@ -80,6 +86,7 @@ class SignedLog:
             return
         try:
             value = record.value() or b""
+            frame.stop_at_newer(value, self._writer, self._trusted)
             if frame.kind_of(value) is Kind.PUNCTUATION:
                 punctuation(partition, value)
             else:

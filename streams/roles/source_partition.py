@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 
-class SourceState(msgspec.Struct):
+class SourceState(msgspec.Struct, forbid_unknown_fields=True):
     """What is committed of one source partition: absolute values under the key source/TOPIC/i.
 
     Attributes:

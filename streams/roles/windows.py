@@ -24,7 +24,7 @@ from streams.state import StateCodec
 INCOMPLETE_ROLLUP = "incomplete_rollup"
 
 
-class _WindowState(msgspec.Struct, array_like=True):
+class _WindowState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """An open base window: its sums and its coverage."""
 
     columns: int
@@ -34,7 +34,7 @@ class _WindowState(msgspec.Struct, array_like=True):
     streams: list[tuple[bytes, int, int, int, int, int, bytes]]
 
 
-class _RollupState(msgspec.Struct, array_like=True):
+class _RollupState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """An open roll-up window: the sums of the base windows closed so far."""
 
     columns: int
@@ -44,7 +44,7 @@ class _RollupState(msgspec.Struct, array_like=True):
     coverage: bytes
 
 
-class _ScheduleState(msgspec.Struct, array_like=True):
+class _ScheduleState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """Where the closing of a measurement's base windows goes on."""
 
     next_start_ms: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -307,9 +306,10 @@ def _with_tail(pipeline: InProcessPipeline, tail: int) -> SharesBatch:
     """A batch that claims a tail which nobody could hold, without the values."""
     batch = pass_on(pipeline)
     extension = msgspec.structs.replace(batch.extension, tail=tail)
-    sealed = SealedBatch(batch.header, batch.header_bytes, b"", batch.cells_a, batch.cells_b, batch.seal_signature)
-    signed = SharesBatch.signed(pipeline._keys["attach"].identity, sealed, extension, batch.share_a, batch.share_b)
-    return dataclasses.replace(signed, members_digest=batch.members_digest)
+    sections = batch.cells_a, batch.cells_b, batch.seal_signature
+    members = SealedBatch.decode(last_batch(pipeline, "sealed", Kind.SEALED)[1]).members
+    sealed = SealedBatch(batch.header, batch.header_bytes, members, *sections, batch.seal_version)
+    return SharesBatch.signed(pipeline._keys["attach"].identity, sealed, extension, batch.share_a, batch.share_b)
 
 
 def test_the_batch_of_these_tests_is_folded_when_it_claims_what_is_true(tmp_path: Path) -> None:
