@@ -31,6 +31,7 @@ _COMMANDS = {
     "attach": "Run the role attach: sealed batches in, shares out.",
     "aggregate": "Run one party: shares in, noised releases out.",
     "publish": "Run the role publish: releases in, metrics out.",
+    "scale": "Divide the work of seal or attach among several workers.",
     "up": "Run all five roles on this machine.",
     "replay": "Feed a JSONL log of events, and its members.",
     "simulate": "Feed a simulated population with a known truth.",
