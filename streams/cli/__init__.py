@@ -67,7 +67,7 @@ class _LazyGroup(click.Group):
             if not _is_for_the_user(error):
                 raise
             click.echo(f"evenstream: {_told(error)}", err=True)
-            ctx.exit(1)
+            ctx.exit(error.exit_status if isinstance(error, EvenstreamError) else 1)
 
 
 def _told(error: Exception) -> str:

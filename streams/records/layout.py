@@ -56,7 +56,7 @@ class LayoutRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     """
 
     role: Literal["seal", "attach"]
-    generation: Annotated[int, Meta(ge=1, lt=1 << 63)]
+    generation: Annotated[int, Meta(ge=1, lt=1 << 31)]
     shards: Shards
     at_ms: Milliseconds
     history: Annotated[tuple[Generation, ...], Meta(min_length=1, max_length=HISTORY)]
