@@ -208,8 +208,7 @@ class InProcessPipeline:
         self._measurements: list[bytes] = []
         for role, control in self.controls.items():
             control.catch_up = partial(self.tell, role)
-        for role, epochs in self.epochs.items():
-            self._announce(sign_epoch_key(self._keys[role].identity, epochs.ensure_current(start_ms).public()))
+        self.renew_epochs()
         self._clocks = PartitionClocks(folder / "attach" / "epochs", partitions)
         self._directories: dict[str, MemberDirectory] = {}
         self.core = PublishCore(self.controls["publish"], confidence=0.95, rho_limit=limits.rho_member_day)
@@ -233,6 +232,12 @@ class InProcessPipeline:
     def _announce(self, record: KeyRecord) -> None:
         for control in self.controls.values():
             control.apply_key(record.value)
+
+    def renew_epochs(self) -> None:
+        """Have each recipient begin and announce an epoch that is good for half its lifetime at least."""
+        for role, epochs in self.epochs.items():
+            current = epochs.ensure_current(self.log.clock_ms)
+            self._announce(sign_epoch_key(self._keys[role].identity, current.public()))
 
     def scale(self, role: str, shards: int) -> None:
         """Divide a role's partitions among so many workers; each follows at its next turn in which it hears."""

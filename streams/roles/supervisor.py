@@ -118,11 +118,18 @@ class Supervisor:
         """How long to wait until a worker that has ended is started again."""
         if child.process.returncode == Fenced.exit_status:
             child.fenced_ends = 0 if lived_seconds > _MAX_FENCED_SECONDS else child.fenced_ends
-            wait = min(_MAX_FENCED_SECONDS, self.fenced_seconds * float(2**child.fenced_ends))
             child.fenced_ends += 1
-            return wait
+            return self.pause_after_fence(child.fenced_ends)
         child.quick_ends = child.quick_ends + 1 if lived_seconds < _QUICK_SECONDS else 0
         return min(_MAX_BACKOFF_SECONDS, 0.5 * float(2**child.quick_ends)) if child.quick_ends else 0.0
+
+    def pause_after_fence(self, times: int) -> float:
+        """How long a worker stays away that was fenced so many times: twice as long each time, an hour at most."""
+        return min(_MAX_FENCED_SECONDS, self.fenced_seconds * float(2 ** (times - 1)))
+
+    def fenced(self, worker: str) -> int:
+        """How many times another instance has taken over from a worker; an hour of work without it wipes that out."""
+        return self._children[worker].fenced_ends
 
     def run(self, stop: threading.Event, workers: Sequence[str] = tuple(COMMANDS)) -> None:
         """Start, watch, and stop everything when told to."""
