@@ -27,6 +27,7 @@ from streams.records.concern import Concern
 from streams.records.frame import Kind
 from streams.records.header import Header
 from streams.records.keys import EpochKey, WrappedKey
+from streams.records.layout import LayoutRecord
 from streams.records.punctuation import Counting, Passage, Punctuation, SourceProgress
 from streams.records.refused import Refused
 from streams.records.release import Release, ReleasedChannel
@@ -243,6 +244,7 @@ RECORDS = (
     ReleasedChannel,
     EpochKey,
     WrappedKey,
+    LayoutRecord,
     Refused,
     Concern,
     Debit,

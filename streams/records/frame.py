@@ -52,6 +52,7 @@ class Kind(enum.IntEnum):
     EPOCH_KEY = 5
     WRAPPED_KEY = 6
     DEBIT = 7
+    LAYOUT = 8
 
 
 _STILL_FIRST = frozenset((Kind.EPOCH_KEY, Kind.WRAPPED_KEY, Kind.DEBIT))
