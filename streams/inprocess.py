@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from estimator import RaceModel
 from estimator.model import GroupModel
 from privacy import Ledger, Limits, Measurement, approve, revoke
-from secure_agg import EpochKeys, RoleKeys
+from secure_agg import EpochKeys, RoleKeys, StateKeys
 from secure_agg.keyring import create, load_governance, load_role
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
@@ -155,6 +155,7 @@ class InProcessPipeline:
         limits, test_cluster, batch_rows: as in the settings.
         model: in the race model's place.
         attach_shards: workers of attach: "attach" is one, of several each is a role of its own, "attach/0" and so on.
+        state_lifetime_ms: how long a state key seals.
     """
 
     def __init__(
@@ -170,6 +171,7 @@ class InProcessPipeline:
         start_ms: int = 0,
         model: GroupModel | None = None,
         attach_shards: int = 1,
+        state_lifetime_ms: int = _LIFETIME_MS,
     ) -> None:
         create(folder, deployment)
         self.log = MemoryLog(start_ms)
@@ -191,6 +193,9 @@ class InProcessPipeline:
         self.registries = {role: CollectorRegistry() for role in self._keys}
         self._health = {role: RoleHealth(role, self.registries[role]) for role in self._keys}
         self.epochs = {role: EpochKeys(role, folder / role / "epochs", _LIFETIME_MS) for role in ("attach", "a", "b")}
+        self.state_keys = {
+            role: StateKeys(folder / role / "state", state_lifetime_ms) for role in ("seal", "attach", "a", "b")
+        }
         self._receiving = {
             role: ReceivingKeys(role, deployment, self.controls[role], epochs) for role, epochs in self.epochs.items()
         }
@@ -242,7 +247,7 @@ class InProcessPipeline:
     def _build(self, worker: str) -> Stage:
         role, _, place = worker.partition("/")
         keys, control = self._keys[role], self.controls[role]
-        codec, health = StateCodec(keys.derive("state"), role), self._health[role]
+        codec, health = StateCodec(keys.derive("state"), role, self.state_keys[role]), self._health[role]
         sending = SendingKeys(keys.identity, control, self._announce)
         if role == "seal":
 

@@ -10,11 +10,12 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from types import FrameType
 
 from prometheus_client import CollectorRegistry
 
-from secure_agg import EpochKeys, KeyFileError, RoleKeys
+from secure_agg import EpochKeys, KeyFileError, RoleKeys, StateKeys
 from secure_agg.keyring import load_role
 from streams.control import ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
@@ -87,7 +88,6 @@ class RoleProcess:
     reader: ControlReader
     registry: CollectorRegistry
     health: RoleHealth
-    codec: StateCodec
 
     @classmethod
     def start(cls, role: str, settings: Settings) -> RoleProcess:
@@ -117,8 +117,16 @@ class RoleProcess:
             reader=ControlReader(settings, role, control),
             registry=registry,
             health=RoleHealth(role, registry),
-            codec=StateCodec(keys.derive("state"), role),
         )
+
+    @cached_property
+    def state_keys(self) -> StateKeys:
+        """The keys of the role's state; a role that keeps none has no use for them."""
+        return StateKeys(self.settings.state_folder(self.role), self.settings.state_lifetime_ms)
+
+    def state_codec(self) -> StateCodec:
+        """What seals and opens the role's state, for one stage: a new one for each that is built."""
+        return StateCodec(self.keys.derive("state"), self.role, self.state_keys)
 
     def topics(self, *names: str) -> dict[str, str]:
         """Full names of topics, by their short ones."""

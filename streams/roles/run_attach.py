@@ -101,7 +101,7 @@ def run(settings: Settings) -> None:
             process.control,
             process.sending_keys(),
             receiving,
-            process.codec,
+            process.state_codec(),
             process.health,
             directory,
             SelectionKeys.of(process.keys),

@@ -155,7 +155,7 @@ def run(settings: Settings) -> None:
             process.keys.identity,
             process.control,
             process.sending_keys(),
-            process.codec,
+            process.state_codec(),
             process.health,
             source_partitions,
             _start_offset(settings),

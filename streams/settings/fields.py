@@ -102,6 +102,12 @@ class KeySettings(Group):
         description="folder for the private keys of epochs, on memory-backed storage; default: the role's own folder",
     )
     epoch_lifetime_hours: float = Field(24.0, gt=0, description="hours that senders may use one epoch key")
+    state_dir: Path | None = Field(
+        None, description="folder for the keys of roles' state topics; default: beside the private keys of epochs"
+    )
+    state_lifetime_hours: float | None = Field(
+        None, gt=0, description="hours after which state is written anew under a new key; default: as an epoch key's"
+    )
     governance_threshold: int = Field(
         2, ge=1, le=64, description="how many different governance keys must have signed a measurement"
     )
@@ -263,3 +269,17 @@ class Settings(BaseSettings):
     def epoch_folder(self, role: str) -> Path:
         """Where the private keys of a role's epochs lie."""
         return (self.keys.epoch_dir or self.keys.dir) / role / "epochs"
+
+    def state_folder(self, role: str) -> Path:
+        """Where the keys of a role's state lie."""
+        return (self.keys.state_dir or self.keys.epoch_dir or self.keys.dir) / role / "state"
+
+    @property
+    def epoch_lifetime_ms(self) -> int:
+        """How long senders may use one epoch key, milliseconds."""
+        return int(self.keys.epoch_lifetime_hours * 3_600_000)
+
+    @property
+    def state_lifetime_ms(self) -> int:
+        """How long a state key seals, milliseconds."""
+        return int((self.keys.state_lifetime_hours or self.keys.epoch_lifetime_hours) * 3_600_000)
