@@ -10,14 +10,13 @@ proves nothing, so :meth:`EpochKeys.destroy_ended` overwrites only as a courtesy
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from secure_agg.envelopes import KemPrivateKey
 from secure_agg.errors import EnvelopeUnreadable, KeyFileError
-from secure_agg.keyring import read_private, write_private
+from secure_agg.keyring import destroy_private, read_private, write_private
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,8 @@ class EpochKeys:
         self.lifetime_ms = lifetime_ms
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for number in self.unannounced():
+            destroy_private(self._path(number))  # a crash came between the decision and the deed
         self._epochs = {epoch.number: epoch for epoch in self._load()}
 
     def _load(self) -> Iterator[Epoch]:
@@ -130,16 +131,21 @@ class EpochKeys:
         """
         ended = tuple(n for n, epoch in sorted(self._epochs.items()) if epoch.not_after_ms <= senders_clock_ms)
         for number in ended:
-            path = self._path(number)
-            if path.exists():
-                with path.open("r+b") as file:
-                    # Unlinked first: a process killed between the two must not leave noise that stops the next start.
-                    path.unlink()
-                    file.write(os.urandom(os.fstat(file.fileno()).st_size))
-                    file.flush()
-                    os.fsync(file.fileno())
+            self._mark(number).touch(mode=0o600)
+            destroy_private(self._path(number))
             del self._epochs[number]
         return ended
+
+    def unannounced(self) -> tuple[int, ...]:
+        """Epochs that were destroyed, and of which the role has not said so."""
+        return tuple(sorted(int(path.stem) for path in self._folder.glob("*.destroyed") if path.stem.isdigit()))
+
+    def announced(self, number: int) -> None:
+        """The role has said, durably, that this epoch's key is destroyed."""
+        self._mark(number).unlink(missing_ok=True)
+
+    def _mark(self, number: int) -> Path:
+        return self._folder / f"{number}.destroyed"
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number}.epoch"

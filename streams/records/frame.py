@@ -34,6 +34,7 @@ class Kind(enum.IntEnum):
     EPOCH_KEY = 5
     WRAPPED_KEY = 6
     DEBIT = 7
+    KEY_DESTROYED = 9
 
 
 def encode(kind: Kind, sections: Sequence[bytes]) -> bytes:

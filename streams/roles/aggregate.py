@@ -324,7 +324,7 @@ class AggregateStage:
         """Time moves by punctuation only: the end of a partition means nothing here."""
 
     def due(self, now_ms: int) -> bool:
-        """At once when a window can close, a release can be sent or a state key begins; otherwise once in an interval."""
+        """At once when a window can close, a release can be sent or a state key begins; else once in an interval."""
         if self._codec.is_due(now_ms) or self._desk.can_send or any(True for _ in self._closable()):
             return True
         changed = self._log.changed or self._windows.changed or self._desk.changed or self._coverage_key_is_new

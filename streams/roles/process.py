@@ -19,13 +19,14 @@ from secure_agg import EpochKeys, KeyFileError, RoleKeys, StateKeys
 from secure_agg.keyring import load_role
 from streams.control import ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
-from streams.errors import EvenstreamError, TopicMismatch
+from streams.errors import EvenstreamError, KafkaUnavailable, TopicMismatch
 from streams.kafka import topics
 from streams.kafka.clients import wait_for_kafka
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.shard import ShardLoop
 from streams.log import configure_logging
-from streams.records.keys import sign_epoch_key
+from streams.records.destroyed import KeyKind, sign_key_destroyed
+from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.settings import Settings
 from streams.stage import Stage
 from streams.state import StateCodec
@@ -138,8 +139,7 @@ class RoleProcess:
 
     def epoch_keys(self) -> EpochKeys:
         """The role's epochs as a recipient."""
-        lifetime_ms = int(self.settings.keys.epoch_lifetime_hours * 3_600_000)
-        return EpochKeys(self.role, self.settings.epoch_folder(self.role), lifetime_ms)
+        return EpochKeys(self.role, self.settings.epoch_folder(self.role), self.settings.epoch_lifetime_ms)
 
     def receiving_keys(self, epochs: EpochKeys) -> ReceivingKeys:
         """The role's data keys as a recipient."""
@@ -154,16 +154,41 @@ class RoleProcess:
             self.reader.catch_up()
 
     def epoch_keeper(self, epochs: EpochKeys) -> Callable[[Stage, int], None]:
-        """A tick for the shard loop that announces the next epoch in time."""
+        """A tick for the shard loop that announces the next epoch in time, and does what :meth:`state_keeper` does."""
+        return self._keeper(epochs)
+
+    def state_keeper(self) -> Callable[[Stage, int], None]:
+        """A tick for the shard loop that says which keys of this role were destroyed, and shows the oldest left."""
+        return self._keeper(None)
+
+    def _keeper(self, epochs: EpochKeys | None) -> Callable[[Stage, int], None]:
         checked_ms = 0
 
         def tick(stage: Stage, now_ms: int) -> None:
             nonlocal checked_ms
             if now_ms - checked_ms > _EPOCH_CHECK_MS:
                 checked_ms = now_ms
-                self.announce_epoch(epochs, now_ms)
+                self.state_keys.refresh()
+                self._announce_destroyed("state", self.state_keys, now_ms)
+                if epochs is not None:
+                    self.announce_epoch(epochs, now_ms)
+                    self._announce_destroyed("epoch", epochs, now_ms)
 
         return tick
+
+    def _announce_destroyed(self, kind: KeyKind, keys: EpochKeys | StateKeys, now_ms: int) -> None:
+        """Say which keys were destroyed; what `keys` holds wrapped for such an epoch opens nowhere, and goes."""
+        self.health.oldest_key(kind, min(keys.numbers()) / 1000 if keys.numbers() else None)
+        for number in keys.unannounced():
+            wrapped = self.control.wrapped_to(self.role, number) if kind == "epoch" else []
+            tombstones = [KeyRecord(record.topic_key(), None) for record in wrapped]
+            try:
+                self.reader.announce(sign_key_destroyed(self.keys.identity, kind, number, now_ms), *tombstones)
+            except KafkaUnavailable as error:  # it is destroyed; saying so can wait
+                log.warning("that %s key %d is destroyed could not be said yet: %s", kind, number, error)
+                return
+            keys.announced(number)
+            log.info("%s key %d is destroyed, and %s says so", kind, number, self.settings.topic("keys"))
 
     def work(self, loop: ShardLoop, stop: threading.Event) -> None:
         """Drive the role's stage, and answer its health server, until ``stop`` is set."""

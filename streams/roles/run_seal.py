@@ -161,6 +161,13 @@ def run(settings: Settings) -> None:
             _start_offset(settings),
         )
 
+    probe = IdleProbe(client, settings.seal.idle_check_ms, settings.seal.idle_margin_ms)
+    keep_state_keys = process.state_keeper()
+
+    def tick(stage: Stage, now: int) -> None:
+        probe(stage, now)
+        keep_state_keys(stage, now)
+
     loop = ShardLoop(
         settings,
         role="seal",
@@ -169,6 +176,6 @@ def run(settings: Settings) -> None:
         build=build,
         control=process.reader,
         health=process.health,
-        tick=IdleProbe(client, settings.seal.idle_check_ms, settings.seal.idle_margin_ms),
+        tick=tick,
     )
     process.work(loop, stop)
