@@ -113,6 +113,17 @@ class KeySettings(Group):
     )
 
 
+class RetentionSettings(Group):
+    """What is deleted, and when it must not open any more."""
+
+    interval_seconds: float = Field(
+        60.0, gt=0, description="seconds between deletions of what every reader of sealed and shares has read"
+    )
+    allowance_hours: float = Field(
+        1.0, ge=0, description="hours of lag that `retention check` grants over 1.5 lifetimes of a key"
+    )
+
+
 class PrivacySettings(Group):
     """The registry's budget."""
 
@@ -228,6 +239,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     keys: KeySettings = KeySettings()
+    retention: RetentionSettings = RetentionSettings()
     privacy: PrivacySettings = PrivacySettings()
     seal: SealSettings = SealSettings()
     attach: AttachSettings = AttachSettings()
