@@ -39,6 +39,25 @@ def write_private(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
+    # A key that is used before its name is on the disk would be lost with the power, and what it sealed with it.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def destroy_private(path: Path) -> None:
+    """Remove a private file and overwrite what it held, as a courtesy: on an SSD that proves nothing."""
+    try:
+        with path.open("r+b") as file:
+            # Unlinked first: a process killed between the two must not leave noise that stops the next start.
+            path.unlink(missing_ok=True)
+            file.write(os.urandom(os.fstat(file.fileno()).st_size))
+            file.flush()
+            os.fsync(file.fileno())
+    except FileNotFoundError:
+        return
 
 
 def read_private(path: Path) -> bytes:

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from estimator import RaceModel
 from estimator.model import GroupModel
 from privacy import Ledger, Limits, Measurement, approve, revoke
-from secure_agg import EpochKeys, RoleKeys
+from secure_agg import EpochKeys, RoleKeys, StateKeys
 from secure_agg.keyring import create, load_governance, load_role
 from secure_agg.partition_clocks import PartitionClocks
 from streams.control import Approved, ControlPlane
@@ -165,6 +165,7 @@ class InProcessPipeline:
         sources: source topic -> number of its partitions.
         limits, test_cluster, batch_rows: as in the settings.
         model: in the race model's place.
+        state_lifetime_ms: how long a state key seals.
 
     A worker is named as the supervisor names it: "attach", and for a further shard of several "attach.1".
     """
@@ -181,6 +182,7 @@ class InProcessPipeline:
         deployment: str = "inprocess",
         start_ms: int = 0,
         model: GroupModel | None = None,
+        state_lifetime_ms: int = _LIFETIME_MS,
     ) -> None:
         create(folder, deployment)
         self.log = MemoryLog(start_ms)
@@ -202,6 +204,9 @@ class InProcessPipeline:
         self.registries = {role: CollectorRegistry() for role in self._keys}
         self._health = {role: RoleHealth(role, self.registries[role]) for role in self._keys}
         self.epochs = {role: EpochKeys(role, folder / role / "epochs", _LIFETIME_MS) for role in ("attach", "a", "b")}
+        self.state_keys = {
+            role: StateKeys(folder / role / "state", state_lifetime_ms) for role in ("seal", "attach", "a", "b")
+        }
         self._receiving = {
             role: ReceivingKeys(role, deployment, self.controls[role], epochs) for role, epochs in self.epochs.items()
         }
@@ -272,7 +277,7 @@ class InProcessPipeline:
     def _build(self, worker: str, layout: Layout) -> Stage:
         role, shard = _split(worker)
         keys, control = self._keys[role], self.controls[role]
-        codec, health = StateCodec(keys.derive("state"), role), self._health[role]
+        codec, health = StateCodec(keys.derive("state"), role, self.state_keys[role]), self._health[role]
         sending = SendingKeys(keys.identity, control, self._announce)
         if role == "seal":
 

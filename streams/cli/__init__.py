@@ -26,6 +26,7 @@ _COMMANDS = {
     "measurement": "Propose, review and approve measurements; stop them; verify who decided what.",
     "ledger": "Read a party's budget ledger, and check it against its releases.",
     "transparency": "Write the public page: what is measured, by whose approval, at what cost.",
+    "retention": "Delete what every reader has read, and show what of people is left.",
     "concern": "Raise, list, answer and close concerns about measurements.",
     "seal": "Run the role seal: events in, sealed batches out.",
     "attach": "Run the role attach: sealed batches in, shares out.",

@@ -68,16 +68,17 @@ class ControlReader:
                 raise KafkaUnavailable(f"{', '.join(ends)} could not be read to the end in {_CATCH_UP_SECONDS:.0f} s")
             self._apply(0.02)
 
-    def announce(self, record: KeyRecord) -> None:
-        """Write a record to `keys` and wait until it is durable, so that no batch can be ahead of its key."""
+    def announce(self, *records: KeyRecord) -> None:
+        """Write records to `keys` and wait until they are durable, so that no batch can be ahead of its key."""
         failures: list[KafkaError] = []
-        self._producer.produce(
-            self._keys,
-            key=record.key,
-            value=record.value,
-            partition=0,
-            on_delivery=lambda error, _: failures.append(error) if error is not None else None,
-        )
+        for record in records:
+            self._producer.produce(
+                self._keys,
+                key=record.key,
+                value=record.value,
+                partition=0,
+                on_delivery=lambda error, _: failures.append(error) if error is not None else None,
+            )
         if self._producer.flush(_CATCH_UP_SECONDS) or failures:
             why = failures[0].str() if failures else "no acknowledgement"
             self._producer = make_producer(self._settings, None)  # a fatal error of the old one would stay with it

@@ -15,6 +15,9 @@ Goals, and how each is met.
   ready to be one itself: what takes long (loading members) is done before anyone is fenced.
 * **No half state.** After any abort, time-out or ambiguous commit the producer and the stage are thrown away, and both
   are built anew from committed state. librdkafka has no KIP-890 client side, so nothing less is safe.
+* **Others see how far it is.** Now and then the positions go to the role's consumer group as well, in the same
+  transaction: a copy for deletion (``streams.retention``) and for lag tools, never ahead of the truth, and never read
+  here.
 * **Latency.** The loop polls every 10 ms and commits when the stage says so, at punctuation, else once a second.
 """
 
@@ -48,6 +51,8 @@ _RETRY_SECONDS = 0.2
 _LAG_INTERVAL_SECONDS = 1.0
 _STAND_BY_SECONDS = 0.1
 _HAND_OVER_SECONDS = 30.0  # for so long a worker of an old generation waits for those that are new in the next
+# Two questions more for a transaction, so not for each: nobody needs the group's copy of the positions to the second.
+_GROUP_OFFSETS_SECONDS = 5.0
 
 
 class _Rewind(Exception):
@@ -294,6 +299,7 @@ class ShardLoop:
         self, stop: threading.Event, layout: Layout, stage: Stage, producer: Producer, consumer: Consumer
     ) -> None:
         lag_at = 0.0
+        self._group_offsets_at = 0.0
         while not stop.is_set():
             self._turned_at = time.monotonic()
             now = now_ms()
@@ -318,7 +324,7 @@ class ShardLoop:
                 stage.at_end(topic, partition, offset)
             self._tick(stage, now)
             while stage.due(now) and not stop.is_set():
-                self._commit(producer, stage, now)
+                self._commit(producer, consumer, stage, now)
                 now = now_ms()
             if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
                 lag_at = time.monotonic()
@@ -353,7 +359,7 @@ class ShardLoop:
             consumer.pause([TopicPartition(topic, i) for topic, i in fresh])
             self._paused.update(fresh)
 
-    def _commit(self, producer: Producer, stage: Stage, now: int) -> None:
+    def _commit(self, producer: Producer, consumer: Consumer, stage: Stage, now: int) -> None:
         outputs = stage.checkpoint(now)
         if outputs:
             started = time.monotonic()
@@ -361,11 +367,20 @@ class ShardLoop:
                 producer.begin_transaction()
                 for out in outputs:
                     _produce(producer, out)
+                self._tell_group(producer, consumer, stage)
                 producer.commit_transaction(_COMMIT_TIMEOUT_SECONDS)
             except KafkaException as error:
                 raise self._translate(error) from error
             self._health.transaction("committed", time.monotonic() - started)
         stage.committed()
+
+    def _tell_group(self, producer: Producer, consumer: Consumer, stage: Stage) -> None:
+        if time.monotonic() - self._group_offsets_at < _GROUP_OFFSETS_SECONDS:
+            return
+        self._group_offsets_at = time.monotonic()
+        positions = [TopicPartition(topic, i, offset) for (topic, i), offset in stage.positions().items()]
+        if positions:
+            producer.send_offsets_to_transaction(positions, consumer.consumer_group_metadata(), _COMMIT_TIMEOUT_SECONDS)
 
     def _translate(self, error: KafkaException) -> Exception:
         kafka_error: KafkaError = error.args[0]
@@ -378,6 +393,7 @@ class ShardLoop:
             KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
             KafkaError.TOPIC_AUTHORIZATION_FAILED,
             KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+            KafkaError.GROUP_AUTHORIZATION_FAILED,
         ):
             return KafkaUnavailable(
                 f"Kafka refuses this principal: {kafka_error.str()} (transactional id {self._transactional_id!r})"

@@ -74,16 +74,20 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
     durable = {"min.insync.replicas": str(topics.min_insync_replicas)}
     forever = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
     compacted = {"cleanup.policy": "compact"}
-    # Checkpoints rotate their keys, so old ones should go soon; and a restart reads what compaction has left.
+    # Old checkpoints should go soon, and not only when there is much to clean; and a restart reads what compaction has
+    # left. A record is compacted once its segment is rolled and the lag has passed, whatever the ratio of dirty bytes.
+    segment_ms = str(int(topics.segment_minutes * 60_000))
     state = compacted | {
-        "segment.ms": str(int(topics.segment_minutes * 60_000)),
+        "segment.ms": segment_ms,
         "min.cleanable.dirty.ratio": "0.1",
+        "max.compaction.lag.ms": segment_ms,
+        "delete.retention.ms": str(_HOUR_MS),  # of tombstones: far longer than a role needs to read its state
         "max.message.bytes": _LARGE_BYTES,
     }
     in_flight = {
         "cleanup.policy": "delete",
         "retention.ms": str(int(topics.retention_hours * _HOUR_MS)),
-        "segment.ms": str(int(topics.segment_minutes * 60_000)),
+        "segment.ms": segment_ms,
         "message.timestamp.type": "LogAppendTime",
     }
     releases = forever | {"max.message.bytes": _LARGE_BYTES}

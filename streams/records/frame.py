@@ -53,9 +53,10 @@ class Kind(enum.IntEnum):
     WRAPPED_KEY = 6
     DEBIT = 7
     LAYOUT = 8
+    KEY_DESTROYED = 9
 
 
-_STILL_FIRST = frozenset((Kind.EPOCH_KEY, Kind.WRAPPED_KEY, Kind.DEBIT))
+_STILL_FIRST = frozenset((Kind.EPOCH_KEY, Kind.WRAPPED_KEY, Kind.DEBIT, Kind.LAYOUT, Kind.KEY_DESTROYED))
 
 
 def newest_version(kind: Kind) -> int:

@@ -94,6 +94,8 @@ class AggregateStage:
 
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Take in one record of the party's state or of its ledger."""
+        if topic == self._topics[f"state-{self._party}"]:
+            self._codec.found(key, value)
         if value is None:
             return
         if topic == self._topics[f"ledger-{self._party}"]:
@@ -335,8 +337,8 @@ class AggregateStage:
         """Time moves by punctuation only: the end of a partition means nothing here."""
 
     def due(self, now_ms: int) -> bool:
-        """At once when a window can close or a release can be sent; otherwise once in a commit interval."""
-        if self._desk.can_send or any(True for _ in self._closable()):
+        """At once when a window can close, a release can be sent or a state key begins; else once in an interval."""
+        if self._codec.is_due(now_ms) or self._desk.can_send or any(True for _ in self._closable()):
             return True
         changed = self._log.changed or self._windows.changed or self._desk.changed or self._coverage_key_is_new
         return changed and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
@@ -344,7 +346,13 @@ class AggregateStage:
     def checkpoint(self, now_ms: int) -> list[Out]:
         """First what earlier commits have made sendable, then this commit's own state."""
         self._follow_measurements()  # a batch may have made the role read on: nothing that is revoked leaves
-        to_state = partial(Out, self._topics[f"state-{self._party}"], 0)
+        state = self._topics[f"state-{self._party}"]
+        to_state = partial(Out, state, 0)
+        if self._codec.renew(now_ms):
+            # Releases that are committed and not sent need no second copy: this checkpoint sends them.
+            self._log.touch_all()
+            self._windows.touch_all()
+            self._coverage_key_is_new = self._coverage_sender is None and self._coverage_key is not None
         outputs = []
         for state_key, key, value in self._desk.sendable():
             outputs.append(Out(self._topics[f"releases-{self._party}"], 0, key, value))
@@ -358,10 +366,12 @@ class AggregateStage:
         outputs += [Out(ledger, 0, None, record) for record in self._desk.debits()]
         changes = [*self._desk.state(self._codec), *self._windows.state(self._codec), *self._log.state(self._codec)]
         outputs += [to_state(key, value) for key, value in changes]
+        self._codec.written(state, outputs)
         self._last_commit_ms = now_ms
         return outputs
 
     def committed(self) -> None:
-        """Releases of the last checkpoint are durable and may leave; ended epochs are destroyed."""
+        """Releases of the last checkpoint are durable and may leave; ended epochs and state keys are destroyed."""
         self._desk.committed()
+        self._codec.committed()
         self._receiving.destroy_ended(self._log.senders_clock_ms())

@@ -115,6 +115,7 @@ class AttachStage:
         self._clocks = clocks
         owned = range(options.shard, options.partitions, options.shards)
         self._owned = frozenset(owned)
+        codec.share(options.shard, options.shards, lambda key: _partition_of(key) in (None, *owned))
         self._counted = CountedRows(control, directory, owned, keys.cap, keys.rotation, health)
         self._log = SignedLog(topics["sealed"], owned, health, "seal", control.trusted.identities)
         self._restored: dict[int, AttachedPartition] = {}
@@ -130,6 +131,7 @@ class AttachStage:
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Take in one state record."""
         with self._codec.reading(key):
+            self._codec.found(key, value)
             self._restore(key, value)
 
     def _restore(self, key: bytes, value: bytes | None) -> None:
@@ -314,7 +316,9 @@ class AttachStage:
         """Time moves by punctuation only: the end of a partition means nothing here."""
 
     def due(self, now_ms: int) -> bool:
-        """Soon after punctuation, otherwise once in a commit interval."""
+        """Soon after punctuation, or when a new state key begins, otherwise once in a commit interval."""
+        if self._codec.is_due(now_ms):
+            return True
         if self._punctuated_ms is not None and (
             len(self._punctuated) >= self._log.live or now_ms - self._punctuated_ms >= _GATHER_MS
         ):
@@ -325,9 +329,13 @@ class AttachStage:
         """Shares and punctuation, who has counted, and where to read on."""
         outputs, self._outputs = self._outputs, []
         state = self._topics["state-attach"]
+        renewed = self._codec.renew(now_ms)
+        if renewed:
+            self._log.touch_all()
+            self._rotation_is_kept = False
         for j in self._counted.forget(self._log.arrived_ms):
             self._log.touch(j)
-        outputs += [Out(state, 0, key, value) for key, value in self._counted.state(self._codec)]
+        outputs += [Out(state, 0, key, value) for key, value in self._counted.state(self._codec, anew=renewed)]
         outputs += [Out(state, 0, key, value) for key, value in self._log.state(self._codec, self._with_index)]
         if not self._rotation_is_kept:
             outputs.append(Out(state, 0, _ROTATION_KEY, self._codec.encode(_ROTATION_KEY, self._rotation)))
@@ -335,12 +343,20 @@ class AttachStage:
         self._punctuated_ms = None
         self._punctuated.clear()
         self._last_commit_ms = now_ms
+        self._codec.written(state, outputs)
         return outputs
 
     def _with_index(self, j: int, state: PartitionState) -> PartitionState:
         return AttachedPartition(state.offset, state.streams, self._counted.index(j), self._counted.zero_through(j))
 
     def committed(self) -> None:
-        """What was committed is folded out of this role: epochs that all its workers are done with are destroyed."""
+        """What was committed is folded out of this role: keys that all its workers are done with are destroyed."""
+        self._codec.committed()
         passed_ms = self._clocks.passed_ms(self._log.senders_clocks_ms(), self._receiving.ends())
         self._receiving.destroy_ended(passed_ms)
+
+
+def _partition_of(key: bytes) -> int | None:
+    """The partition j that a state record is of; None where it is of all."""
+    kind, *rest = key.split(b"/")
+    return {b"position": lambda: int(rest[0]), b"counted": lambda: int(rest[2])}.get(kind, lambda: None)()

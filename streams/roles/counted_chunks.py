@@ -109,19 +109,24 @@ class CountedChunks:
         return DayIndex(self._spec, self._day, len(chunks), _digest_of(chunks))
 
     def state(
-        self, codec: StateCodec, next_number: Callable[[], int], members: int
+        self, codec: StateCodec, next_number: Callable[[], int], members: int, *, anew: bool = False
     ) -> list[tuple[bytes, bytes | None]]:
         """Key and value of each chunk that is new, and tombstones of those that it replaces.
 
         Args:
             next_number: gives a number that no chunk of this j had before.
             members: how many members the partition has.
+            anew: replace all chunks, since they are to be sealed under a new key.
         """
-        if not self._rows:
-            return []
-        self._runs.append(_Run(0, self._rows, self._joined(self._fresh)))
-        self._rows, self._fresh = 0, []
-        replaced = self._merge()
+        replaced: list[int] = []
+        if self._rows:
+            self._runs.append(_Run(0, self._rows, self._joined(self._fresh)))
+            self._rows, self._fresh = 0, []
+            replaced += self._merge()
+        if anew:
+            for run in self._runs:
+                replaced += run.chunks
+                run.chunks = {}
         records: list[tuple[bytes, bytes | None]] = []
         for run in self._runs:
             if not run.chunks:
@@ -203,6 +208,19 @@ class FoundChunks:
             raise  # not missing, and a newer version can read it
         except StateUnreadable:
             return
+
+    def sealed_anew(self, codec: StateCodec, index: DayIndex) -> tuple[DayIndex, list[tuple[bytes, bytes]]]:
+        """The same chunks under the present key, and the index that agrees with them."""
+        records = []
+        for key in self.keys:
+            number = int(key.split(b"/")[4])
+            if number in self.chunks:
+                chunk = self.chunks[number][1]
+                value = codec.encode(key, chunk)
+                self.chunks[number] = (hashlib.sha256(value).digest(), chunk)
+                records.append((key, value))
+        digests = {number: digest for number, (digest, _) in self.chunks.items()}
+        return DayIndex(index.spec, index.day, len(digests), _digest_of(digests)), records
 
     def agree_with(self, index: DayIndex) -> bool:
         """Whether these are exactly the chunks that the last checkpoint left."""

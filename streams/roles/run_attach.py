@@ -146,7 +146,7 @@ def run(settings: Settings) -> None:
             process.control,
             process.sending_keys(),
             receiving,
-            process.codec,
+            process.state_codec(),
             process.health,
             members.take(layout),
             SelectionKeys.of(process.keys),

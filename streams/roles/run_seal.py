@@ -156,11 +156,18 @@ def run(settings: Settings) -> None:
             process.keys.identity,
             process.control,
             process.sending_keys(),
-            process.codec,
+            process.state_codec(),
             process.health,
             source_partitions,
             _start_offset(settings),
         )
+
+    probe = IdleProbe(client, settings.seal.idle_check_ms, settings.seal.idle_margin_ms)
+    keep_state_keys = process.state_keeper()
+
+    def tick(stage: Stage, now: int) -> None:
+        probe(stage, now)
+        keep_state_keys(stage, now)
 
     loop = ShardLoop(
         settings,
@@ -170,6 +177,6 @@ def run(settings: Settings) -> None:
         build=build,
         control=process.reader,
         health=process.health,
-        tick=IdleProbe(client, settings.seal.idle_check_ms, settings.seal.idle_margin_ms),
+        tick=tick,
     )
     process.work(loop, stop)

@@ -86,6 +86,9 @@ class SealStage:
         self._codec = codec
         self._health = health
         self._sources = SourceTopics(options, source_partitions, start_offset)
+        codec.share(
+            options.shard, options.shards, lambda key: int(key.split(b"/")[-1]) % options.shards == options.shard
+        )
         self._decoders: dict[str, list[tuple[Approved, decoding.EventDecoder]]] = {}
         self._control_version = -1
         self._batcher = Batcher(identity, keys, options.batch_rows)
@@ -103,6 +106,7 @@ class SealStage:
             i = int(text)
         if kind != "source":
             raise self._codec.unknown(key)
+        self._codec.found(key, value)
         if value is not None:
             self._sources.restore(source, i, self._codec.decode(key, value, SourceState))
 
@@ -284,7 +288,9 @@ class SealStage:
         return (min(arrivals) - measurement.lateness_ms) // measurement.base_ms * measurement.base_ms
 
     def due(self, now_ms: int) -> bool:
-        """At a window's end at once, otherwise once in a commit interval."""
+        """At a window's end, or a new state key's beginning, at once; otherwise once in a commit interval."""
+        if self._codec.is_due(now_ms):
+            return True
         for approved in self._control.approved():
             if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS):
                 return True
@@ -295,20 +301,21 @@ class SealStage:
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""
+        state, renewed = self._topics["state-seal"], self._codec.renew(now_ms)
         self._write(self._batcher.flush(now_ms))
         outputs, self._outputs = self._outputs, []
         outputs += self._punctuation(now_ms)
-        for source in self._sources:
-            if source.changed:
-                outputs.append(
-                    Out(self._topics["state-seal"], 0, source.key, self._codec.encode(source.key, source.state))
-                )
+        # Under a new state key all of it is written, also of partitions that nothing reads any more.
+        for source in (*self._sources, *(self._sources.waiting() if renewed else ())):
+            if source.changed or renewed:
+                outputs.append(Out(state, 0, source.key, self._codec.encode(source.key, source.state)))
                 source.changed = False
                 if source.state.arrival_ms > NEVER_MS:
                     self._health.watermark(source.topic, source.i, source.state.arrival_ms / 1000)
         self._last_commit_ms = now_ms
         for approved in self._control.approved():
             self._told[approved.spec] = self._closed_through(approved)
+        self._codec.written(state, outputs)
         return outputs
 
     def _punctuation(self, now_ms: int) -> list[Out]:
@@ -351,4 +358,5 @@ class SealStage:
         return outputs
 
     def committed(self) -> None:
-        """Nothing waits for durability here."""
+        """State is durable under its present key: older ones are destroyed."""
+        self._codec.committed()

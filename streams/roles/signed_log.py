@@ -57,6 +57,11 @@ class SignedLog:
         """Write a partition's state at the next checkpoint, though nothing of it was read."""
         self._partitions[j].changed = True
 
+    def touch_all(self) -> None:
+        """Write every partition's state at the next checkpoint."""
+        for partition in self._partitions.values():
+            partition.changed = True
+
     def positions(self) -> dict[Partition, int]:
         """Where to read on."""
         return {(self._topic, j): partition.offset for j, partition in self._partitions.items()}

@@ -72,6 +72,12 @@ class SourceTopics:
         """Take in committed state."""
         self._stored[topic, i] = state
 
+    def waiting(self) -> Iterator[SourcePartition]:
+        """Committed partitions of this worker that it does not follow (any more)."""
+        for (topic, i), state in self._stored.items():
+            if (topic, i) not in self._sources and i % self._shards == self._shard:
+                yield SourcePartition(topic, i, source_digest(topic), state, changed=False)
+
     def follow(self, groups: Mapping[str, list[Approved]]) -> None:
         """See to all topics.
 

@@ -132,6 +132,12 @@ class OpenWindows:
             return _RollupState(*_stored_sums(rollup.table, rollup.tail), rollup.void_reason, rollup.coverage)
         return _ScheduleState(self._next_start[bytes.fromhex(rest[0])])
 
+    def touch_all(self) -> None:
+        """Have :meth:`state` give every record, changed or not."""
+        self._changed.update(_window_key(*slot) for slot in self._base)
+        self._changed.update(_rollup_key(*slot) for slot in self._rollups)
+        self._changed.update(_schedule_key(spec) for spec in self._next_start)
+
     def _drop(self, key: bytes) -> None:
         self._changed.discard(key)
         self._removed.add(key)

@@ -102,8 +102,25 @@ class KeySettings(Group):
         description="folder for the private keys of epochs, on memory-backed storage; default: the role's own folder",
     )
     epoch_lifetime_hours: float = Field(24.0, gt=0, description="hours that senders may use one epoch key")
+    state_dir: Path | None = Field(
+        None, description="folder for the keys of roles' state topics; default: beside the private keys of epochs"
+    )
+    state_lifetime_hours: float | None = Field(
+        None, gt=0, description="hours after which state is written anew under a new key; default: as an epoch key's"
+    )
     governance_threshold: int = Field(
         2, ge=1, le=64, description="how many different governance keys must have signed a measurement"
+    )
+
+
+class RetentionSettings(Group):
+    """What is deleted, and when it must not open any more."""
+
+    interval_seconds: float = Field(
+        60.0, gt=0, description="seconds between deletions of what every reader of sealed and shares has read"
+    )
+    allowance_hours: float = Field(
+        1.0, ge=0, description="hours of lag that `retention check` grants over 1.5 lifetimes of a key"
     )
 
 
@@ -216,6 +233,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     keys: KeySettings = KeySettings()
+    retention: RetentionSettings = RetentionSettings()
     privacy: PrivacySettings = PrivacySettings()
     seal: SealSettings = SealSettings()
     attach: AttachSettings = AttachSettings()
@@ -261,3 +279,17 @@ class Settings(BaseSettings):
     def epoch_folder(self, role: str) -> Path:
         """Where the private keys of a role's epochs lie."""
         return (self.keys.epoch_dir or self.keys.dir) / role / "epochs"
+
+    def state_folder(self, role: str) -> Path:
+        """Where the keys of a role's state lie."""
+        return (self.keys.state_dir or self.keys.epoch_dir or self.keys.dir) / role / "state"
+
+    @property
+    def epoch_lifetime_ms(self) -> int:
+        """How long senders may use one epoch key, milliseconds."""
+        return int(self.keys.epoch_lifetime_hours * 3_600_000)
+
+    @property
+    def state_lifetime_ms(self) -> int:
+        """How long a state key seals, milliseconds."""
+        return int((self.keys.state_lifetime_hours or self.keys.epoch_lifetime_hours) * 3_600_000)

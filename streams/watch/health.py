@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -108,6 +109,14 @@ class RoleHealth:
                 registry=registry,
             )
             self._zero_until.labels(role).set(0)
+        self._oldest_key: Gauge | None = None
+        if role != "publish":
+            self._oldest_key = Gauge(
+                "evenstream_oldest_private_key_timestamp_seconds",
+                "When the oldest private key that this role still holds began, by kind of key",
+                ("role", "kind"),
+                registry=registry,
+            )
         self._ledger: _LedgerHealth | None = None
         if role == "seal":
             self._rows = Counter("evenstream_rows", "Rows sealed", ("role",), registry=registry)
@@ -173,6 +182,16 @@ class RoleHealth:
         """Rows of windows that begin before this time count as zero, in one partition at least."""
         if self._zero_until is not None:
             self._zero_until.labels(self._role).set(until_seconds)
+
+    def oldest_key(self, kind: str, began_seconds: float | None) -> None:
+        """When the oldest key of a kind ("epoch", "state") began that the role still holds; None: it holds none."""
+        if self._oldest_key is None:
+            return
+        if began_seconds is None:
+            with suppress(KeyError):
+                self._oldest_key.remove(self._role, kind)
+        else:
+            self._oldest_key.labels(self._role, kind).set(began_seconds)
 
     def window(self, measurement: str, level: str, status: str) -> None:
         """A party closed a window."""

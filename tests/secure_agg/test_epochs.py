@@ -29,8 +29,8 @@ def attach(folder: Path, lifetime_ms: int = LIFETIME_MS) -> EpochKeys:
 
 
 def files(folder: Path) -> set[str]:
-    """What lies in the folder."""
-    return {path.name for path in folder.iterdir()}
+    """What lies in the folder, but for the marks of what was destroyed and not announced."""
+    return {path.name for path in folder.iterdir() if path.suffix != ".destroyed"}
 
 
 def three(folder: Path) -> tuple[EpochKeys, list[int]]:
@@ -361,3 +361,21 @@ def test_epochs_print_no_key(tmp_path: Path) -> None:
         assert repr(epoch.key.raw)[2:20] not in text
     with pytest.raises(EnvelopeUnreadable, match="role 'attach' holds no private key for its epoch 17"):
         keys.private(17)
+
+
+def test_a_destroyed_epoch_is_remembered_until_it_was_announced(tmp_path: Path) -> None:
+    """Also over a restart: what was destroyed is told once, and no key file comes back with it."""
+    keys, numbers = three(tmp_path)
+    keys.destroy_ended(START_MS + 1700)
+    assert keys.unannounced() == attach(tmp_path).unannounced() == tuple(numbers[:2])
+    keys.announced(numbers[0])
+    assert attach(tmp_path).unannounced() == (numbers[1],)
+
+
+def test_a_crash_within_destruction_is_finished_at_the_next_start(tmp_path: Path) -> None:
+    """A key that was to be destroyed is not there any more after a restart, wherever the process was killed."""
+    _, numbers = three(tmp_path)
+    (tmp_path / f"{numbers[0]}.destroyed").touch()
+    again = attach(tmp_path)
+    assert again.numbers() == tuple(numbers[1:])
+    assert not (tmp_path / f"{numbers[0]}.epoch").exists()

@@ -43,6 +43,8 @@ def test_kinds_keep_their_numbers() -> None:
         "EPOCH_KEY": 5,
         "WRAPPED_KEY": 6,
         "DEBIT": 7,
+        "LAYOUT": 8,
+        "KEY_DESTROYED": 9,
     }
 
 

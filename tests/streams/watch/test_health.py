@@ -28,6 +28,7 @@ def exercised(role: str) -> CollectorRegistry:
     health.ledger({"member-day": 0.5, "30-days": 0.25, "year": 0.125}, 1_765_000_000.0, 3)
     health.state_lost(1_764_028_800)
     health.layout(2, 3, 1)
+    health.oldest_key("state", 1_764_000_000.0)
     return registry
 
 
