@@ -11,6 +11,7 @@
     ├── StateUnreadable          the role's own state does not open
     ├── RecipientAbsent          a recipient has announced no epoch key that is valid now
     ├── Fenced                   another instance took over this shard
+    ├── SkipInvalid              a skip record is not in order, or no operator key signed it
     ├── InputError               a file that the user named is not what it should be
     ├── RecordMalformed          bytes from Kafka are not the record they should be: refused and counted
     └── ProtocolStop             a validly signed record breaks the protocol: its partition stops
@@ -64,6 +65,10 @@ class RecipientAbsent(EvenstreamError):
 
 class Fenced(EvenstreamError):
     """Another instance with the same transactional id took over."""
+
+
+class SkipInvalid(EvenstreamError):
+    """A skip record is malformed, was signed for elsewhere, or by nobody who may."""
 
 
 class InputError(EvenstreamError):

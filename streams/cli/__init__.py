@@ -31,6 +31,7 @@ _COMMANDS = {
     "attach": "Run the role attach: sealed batches in, shares out.",
     "aggregate": "Run one party: shares in, noised releases out.",
     "publish": "Run the role publish: releases in, metrics out.",
+    "skip": "Let a stopped partition go on without the batches at fault, by an operator's signed word.",
     "up": "Run all five roles on this machine.",
     "replay": "Feed a JSONL log of events, and its members.",
     "simulate": "Feed a simulated population with a known truth.",

@@ -186,10 +186,10 @@ class ShardLoop:
                 continue
             messages = consumer.consume(_RECORDS_A_POLL, _POLL_SECONDS)
             now = now_ms()
-            records, ends = self._sort_out(messages)
+            records, ends = self._sort_out(messages, stage)
             if records:
                 stage.step(cast(Sequence[Record], records), now)
-                self._pause_stopped(consumer, stage)
+            self._pause_stopped(consumer, stage)
             self._not_ready = next((f"{t} [{i}] is stopped: {why}" for (t, i), why in stage.stopped().items()), None)
             for topic, partition, offset in ends:
                 stage.at_end(topic, partition, offset)
@@ -201,7 +201,7 @@ class ShardLoop:
                 lag_at = time.monotonic()
                 self._report_lag(consumer, stage)
 
-    def _sort_out(self, messages: list[Message]) -> tuple[list[Message], list[tuple[str, int, int]]]:
+    def _sort_out(self, messages: list[Message], stage: Stage) -> tuple[list[Message], list[tuple[str, int, int]]]:
         """Records, and the partitions that were read to their end: (topic, partition, end offset)."""
         records = [message for message in messages if message.error() is None]
         ends: dict[tuple[str, int], int] = {}
@@ -215,11 +215,13 @@ class ShardLoop:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                 ends[partition] = int(message.offset() or 0)
             elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
-                raise PositionLost(
+                why = (
                     f"{message.topic()} [{message.partition()}] no longer holds the position that this role's state "
                     f"names ({error.str()}): records were deleted before they were read, or the topic was recreated. "
                     "Nothing is skipped by itself; see docs/operations.md"
                 )
+                if not stage.lose_position(*partition, why):
+                    raise PositionLost(why)
             else:
                 log.warning("consumer: %s", error.str())
         return records, [(topic, i, offset) for (topic, i), offset in ends.items()]

@@ -34,6 +34,7 @@ _KNOWN_OUTCOMES = (
     ("void", "implausible_moments"),
     ("void", "incomplete_rollup"),
     ("void", "measurement_applied_late"),
+    ("void", "skipped"),
     *(("void", reason) for reason in BUDGET_REASONS),
     ("withdrawn", REVOKED),
 )
