@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from privacy import key_id
+from privacy.revocation import YEAR_10000_MS
 from secure_agg.keyring import load_operator
 from streams.cli import Invocation
 from streams.control import operator_keys
@@ -98,16 +99,20 @@ def _plan(
 
 
 def _lines(plan: SkipPlan, sources: dict[str, str]) -> list[str]:
-    lines = [f"{plan.topic} [{plan.partition}]: {plan.finding}"]
-    for entry in plan.streams:
-        source = sources.get(entry.source, f"source {entry.source[:16]}")
-        lines.append(
-            f"  given up: {entry.until_sequence - entry.from_sequence} batches of {source} [{entry.i}], numbers "
-            f"{entry.from_sequence} to {entry.until_sequence - 1}"
-        )
-    for windows in plan.windows:
-        lines.append(
-            f"  void: {windows.measurement} revision {windows.revision}, every window of every level, not published "
-            f"yet, that touches {moment(windows.from_ms)} to {moment(windows.until_ms)}"
-        )
-    return lines
+    given_up = [
+        f"  given up: {entry.until_sequence - entry.from_sequence} batches of "
+        f"{sources.get(entry.source, f'source {entry.source[:16]}')} [{entry.i}], numbers {entry.from_sequence} to "
+        f"{entry.until_sequence - 1}"
+        for entry in plan.streams
+    ]
+    void = [
+        f"  void: {windows.measurement} revision {windows.revision}, every window of every level, not published yet, "
+        f"that touches {_time(windows.from_ms)} to {_time(windows.until_ms)}"
+        for windows in plan.windows
+    ]
+    return [f"{plan.topic} [{plan.partition}]: {plan.finding}", *given_up, *void]
+
+
+def _time(epoch_ms: int) -> str:
+    """As a date where there is one: a batch may name any window."""
+    return moment(epoch_ms) if 0 <= epoch_ms < YEAR_10000_MS else f"{epoch_ms} ms"
