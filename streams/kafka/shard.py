@@ -25,6 +25,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from streams.errors import Fenced, KafkaUnavailable, PositionLost
 from streams.kafka.clients import make_consumer, make_producer, read_to_end
 from streams.kafka.control_reader import ControlReader
+from streams.kafka.retention_watch import RetentionWatch
 from streams.settings import Settings
 from streams.stage import Out, Record, Stage
 from streams.watch.health import RoleHealth
@@ -88,6 +89,7 @@ class ShardLoop:
         self._health = health
         self._verify = verify
         self._tick = tick
+        self._retention = RetentionWatch(settings, role, health)
         self._not_ready: str | None = "starting"
         self._turned_at = time.monotonic()
 
@@ -111,6 +113,13 @@ class ShardLoop:
             Fenced: another instance took over this shard.
             PositionLost: the log no longer holds what comes next.
         """
+        self._retention.start()
+        try:
+            self._sessions(stop)
+        finally:
+            self._retention.close()
+
+    def _sessions(self, stop: threading.Event) -> None:
         while not stop.is_set():
             try:
                 self._session(stop)
@@ -179,6 +188,9 @@ class ShardLoop:
             self._control.poll()
             if stage.refresh(now):
                 self._assign(consumer, stage)
+            if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
+                lag_at = time.monotonic()
+                self._report_lag(consumer, stage)
             reason = stage.blocked(now)
             self._not_ready = reason
             if reason is not None:
@@ -197,9 +209,6 @@ class ShardLoop:
             while stage.due(now) and not stop.is_set():
                 self._commit(producer, stage, now)
                 now = now_ms()
-            if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
-                lag_at = time.monotonic()
-                self._report_lag(consumer, stage)
 
     def _sort_out(self, messages: list[Message], stage: Stage) -> tuple[list[Message], list[tuple[str, int, int]]]:
         """Records, and the partitions that were read to their end: (topic, partition, end offset)."""
@@ -264,7 +273,9 @@ class ShardLoop:
         return _Rewind(kafka_error.str())
 
     def _report_lag(self, consumer: Consumer, stage: Stage) -> None:
-        for (topic, i), offset in stage.positions().items():
+        positions = stage.positions()
+        self._retention.tell(positions)
+        for (topic, i), offset in positions.items():
             try:
                 _, high = consumer.get_watermark_offsets(TopicPartition(topic, i), cached=True)
             except KafkaException:

@@ -83,6 +83,15 @@ class RoleHealth:
             )
         labels = ("role", "topic", "partition")
         self._lag = Gauge("evenstream_partition_lag_records", "Records not yet read", labels, registry=registry)
+        self._unread = Gauge(
+            "evenstream_partition_lag_seconds", "Age of the oldest record not yet read", labels, registry=registry
+        )
+        self._retention = Gauge(
+            "evenstream_retention_used_ratio",
+            "Age of the oldest record not yet read, over how long its topic keeps records",
+            labels,
+            registry=registry,
+        )
         self._progress = Gauge(
             "evenstream_partition_progress_timestamp_seconds",
             "When a record was last taken in",
@@ -149,6 +158,12 @@ class RoleHealth:
         """How many records are yet to be read, by partition: a stalled one hides in a sum."""
         self._born(topic)
         self._lag.labels(self._role, topic, str(partition)).set(records)
+
+    def oldest_unread(self, topic: str, partition: int, age_seconds: float, retention_seconds: float | None) -> None:
+        """How old the oldest unread record is, and how long its topic keeps records (None: for ever, or unknown)."""
+        self._unread.labels(self._role, topic, str(partition)).set(age_seconds)
+        if retention_seconds is not None:
+            self._retention.labels(self._role, topic, str(partition)).set(age_seconds / retention_seconds)
 
     def progress(self, topic: str, partition: int, at_seconds: float) -> None:
         """A record was taken in at this time."""
