@@ -30,6 +30,7 @@ from streams.records.keys import EpochKey, WrappedKey
 from streams.records.punctuation import Counting, Passage, Punctuation, SourceProgress
 from streams.records.refused import Refused
 from streams.records.release import Release, ReleasedChannel
+from streams.records.skip import GivenUp, Skip, VoidWindows
 from streams.roles.attach import AttachedPartition
 from streams.roles.counted_chunks import DayIndex, _Chunk
 from streams.roles.decoding import REASONS, EventDecoder
@@ -246,6 +247,9 @@ RECORDS = (
     Refused,
     Concern,
     Debit,
+    Skip,
+    GivenUp,
+    VoidWindows,
     Propose,
     Forecast,
     Approve,

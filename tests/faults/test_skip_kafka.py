@@ -114,10 +114,15 @@ class House:
 
     def stop_offset(self, role: str) -> int:
         """Where a role has stopped, as its /readyz says."""
-        await_true(f"{role} to stop", lambda: "is stopped" in self.readiness(role))
-        found = re.search(r"is stopped: at offset (\d+)", self.readiness(role))
-        assert found is not None
-        return int(found[1])
+        found: list[re.Match[str]] = []
+
+        def is_stopped() -> bool:
+            said = re.search(r"is stopped: at offset (\d+)", self.readiness(role))
+            found.extend([said] if said else [])
+            return bool(found)
+
+        await_true(f"{role} to stop", is_stopped)
+        return int(found[0][1])
 
     def command(self, *arguments: str) -> str:
         """What `evenstream skip` prints."""
@@ -198,7 +203,7 @@ def test_outages_and_skips(house: House) -> None:
     shown = house.command(*where)
     assert "Nothing was written" in shown
     assert "given up" in shown
-    assert f"at offset {stop}" in house.readiness("b")
+    assert house.stop_offset("b") == stop
     assert "Signed and written" in house.command(*where, "--yes")
     await_true("b to go on", lambda: house.readiness("b").strip() == "ok")
     house.await_windows(now_ms())
@@ -213,7 +218,7 @@ def test_outages_and_skips(house: House) -> None:
     deleted.result(10)
     house.revive()
     stop = house.stop_offset("attach")
-    assert "no longer holds the position" in house.readiness("attach")
+    await_true("the reason", lambda: "no longer holds the position" in house.readiness("attach"))
     where = "--role", "attach", "--partition", "0", "--offset", str(stop), "--reason", "records lost", "--yes"
     assert "Signed and written" in house.command(*where)
     await_true("attach to go on", lambda: house.readiness("attach").strip() == "ok")
@@ -231,3 +236,4 @@ def test_outages_and_skips(house: House) -> None:
             assert counted == [house.traffic.rows[end, False], house.traffic.rows[end, True]], end
     assert sorted(windows) == list(range(min(windows), max(windows) + 1, WINDOW_MS))
     assert 'evenstream_batches_skipped_total{role="b"' in house.trial.scrape("b")
+    assert 'evenstream_retention_used_ratio{partition="0",role="a"' in house.trial.scrape("a")
