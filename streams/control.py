@@ -32,14 +32,16 @@ from privacy import (
     verify,
 )
 from secure_agg import EpochPublicKey, SignatureInvalid, Trusted
-from streams.errors import ProtocolStop, RecordMalformed, SettingsError
+from streams.errors import ProtocolStop, RecordMalformed, SettingsError, SkipInvalid
 from streams.records import frame
 from streams.records.destroyed import KeyDestroyed, KeyKind, decode_key_destroyed
 from streams.records.frame import Kind
 from streams.records.header import source_digest
 from streams.records.keys import EpochKey, WrappedKey, decode_key_record
 from streams.records.layout import Layout, decode_layout
+from streams.records.skip import Skip, is_skip
 from streams.settings import Settings
+from streams.skips import Skips
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,11 @@ def limits_of(settings: Settings) -> Limits:
 def governance_keys(trusted: Trusted) -> dict[str, Ed25519PublicKey]:
     """The pinned governance keys by their ids."""
     return {key_id(key): key for key in trusted.governance}
+
+
+def operator_keys(trusted: Trusted) -> dict[str, Ed25519PublicKey]:
+    """The pinned operator keys by their ids."""
+    return {key_id(key): key for key in trusted.operators}
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,8 @@ class ControlPlane:
         self._wrapped: dict[tuple[str, bytes, str, str, int], WrappedKey] = {}
         self._layouts: dict[str, Layout] = {}
         self._destroyed: dict[tuple[str, KeyKind, int], KeyDestroyed] = {}
+        self.skips = Skips()
+        """What operators have given up of stopped partitions."""
         self.version = 0
         """Rises whenever the set of approved measurements changes, or one of them is revoked."""
         self.measurements_offset = 0
@@ -199,10 +208,12 @@ class ControlPlane:
         try:
             if is_revocation(value):
                 self.revoke(Revocation.decode(value))
+            elif is_skip(value):
+                self.skip(Skip.decode(value))
             else:
                 signed = SignedMeasurement.decode(value)
                 self.admit(self.verify(signed), signed.spec_digest(), offset)
-        except (ApprovalError, MeasurementError, RegistryBudgetError, RevocationError) as error:
+        except (ApprovalError, MeasurementError, RegistryBudgetError, RevocationError, SkipInvalid) as error:
             self.refused += 1
             log.error("measurement record at offset %d has no effect: %s", offset, error)
 
@@ -264,6 +275,17 @@ class ControlPlane:
             revocation.revision,
             revocation.key_id,
         )
+
+    def skip(self, skip: Skip) -> None:
+        """Take in a skip record, or raise ``SkipInvalid`` where no operator key signed it for this deployment."""
+        skip.verify(deployment=self.trusted.deployment, operator_keys=operator_keys(self.trusted))
+        if self.skips.add(skip):
+            log.warning(
+                "operator key %s gives up batches of %s [%d], and the windows that they touch",
+                skip.key_id,
+                skip.topic,
+                skip.partition,
+            )
 
     def revocation(self, spec: bytes) -> Revocation | None:
         """Who stopped the revision with this spec digest, when and why, the earliest; None while it stands."""

@@ -12,6 +12,7 @@
     │   └── StateNewer             it opens, and a newer version of the role wrote it
     ├── RecipientAbsent          a recipient has announced no epoch key that is valid now
     ├── Fenced                   another instance took over this shard
+    ├── SkipInvalid              a skip record is not in order, or no operator key signed it
     ├── InputError               a file that the user named is not what it should be
     ├── RecordMalformed          bytes from Kafka are not the record they should be: refused and counted
     │   └── VersionUnknown         they are of a format version that this role does not read
@@ -79,6 +80,10 @@ class Fenced(EvenstreamError):
     """
 
     exit_status = 75
+
+
+class SkipInvalid(EvenstreamError):
+    """A skip record is malformed, was signed for elsewhere, or by nobody who may."""
 
 
 class InputError(EvenstreamError):

@@ -19,7 +19,7 @@ from estimator import RaceModel
 from estimator.model import GroupModel
 from privacy import Ledger, Limits, Measurement, approve, revoke
 from secure_agg import EpochKeys, RoleKeys, StateKeys
-from secure_agg.keyring import create, load_governance, load_role
+from secure_agg.keyring import create, load_governance, load_operator, load_role
 from secure_agg.partition_clocks import PartitionClocks
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
@@ -27,6 +27,7 @@ from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.records.layout import Layout, sign_layout
 from streams.records.metric import FairnessMetric
 from streams.records.punctuation import NEVER_MS
+from streams.records.skip import GivenUp, Skip, SkippedTopic, VoidWindows
 from streams.roles.aggregate import AggregateOptions, AggregateStage
 from streams.roles.attach import AttachOptions, AttachStage, SelectionKeys
 from streams.roles.member_directory import MemberDirectory
@@ -94,6 +95,8 @@ class MemoryLog:
 
     clock_ms: int = 0
     partitions: dict[Partition, list[MemoryRecord]] = field(default_factory=dict)
+    starts: dict[Partition, int] = field(default_factory=dict)
+    """First offset that a partition still holds, where records were deleted."""
 
     def append(
         self,
@@ -108,11 +111,18 @@ class MemoryLog:
         """Write one record; it arrives now unless ``timestamp`` says otherwise."""
         records = self.partitions.setdefault((topic, partition), [])
         stamp = timestamp or (TIMESTAMP_LOG_APPEND, self.clock_ms)
-        records.append(MemoryRecord(topic, partition, len(records), key, value, stamp, headers))
+        offset = self.starts.get((topic, partition), 0) + len(records)
+        records.append(MemoryRecord(topic, partition, offset, key, value, stamp, headers))
 
     def read(self, topic: str, partition: int, offset: int = 0) -> list[MemoryRecord]:
         """Everything from ``offset`` on."""
-        return self.partitions.get((topic, partition), [])[offset:]
+        start = self.starts.get((topic, partition), 0)
+        return self.partitions.get((topic, partition), [])[max(0, offset - start) :]
+
+    def delete(self, topic: str, partition: int, before: int) -> None:
+        """Delete the records of a partition before an offset, as DeleteRecords does."""
+        self.partitions[topic, partition] = self.read(topic, partition, before)
+        self.starts[topic, partition] = before
 
     def values(self, topic: str) -> list[bytes]:
         """All values of a topic, tombstones left out."""
@@ -136,7 +146,7 @@ class RetainedMemory:
         return bool(records) and records[0].offset_ > 0
 
     def sealed_start(self, j: int) -> int:
-        return 0
+        return self.log.starts.get(("sealed", j), 0)
 
 
 def _split(worker: str) -> tuple[str, int]:
@@ -259,6 +269,30 @@ class InProcessPipeline:
         key = load_governance(self._folder / "governance" / "reviewer-1.key")
         value = revoke(measurement, self._deployment, key, at_ms=at_ms, reason="in-process").encode()
         self.submit(value, roles=tuple(self.controls) if roles is None else roles)
+
+    def skip(
+        self,
+        topic: SkippedTopic,
+        partition: int,
+        streams: tuple[GivenUp, ...],
+        windows: tuple[VoidWindows, ...],
+        *,
+        offset: int = 0,
+        roles: Sequence[str] | None = None,
+    ) -> None:
+        """Let a stopped partition go on under the operator's key, and have these roles read it, or all."""
+        skip = Skip.signed(
+            load_operator(self._folder / "operator" / "operator.key"),
+            deployment=self._deployment,
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            streams=streams,
+            windows=windows,
+            reason="in-process",
+            at_ms=self.log.clock_ms,
+        )
+        self.submit(skip.encode(), roles=tuple(self.controls) if roles is None else roles)
 
     def submit(self, value: bytes, *, roles: Sequence[str]) -> None:
         """Put a record on `measurements` and have these roles read it."""
@@ -398,7 +432,10 @@ class InProcessPipeline:
         if stage.blocked(now) is not None:
             return True
         records: list[MemoryRecord] = []
-        for partition, offset in running.positions.items():
+        for partition, offset in list(running.positions.items()):
+            if offset < self.log.starts.get(partition, 0):
+                assert stage.lose_position(*partition, "records were deleted before they were read")
+                continue
             part = self.log.read(*partition, offset)[:limit]
             records += part
             running.positions[partition] = offset + len(part)

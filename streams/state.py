@@ -175,7 +175,7 @@ class StateCodec:
             owns: whether a record, by its key, is this worker's to write. None may be nobody's.
         """
         if self._keys is not None:
-            self._keys.refresh()  # what this worker writes must not be older than what another has said of the same part
+            self._keys.refresh()  # what is written here must not be older than what another has said of the part
         self._worker = _place(shard, shards)
         self._workers = tuple(_place(other, shards) for other in range(shards))
         self._owns = owns

@@ -31,6 +31,7 @@ from streams.records.layout import LayoutRecord
 from streams.records.punctuation import Counting, Passage, Punctuation, SourceProgress
 from streams.records.refused import Refused
 from streams.records.release import Release, ReleasedChannel
+from streams.records.skip import GivenUp, Skip, VoidWindows
 from streams.roles.attach import AttachedPartition
 from streams.roles.counted_chunks import DayIndex, _Chunk
 from streams.roles.decoding import REASONS, EventDecoder
@@ -248,6 +249,9 @@ RECORDS = (
     Refused,
     Concern,
     Debit,
+    Skip,
+    GivenUp,
+    VoidWindows,
     Propose,
     Forecast,
     Approve,

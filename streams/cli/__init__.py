@@ -33,6 +33,7 @@ _COMMANDS = {
     "aggregate": "Run one party: shares in, noised releases out.",
     "publish": "Run the role publish: releases in, metrics out.",
     "scale": "Divide the work of seal or attach among several workers.",
+    "skip": "Let a stopped partition go on without the batches at fault, by an operator's signed word.",
     "up": "Run all five roles on this machine.",
     "replay": "Feed a JSONL log of events, and its members.",
     "simulate": "Feed a simulated population with a known truth.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 
 from streams.control import ControlPlane
 from streams.errors import KafkaUnavailable
@@ -70,20 +70,36 @@ class ControlReader:
 
     def announce(self, *records: KeyRecord) -> None:
         """Write records to `keys` and wait until they are durable, so that no batch can be ahead of its key."""
-        failures: list[KafkaError] = []
-        for record in records:
-            self._producer.produce(
-                self._keys,
-                key=record.key,
-                value=record.value,
-                partition=0,
-                on_delivery=lambda error, _: failures.append(error) if error is not None else None,
-            )
-        if self._producer.flush(_CATCH_UP_SECONDS) or failures:
-            why = failures[0].str() if failures else "no acknowledgement"
+        try:
+            _write(self._producer, self._keys, *((record.key, record.value) for record in records))
+        except KafkaUnavailable:
             self._producer = make_producer(self._settings, None)  # a fatal error of the old one would stay with it
-            raise KafkaUnavailable(f"a key could not be written to {self._keys}: {why}")
+            raise
 
     def close(self) -> None:
         """Give the connections back."""
         self._consumer.close()
+
+
+def write_control(settings: Settings, name: str, key: bytes, value: bytes) -> None:
+    """Write a record to a control topic, by its short name, and wait until it is durable.
+
+    Raises:
+        KafkaUnavailable: it was not acknowledged.
+    """
+    _write(make_producer(settings, None), settings.topic(name), (key, value))
+
+
+def _write(producer: Producer, topic: str, *records: tuple[bytes, bytes | None]) -> None:
+    failures: list[KafkaError] = []
+    for key, value in records:
+        producer.produce(
+            topic,
+            key=key,
+            value=value,
+            partition=0,
+            on_delivery=lambda error, _: failures.append(error) if error is not None else None,
+        )
+    if producer.flush(_CATCH_UP_SECONDS) or failures:
+        why = failures[0].str() if failures else "no acknowledgement"
+        raise KafkaUnavailable(f"a record could not be written to {topic}: {why}")

@@ -36,6 +36,7 @@ from streams.errors import Fenced, KafkaUnavailable, PositionLost
 from streams.kafka.clients import make_consumer, make_producer, read_to_end
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.fencing import FENCED, fence
+from streams.kafka.retention_watch import RetentionWatch
 from streams.records.layout import Layout
 from streams.settings import Settings
 from streams.stage import Out, Record, Stage
@@ -136,6 +137,7 @@ class ShardLoop:
         self._hand_over: _HandOver | None = None
         self._fenced_before = 0  # generations below this one were fenced by this process, for good
         self._standing_by: str | None = None
+        self._retention = RetentionWatch(settings, role, health)
         self._not_ready: str | None = "starting"
         self._turned_at = time.monotonic()
 
@@ -163,6 +165,13 @@ class ShardLoop:
             Fenced: another instance took over this shard.
             PositionLost: the log no longer holds what comes next.
         """
+        self._retention.start()
+        try:
+            self._sessions(stop)
+        finally:
+            self._retention.close()
+
+    def _sessions(self, stop: threading.Event) -> None:
         while (layout := self._await_place(stop)) is not None:
             try:
                 self._try_session(layout, stop)
@@ -308,6 +317,9 @@ class ShardLoop:
                 return  # what is not committed is read again by whoever owns it then
             if stage.refresh(now):
                 self._assign(consumer, stage)
+            if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
+                lag_at = time.monotonic()
+                self._report_lag(consumer, stage)
             reason = stage.blocked(now)
             self._not_ready = reason
             if reason is not None:
@@ -315,10 +327,10 @@ class ShardLoop:
                 continue
             messages = consumer.consume(_RECORDS_A_POLL, _POLL_SECONDS)
             now = now_ms()
-            records, ends = self._sort_out(messages)
+            records, ends = self._sort_out(messages, stage)
             if records:
                 stage.step(cast(Sequence[Record], records), now)
-                self._pause_stopped(consumer, stage)
+            self._pause_stopped(consumer, stage)
             self._not_ready = next((f"{t} [{i}] is stopped: {why}" for (t, i), why in stage.stopped().items()), None)
             for topic, partition, offset in ends:
                 stage.at_end(topic, partition, offset)
@@ -326,11 +338,8 @@ class ShardLoop:
             while stage.due(now) and not stop.is_set():
                 self._commit(producer, consumer, stage, now)
                 now = now_ms()
-            if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
-                lag_at = time.monotonic()
-                self._report_lag(consumer, stage)
 
-    def _sort_out(self, messages: list[Message]) -> tuple[list[Message], list[tuple[str, int, int]]]:
+    def _sort_out(self, messages: list[Message], stage: Stage) -> tuple[list[Message], list[tuple[str, int, int]]]:
         """Records, and the partitions that were read to their end: (topic, partition, end offset)."""
         records = [message for message in messages if message.error() is None]
         ends: dict[tuple[str, int], int] = {}
@@ -344,11 +353,13 @@ class ShardLoop:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                 ends[partition] = int(message.offset() or 0)
             elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
-                raise PositionLost(
+                why = (
                     f"{message.topic()} [{message.partition()}] no longer holds the position that this role's state "
                     f"names ({error.str()}): records were deleted before they were read, or the topic was recreated. "
                     "Nothing is skipped by itself; see docs/operations.md"
                 )
+                if not stage.lose_position(*partition, why):
+                    raise PositionLost(why)
             else:
                 log.warning("consumer: %s", error.str())
         return records, [(topic, i, offset) for (topic, i), offset in ends.items()]
@@ -401,7 +412,9 @@ class ShardLoop:
         return _Rewind(kafka_error.str())
 
     def _report_lag(self, consumer: Consumer, stage: Stage) -> None:
-        for (topic, i), offset in stage.positions().items():
+        positions = stage.positions()
+        self._retention.tell(positions)
+        for (topic, i), offset in positions.items():
             try:
                 _, high = consumer.get_watermark_offsets(TopicPartition(topic, i), cached=True)
             except KafkaException:

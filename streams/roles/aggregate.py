@@ -8,7 +8,7 @@ file is the way of a record through the party; the windows are in `windows`, noi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
@@ -31,12 +31,14 @@ from streams.roles.channel_layout import ChannelLayout
 from streams.roles.log_partition import LogPartition, PartitionState
 from streams.roles.releasing import ReleaseDesk, newest_debits, not_finished, read_back_to_ms
 from streams.roles.signed_log import SignedLog
-from streams.roles.windows import OpenWindows
+from streams.roles.windows import ClosedWindow, OpenWindows
 from streams.stage import Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 
 APPLIED_LATE = "measurement_applied_late"
+SKIPPED = "skipped"
+"""An operator has given up batches that may belong to the window."""
 _COVERAGE_KEY = b"coverage-key"
 # A party that was down for long closes its backlog in pieces, so that no transaction grows without bound: by windows,
 # and by table entries, since each costs a draw of noise (about 20 microseconds).
@@ -83,8 +85,7 @@ class AggregateStage:
         self._coverage_sender = coverage_sender
         self._coverage_key: bytes | None = None if coverage_sender is None else coverage_sender[1]
         self._coverage_key_is_new = False
-        trusted = control.trusted.identities
-        self._log = SignedLog(topics["shares"], range(options.partitions), health, "attach", trusted)
+        self._log = SignedLog(topics["shares"], "shares", range(options.partitions), control, health)
         self._windows = OpenWindows()
         self._desk = ReleaseDesk(party, identity, ledger, health)
         self._control_version = -1
@@ -166,14 +167,19 @@ class AggregateStage:
         return self._log.positions()
 
     def refresh(self, now_ms: int) -> bool:
-        """Partitions are fixed. Party a hands the coverage secret to each new epoch of b; b looks for it."""
+        """A skip moves positions. Party a hands the coverage secret to each new epoch of b; b looks for it."""
         self._follow_measurements()
         if self._coverage_sender is not None:
             keys, secret = self._coverage_sender
             keys.share_secret("coverage", "b", secret, now_ms)
         elif self._coverage_key is None:
             self._find_coverage_key()
-        return False
+        return self._log.resume()
+
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
+        """A partition of `shares` waits for an operator."""
+        self._log.lose_position(partition, why)
+        return True
 
     def _follow_measurements(self) -> None:
         """Let go of windows that a later revision takes over, and of all that a revoked one has not sent yet."""
@@ -326,10 +332,18 @@ class AggregateStage:
         draws = 0
         for approved, start, void_reason in list(islice(self._closable(), _WINDOWS_A_CHECKPOINT)):
             for window in self._windows.close(approved, start, void_reason):
-                self._desk.release(window, coverage_key, now_ms)
+                self._desk.release(self._unless_skipped(window), coverage_key, now_ms)
                 draws += window.table.size + window.tail.size
             if draws >= _DRAWS_A_CHECKPOINT:
                 return
+
+    def _unless_skipped(self, window: ClosedWindow) -> ClosedWindow:
+        """The window; void where a skip touches it, whether or not this party has folded what was given up.
+
+        Asked of each window as it closes: a roll-up may hold base windows that were released before the skip came.
+        """
+        touched = self._control.skips.void(window.approved.spec, window.start_ms, window.end_ms)
+        return replace(window, void_reason=window.void_reason or SKIPPED) if touched else window
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 

@@ -117,7 +117,7 @@ class AttachStage:
         self._owned = frozenset(owned)
         codec.share(options.shard, options.shards, lambda key: _partition_of(key) in (None, *owned))
         self._counted = CountedRows(control, directory, owned, keys.cap, keys.rotation, health)
-        self._log = SignedLog(topics["sealed"], owned, health, "seal", control.trusted.identities)
+        self._log = SignedLog(topics["sealed"], "sealed", owned, control, health)
         self._restored: dict[int, AttachedPartition] = {}
         self._rotation = fingerprint(keys.rotation)
         self._rotation_is_kept = False
@@ -186,8 +186,15 @@ class AttachStage:
         return self._log.positions() | self._directory.positions
 
     def refresh(self, now_ms: int) -> bool:
-        """Partitions are fixed; new measurements are looked up when their first batch comes."""
-        return False
+        """Partitions are fixed, and measurements are looked up when their first batch comes; a skip moves positions."""
+        return self._log.resume()
+
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
+        """A partition of `sealed` waits for an operator; the member attributes cannot be done without."""
+        if topic != self._topics["sealed"]:
+            return False
+        self._log.lose_position(partition, why)
+        return True
 
     def blocked(self, now_ms: int) -> str | None:
         """`attach` pauses while a party has no valid epoch key."""

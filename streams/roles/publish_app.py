@@ -51,7 +51,11 @@ class Publisher:
             confidence=settings.publish.confidence,
             rho_limit=settings.privacy.rho_member_day_limit,
         )
-        self.collector = FairnessCollector(process.registry, limits=limits_of(settings))
+        self.collector = FairnessCollector(
+            process.registry,
+            limits=limits_of(settings),
+            retention_seconds=settings.topics.retention_hours * 3600,
+        )
         self.topics = {settings.topic("releases-a"): "a", settings.topic("releases-b"): "b"}
         self.not_ready: str | None = "replaying releases"
         self.failed: str | None = None

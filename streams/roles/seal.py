@@ -147,6 +147,10 @@ class SealStage:
             return f"waiting for a valid epoch key of {', '.join(missing)} on the keys topic"
         return None
 
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
+        """Events that were deleted before they were read are lost: that ends the role."""
+        return False
+
     def stopped(self) -> Mapping[Partition, str]:
         """A source partition is never stopped: what is wrong with an event is refused by itself."""
         return {}

@@ -76,8 +76,25 @@ class RoleHealth:
             ("role", "topic"),
             registry=registry,
         )
+        self._skipped: Counter | None = None
+        if role in ("attach", "a", "b"):
+            self._skipped = Counter(
+                "evenstream_batches_skipped",
+                "Batches left out since an operator gave them up",
+                ("role", "topic"),
+                registry=registry,
+            )
         labels = ("role", "topic", "partition")
         self._lag = Gauge("evenstream_partition_lag_records", "Records not yet read", labels, registry=registry)
+        self._unread = Gauge(
+            "evenstream_partition_lag_seconds", "Age of the oldest record not yet read", labels, registry=registry
+        )
+        self._retention = Gauge(
+            "evenstream_retention_used_ratio",
+            "Age of the oldest record not yet read, over how long its topic keeps records",
+            labels,
+            registry=registry,
+        )
         self._progress = Gauge(
             "evenstream_partition_progress_timestamp_seconds",
             "When a record was last taken in",
@@ -154,15 +171,32 @@ class RoleHealth:
         self._gaps.labels(self._role, topic).inc()
         log.error("%s [%d] is stopped at offset %d: %s", topic, partition, offset, reason)
 
+    def skipped(self, topic: str, batches: int) -> None:
+        """Batches were left out, which an operator has given up."""
+        if self._skipped is not None:
+            self._skipped.labels(self._role, topic).inc(batches)
+
     def lag(self, topic: str, partition: int, records: int) -> None:
         """How many records are yet to be read, by partition: a stalled one hides in a sum."""
-        self._gaps.labels(self._role, topic)
+        self._born(topic)
         self._lag.labels(self._role, topic, str(partition)).set(records)
+
+    def oldest_unread(self, topic: str, partition: int, age_seconds: float, retention_seconds: float | None) -> None:
+        """How old the oldest unread record is, and how long its topic keeps records (None: for ever, or unknown)."""
+        self._unread.labels(self._role, topic, str(partition)).set(age_seconds)
+        if retention_seconds is not None:
+            self._retention.labels(self._role, topic, str(partition)).set(age_seconds / retention_seconds)
 
     def progress(self, topic: str, partition: int, at_seconds: float) -> None:
         """A record was taken in at this time."""
-        self._gaps.labels(self._role, topic)
+        self._born(topic)
         self._progress.labels(self._role, topic, str(partition)).set(at_seconds)
+
+    def _born(self, topic: str) -> None:
+        """Counters that alerts watch begin at 0, once their topic is read."""
+        self._gaps.labels(self._role, topic)
+        if self._skipped is not None:
+            self._skipped.labels(self._role, topic)
 
     def watermark(self, topic: str, partition: int, at_seconds: float) -> None:
         """The arrival time that a partition has passed."""

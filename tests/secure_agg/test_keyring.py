@@ -16,9 +16,11 @@ import pytest
 from secure_agg import ROLES, KeyFileError, SignatureInvalid
 from secure_agg.keyring import create, load_governance, load_role, load_trusted, read_private, write_private
 
-KEY_FILES = [f"{role}/{name}.key" for role in ROLES for name in ("identity", "state")] + [
-    f"governance/reviewer-{number}.key" for number in (1, 2, 3)
-]
+KEY_FILES = (
+    [f"{role}/{name}.key" for role in ROLES for name in ("identity", "state")]
+    + [f"governance/reviewer-{number}.key" for number in (1, 2, 3)]
+    + ["operator/operator.key"]
+)
 # RFC 8032, section 7.1, test 1: a private key and its public key.
 RFC_SECRET = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
 RFC_PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
@@ -85,7 +87,13 @@ def test_every_role_gets_its_folder(made: Path) -> None:
         for number in (1, 2, 3)
     ]
     assert [key.public_bytes_raw() for key in load_trusted(made / "governance").governance] == reviewers
-    expected = {*KEY_FILES, *(f"{name}/trusted.json" for name in (*ROLES, "governance")), *ROLES, "governance"}
+    expected = {
+        *KEY_FILES,
+        *(f"{name}/trusted.json" for name in (*ROLES, "governance", "operator")),
+        *ROLES,
+        "governance",
+        "operator",
+    }
     assert set(snapshot(made)) == expected
 
 

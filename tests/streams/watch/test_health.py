@@ -22,6 +22,9 @@ def exercised(role: str) -> CollectorRegistry:
     health.transaction("aborted", 0.0)
     health.refused("malformed")
     health.lag("evenstream.sealed", 3, 17)
+    health.oldest_unread("evenstream.sealed", 3, 1800.0, 7200.0)
+    health.oldest_unread("company.events", 3, 1800.0, None)
+    health.skipped("evenstream.sealed", 2)
     health.progress("evenstream.sealed", 3, 1_764_000_000.5)
     health.watermark("evenstream.sealed", 3, 1_764_000_000.0)
     health.window("feed", "10s", "released")
@@ -60,6 +63,12 @@ def test_values(role: str) -> None:
     assert registry.get_sample_value("evenstream_transaction_duration_seconds_count", {"role": role}) == 1
     assert registry.get_sample_value("evenstream_records_refused_total", {"role": role, "reason": "malformed"}) == 1
     assert registry.get_sample_value("evenstream_partition_lag_records", place) == 17
+    assert registry.get_sample_value("evenstream_partition_lag_seconds", place) == 1800
+    assert registry.get_sample_value("evenstream_retention_used_ratio", place) == 0.25
+    assert registry.get_sample_value("evenstream_retention_used_ratio", place | {"topic": "company.events"}) is None
+    skipped = {"role": role, "topic": "evenstream.sealed"}
+    skips = role in ("attach", "a", "b")
+    assert registry.get_sample_value("evenstream_batches_skipped_total", skipped) == (2 if skips else None)
     assert registry.get_sample_value("evenstream_partition_progress_timestamp_seconds", place) == 1_764_000_000.5
     assert registry.get_sample_value("evenstream_watermark_timestamp_seconds", place) == 1_764_000_000
     lost = registry.get_sample_value("evenstream_state_lost_until_timestamp_seconds", {"role": role})
