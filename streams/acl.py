@@ -8,9 +8,9 @@ docs/operations.md.
 
 What is not in it, and why. Nobody has an ACL on the cluster: a broker since 3.0 lets whoever may write to some topic
 produce idempotently. No role's positions are a consumer group's offsets; but librdkafka asks who coordinates the group
-that a consumer names, and takes a refusal for an error, so whoever reads may describe the deployment's groups.
-``publish`` alone joins one, because Faust knows no other way. Kafka's own rules are used as they are: to read, write or delete implies to
-describe.
+that a consumer names, and takes a refusal for an error, so whoever reads may describe the deployment's groups;
+``publish`` alone joins one, because Faust knows no other way. Kafka's own rules are used as they are: to read, write or
+delete implies to describe.
 """
 
 from __future__ import annotations

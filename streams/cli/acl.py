@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import click
 from rich.table import Table
 
@@ -10,7 +13,6 @@ from streams.cli import Invocation
 from streams.cli.audit import console
 from streams.errors import EvenstreamError
 from streams.kafka.clients import wait_for_kafka
-from streams.settings import Settings
 
 
 @click.group()
@@ -85,13 +87,10 @@ def apply(invocation: Invocation, check: bool, prune: bool) -> None:
 
 
 @acl.command()
-@click.pass_obj
-def matrix(invocation: Invocation) -> None:
-    """Try every operation as every principal on a secured broker of its own; 1 where the table is not what happens."""
+@click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path(".evenstream/acl-matrix"),
+              show_default=True, help="Folder of the broker; each run takes a new one below it.")  # fmt: skip
+def matrix(folder: Path) -> None:
+    """Try every operation as every principal, on a secured broker of its own; 1 where the table is not what happens."""
     from streams.acl_matrix import run
 
-    raise SystemExit(run(_local(invocation.settings())))
-
-
-def _local(settings: Settings) -> Settings:
-    return settings
+    raise SystemExit(run((folder / time.strftime("%Y%m%d-%H%M%S")).absolute(), console()))
