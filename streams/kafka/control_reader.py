@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from streams.control import ControlPlane
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import make_consumer, make_producer, partition_end
+from streams.kafka.refusals import is_refusal, refused, refused_reading
 from streams.records.keys import KeyRecord
 from streams.settings import Settings
 
@@ -46,6 +47,8 @@ class ControlReader:
             if error is not None:
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                     self._next[str(topic)] = max(self._next[str(topic)], int(offset or 0))
+                elif is_refusal(error):  # without it a role would not hear of a revocation
+                    raise refused_reading(self._settings, topic, error)
                 else:
                     log.warning("control topics: %s", error.str())
                 continue
@@ -81,6 +84,8 @@ class ControlReader:
         if self._producer.flush(_CATCH_UP_SECONDS) or failures:
             why = failures[0].str() if failures else "no acknowledgement"
             self._producer = make_producer(self._settings, None)  # a fatal error of the old one would stay with it
+            if failures and is_refusal(failures[0]):
+                raise refused(self._settings, f"it may not write to topic {self._keys} ({why})")
             raise KafkaUnavailable(f"a key could not be written to {self._keys}: {why}")
 
     def close(self) -> None:
