@@ -3,7 +3,8 @@
     EvenstreamError              the command line prints it and exits with 1 (Fenced: 75); never a traceback
     ├── SettingsError            a setting is unknown, malformed or contradictory
     ├── PrerequisiteMissing      Java, Maven or the like is not installed
-    ├── KafkaUnavailable         the cluster cannot be reached, or refuses this principal
+    ├── KafkaUnavailable         the cluster cannot be reached, or did not answer in time
+    │   └── AccessRefused        the cluster refuses this principal
     ├── TopicMismatch            topics are missing or differ from what the protocol needs
     ├── MembersMisplaced         member-attributes was written with another partitioner
     ├── GroupModelUnusable       what attach.model names is no group model
@@ -42,6 +43,10 @@ class PrerequisiteMissing(EvenstreamError):
 
 class KafkaUnavailable(EvenstreamError):
     """The cluster cannot be reached, did not answer in time, or refuses this principal."""
+
+
+class AccessRefused(KafkaUnavailable):
+    """The cluster refuses this principal: an ACL is missing, or the credentials are another's."""
 
 
 class TopicMismatch(EvenstreamError):

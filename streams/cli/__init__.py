@@ -24,6 +24,7 @@ _COMMANDS = {
     "audit": "The same mathematics over a file, without Kafka.",
     "members": "Take members out of every measurement.",
     "measurement": "Propose, review and approve measurements; stop them; verify who decided what.",
+    "acl": "Who may do what on Kafka: printed, applied and tried.",
     "ledger": "Read a party's budget ledger, and check it against its releases.",
     "transparency": "Write the public page: what is measured, by whose approval, at what cost.",
     "retention": "Delete what every reader has read, and show what of people is left.",

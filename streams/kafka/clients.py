@@ -14,12 +14,14 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.errors import KafkaUnavailable, SettingsError, TopicMismatch
+from streams.errors import AccessRefused, KafkaUnavailable, SettingsError, TopicMismatch
+from streams.kafka.refusals import is_refusal, principal, refused, refused_reading
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _QUESTION_SECONDS = 5.0
+_AUTHENTICATION_SECONDS = 5.0
 _RETRY_SECONDS = 0.1
 
 
@@ -117,17 +119,31 @@ def wait_for_kafka(settings: Settings, timeout_seconds: float) -> None:
         timeout_seconds: how long to keep asking; one question takes up to 2 s.
 
     Raises:
-        KafkaUnavailable: none did; the message holds the last reason (refused, wrong password, no such host ...).
+        KafkaUnavailable: none did; the message holds the last reason (refused, no such host ...).
+        AccessRefused: none takes these credentials, for 5 s: a user that was just made is not known everywhere.
     """
     deadline = time.monotonic() + timeout_seconds
+    begun = time.monotonic()
     reasons: list[str] = []
-    client = admin(settings, error_cb=lambda error: reasons.append(str(error.str())))
+    unknown: list[str] = []
+
+    def note(error: KafkaError) -> None:
+        reasons.append(str(error.str()))
+        if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001  # librdkafka's own codes begin with _
+            unknown.append(str(error.str()))
+
+    client = admin(settings, error_cb=note)
     while True:
         try:
             client.list_topics(timeout=max(0.1, min(2.0, timeout_seconds)))
             return
         except KafkaException as error:
             client.poll(0)  # hands out the reasons
+            if unknown and time.monotonic() - begun > _AUTHENTICATION_SECONDS:
+                raise AccessRefused(
+                    f"Kafka at {settings.kafka.bootstrap} does not take the credentials of {principal(settings)}: "
+                    f"{unknown[-1]}. See kafka.properties"
+                ) from None
             if time.monotonic() > deadline:
                 told = [reason for reason in reasons if "brokers are down" not in reason] or [error.args[0].str()]
                 raise KafkaUnavailable(
@@ -145,11 +161,13 @@ def broker_count(settings: Settings) -> int:
 
 
 def partition_count(settings: Settings, topic: str) -> int:
-    """How many partitions a topic has, or raise :class:`TopicMismatch`."""
-    found = find_partition_count(settings, topic)
-    if found is None:
+    """How many partitions a topic has, or raise :class:`TopicMismatch` or :class:`AccessRefused`."""
+    found = _partitions(settings, topic, admin(settings))
+    if isinstance(found, KafkaError) and is_refusal(found):
+        raise refused(settings, f"it may not describe topic {topic}")
+    if not isinstance(found, int):
         raise TopicMismatch(
-            f"topic {topic!r} does not exist (or may not be read). evenstream's own topics are made by "
+            f"topic {topic!r} does not exist. evenstream's own topics are made by "
             "`evenstream topics create`; a source topic is the company's own: check the name in the measurement"
         )
     return found
@@ -161,14 +179,26 @@ def find_partition_count(settings: Settings, topic: str, client: AdminClient | N
     Raises:
         KafkaUnavailable: the cluster did not answer.
     """
+    found = _partitions(settings, topic, client or admin(settings))
+    return found if isinstance(found, int) else None
+
+
+def _partitions(settings: Settings, topic: str, client: AdminClient) -> int | KafkaError | None:
+    """How many partitions a topic has, or the error in place of them."""
     try:
-        metadata = (client or admin(settings)).list_topics(topic, timeout=settings.kafka.request_timeout_seconds)
+        metadata = client.list_topics(topic, timeout=settings.kafka.request_timeout_seconds)
     except KafkaException as error:
         raise KafkaUnavailable(f"the partitions of {topic} could not be asked: {error.args[0].str()}") from None
     found = metadata.topics.get(topic)
-    if found is None or found.error is not None or not found.partitions:
-        return None
-    return len(found.partitions)
+    if found is None or found.error is not None:
+        return None if found is None else found.error
+    return len(found.partitions) or None
+
+
+def may_describe(settings: Settings, topic: str, client: AdminClient) -> bool:
+    """Whether the cluster lets this principal see a topic, which need not exist."""
+    found = _partitions(settings, topic, client)
+    return not (isinstance(found, KafkaError) and is_refusal(found))
 
 
 def read_to_end(
@@ -221,6 +251,8 @@ def read_to_end(
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                     if int(message.offset() or 0) >= ends[i]:
                         waiting.discard(i)
+                elif is_refusal(error):
+                    raise refused_reading(settings, message.topic(), error)
                 elif not error.retriable():
                     raise KafkaUnavailable(f"{topic} could not be read: {error.str()}")
             if messages:
@@ -299,6 +331,8 @@ def _watermarks(consumer: Consumer, topic: str, i: int, timeout_seconds: float) 
             why = "no answer"
         except KafkaException as error:  # a topic that was just made, or whose leader moves, has none for a moment
             why = error.args[0].str()
+            if is_refusal(error.args[0]):
+                raise AccessRefused(f"Kafka refuses to tell this principal the end of {topic} [{i}]: {why}") from None
         if time.monotonic() > deadline:
             raise KafkaUnavailable(f"the end of {topic} [{i}] could not be asked in {timeout_seconds:.0f} s: {why}")
         time.sleep(_RETRY_SECONDS)

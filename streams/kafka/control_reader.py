@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, Producer, TopicPartition
 from streams.control import ControlPlane
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import make_consumer, make_producer, partition_end
+from streams.kafka.refusals import is_refusal, refused, refused_reading
 from streams.records.keys import KeyRecord
 from streams.settings import Settings
 
@@ -46,6 +47,8 @@ class ControlReader:
             if error is not None:
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                     self._next[str(topic)] = max(self._next[str(topic)], int(offset or 0))
+                elif is_refusal(error):  # without it a role would not hear of a revocation
+                    raise refused_reading(self._settings, topic, error)
                 else:
                     log.warning("control topics: %s", error.str())
                 continue
@@ -71,7 +74,7 @@ class ControlReader:
     def announce(self, *records: KeyRecord) -> None:
         """Write records to `keys` and wait until they are durable, so that no batch can be ahead of its key."""
         try:
-            _write(self._producer, self._keys, *((record.key, record.value) for record in records))
+            _write(self._settings, self._producer, self._keys, *((record.key, record.value) for record in records))
         except KafkaUnavailable:
             self._producer = make_producer(self._settings, None)  # a fatal error of the old one would stay with it
             raise
@@ -87,10 +90,10 @@ def write_control(settings: Settings, name: str, key: bytes, value: bytes) -> No
     Raises:
         KafkaUnavailable: it was not acknowledged.
     """
-    _write(make_producer(settings, None), settings.topic(name), (key, value))
+    _write(settings, make_producer(settings, None), settings.topic(name), (key, value))
 
 
-def _write(producer: Producer, topic: str, *records: tuple[bytes, bytes | None]) -> None:
+def _write(settings: Settings, producer: Producer, topic: str, *records: tuple[bytes, bytes | None]) -> None:
     failures: list[KafkaError] = []
     for key, value in records:
         producer.produce(
@@ -102,4 +105,6 @@ def _write(producer: Producer, topic: str, *records: tuple[bytes, bytes | None])
         )
     if producer.flush(_CATCH_UP_SECONDS) or failures:
         why = failures[0].str() if failures else "no acknowledgement"
+        if failures and is_refusal(failures[0]):
+            raise refused(settings, f"it may not write to topic {topic} ({why})")
         raise KafkaUnavailable(f"a record could not be written to {topic}: {why}")

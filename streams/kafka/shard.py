@@ -32,10 +32,11 @@ from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from streams.errors import Fenced, KafkaUnavailable, PositionLost
+from streams.errors import Fenced, PositionLost
 from streams.kafka.clients import make_consumer, make_producer, read_to_end
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.fencing import FENCED, fence
+from streams.kafka.refusals import is_refusal, refused, refused_reading
 from streams.kafka.retention_watch import RetentionWatch
 from streams.records.layout import Layout
 from streams.settings import Settings
@@ -360,6 +361,8 @@ class ShardLoop:
                 )
                 if not stage.lose_position(*partition, why):
                     raise PositionLost(why)
+            elif is_refusal(error):
+                raise refused_reading(self._settings, message.topic(), error)
             else:
                 log.warning("consumer: %s", error.str())
         return records, [(topic, i, offset) for (topic, i), offset in ends.items()]
@@ -400,15 +403,8 @@ class ShardLoop:
                 f"another instance took over {self._transactional_id!r}; this one stops, so that the two do not fence "
                 "each other for ever. If only one should run, find the other"
             )
-        if kafka_error.code() in (
-            KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-            KafkaError.TOPIC_AUTHORIZATION_FAILED,
-            KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-            KafkaError.GROUP_AUTHORIZATION_FAILED,
-        ):
-            return KafkaUnavailable(
-                f"Kafka refuses this principal: {kafka_error.str()} (transactional id {self._transactional_id!r})"
-            )
+        if is_refusal(kafka_error):
+            return refused(self._settings, f"{kafka_error.str()} (transactional id {self._transactional_id})")
         return _Rewind(kafka_error.str())
 
     def _report_lag(self, consumer: Consumer, stage: Stage) -> None:

@@ -15,7 +15,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]  # its API
 
 from streams.errors import KafkaUnavailable
-from streams.kafka.clients import admin
+from streams.kafka.clients import admin, may_describe
+from streams.kafka.refusals import is_refusal, refused
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -216,7 +217,11 @@ def _await_metadata(client: AdminClient, names: set[str], timeout_seconds: float
 
 
 def compare(settings: Settings, plans: tuple[TopicPlan, ...]) -> Iterator[Difference]:
-    """Each way in which the cluster's topics differ from the plan."""
+    """Each way in which the cluster's topics differ from the plan.
+
+    Raises:
+        KafkaUnavailable: the cluster did not answer. AccessRefused: this principal may not see one of them.
+    """
     if not plans:
         return
     client = admin(settings)
@@ -227,7 +232,17 @@ def compare(settings: Settings, plans: tuple[TopicPlan, ...]) -> Iterator[Differ
         resources = [ConfigResource(ResourceType.TOPIC, p.name) for p in present]
         # librdkafka takes an empty question for a mistake.
         described = client.describe_configs(resources, request_timeout=timeout) if resources else {}
-        configs = {resource.name: future.result() for resource, future in described.items()}
+        configs = {}
+        for resource, future in described.items():
+            try:
+                configs[resource.name] = future.result()
+            except KafkaException as error:
+                if is_refusal(error.args[0]):
+                    raise refused(settings, f"it may not ask for the configuration of topic {resource.name}") from None
+                raise
+        hidden = [p.name for p in plans if p.name not in known and not may_describe(settings, p.name, client)]
+        if hidden:
+            raise refused(settings, f"it may not describe topic {', '.join(hidden)}")
     except KafkaException as error:
         raise KafkaUnavailable(f"the topics could not be described: {error.args[0].str()}") from None
     for topic in plans:

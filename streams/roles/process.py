@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from secure_agg import EpochKeys, KeyFileError, RoleKeys, StateKeys
 from secure_agg.keyring import load_role
+from streams.acl import compared_topics
 from streams.control import ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
 from streams.errors import EvenstreamError, KafkaUnavailable, TopicMismatch
@@ -105,7 +106,9 @@ class RoleProcess:
         except KeyFileError as error:
             raise EvenstreamError(str(error)) from None
         wait_for_kafka(settings, _KAFKA_SECONDS)
-        differences = [str(difference) for difference in topics.compare(settings, topics.plan(settings))]
+        own = {settings.topic(name) for name in compared_topics(role)}  # a role's principal may not see the others
+        plans = tuple(plan for plan in topics.plan(settings) if plan.name in own)
+        differences = [str(difference) for difference in topics.compare(settings, plans)]
         if differences:
             raise TopicMismatch("the topics are not as the protocol needs them:\n" + "\n".join(differences))
         control = ControlPlane.of(keys.trusted, settings)

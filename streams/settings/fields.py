@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
@@ -11,6 +12,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 DEFAULT_PORTS = {"publish": 9100, "seal": 9101, "attach": 9102, "a": 9103, "b": 9104}
 
 ENV_PREFIX = "EVENSTREAM_"
+
+PRINCIPALS = ("seal", "attach", "a", "b", "publish", "retention", "governance", "operator", "company")
+"""Who speaks to Kafka: the five roles, and those who run commands (docs/operations.md, Principals and ACLs)."""
 
 PROTOCOL_PROPERTIES = frozenset(
     (
@@ -76,6 +80,9 @@ class TopicSettings(Group):
     member_attributes: str | None = Field(
         None, description="name of the company's attribute topic; default DEPLOYMENT.member-attributes"
     )
+    sources: tuple[str, ...] = Field(
+        (), description="names of the company's source topics, for ACLs; default DEPLOYMENT.rec-events"
+    )
     retention_hours: float = Field(168.0, gt=0, description="hours that sealed and shares are kept: the longest outage")
     metrics_retention_hours: float = Field(8760.0, gt=0, description="hours that fairness-metrics are kept")
     concerns_retention_hours: float = Field(8760.0, gt=0, description="hours that concerns are kept")
@@ -91,6 +98,30 @@ class TopicSettings(Group):
                 f"({self.replication_factor}): nothing could ever be written"
             )
         return self
+
+
+class PrincipalSettings(Group):
+    """Under which names Kafka knows the roles and those who run commands."""
+
+    pattern: str = Field(
+        "User:{deployment}-{role}",
+        pattern=r"^User:[^\r\n\"']*\{role\}[^\r\n\"']*$",
+        description="Kafka principal of each role; {deployment} and {role} are filled in",
+    )
+    names: dict[str, str] = Field(
+        default_factory=dict,
+        description=f"Kafka principals that do not follow the pattern, by role ({', '.join(PRINCIPALS)})",
+    )
+
+    @field_validator("names")
+    @classmethod
+    def _known_and_whole(cls, names: dict[str, str]) -> dict[str, str]:
+        for role, name in names.items():
+            if role not in PRINCIPALS:
+                raise ValueError(f"there is no principal {role!r}; there are {', '.join(PRINCIPALS)}")
+            if not re.fullmatch(r"User:[^\r\n\"']+", name):
+                raise ValueError(f"{role} is {name!r}, expected User:NAME, as Kafka writes principals")
+        return names
 
 
 class KeySettings(Group):
@@ -232,6 +263,7 @@ class Settings(BaseSettings):
     test_cluster: bool = Field(False, description="allow measurements marked test_only, whose noise protects nobody")
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
+    principals: PrincipalSettings = PrincipalSettings()
     keys: KeySettings = KeySettings()
     retention: RetentionSettings = RetentionSettings()
     privacy: PrivacySettings = PrivacySettings()
@@ -259,6 +291,15 @@ class Settings(BaseSettings):
         if name == "member-attributes" and self.topics.member_attributes is not None:
             return self.topics.member_attributes
         return f"{self.deployment}.{name}"
+
+    def sources(self) -> tuple[str, ...]:
+        """The company's source topics, as far as the settings name them."""
+        return self.topics.sources or (self.topic("rec-events"),)
+
+    def principal(self, role: str) -> str:
+        """The Kafka principal of one of ``PRINCIPALS``."""
+        pattern = self.principals.pattern.replace("{deployment}", self.deployment).replace("{role}", role)
+        return self.principals.names.get(role, pattern)
 
     def group(self, role: str) -> str:
         """A role's consumer group."""

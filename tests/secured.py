@@ -1,0 +1,79 @@
+"""The scenario on a secured broker, one principal a role, for tests whose subject is who may do what."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import scenario as scenarios
+
+from streams.feed import Feed
+from streams.kafka import topics
+from streams.kafka.clients import read_to_end
+from streams.kafka.dev_security import BrokerSecurity
+from streams.records.metric import FairnessMetric
+from streams.roles.seal import END_OF_LOG
+from streams.trial import Trial
+
+_SOURCE_CONFIG = {"message.timestamp.type": "CreateTime"}
+
+
+@dataclass
+class SecuredScenario:
+    """A secured deployment with the scenario's measurements in force and its members known; no role runs yet."""
+
+    trial: Trial
+    scenario: scenarios.Scenario
+
+    @classmethod
+    def prepare(
+        cls, folder: Path, bootstrap: str | None = None, security: BrokerSecurity | None = None
+    ) -> SecuredScenario:
+        """Make users, ACLs, topics and keys, and approve; on a broker of its own unless one is given."""
+        limits = ["privacy.rho_member_day_limit=1", "privacy.rho_30_days_limit=100", "privacy.rho_year_limit=1000"]
+        overrides = ["test_cluster=true", "keys.governance_threshold=1", *limits]
+        trial = Trial(folder, print, name="t", overrides=overrides, secure=True)
+        trial.start_kafka(bootstrap, security)
+        try:
+            trial.prepare(())
+            source = trial.settings.topic("rec-events")
+            plan = topics.TopicPlan(source, scenarios.SOURCE_PARTITIONS, 1, _SOURCE_CONFIG)
+            topics.create(trial.settings_of("operator"), (plan,))
+            scenario = scenarios.build(source, 7)
+            for measurement in scenario.measurements:
+                trial.approve(measurement, scenario.end_ms)
+            Feed(trial.settings).send_all(trial.settings.topic("member-attributes"), scenario.members)
+        except BaseException:
+            trial.stop()
+            raise
+        return cls(trial, scenario)
+
+    def feed(self) -> None:
+        """Write all events, and the end of the log."""
+        settings = self.trial.settings
+        source, feed = settings.topic("rec-events"), Feed(settings)
+        for record in self.scenario.records:
+            feed.send(source, record.key, record.value, timestamp_ms=record.timestamp_ms, partition=record.partition)
+        end = [(END_OF_LOG, b"1")]
+        for partition in range(scenarios.SOURCE_PARTITIONS):
+            feed.send(source, None, None, timestamp_ms=self.scenario.end_ms, partition=partition, headers=end)
+        feed.flush()
+
+    def windows(self) -> dict[tuple[str, str, int], FairnessMetric]:
+        """What the company finds on `fairness-metrics`."""
+        settings = self.trial.settings
+        found = {}
+        for record in read_to_end(settings, settings.topic("fairness-metrics")):
+            window = FairnessMetric.model_validate(json.loads(record.value() or b""))
+            found[window.measurement, window.level, window.window.end_ms] = window
+        return found
+
+    def await_windows(self, seconds: float) -> dict[tuple[str, str, int], FairnessMetric]:
+        """The same, when every window of the scenario is there, or the time is over."""
+        deadline = time.monotonic() + seconds
+        while len(found := self.windows()) < len(self.scenario.tables) and time.monotonic() < deadline:
+            self.trial.watch()
+            time.sleep(0.3)
+        return found
