@@ -27,6 +27,7 @@ from streams.kafka.clients import partition_count, read_to_end
 from streams.kafka.faust_credentials import credentials
 from streams.kafka.topics import METRIC_BYTES
 from streams.records.metric import FairnessMetric
+from streams.roles.emitted import EmittedWindows
 from streams.roles.process import RoleProcess
 from streams.roles.publish import PublishCore
 from streams.roles.publish_concerns import ConcernDesk
@@ -36,7 +37,6 @@ from streams.watch.collector import FairnessCollector
 log = logging.getLogger(__name__)
 
 _CONTROL_SECONDS = 0.2
-_VERSIONS = {b"1": 1, b"2": 2}
 
 
 class Publisher:
@@ -46,16 +46,18 @@ class Publisher:
         settings = process.settings
         self.process = process
         self.settings = settings
+        self.held = EmittedWindows()
+        """What lies on `fairness-metrics`."""
         self.core = PublishCore(
             process.control,
             confidence=settings.publish.confidence,
             rho_limit=settings.privacy.rho_member_day_limit,
+            emitted=self.held,
         )
         self.collector = FairnessCollector(process.registry, limits=limits_of(settings))
         self.topics = {settings.topic("releases-a"): "a", settings.topic("releases-b"): "b"}
         self.not_ready: str | None = "replaying releases"
         self.failed: str | None = None
-        self._emitted: dict[bytes, int] = {}
         self._shown_version = -1
         self._lock = threading.Lock()
         self.concerns = ConcernDesk(settings, process.registry, process.control, self.core.statement)
@@ -70,7 +72,7 @@ class Publisher:
         for record in read_to_end(self.settings, self.settings.topic("fairness-metrics")):
             key = record.key()
             if isinstance(key, bytes):
-                self._emitted[key] = max(version_of(record.headers()), self._emitted.get(key, 0))
+                self.held.read(key, record.value(), record.headers())
         fresh = []
         for topic, party in self.topics.items():
             # What an aborted transaction left counts too: every copy of a release is the same signed bytes.
@@ -89,13 +91,14 @@ class Publisher:
             window = self.core.apply(party, value)
             self.collector.refused(self.core.refused)
             released, paid_for = self.core.last_release, self.core.last_paid_for
-            withheld = self.core.last_withheld
+            withheld, emitted = self.core.last_withheld, self.core.last_emitted
         if paid_for is not None:
             self.collector.paid_for(*paid_for)
         if released is not None:
             self.collector.released(*released)
-        if withheld is not None:
-            self.collector.count(withheld)
+        for uncounted in (withheld, emitted):
+            if uncounted is not None:
+                self.collector.count(uncounted)
         if window is None:
             return None
         delay = None
@@ -123,7 +126,7 @@ class Publisher:
 
     def is_new(self, window: FairnessMetric) -> bool:
         """Whether a window has not been emitted yet, or only what a withdrawal takes the place of."""
-        return window.version > self._emitted.get(window.topic_key(), 0)
+        return window.version > self.held.version(window.topic_key())
 
     def give_up(self, reason: str) -> None:
         """End this process; the next one finds what is missing on `fairness-metrics`, and emits it."""
@@ -133,18 +136,7 @@ class Publisher:
 
     def emitted(self, window: FairnessMetric) -> None:
         """A window's record is durable."""
-        self._emitted[window.topic_key()] = window.version
-
-
-def version_of(headers: Any) -> int:
-    """Of a record that lies on `fairness-metrics`, by its headers: the last part of its id, 1 or 2.
-
-    0 where it is neither: then no build has written it, and it must not keep a window from being emitted.
-    """
-    for name, value in headers or ():
-        if name == "ce_id" and isinstance(value, bytes):
-            return _VERSIONS.get(value.rpartition(b"/")[2], 0)
-    return 0
+        self.held.note(window.topic_key(), window.version)
 
 
 def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path) -> faust.App:
