@@ -10,6 +10,7 @@ import pytest
 from estimated import published, run
 
 from streams.records.metric import FairnessMetric
+from streams.records.release import SignedRelease
 from streams.roles.emitted import EmittedWindows, Outcome
 from streams.roles.publish import PublishCore
 
@@ -109,3 +110,20 @@ def test_a_withdrawal_under_a_key_stands_for_no_outcome() -> None:
     held = holding([*published(), withdrawn])
     assert held.version(odd.topic_key()) == 2
     assert odd.topic_key() in {found.topic_key() for found in replay(held) if isinstance(found, FairnessMetric)}
+
+
+def test_pools_come_from_the_records() -> None:
+    """Of windows that are passed over, the pools that later ones begin from are those that estimation would give."""
+    every, pipeline = published(), run()
+    newest = {(w.measurement, w.level): w.window.end_ms for w in sorted(every, key=lambda w: w.window.end_ms)}
+    pools = []
+    for held in (holding(every), None):
+        core = PublishCore(pipeline.controls["publish"], confidence=0.95, rho_limit=10.0, emitted=held)
+        for party in "ab":
+            for value in pipeline.log.values(f"releases-{party}"):
+                release = SignedRelease.decode(value).release
+                if release.end_ms < newest[release.measurement, release.level]:
+                    core.apply(party, value)
+        pools.append(core._pools)
+    assert pools[0] == pools[1]
+    assert pools[0]
