@@ -4,8 +4,9 @@
 
 A live deployment with windows of a second. Each role in turn is killed with -9 and started again at once, as a
 supervisor does. *Recovery* is from the kill until a subscriber of `fairness-metrics` holds a window that ended after
-it, so up to a second of it, and the lateness, is the window's own. The load rate of the member store is attach's own
-word; what a warm standby would save is attach's recovery less that of a party, which loads no members.
+it, so up to a second of it, and the lateness, is the window's own; *delay* is the longest that any window came after
+its end and lateness, from the kill until all runs again. The load rate of the member store is attach's own word; what
+a warm standby would save is attach's recovery less that of a party, which loads no members.
 """
 
 from __future__ import annotations
@@ -146,36 +147,43 @@ def measure(trial: Trial, options: argparse.Namespace) -> None:
     traffic = Traffic(feed, topic, SimulatedRecommender(rng, members, None), options.rate)
     traffic.start()
     took: dict[str, list[float]] = {role: [] for role in options.roles}
+    delays: dict[str, list[float]] = {role: [] for role in options.roles}
     try:
         await_window(trial, subscriber, time.time_ns() // 1_000_000)
         while len(subscriber.seen) < options.windows:
             rest(trial, subscriber, 1.0)
         for _ in range(options.kills):
             for role in options.roles:
-                rest(trial, subscriber, _BETWEEN_SECONDS + float(rng.random()))
                 killed_at = time.time()
                 os.kill(trial.supervisor.pid(role), signal.SIGKILL)
                 took[role].append(await_window(trial, subscriber, int(killed_at * 1000)) - killed_at)
-                print(f"{role}: {took[role][-1]:.2f} s", flush=True)
+                rest(trial, subscriber, _BETWEEN_SECONDS + float(rng.random()))
+                delays[role].append(
+                    max(at - (end + LATENESS_MS) / 1000 for end, at in subscriber.seen if end / 1000 > killed_at - 2)
+                )
+                print(f"{role}: {took[role][-1]:.2f} s, delay {delays[role][-1]:.2f} s", flush=True)
     finally:
         traffic.stop.set()
         traffic.join()
-    report(took, load_rates((trial.folder / "logs" / "attach.log").read_text(), options.members), len(subscriber.seen))
+    report(
+        took,
+        delays,
+        load_rates((trial.folder / "logs" / "attach.log").read_text(), options.members),
+        len(subscriber.seen),
+    )
 
 
-def report(took: dict[str, list[float]], rates: list[float], windows: int) -> None:
+def report(took: dict[str, list[float]], delays: dict[str, list[float]], rates: list[float], windows: int) -> None:
     """The table."""
     print(f"\nload average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {windows} windows published at the end")
-    print(f"{'role':10} {'kills':>6} {'p50 s':>7} {'p99 s':>7} {'max s':>7}")
-    for role, seconds in took.items():
-        if seconds:
-            p50, p99 = np.percentile(seconds, [50, 99])
-            print(f"{role:10} {len(seconds):6} {p50:7.2f} {p99:7.2f} {max(seconds):7.2f}")
-    everything = np.concatenate([np.array(seconds) for seconds in took.values()])
-    print(
-        f"{'all':10} {everything.size:6} {np.percentile(everything, 50):7.2f} "
-        f"{np.percentile(everything, 99):7.2f} {everything.max():7.2f}"
-    )
+    print(f"{'role':8} {'kills':>6}   recovery s: p50     p99     max   delay s: p50     p99     max")
+    for role in (*took, "all"):
+        columns = [
+            np.concatenate([figures[each] for each in took if role in (each, "all")]) for figures in (took, delays)
+        ]
+        figures = [figure for column in columns for figure in (*np.percentile(column, [50, 99]), column.max())]
+        print(f"{role:8} {columns[0].size:6} {figures[0]:17.2f} {figures[1]:7.2f} {figures[2]:7.2f} "
+              f"{figures[3]:14.2f} {figures[4]:7.2f} {figures[5]:7.2f}")  # fmt: skip
     print(f"attach loads {np.median(rates):,.0f} members a second")
     if took.get("attach") and took.get("b"):
         saved = np.median(took["attach"]) - np.median(took["b"])

@@ -1,9 +1,10 @@
 """Runs :class:`streams.roles.publish.PublishCore` as a faust-streaming app.
 
 At start all releases are read to their end and the state is rebuilt from them; windows that `fairness-metrics` already
-holds are not emitted again. Then a Faust agent follows both release topics. Faust's positions carry no meaning: a
-release that comes twice is recognised by its bytes, so the app reads from the beginning under a group of its own (which
-also spares it the wait for a predecessor's session to time out), and nothing exact rests on Faust.
+holds are neither estimated nor emitted again (``emitted``), and those that it lacks are written at once. Then a Faust
+agent follows both release topics. Faust's positions carry no meaning: a release that comes twice is recognised by its
+bytes, so the app reads from the beginning under a group of its own (which also spares it the wait for a predecessor's
+session to time out), and nothing exact rests on Faust.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import faust
+from confluent_kafka import KafkaError, Message
 
 from streams.control import limits_of
-from streams.kafka.clients import partition_count, read_to_end
+from streams.errors import KafkaUnavailable
+from streams.kafka.clients import make_producer, partition_count, read_to_end
 from streams.kafka.faust_credentials import credentials
 from streams.kafka.topics import METRIC_BYTES
 from streams.records.metric import FairnessMetric
@@ -37,6 +40,7 @@ from streams.watch.collector import FairnessCollector
 log = logging.getLogger(__name__)
 
 _CONTROL_SECONDS = 0.2
+_WRITE_SECONDS = 15.0
 
 
 class Publisher:
@@ -139,11 +143,45 @@ class Publisher:
         self.held.note(window.topic_key(), window.version)
 
 
-def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path) -> faust.App:
+def write_missing(publisher: Publisher, windows: Sequence[FairnessMetric]) -> None:
+    """Write what replay has found missing on `fairness-metrics`, before Faust is up: that takes it seconds.
+
+    Raises:
+        KafkaUnavailable: not all of it is durable. The next start finds what is missing, and writes it.
+    """
+    if not windows:
+        return
+    settings, failures = publisher.settings, list[str]()
+    topic = settings.topic("fairness-metrics")
+    partitions = partition_count(settings, topic)
+    producer = make_producer(settings, None, **{"message.max.bytes": METRIC_BYTES})
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failures.append(error.str())
+
+    for window in windows:
+        producer.produce(
+            topic,
+            key=window.topic_key(),
+            value=window.encode(),
+            headers=window.headers(settings.deployment),  # type: ignore[arg-type]  # its stub is narrower than what it takes
+            partition=window.partition(partitions),
+            on_delivery=delivered,
+        )
+        producer.poll(0)
+    left = producer.flush(_WRITE_SECONDS)
+    if left or failures:
+        why = failures[0] if failures else "no acknowledgement"
+        raise KafkaUnavailable(f"{left or len(failures)} windows' records could not be written to {topic}: {why}")
+    for window in windows:
+        publisher.emitted(window)
+
+
+def make_app(publisher: Publisher, folder: Path) -> faust.App:
     """The Faust app around a publisher.
 
     Args:
-        replayed: windows that replay has found missing on `fairness-metrics`.
         folder: for Faust's own use.
     """
     settings = publisher.settings
@@ -200,11 +238,6 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
             if window is not None:
                 await emit(window)
 
-    @app.task
-    async def emit_replayed() -> None:
-        for window in replayed:
-            await emit(window)
-
     @app.timer(interval=_CONTROL_SECONDS)
     async def follow_control() -> None:
         publisher.process.reader.poll()
@@ -222,11 +255,11 @@ def run(settings: Settings) -> None:
     server = process.serve(
         lambda: publisher.failed, lambda: publisher.not_ready, publisher.concerns.routes, publisher.concerns.forms
     )
-    pending = publisher.replay()
+    write_missing(publisher, publisher.replay())
     publisher.concerns.follow()
     # Faust makes a folder for tables, of which there are none; one name a deployment, so that kills leave one at most.
     folder = Path(tempfile.gettempdir()) / f"evenstream-{settings.group('publish')}"
-    app = make_app(publisher, pending, folder)
+    app = make_app(publisher, folder)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
     try:
         worker.execute_from_commandline()

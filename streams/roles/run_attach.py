@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import cast
 
@@ -77,8 +78,10 @@ def load_members(settings: Settings, directory: MemberDirectory, owned: list[int
 def run(settings: Settings) -> None:
     """Run one worker of `attach` until it is told to stop."""
     stop = stop_on_signals()
-    model = load_group_model(settings.attach.model)
-    process = RoleProcess.start("attach", settings)
+    with ThreadPoolExecutor(1) as beside:  # while the process waits for Kafka's answers
+        loading = beside.submit(load_group_model, settings.attach.model)
+        process = RoleProcess.start("attach", settings)
+        model = loading.result()
     options = AttachOptions(
         partitions=settings.topics.partitions,
         commit_interval_ms=int(settings.attach.commit_interval_seconds * 1000),
