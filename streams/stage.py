@@ -87,5 +87,8 @@ class Stage(Protocol):
     def committed(self) -> None:
         """The last checkpoint is durable."""
 
+    def lost(self, topic: str, partition: int, reason: str) -> bool:
+        """An input partition no longer holds the position; True if the stage goes on without it, and has stopped it."""
+
     def stopped(self) -> Mapping[Partition, str]:
         """Input partitions that were stopped, with the reason."""

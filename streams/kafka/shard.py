@@ -23,8 +23,10 @@ from typing import cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.errors import Fenced, KafkaUnavailable, PositionLost
+from streams.kafka.broker_clock import BrokerClock, local_ms
 from streams.kafka.clients import make_consumer, make_producer, read_to_end
 from streams.kafka.control_reader import ControlReader
+from streams.kafka.topic_watch import TopicWatch
 from streams.settings import Settings
 from streams.stage import Out, Record, Stage
 from streams.watch.health import RoleHealth
@@ -47,9 +49,8 @@ class _Rewind(Exception):
     """The transaction did not commit, or may not have: everything goes back to committed state."""
 
 
-def now_ms() -> int:
-    """This worker's clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
+now_ms = local_ms
+"""This machine's clock, for what is done before the loop runs; the loop itself goes by the broker's."""
 
 
 class ShardLoop:
@@ -88,6 +89,8 @@ class ShardLoop:
         self._health = health
         self._verify = verify
         self._tick = tick
+        self._clock = BrokerClock(health.clock_ahead)
+        self._topic_watch = TopicWatch(settings, role)
         self._not_ready: str | None = "starting"
         self._turned_at = time.monotonic()
 
@@ -141,7 +144,10 @@ class ShardLoop:
         for topic in self._state_topics:
             self._restore(stage, topic)
         self._verify(stage)
-        stage.refresh(now_ms())
+        stage.refresh(self._clock.now_ms())
+        # What is due at once goes out before anything is read; its acknowledgement tells the broker's time.
+        while stage.due(now := self._clock.now_ms()) and stage.blocked(now) is None:
+            self._commit(producer, stage, now)
         consumer = make_consumer(self._settings, self._group)
         try:
             self._assign(consumer, stage)
@@ -175,7 +181,8 @@ class ShardLoop:
         lag_at = 0.0
         while not stop.is_set():
             self._turned_at = time.monotonic()
-            now = now_ms()
+            now = self._clock.now_ms()
+            self._topic_watch.look()
             self._control.poll()
             if stage.refresh(now):
                 self._assign(consumer, stage)
@@ -185,8 +192,8 @@ class ShardLoop:
                 stop.wait(0.1)
                 continue
             messages = consumer.consume(_RECORDS_A_POLL, _POLL_SECONDS)
-            now = now_ms()
-            records, ends = self._sort_out(messages)
+            now = self._clock.now_ms()
+            records, ends = self._sort_out(messages, stage)
             if records:
                 stage.step(cast(Sequence[Record], records), now)
                 self._pause_stopped(consumer, stage)
@@ -196,12 +203,12 @@ class ShardLoop:
             self._tick(stage, now)
             while stage.due(now) and not stop.is_set():
                 self._commit(producer, stage, now)
-                now = now_ms()
+                now = self._clock.now_ms()
             if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
                 lag_at = time.monotonic()
                 self._report_lag(consumer, stage)
 
-    def _sort_out(self, messages: list[Message]) -> tuple[list[Message], list[tuple[str, int, int]]]:
+    def _sort_out(self, messages: list[Message], stage: Stage) -> tuple[list[Message], list[tuple[str, int, int]]]:
         """Records, and the partitions that were read to their end: (topic, partition, end offset)."""
         records = [message for message in messages if message.error() is None]
         ends: dict[tuple[str, int], int] = {}
@@ -215,11 +222,13 @@ class ShardLoop:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                 ends[partition] = int(message.offset() or 0)
             elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
-                raise PositionLost(
+                lost = (
                     f"{message.topic()} [{message.partition()}] no longer holds the position that this role's state "
                     f"names ({error.str()}): records were deleted before they were read, or the topic was recreated. "
                     "Nothing is skipped by itself; see docs/operations.md"
                 )
+                if not stage.lost(*partition, lost):
+                    raise PositionLost(lost)
             else:
                 log.warning("consumer: %s", error.str())
         return records, [(topic, i, offset) for (topic, i), offset in ends.items()]
@@ -237,7 +246,7 @@ class ShardLoop:
             try:
                 producer.begin_transaction()
                 for out in outputs:
-                    _produce(producer, out)
+                    _produce(producer, out, self._clock)
                 producer.commit_transaction(_COMMIT_TIMEOUT_SECONDS)
             except KafkaException as error:
                 raise self._translate(error) from error
@@ -271,10 +280,12 @@ class ShardLoop:
                 self._health.lag(topic, i, max(0, high - max(offset, 0)))
 
 
-def _produce(producer: Producer, out: Out) -> None:
+def _produce(producer: Producer, out: Out, clock: BrokerClock) -> None:
     while True:
         try:
-            producer.produce(out.topic, value=out.value, key=out.key, partition=out.partition)
+            producer.produce(
+                out.topic, value=out.value, key=out.key, partition=out.partition, on_delivery=clock.delivered
+            )
         except BufferError:
             producer.poll(0.05)  # the local queue is full: let deliveries drain it
         else:

@@ -187,6 +187,10 @@ class AggregateStage:
         """Folding needs nothing but the records themselves."""
         return None
 
+    def lost(self, topic: str, partition: int, reason: str) -> bool:
+        """Nothing of its log can be missing: the role ends."""
+        return False
+
     def stopped(self) -> Mapping[Partition, str]:
         """Partitions of `shares` that were stopped."""
         return self._log.stopped()

@@ -185,6 +185,10 @@ class AttachStage:
             return f"waiting for a valid epoch key of {', '.join(missing)} on the keys topic"
         return None
 
+    def lost(self, topic: str, partition: int, reason: str) -> bool:
+        """Nothing of its log can be missing: the role ends."""
+        return False
+
     def stopped(self) -> Mapping[Partition, str]:
         """Partitions of `sealed` that were stopped."""
         return self._log.stopped()

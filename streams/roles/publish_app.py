@@ -25,9 +25,10 @@ import faust
 from confluent_kafka import KafkaError, Message
 
 from streams.control import limits_of
-from streams.errors import KafkaUnavailable
+from streams.errors import KafkaUnavailable, TopicMismatch
 from streams.kafka.clients import make_producer, partition_count, read_to_end
 from streams.kafka.faust_credentials import credentials
+from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.topics import METRIC_BYTES
 from streams.records.metric import FairnessMetric
 from streams.roles.emitted import EmittedWindows
@@ -206,6 +207,8 @@ def make_app(publisher: Publisher, folder: Path) -> faust.App:
     partitions = partition_count(settings, metrics_topic)
     metrics = app.topic(metrics_topic, key_type=bytes, value_type=bytes, value_serializer="raw")
 
+    watch = TopicWatch(settings, "publish")
+
     # One record at a time, so that a withdrawal cannot be overtaken by the numbers whose place it takes.
     writing = asyncio.Lock()
 
@@ -240,6 +243,10 @@ def make_app(publisher: Publisher, folder: Path) -> faust.App:
 
     @app.timer(interval=_CONTROL_SECONDS)
     async def follow_control() -> None:
+        try:
+            watch.look()
+        except TopicMismatch as error:
+            publisher.give_up(str(error))
         publisher.process.reader.poll()
         for window in publisher.refresh_measurements():
             await emit(window)

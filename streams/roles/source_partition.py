@@ -16,6 +16,7 @@ class SourceState(msgspec.Struct):
         next_sequence: by j, the number of the next batch of (i, j).
         since_ms: by spec digest (hex), the arrival time from which rows are counted for it.
         partitions: how many the topic has.
+        topic_id: Kafka's id of the topic that ``offset`` is a position in; "" where that was not known.
     """
 
     offset: int
@@ -23,6 +24,7 @@ class SourceState(msgspec.Struct):
     next_sequence: list[int]
     since_ms: dict[str, int]
     partitions: int = 1
+    topic_id: str = ""
 
     def claim(self, spec: str) -> bool:
         """Begin to count for one more spec, from what is read next; False where it is counted already."""

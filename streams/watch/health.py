@@ -84,6 +84,14 @@ class RoleHealth:
         self._watermark = Gauge(
             "evenstream_watermark_timestamp_seconds", "Arrival time that has been passed", labels, registry=registry
         )
+        self._clock: Gauge | None = None
+        if role in ("seal", "attach"):  # the others write to no topic that the broker stamps
+            self._clock = Gauge(
+                "evenstream_clock_ahead_seconds",
+                "How far this machine's clock is ahead of the broker's",
+                ("role",),
+                registry=registry,
+            )
         self._rows: Counter | None = None
         self._releases: Counter | None = None
         self._zero_until: Gauge | None = None
@@ -145,6 +153,11 @@ class RoleHealth:
     def watermark(self, topic: str, partition: int, at_seconds: float) -> None:
         """The arrival time that a partition has passed."""
         self._watermark.labels(self._role, topic, str(partition)).set(at_seconds)
+
+    def clock_ahead(self, seconds: float) -> None:
+        """How far this machine's clock is ahead of the broker's; negative where it is behind."""
+        if self._clock is not None:
+            self._clock.labels(self._role).set(seconds)
 
     def state_lost(self, until_seconds: int) -> None:
         """Rows of windows that begin before this time count as zero, in one partition at least."""
