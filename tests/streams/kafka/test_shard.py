@@ -270,7 +270,8 @@ def test_time_is_the_brokers(shard: Shard, monkeypatch: pytest.MonkeyPatch, hour
 
 
 def _deleted(settings: Settings) -> None:
-    admin(settings).delete_topics([settings.topic("shares")])[settings.topic("shares")].result()
+    client = admin(settings)  # kept until the answer is there
+    client.delete_topics([settings.topic("shares")])[settings.topic("shares")].result()
 
 
 def _made_again(settings: Settings) -> None:
@@ -283,7 +284,8 @@ def _made_again(settings: Settings) -> None:
 
 def _grown(settings: Settings) -> None:
     name = settings.topic("shares")
-    admin(settings).create_partitions([NewPartitions(name, 2)])[name].result()
+    client = admin(settings)
+    client.create_partitions([NewPartitions(name, 2)])[name].result()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def exercised(role: str) -> CollectorRegistry:
     health.window("feed", "10s", "released")
     health.ledger({"member-day": 0.5, "30-days": 0.25, "year": 0.125}, 1_765_000_000.0, 3)
     health.state_lost(1_764_028_800)
+    health.clock_ahead(-1.5)
     return registry
 
 
@@ -62,6 +63,8 @@ def test_values(role: str) -> None:
     assert registry.get_sample_value("evenstream_watermark_timestamp_seconds", place) == 1_764_000_000
     lost = registry.get_sample_value("evenstream_state_lost_until_timestamp_seconds", {"role": role})
     assert lost == (1_764_028_800 if role == "attach" else None)
+    ahead = registry.get_sample_value("evenstream_clock_ahead_seconds", {"role": role})
+    assert ahead == (-1.5 if role in ("seal", "attach") else None)
 
 
 @pytest.mark.parametrize("role", ROLES)
