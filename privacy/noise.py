@@ -12,27 +12,26 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import opendp.prelude as dp
 from numpy.typing import NDArray
+from opendp import domains, metrics, mod
+from opendp import measurements as m
 
-dp.enable_features("contrib")
+mod.enable_features("contrib")
 
 
 def _space(size: int) -> tuple[Any, Any]:
-    return dp.vector_domain(dp.atom_domain(T="i64"), size=size), dp.l2_distance(T=float)
+    return domains.vector_domain(domains.atom_domain(T="i64"), size=size), metrics.l2_distance(T=float)
 
 
 @lru_cache(maxsize=256)
 def _mechanism(size: int, scale_units: float) -> Any:
-    return dp.m.make_gaussian(*_space(size), scale=scale_units)
+    return m.make_gaussian(*_space(size), scale=scale_units)
 
 
 def scale_for(l2_units: float, rho: float) -> float:
     """The smallest scale (fixed-point units) at which OpenDP grants ``rho`` zCDP at this L2 sensitivity (units)."""
     space = _space(1)
-    return float(
-        dp.binary_search_param(lambda scale: dp.m.make_gaussian(*space, scale=scale), d_in=l2_units, d_out=rho)
-    )
+    return float(mod.binary_search_param(lambda scale: m.make_gaussian(*space, scale=scale), d_in=l2_units, d_out=rho))
 
 
 def rho_of(l2_units: float, scale_units: float) -> float:

@@ -36,11 +36,15 @@ def write_private(path: Path, content: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except OSError:  # a full disk, say: half a key is no use to its owner
+        partial.unlink(missing_ok=True)
+        raise
     # A key that is used before its name is on the disk would be lost with the power, and what it sealed with it.
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -33,6 +33,7 @@ from streams.roles.attach import AttachOptions, AttachStage, SelectionKeys
 from streams.roles.member_directory import MemberDirectory
 from streams.roles.publish import PublishCore
 from streams.roles.seal import SealOptions, SealStage
+from streams.roles.source_topics import SourceTopic
 from streams.stage import TIMESTAMP_LOG_APPEND, Out, Partition, Stage
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
@@ -198,6 +199,8 @@ class InProcessPipeline:
         self.log = MemoryLog(start_ms)
         self.partitions = partitions
         self.sources = sources
+        self.topic_ids: dict[str, str] = {}
+        """By source topic, once it was made again: the id that tells it from the one before."""
         self._folder = folder
         self._deployment = deployment
         self._batch_rows = batch_rows
@@ -320,10 +323,12 @@ class InProcessPipeline:
 
             options = SealOptions(self.partitions, self._batch_rows, 1000, 1_000_000, shard, layout.shards)
 
-            def count(approved: Approved) -> int | None:
-                return self.sources.get(approved.measurement.source.topic)
+            def found(approved: Approved) -> SourceTopic | None:
+                topic = approved.measurement.source.topic
+                count = self.sources.get(topic)
+                return None if count is None else SourceTopic(self.topic_ids.get(topic, topic), count)
 
-            return SealStage(options, self._topics, keys.identity, control, sending, codec, health, count, start_offset)
+            return SealStage(options, self._topics, keys.identity, control, sending, codec, health, found, start_offset)
         if role == "attach":
             return AttachStage(
                 AttachOptions(self.partitions, 1000, shard, layout.shards),

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its API
 
 from streams.errors import AccessRefused, KafkaUnavailable, SettingsError, TopicMismatch
 from streams.kafka.refusals import is_refusal, principal, refused, refused_reading
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 _QUESTION_SECONDS = 5.0
 _AUTHENTICATION_SECONDS = 5.0
 _RETRY_SECONDS = 0.1
+
+_asked: dict[str, Any] = {}
 
 
 def _base(settings: Settings) -> dict[str, Any]:
@@ -99,6 +101,17 @@ def admin(settings: Settings, **extra: Any) -> AdminClient:
     """A client for administrative requests, or :class:`SettingsError` where librdkafka refuses a property."""
     with _properties_explained():
         return AdminClient(admin_config(settings, **extra))
+
+
+def shared_admin(settings: Settings) -> AdminClient:
+    """The client for questions, one a process: each new one takes some 60 ms to know the cluster.
+
+    A process speaks to one cluster; where settings name another, the client is made anew.
+    """
+    if _asked.get("kafka") != settings.kafka:
+        _asked.update(kafka=settings.kafka, client=admin(settings))
+    client: AdminClient = _asked["client"]
+    return client
 
 
 @contextmanager
@@ -186,7 +199,7 @@ def find_partition_count(settings: Settings, topic: str, client: AdminClient | N
 def _partitions(settings: Settings, topic: str, client: AdminClient) -> int | KafkaError | None:
     """How many partitions a topic has, or the error in place of them."""
     try:
-        metadata = client.list_topics(topic, timeout=settings.kafka.request_timeout_seconds)
+        metadata = (client or shared_admin(settings)).list_topics(topic, timeout=settings.kafka.request_timeout_seconds)
     except KafkaException as error:
         raise KafkaUnavailable(f"the partitions of {topic} could not be asked: {error.args[0].str()}") from None
     found = metadata.topics.get(topic)
@@ -308,12 +321,22 @@ def first_offset(settings: Settings, topic: str, i: int) -> int:
 
 
 def _high_watermarks(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-    consumer = make_consumer(settings, settings.group("state-reader"), **{"isolation.level": "read_uncommitted"})
+    """Where partitions end, uncommitted records as well: one question for all of them."""
+    wanted = {TopicPartition(topic, i): OffsetSpec.latest() for i in partitions}  # type: ignore[no-untyped-call]
     timeout = settings.kafka.request_timeout_seconds
-    try:
-        return {i: partition_end(consumer, topic, i, timeout) for i in partitions}
-    finally:
-        consumer.close()
+    deadline = time.monotonic() + timeout
+    while wanted:
+        try:
+            answers = shared_admin(settings).list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_QUESTION_SECONDS
+            )
+            return {asked.partition: int(answer.result().offset) for asked, answer in answers.items()}
+        except KafkaException as error:  # a topic that was just made, or whose leader moves, has none for a moment
+            if time.monotonic() > deadline:
+                why = error.args[0].str()
+                raise KafkaUnavailable(f"the ends of {topic} could not be asked in {timeout:.0f} s: {why}") from None
+            time.sleep(_RETRY_SECONDS)
+    return {}
 
 
 def partition_end(consumer: Consumer, topic: str, i: int, timeout_seconds: float) -> int:

@@ -33,11 +33,13 @@ from typing import cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.errors import Fenced, PositionLost
+from streams.kafka.broker_clock import BrokerClock, local_ms
 from streams.kafka.clients import make_consumer, make_producer, read_to_end
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.fencing import FENCED, fence
 from streams.kafka.refusals import is_refusal, refused, refused_reading
 from streams.kafka.retention_watch import RetentionWatch
+from streams.kafka.topic_watch import TopicWatch
 from streams.records.layout import Layout
 from streams.settings import Settings
 from streams.stage import Out, Record, Stage
@@ -89,9 +91,8 @@ class _HandOver:
 _NO_MORE = object()
 
 
-def now_ms() -> int:
-    """This worker's clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
+now_ms = local_ms
+"""This machine's clock, for what is done before the loop runs; the loop itself goes by the broker's."""
 
 
 class ShardLoop:
@@ -139,6 +140,8 @@ class ShardLoop:
         self._fenced_before = 0  # generations below this one were fenced by this process, for good
         self._standing_by: str | None = None
         self._retention = RetentionWatch(settings, role, health)
+        self._clock = BrokerClock(health.clock_ahead)
+        self._topic_watch = TopicWatch(settings, role)
         self._not_ready: str | None = "starting"
         self._turned_at = time.monotonic()
 
@@ -275,9 +278,12 @@ class ShardLoop:
         for topic in self._state_topics:
             self._restore(stage, topic)
         self._verify(stage)
-        stage.refresh(now_ms())
+        stage.refresh(self._clock.now_ms())
         consumer = make_consumer(self._settings, self._group)
         try:
+            # What is due at once goes out before anything is read; its acknowledgement tells the broker's time.
+            while stage.due(now := self._clock.now_ms()) and stage.blocked(now) is None:
+                self._commit(producer, consumer, stage, now)
             self._assign(consumer, stage)
             self._turns(stop, layout, stage, producer, consumer)
         finally:
@@ -312,7 +318,8 @@ class ShardLoop:
         self._group_offsets_at = 0.0
         while not stop.is_set():
             self._turned_at = time.monotonic()
-            now = now_ms()
+            now = self._clock.now_ms()
+            self._topic_watch.look()
             self._control.poll()
             if self._moves_on(layout):
                 return  # what is not committed is read again by whoever owns it then
@@ -327,7 +334,7 @@ class ShardLoop:
                 stop.wait(0.1)
                 continue
             messages = consumer.consume(_RECORDS_A_POLL, _POLL_SECONDS)
-            now = now_ms()
+            now = self._clock.now_ms()
             records, ends = self._sort_out(messages, stage)
             if records:
                 stage.step(cast(Sequence[Record], records), now)
@@ -338,7 +345,7 @@ class ShardLoop:
             self._tick(stage, now)
             while stage.due(now) and not stop.is_set():
                 self._commit(producer, consumer, stage, now)
-                now = now_ms()
+                now = self._clock.now_ms()
 
     def _sort_out(self, messages: list[Message], stage: Stage) -> tuple[list[Message], list[tuple[str, int, int]]]:
         """Records, and the partitions that were read to their end: (topic, partition, end offset)."""
@@ -380,7 +387,7 @@ class ShardLoop:
             try:
                 producer.begin_transaction()
                 for out in outputs:
-                    _produce(producer, out)
+                    _produce(producer, out, self._clock)
                 self._tell_group(producer, consumer, stage)
                 producer.commit_transaction(_COMMIT_TIMEOUT_SECONDS)
             except KafkaException as error:
@@ -419,10 +426,12 @@ class ShardLoop:
                 self._health.lag(topic, i, max(0, high - max(offset, 0)))
 
 
-def _produce(producer: Producer, out: Out) -> None:
+def _produce(producer: Producer, out: Out, clock: BrokerClock) -> None:
     while True:
         try:
-            producer.produce(out.topic, value=out.value, key=out.key, partition=out.partition)
+            producer.produce(
+                out.topic, value=out.value, key=out.key, partition=out.partition, on_delivery=clock.delivered
+            )
         except BufferError:
             producer.poll(0.05)  # the local queue is full: let deliveries drain it
         else:

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]  # its API
 
 from streams.errors import KafkaUnavailable
-from streams.kafka.clients import admin, may_describe
+from streams.kafka.clients import admin, may_describe, shared_admin
 from streams.kafka.refusals import is_refusal, refused
 from streams.settings import Settings
 
@@ -224,7 +224,7 @@ def compare(settings: Settings, plans: tuple[TopicPlan, ...]) -> Iterator[Differ
     """
     if not plans:
         return
-    client = admin(settings)
+    client = shared_admin(settings)
     timeout = settings.kafka.request_timeout_seconds
     try:
         known = client.list_topics(timeout=timeout).topics
@@ -275,7 +275,7 @@ def configurations(settings: Settings, names: tuple[str, ...]) -> dict[str, dict
     Raises:
         KafkaUnavailable: the cluster did not answer.
     """
-    client = admin(settings)
+    client = shared_admin(settings)
     timeout = settings.kafka.request_timeout_seconds
     try:
         known = client.list_topics(timeout=timeout).topics

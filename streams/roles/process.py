@@ -43,6 +43,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _KAFKA_SECONDS = 60.0
 _EPOCH_CHECK_MS = 1000
+_SAY_AGAIN_MS = 60_000
 
 
 def harden() -> None:
@@ -90,6 +91,7 @@ class RoleProcess:
     reader: ControlReader
     registry: CollectorRegistry
     health: RoleHealth
+    not_stored_said_ms: int = 0
 
     @classmethod
     def start(cls, role: str, settings: Settings) -> RoleProcess:
@@ -149,12 +151,30 @@ class RoleProcess:
         return ReceivingKeys(self.role, self.settings.deployment, self.control, epochs)
 
     def announce_epoch(self, epochs: EpochKeys, now_ms: int) -> None:
-        """Make sure that senders have an epoch of this role with enough life left."""
-        epoch = epochs.ensure_current(now_ms)
+        """Make sure that senders have an epoch of this role with enough life left.
+
+        Where its key cannot be stored, the epoch that is there goes on until it ends, and then senders pause.
+        """
+        try:
+            epoch = epochs.ensure_current(now_ms)
+        except OSError as error:
+            self._say_not_stored(error, now_ms)
+            return
         known = self.control.epoch_public(self.role, now_ms)
         if known is None or known.epoch < epoch.number:
             self.reader.announce(sign_epoch_key(self.keys.identity, epoch.public()))
             self.reader.catch_up()
+
+    def _say_not_stored(self, error: OSError, now_ms: int) -> None:
+        if now_ms - self.not_stored_said_ms < _SAY_AGAIN_MS:
+            return
+        self.not_stored_said_ms = now_ms
+        log.error(
+            "the key of a new epoch cannot be written to %s (%s): the one that is there goes on until it ends, then "
+            "senders pause. Make room there",
+            self.settings.epoch_folder(self.role),
+            error.strerror,
+        )
 
     def epoch_keeper(self, epochs: EpochKeys, receiving: ReceivingKeys | None = None) -> Callable[[Stage, int], None]:
         """A tick for the shard loop that announces the next epoch in time, and does what :meth:`state_keeper` does.

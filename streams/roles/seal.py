@@ -26,7 +26,7 @@ from streams.records.refused import Refused, encode_refused
 from streams.roles import decoding
 from streams.roles.batching import Batcher, Sealed, shuffled_within
 from streams.roles.source_partition import SourcePartition, SourceState
-from streams.roles.source_topics import AskPartitions, AskStart, SourceTopics
+from streams.roles.source_topics import AskStart, AskTopic, SourceTopics
 from streams.stage import TIMESTAMP_LOG_APPEND, Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
@@ -63,7 +63,7 @@ class SealStage:
         options: see :class:`SealOptions`.
         topics: names of the topics sealed, refused and state-seal, by those words.
         identity, control, keys, codec, health: the role's own.
-        source_partitions, start_offset: what the broker is asked about sources (``source_topics``).
+        source_topic, start_offset: what the broker is asked about sources (``source_topics``).
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SealStage:
         keys: SendingKeys,
         codec: StateCodec,
         health: RoleHealth,
-        source_partitions: AskPartitions,
+        source_topic: AskTopic,
         start_offset: AskStart,
     ) -> None:
         self._options = options
@@ -85,7 +85,7 @@ class SealStage:
         self._keys = keys
         self._codec = codec
         self._health = health
-        self._sources = SourceTopics(options, source_partitions, start_offset)
+        self._sources = SourceTopics(options, source_topic, start_offset)
         codec.share(
             options.shard, options.shards, lambda key: int(key.split(b"/")[-1]) % options.shards == options.shard
         )
@@ -95,6 +95,7 @@ class SealStage:
         self._outputs: list[Out] = []
         self._told: dict[bytes, int] = {}
         self._topics_asked_ms = 0
+        self._reading: set[Partition] = set()
         self._last_commit_ms = 0
 
     # -- state and assignment -------------------------------------------------------------------------------------
@@ -121,7 +122,6 @@ class SealStage:
             return False
         self._drop_revoked()
         self._topics_asked_ms = now_ms
-        before = set(self.positions())
         groups: dict[str, list[Approved]] = {}
         for approved in self._control.approved():
             groups.setdefault(approved.measurement.source.topic, []).append(approved)
@@ -131,7 +131,8 @@ class SealStage:
             for topic, group in groups.items()
         }
         self._sources.follow(groups)
-        return set(self.positions()) != before
+        before, self._reading = self._reading, set(self.positions())
+        return self._reading != before
 
     def _drop_revoked(self) -> None:
         """Rows of a revoked measurement that wait for their batch go nowhere; its punctuation goes on."""
@@ -148,12 +149,14 @@ class SealStage:
         return None
 
     def lose_position(self, topic: str, partition: int, why: str) -> bool:
-        """Events that were deleted before they were read are lost: that ends the role."""
-        return False
+        """The topic's measurements stop; the others go on."""
+        self._sources.lose(topic, why)
+        self._topics_asked_ms = 0
+        return True
 
     def stopped(self) -> Mapping[Partition, str]:
-        """A source partition is never stopped: what is wrong with an event is refused by itself."""
-        return {}
+        """Partitions of topics that are read no more. What is wrong with an event is refused by itself."""
+        return self._sources.lost()
 
     # -- rows -----------------------------------------------------------------------------------------------------
 
@@ -260,7 +263,12 @@ class SealStage:
         """
         for topic, i, end in ends:
             source = self._sources.get((topic, i))
-            if source is None or end != source.state.offset or self._time_of(topic) == "record_time":
+            if (
+                source is None
+                or not self._sources.is_read(topic)
+                or end != source.state.offset
+                or self._time_of(topic) == "record_time"
+            ):
                 continue
             if asked_at_ms > source.state.arrival_ms:
                 source.state.arrival_ms = asked_at_ms
@@ -268,6 +276,8 @@ class SealStage:
 
     def quiet_partitions(self, before_ms: int) -> list[Partition]:
         """Live source partitions whose arrival is behind ``before_ms``: they may be idle, or merely behind."""
+        if not self._last_commit_ms:
+            return []  # the broker's time is not known yet
         return [
             (source.topic, source.i)
             for source in self._sources
@@ -300,6 +310,8 @@ class SealStage:
                 return True
         if self._batcher.waiting >= _MOST_WAITING_ROWS:
             return True
+        if not self._last_commit_ms and any(self._sources):
+            return True  # its acknowledgement tells the broker's time, before which nothing may follow a clock
         waiting = self._batcher.waiting > 0 or bool(self._outputs)
         return waiting and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
 

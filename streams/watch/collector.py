@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from privacy import Limits, epsilon
 from streams.control import Approved
 from streams.records.metric import FairnessMetric
+from streams.roles.emitted import Outcome
 from streams.roles.publish import BUDGET_REASONS, NOT_IN_SPEC, REVOKED, SECOND_RELEASE, UNATTRIBUTED
 from streams.watch.period_budget import PeriodBudget
 
@@ -127,15 +128,15 @@ class FairnessCollector(Collector):
         with self._lock:
             self._refused = dict(counts)
 
-    def count(self, record: FairnessMetric) -> None:
-        """A window came to this, which is not shown, since it was withdrawn before.
+    def count(self, record: FairnessMetric | Outcome) -> None:
+        """A window came to this, which is not shown: it was withdrawn before, or a newer one is.
 
         Whoever reads the revocation first counts it as whoever reads it last, so that no counter falls on a restart.
         """
         with self._lock:
             self._count(record)
 
-    def _count(self, record: FairnessMetric) -> _Level:
+    def _count(self, record: FairnessMetric | Outcome) -> _Level:
         level = self._levels.setdefault((record.measurement, record.level), _Level())
         counter = (record.status, record.reason or "")
         level.windows[counter] = level.windows.get(counter, 0) + 1

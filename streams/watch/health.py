@@ -115,6 +115,14 @@ class RoleHealth:
             self._layout = {
                 what: Gauge(name, text, ("role",), registry=registry) for what, (name, text) in described.items()
             }
+        self._clock: Gauge | None = None
+        if role in ("seal", "attach"):  # the others write to no topic that the broker stamps
+            self._clock = Gauge(
+                "evenstream_clock_ahead_seconds",
+                "How far this machine's clock is ahead of the broker's",
+                ("role",),
+                registry=registry,
+            )
         self._rows: Counter | None = None
         self._releases: Counter | None = None
         self._zero_until: Gauge | None = None
@@ -211,6 +219,11 @@ class RoleHealth:
         for what, value in (("generation", generation), ("shards", shards), ("shard", shard)):
             if what in self._layout:
                 self._layout[what].labels(self._role).set(value)
+
+    def clock_ahead(self, seconds: float) -> None:
+        """How far this machine's clock is ahead of the broker's; negative where it is behind."""
+        if self._clock is not None:
+            self._clock.labels(self._role).set(seconds)
 
     def state_lost(self, until_seconds: int) -> None:
         """Rows of windows that begin before this time count as zero, in one partition at least."""

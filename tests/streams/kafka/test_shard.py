@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its API
 from prometheus_client import CollectorRegistry
 
 from privacy import Limits
 from secure_agg.keyring import create, load_trusted
 from streams.control import ControlPlane
-from streams.errors import Fenced, PositionLost, StateUnreadable
+from streams.errors import Fenced, PositionLost, StateUnreadable, TopicMismatch
 from streams.kafka import topics
 from streams.kafka.clients import admin, producer_config, read_to_end
 from streams.kafka.control_reader import ControlReader
@@ -39,6 +40,7 @@ class CountingStage:
         self.count = 0
         self.offset = 0
         self.pending: list[Out] = []
+        self.clocks: list[int] = []
 
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         self.restored.append((key, value))
@@ -57,6 +59,7 @@ class CountingStage:
         return None
 
     def step(self, records: Sequence[Record], now_ms: int) -> None:
+        self.clocks.append(now_ms)
         for record in records:
             self.count += 1
             self.offset = record.offset() + 1
@@ -240,3 +243,68 @@ def test_state_that_does_not_open_ends_the_worker(shard: Shard) -> None:
     worker.join()
     assert isinstance(worker.error, StateUnreadable)
     assert list(read_to_end(settings, settings.topic("shares"))) == []
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_time_is_the_brokers(shard: Shard, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    """With a clock that is an hour off, before the start and while it runs, a stage is told the broker's time."""
+    right = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: right() + hours * 3_600 * 10**9)
+    settings = shard.settings
+    worker = shard.start()
+    for number in range(3):
+        write(settings, "sealed", (None, b"%d" % number))
+        wait_for(settings, number + 1)
+    monkeypatch.setattr(time, "time_ns", lambda: right() - hours * 3_600 * 10**9)
+    write(settings, "sealed", (None, b"3"))
+    wait_for(settings, 4)
+    now_ms = right() // 10**6
+    first, *others = worker.stages[-1].clocks
+    assert abs(first - now_ms) > 3_000_000  # nothing was acknowledged yet
+    assert others
+    assert all(abs(clock - now_ms) < 60_000 for clock in others)
+    ahead = worker.registry.get_sample_value("evenstream_clock_ahead_seconds", {"role": "attach"}) or 0.0
+    assert abs(ahead + hours * 3600) < 60
+
+
+def _deleted(settings: Settings) -> None:
+    client = admin(settings)  # kept until the answer is there
+    client.delete_topics([settings.topic("shares")])[settings.topic("shares")].result()
+
+
+def _made_again(settings: Settings) -> None:
+    _deleted(settings)
+    name = settings.topic("shares")
+    while name in admin(settings).list_topics(timeout=10).topics:
+        time.sleep(0.05)
+    topics.create(settings, tuple(plan for plan in topics.plan(settings) if plan.name == name))
+
+
+def _grown(settings: Settings) -> None:
+    name = settings.topic("shares")
+    client = admin(settings)
+    client.create_partitions([NewPartitions(name, 2)])[name].result()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(_deleted, "was deleted while"), (_made_again, "made again while"), (_grown, "was given 2 partitions and had 1")],
+    ids=["deleted", "made again", "grown"],
+)
+def test_a_topic_that_is_no_longer_the_one_ends_the_worker(
+    shard: Shard, change: Callable[[Settings], None], said: str
+) -> None:
+    """It does not wait for a topic to come back, and uses none that came back."""
+    worker = shard.start()
+    write(shard.settings, "sealed", (None, b"a"))
+    wait_for(shard.settings, 1)
+    topic = shard.settings.topic("shares")
+    deadline = time.monotonic() + 30
+    while topic not in worker.loop._topic_watch._known:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    change(shard.settings)
+    worker.join()
+    assert isinstance(worker.error, TopicMismatch)
+    assert said in str(worker.error)
+    assert topic in str(worker.error)

@@ -32,6 +32,7 @@ def exercised(role: str) -> CollectorRegistry:
     health.state_lost(1_764_028_800)
     health.layout(2, 3, 1)
     health.oldest_key("state", 1_764_000_000.0)
+    health.clock_ahead(-1.5)
     return registry
 
 
@@ -73,6 +74,8 @@ def test_values(role: str) -> None:
     assert registry.get_sample_value("evenstream_watermark_timestamp_seconds", place) == 1_764_000_000
     lost = registry.get_sample_value("evenstream_state_lost_until_timestamp_seconds", {"role": role})
     assert lost == (1_764_028_800 if role == "attach" else None)
+    ahead = registry.get_sample_value("evenstream_clock_ahead_seconds", {"role": role})
+    assert ahead == (-1.5 if role in ("seal", "attach") else None)
 
 
 @pytest.mark.parametrize("role", ROLES)
