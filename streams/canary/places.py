@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Message
 
@@ -64,7 +65,8 @@ def record_bytes(message: Message) -> Iterator[bytes]:
     for part in (message.key(), message.value()):
         if part is not None:
             yield part if isinstance(part, bytes) else str(part).encode()
-    for name, value in message.headers() or ():
+    headers: Any = message.headers() or ()
+    for name, value in headers:
         yield name.encode()
         if value is not None:
             yield value if isinstance(value, bytes) else str(value).encode()
@@ -103,7 +105,8 @@ class Memory:
                 span, rights = line.split()[:2]
                 if "w" not in rights:
                     continue
-                begin, end = [int(edge, 16) for edge in span.split("-")]
+                first, _, last = span.partition("-")
+                begin, end = int(first, 16), int(last, 16)
                 yield bytes(8)
                 yield from self._mapping(descriptor, begin, end)
         finally:
