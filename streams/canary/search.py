@@ -1,8 +1,8 @@
 """Finds any number of byte strings in any amount of bytes, at every offset, in one pass over arrays.
 
-Each trace is known by four of its bytes, the ones that say most. Positions are sifted by the first two of them (a table
-of 65,536 entries), then by all four, and what is left is compared whole. So a hundred megabytes of ciphertext cost some
-seconds, whether ten strings are looked for or ten thousand.
+Each trace is known by four of its bytes, the ones that say most. Positions are sifted by a hash of four bytes (a table
+of a million entries), then by the bytes themselves, and what is left is compared whole. So a hundred megabytes cost
+some seconds, whether ten strings are looked for or ten thousand.
 
 Vectors that were printed with few digits are no fixed byte strings: for them, numbers are read out of text, and every
 run of as many as a vector has is compared within the digits that were printed.
@@ -21,6 +21,10 @@ from streams.canary.encodings import Trace, distinct
 
 _KEY = 4
 _BLOCK_BYTES = 1 << 24
+_CHUNK_BYTES = 1 << 18
+"""So much stays in a processor's cache while it is sifted."""
+_SIEVE_BITS = 20
+_ODD = np.uint32(0x9E3779B1)
 _NUMBER = re.compile(rb"(?<![0-9.])[0-9]?\.[0-9]{3,20}(?:[eE]-[0-9]{1,2})?")
 _FARTHEST = 64
 """Bytes between two numbers of one printed vector, at most: separators, names of groups, quotes."""
@@ -55,14 +59,14 @@ class Searcher:
         self.traces = distinct(traces)
         self._vectors = dict(vectors or {})
         self._longest = max((len(trace.data) for trace in self.traces), default=0)
-        self._sieve = np.zeros(1 << 16, dtype=bool)
+        self._sieve = np.zeros(1 << _SIEVE_BITS, dtype=bool)
         self._known: dict[int, list[tuple[int, Trace]]] = {}
         for trace in self.traces:
             place = _telling_place(trace.data)
             key = trace.data[place : place + _KEY]
-            self._sieve[int.from_bytes(key[:2], "little")] = True
             self._known.setdefault(int.from_bytes(key, "little"), []).append((place, trace))
         self._keys = np.array(sorted(self._known), dtype=np.uint32)
+        self._sieve[_hashed(self._keys)] = True
 
     def search(self, blocks: Iterable[bytes], place: str) -> Searched:
         """Search bytes that come in pieces: what lies across two of them is found as well."""
@@ -93,26 +97,28 @@ class Searcher:
     def _exact(self, data: bytes) -> Iterator[tuple[int, Trace]]:
         if len(data) < _KEY or not self._keys.size:
             return
-        octets = np.frombuffer(data, dtype=np.uint8)
-        if not octets.any():  # memory and index files are mostly zeros
-            return
-        for parity in range(2):
-            pairs = np.frombuffer(data, dtype="<u2", offset=parity, count=(len(data) - parity) // 2)
-            candidates = 2 * np.flatnonzero(self._sieve[pairs]) + parity
-            candidates = candidates[candidates <= len(data) - _KEY]
-            if not candidates.size:
+        for begin in range(0, len(data), _CHUNK_BYTES):
+            chunk = memoryview(data)[begin : begin + _CHUNK_BYTES + _KEY - 1]
+            if not np.frombuffer(chunk, dtype=np.uint8).any():  # memory and index files are mostly zeros
                 continue
-            keys = octets[candidates].astype(np.uint32)
-            for byte in range(1, _KEY):
-                keys |= octets[candidates + byte].astype(np.uint32) << np.uint32(8 * byte)
-            where = np.searchsorted(self._keys, keys)
-            where[where == self._keys.size] = 0
-            known = self._keys[where] == keys
-            for position, key in zip(candidates[known].tolist(), keys[known].tolist(), strict=True):
-                for place, trace in self._known[key]:
-                    begin = position - place
-                    if begin >= 0 and data.startswith(trace.data, begin):
-                        yield begin, trace
+            for shift in range(min(_KEY, len(chunk) - _KEY + 1)):
+                words = np.frombuffer(chunk, dtype="<u4", offset=shift, count=(len(chunk) - shift) // _KEY)
+                places = np.flatnonzero(self._sieve[_hashed(words)])
+                if places.size:
+                    yield from self._compared(data, words[places], begin + shift + _KEY * places)
+
+    def _compared(
+        self, data: bytes, words: NDArray[np.uint32], positions: NDArray[np.intp]
+    ) -> Iterator[tuple[int, Trace]]:
+        """What of the sifted positions is a whole trace."""
+        where = np.searchsorted(self._keys, words)
+        where[where == self._keys.size] = 0
+        known = self._keys[where] == words
+        for position, key in zip(positions[known].tolist(), words[known].tolist(), strict=True):
+            for place, trace in self._known[key]:
+                begin = position - place
+                if begin >= 0 and data.startswith(trace.data, begin):
+                    yield begin, trace
 
     def _printed(self, data: bytes) -> Iterator[tuple[int, Trace]]:
         found = [(match.start(), match.end(), match[0]) for match in _NUMBER.finditer(data)]
@@ -140,14 +146,19 @@ def _tolerance(text: bytes) -> float:
     return 0.51 * 10.0 ** (int(exponent or b"0") - decimals)
 
 
+def _hashed(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """A multiplicative hash to ``_SIEVE_BITS`` bits: shape (n,), uint32."""
+    hashed: NDArray[np.uint32] = words * _ODD  # wraps, as it should
+    hashed >>= np.uint32(32 - _SIEVE_BITS)
+    return hashed
+
+
 def _telling_place(data: bytes) -> int:
     """Where the four bytes begin that say most: different from one another, and not zero."""
     places = range(len(data) - _KEY + 1)
 
-    def weight(place: int) -> tuple[int, int, int]:
-        key = data[place : place + _KEY]
-        # The first two bytes make the sieve, and zeros are everywhere.
-        return len(set(key) - {0}), sum(map(bool, key[:2])), -place
+    def weight(place: int) -> tuple[int, int]:
+        return len(set(data[place : place + _KEY]) - {0}), -place
 
     return max(places, key=weight)
 
