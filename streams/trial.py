@@ -34,7 +34,7 @@ from streams.records.metric import FairnessMetric
 from streams.roles.supervisor import COMMANDS, Supervisor
 from streams.settings import PRINCIPALS, Settings, load_settings, settings_file
 
-_READY_SECONDS = 60.0
+_READY_SECONDS = 180.0  # a machine that does other things besides takes its time
 _KAFKA_SECONDS = 30.0
 
 

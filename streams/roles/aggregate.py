@@ -249,17 +249,22 @@ class AggregateStage:
             self._health.refused("superseded")
             return
         cells = self._open_cells(batch, approved)
-        values, tail = self._open_share(batch, approved)
-        self._windows.fold(
-            approved,
-            header.window_end_ms,
-            values,
-            cells,
-            tail,
-            stream=header.stream,
-            sequence=header.sequence,
-            header_digest=digest(batch.header_bytes),
-        )
+        share = self._open_share(batch, approved)
+        values, tail = ChannelLayout.of(approved.measurement).parts(share, header.rows)
+        try:
+            self._windows.fold(
+                approved,
+                header.window_end_ms,
+                values,
+                cells,
+                tail,
+                stream=header.stream,
+                sequence=header.sequence,
+                header_digest=digest(batch.header_bytes),
+            )
+        finally:  # folded or not, nothing of a single row is kept
+            share.fill(0)
+            cells.fill(0)
         partition.advance(header, batch.header_bytes)
         self._health.batch()
 
@@ -273,12 +278,14 @@ class AggregateStage:
         if len(cell_bytes) != 2 * header.rows:
             raise ProtocolStop(f"expected {header.rows} cells, got {len(cell_bytes)} bytes of them")
         cells = np.frombuffer(cell_bytes, dtype="<u2").astype(np.uint16)
+        for opened in (plain, cell_bytes):
+            opened[:] = bytes(len(opened))
         if cells.size and int(cells.max()) >= approved.measurement.cell_count:
             raise ProtocolStop("a batch holds a cell that its measurement does not have")
         return cells
 
-    def _open_share(self, batch: SharesBatch, approved: Approved) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """This party's share of the rows, (n, columns) uint64, and of the batch's tail, (tail,) uint64."""
+    def _open_share(self, batch: SharesBatch, approved: Approved) -> NDArray[np.uint64]:
+        """This party's share of the rows and of the batch's tail: ``ChannelLayout.parts``; overwrite it after use."""
         header, extension, layout = batch.header, batch.extension, ChannelLayout.of(approved.measurement)
         expected = layout.bits, layout.columns, layout.tail
         if (extension.channels, extension.columns, extension.tail) != expected:
@@ -293,12 +300,13 @@ class AggregateStage:
         key = self._receiving.find("share", "attach", extension.process, epoch)
         plain = key.open(batch.share_a if self._party == "a" else batch.share_b, binding)
         if self._party == "a" and len(plain) == SEED_BYTES:
-            values = expand(plain, count)
+            share = expand(plain, count)
         elif self._party == "b" and len(plain) == 8 * count:
-            values = np.frombuffer(plain, dtype="<u8").astype(np.uint64)
+            share = np.frombuffer(plain, dtype="<u8").astype(np.uint64)
         else:
             raise ProtocolStop(f"expected a seed, or {count} masked values, and got {len(plain)} bytes")
-        return layout.parts(values, header.rows)
+        plain[:] = bytes(len(plain))
+        return share
 
     # -- windows --------------------------------------------------------------------------------------------------
 

@@ -259,7 +259,10 @@ class AttachStage:
             start_ms = approved.window_start_ms(header.window_end_ms)
             self._require_groups(approved)
             members = self._open_members(batch, approved)
-            values = self._values(approved, start_ms, partition.j, members)
+            try:
+                values = self._values(approved, start_ms, partition.j, members)
+            finally:
+                members.view(np.uint8).fill(0)
         try:
             shares = self._shares(batch, layout, values, now_ms)
         finally:
@@ -282,6 +285,7 @@ class AttachStage:
         key = self._receiving.find("members", "seal", header.process, header.attach_epoch)
         plain = key.open(batch.members, batch.header_bytes)
         if len(plain) != header.rows * width:
+            plain[:] = bytes(len(plain))
             raise ProtocolStop(
                 f"expected {header.rows} member ids of {width} bytes, got {len(plain)} bytes: seal and attach do not "
                 "read the same spec"
@@ -313,8 +317,10 @@ class AttachStage:
         extension = Extension(self._sending.process, a_epoch, b_epoch, *shape)
         binding = SharesBatch.binding(sealed.header_bytes, SharesBatch.encode_extension(extension))
         seed, masked = split(values)
-        share_b = to_b.seal(masked.astype("<u8", copy=False).tobytes(), binding)
-        masked.fill(0)
+        try:
+            share_b = to_b.seal(masked.astype("<u8", copy=False).view(np.uint8).data, binding)
+        finally:
+            masked.fill(0)
         return SharesBatch.signed(self._identity, sealed, extension, to_a.seal(seed, binding), share_b)
 
     # -- checkpoints ----------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.settings import Settings
 from streams.stage import Stage
 from streams.state import StateCodec
+from streams.tracebacks import hide_values
 from streams.watch.health import RoleHealth
 from streams.watch.http import HealthServer, Route
 
@@ -47,7 +48,13 @@ _SAY_AGAIN_MS = 60_000
 
 
 def harden() -> None:
-    """No core dumps, and no other process of this user may read this one's memory (Linux)."""
+    """No core dumps, no other process of this user may read this one's memory (Linux), and tracebacks hold no values.
+
+    Both the limit and the flag: a kernel whose core_pattern is a pipe starts it whatever the limit says, but not for a
+    process that is not dumpable. The flag also gives /proc/PID to root, so that environment and memory are closed to
+    the user who runs the role.
+    """
+    hide_values()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
