@@ -41,6 +41,7 @@ def test_kinds_keep_their_numbers() -> None:
         "EPOCH_KEY": 5,
         "WRAPPED_KEY": 6,
         "DEBIT": 7,
+        "LAYOUT": 8,
     }
 
 
@@ -76,7 +77,7 @@ def test_nothing_may_follow(kind: Kind, sections: list[bytes], more: bytes) -> N
         (b"ES\x00\x01\0\0", "expected format version 1, got 0"),
         (b"ES\x02\x01\0\0", "expected format version 1, got 2: upgrade this role first"),
         (b"ES\x01\x00\0\0", "unknown record kind 0"),
-        (b"ES\x01\x08\0\0", "unknown record kind 8"),
+        (b"ES\x01\x63\0\0", "unknown record kind 99"),
         (b"ES\x01\xff\0\0", "unknown record kind 255"),
         (b"ES\x01\x02\0\0", "expected a SEALED record, got SHARES"),
         (b"ES\x01\x01\x01\0", "has 0 sections, this one has 1"),
