@@ -8,19 +8,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its API
 from prometheus_client import CollectorRegistry
 
 from privacy import Limits
+from secure_agg import Trusted
 from secure_agg.keyring import create, load_trusted
 from streams.control import ControlPlane
 from streams.errors import Fenced, PositionLost, StateUnreadable, TopicMismatch
+from streams.kafka import shard as shard_module
 from streams.kafka import topics
 from streams.kafka.clients import admin, producer_config, read_to_end
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.shard import ShardLoop
 from streams.records.layout import Layout
+from streams.scaling import scale
 from streams.settings import Settings
 from streams.stage import Out, Partition, Record
 from streams.watch.health import RoleHealth
@@ -89,6 +92,7 @@ class Worker:
 
     settings: Settings
     control: ControlPlane
+    shard: int = 0
     stages: list[CountingStage] = field(default_factory=list)
     error: Exception | None = None
     stop: threading.Event = field(default_factory=threading.Event)
@@ -99,7 +103,7 @@ class Worker:
         self.loop = ShardLoop(
             self.settings,
             role="attach",
-            shard=0,
+            shard=self.shard,
             state_topics=(self.settings.topic("state-attach"), self.settings.topic("ledger-a")),
             build=self._build,
             control=reader,
@@ -135,23 +139,23 @@ class Shard:
     """One shard of a fresh deployment, with the workers that a test has started for it."""
 
     settings: Settings
-    control: ControlPlane
+    trusted: Trusted
     workers: list[Worker] = field(default_factory=list)
 
-    def start(self) -> Worker:
+    def start(self, shard: int = 0) -> Worker:
         """Start one more worker."""
-        self.workers.append(Worker(self.settings, self.control))
+        control = ControlPlane(self.trusted, test_cluster=True, limits=Limits.of_day(1.0))
+        self.workers.append(Worker(self.settings, control, shard))
         return self.workers[-1]
 
 
 @pytest.fixture
 def shard(kafka: str, make_settings: MakeSettings) -> Iterator[Shard]:
     """A shard with topics and keys; what a test has left running is ended."""
-    settings = make_settings(kafka, "topics.partitions=1")
+    settings = make_settings(kafka, "topics.partitions=3")
     topics.create(settings, topics.plan(settings))
     create(settings.keys.dir, settings.deployment)
-    trusted = load_trusted(settings.keys.dir / "seal")
-    shard = Shard(settings, ControlPlane(trusted, test_cluster=True, limits=Limits.of_day(1.0)))
+    shard = Shard(settings, load_trusted(settings.keys.dir / "seal"))
     yield shard
     for worker in shard.workers:
         worker.end()
@@ -308,3 +312,81 @@ def test_a_topic_that_is_no_longer_the_one_ends_the_worker(
     assert isinstance(worker.error, TopicMismatch)
     assert said in str(worker.error)
     assert topic in str(worker.error)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it, with patience for a busy machine."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def metric(worker: Worker, name: str) -> float | None:
+    """One of a worker's gauges."""
+    return worker.registry.get_sample_value(f"evenstream_layout_{name}", {"role": "attach"})
+
+
+def test_workers_follow_the_layout(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that the layout has no part for stands by, comes to work when it has one, and goes again; none ends."""
+    monkeypatch.setattr(shard_module, "_HAND_OVER_SECONDS", 1.0)  # nothing flows here that would show who is fenced
+    settings = shard.settings
+    first, second = shard.start(), shard.start(1)
+    until(lambda: first.loop.ready() is None and second.loop.standing_by() is not None)
+    assert "1 shards in generation 0, and this is shard 1" in str(second.loop.standing_by())
+    assert second.loop.ready() is None
+    assert second.stages == []
+    write(settings, "sealed", *[(None, b"%d" % k) for k in range(10)])
+    wait_for(settings, 10)
+    assert scale(settings, "attach", 2, 0).generation == 1
+    until(lambda: metric(first, "generation") == metric(second, "generation") == 1)
+    until(lambda: first.loop.ready() is None and second.loop.ready() is None and len(second.stages) == 1)
+    assert second.loop.standing_by() is None
+    scale(settings, "attach", 1, 0)
+    until(lambda: metric(first, "generation") == 2 and second.loop.standing_by() is not None)
+    assert first.error is second.error is None
+
+
+def test_ids_of_earlier_generations_are_fenced(shard: Shard) -> None:
+    """A zombie amid a transaction, of a generation that is past, cannot commit once a worker of the new one has begun.
+
+    Its transaction is aborted, and its id cannot be used again unnoticed: whoever takes it later reads the layout.
+    """
+    settings = shard.settings
+    scale(settings, "attach", 3, 0)
+    zombie = Producer(producer_config(settings, settings.transactional_id("attach", 2, 1)))
+    zombie.init_transactions(30)
+    zombie.begin_transaction()
+    zombie.produce(settings.topic("shares"), value=b"of a zombie", partition=0)
+    zombie.flush(10)
+    scale(settings, "attach", 1, 0)
+    worker = shard.start()
+    until(lambda: worker.loop.ready() is None)
+    with pytest.raises(KafkaException):
+        zombie.commit_transaction(10)
+    write(settings, "sealed", (None, b"a"))
+    assert wait_for(settings, 1) == [b"1:a"]
+
+
+def test_a_generation_that_is_past_is_left_again(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that learns of a layout only after it has taken its old id does no work under it."""
+    settings, built = shard.settings, []
+    real = Worker._build
+
+    def build(worker: Worker, layout: Layout) -> CountingStage:
+        built.append(layout.generation)
+        return real(worker, layout)
+
+    monkeypatch.setattr(Worker, "_build", build)
+    scale(settings, "attach", 2, 0)
+    scale(settings, "attach", 1, 0)
+    # Its first look at the control topics shows nothing: the records come when it has taken the id of generation 0.
+    polls = [lambda reader: None]
+    real_poll = ControlReader.poll
+    monkeypatch.setattr(ControlReader, "poll", lambda reader: (polls.pop() if polls else real_poll)(reader))
+    worker = shard.start()
+    write(settings, "sealed", (None, b"a"))
+    assert wait_for(settings, 1) == [b"1:a"]
+    assert polls == []
+    assert built == [2]
+    assert worker.error is None

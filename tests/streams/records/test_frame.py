@@ -82,7 +82,7 @@ def test_nothing_may_follow(kind: Kind, sections: list[bytes], more: bytes) -> N
         (b"ES\x02\x05\0\0", "expected format version 1 or an earlier one, got 2: upgrade this role"),
         (b"ES\x63\xee\0\0", "expected format version 2 or an earlier one, got 99"),
         (b"ES\x01\x00\0\0", "unknown record kind 0"),
-        (b"ES\x01\x08\0\0", "unknown record kind 8"),
+        (b"ES\x01\x63\0\0", "unknown record kind 99"),
         (b"ES\x01\xff\0\0", "unknown record kind 255"),
         (b"ES\x01\x02\0\0", "expected a SEALED record, got SHARES"),
         (b"ES\x01\x01\x01\0", "has 0 sections, this one has 1"),
