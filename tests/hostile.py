@@ -35,15 +35,22 @@ def _model() -> RaceModel:
     return RaceModel.load()
 
 
-def make_pipeline(folder: Path) -> InProcessPipeline:
-    """A pipeline with one measurement and four hundred members."""
+def make_pipeline(folder: Path, *, more: str = "") -> InProcessPipeline:
+    """A pipeline with one measurement and four hundred members, every third of whom said a group.
+
+    Args:
+        more: what the spec has besides.
+    """
     pipeline = InProcessPipeline(
         folder / "keys", partitions=2, sources={"rec-events": 2}, start_ms=START_MS - 5_000, model=_model()
     )
-    pipeline.approve(parse_measurement(SPEC, origin="test").with_effective_from(START_MS))
-    for member in MEMBERS:
+    pipeline.approve(
+        parse_measurement(SPEC.replace("cap_rule", f"{more}cap_rule"), origin="test").with_effective_from(START_MS)
+    )
+    for number, member in enumerate(MEMBERS):
         partition = int(partition_of(np.array([member]), 2)[0])
-        attributes = json.dumps({"family_name": "Garcia", "state": "CA"}).encode()
+        said = ["hispanic", "white"][number % 2] if number % 3 == 0 else None
+        attributes = json.dumps({"family_name": "Garcia", "state": "CA", "self_id": said}).encode()
         pipeline.log.append("member-attributes", partition, attributes, key=member)
     return pipeline
 

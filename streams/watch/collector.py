@@ -32,6 +32,7 @@ _KNOWN_OUTCOMES = (
     ("void", "not_finite"),
     ("void", "implausible_entry"),
     ("void", "implausible_moments"),
+    ("void", "channels_disagree"),
     ("void", "incomplete_rollup"),
     ("void", "measurement_applied_late"),
     *(("void", reason) for reason in BUDGET_REASONS),
