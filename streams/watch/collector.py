@@ -33,6 +33,7 @@ _KNOWN_OUTCOMES = (
     ("void", "not_finite"),
     ("void", "implausible_entry"),
     ("void", "implausible_moments"),
+    ("void", "channels_disagree"),
     ("void", "incomplete_rollup"),
     ("void", "measurement_applied_late"),
     ("void", "skipped"),
