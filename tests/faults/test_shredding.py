@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 RECIPIENTS = ("attach", "a", "b")
 STATEFUL = ("seal", *RECIPIENTS)
 PARTITIONS = 2
-MEMBERS = 40
+MEMBERS = 1_000
 EPOCH_SECONDS = 14.0
 STATE_SECONDS = 8.0
 SPEC = """
@@ -53,7 +53,7 @@ source: {{topic: {topic}, member: m, time: ts, time_format: epoch_ms}}
 cells: {{decision: {{field: r}}}}
 windows: {{base: 2s, lateness: 1s}}
 reference: white
-privacy: {{contribution_cap: 100000, cap_rule: first, rho_member_day: 0.1}}
+privacy: {{contribution_cap: 24, cap_rule: first, rho_member_day: 0.1}}
 test_only: {{noise_scale_units: 0.01}}
 """
 
