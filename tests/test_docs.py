@@ -24,6 +24,7 @@ from streams.cli import main
 from streams.records import metric
 from streams.records.batches import Extension
 from streams.records.concern import Concern
+from streams.records.destroyed import KeyDestroyed
 from streams.records.frame import Kind
 from streams.records.header import Header
 from streams.records.keys import EpochKey, WrappedKey
@@ -246,6 +247,7 @@ RECORDS = (
     EpochKey,
     WrappedKey,
     LayoutRecord,
+    KeyDestroyed,
     Refused,
     Concern,
     Debit,

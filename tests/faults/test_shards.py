@@ -249,7 +249,7 @@ def test_how_long_the_longest_stall_was(deployment: Deployment, capsys: pytest.C
         gaps = [later - one for times in stamps.values() for one, later in pairwise(times)]
         longest[topic] = max(gaps) / 1000
     with capsys.disabled():
-        print(  # noqa: T201  # it is what this is for
+        print(  # it is what this is for
             "\nlongest pause of a partition: " + ", ".join(f"{t} {s:.1f} s" for t, s in longest.items())
         )
     assert max(longest.values()) < 120

@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 RECIPIENTS = ("attach", "a", "b")
 STATEFUL = ("seal", *RECIPIENTS)
 PARTITIONS = 2
-MEMBERS = 40
+MEMBERS = 1_000
 EPOCH_SECONDS = 14.0
 STATE_SECONDS = 8.0
 SPEC = """
@@ -51,9 +51,9 @@ id: shredding
 purpose: nothing left behind
 source: {{topic: {topic}, member: m, time: ts, time_format: epoch_ms}}
 cells: {{decision: {{field: r}}}}
-windows: {{base: 2s, lateness: 1s}}
+windows: {{base: 2s, lateness: 4s}}
 reference: white
-privacy: {{contribution_cap: 100000, cap_rule: first, rho_member_day: 0.1}}
+privacy: {{contribution_cap: 24, cap_rule: first, rho_member_day: 0.1}}
 test_only: {{noise_scale_units: 0.01}}
 """
 
@@ -212,10 +212,13 @@ def left(kafka: str, kafka_logs: Path, tmp_path_factory: pytest.TempPathFactory)
         ((f"m{k}".encode(), b'{"family_name": "Garcia"}') for k in range(MEMBERS)),
     )
     feed.flush()
-    trial.approve(parse_measurement(SPEC.format(topic=source), origin="test"), time.time_ns() // 1_000_000)
+    now_ms = time.time_ns() // 1_000_000
+    from_ms = (now_ms // 2_000 + 5) * 2_000  # the roles take longer to start
+    trial.approve(parse_measurement(SPEC.format(topic=source), origin="test").with_effective_from(from_ms), now_ms)
     traffic, found = Traffic(trial, source), Left(trial, kafka_logs)
     try:
         trial.start_roles()
+        time.sleep(max(0.0, from_ms / 1000 - time.time()))  # rows before it would not count
         traffic.start()
         wanted = {(role, "epoch") for role in RECIPIENTS} | {(role, "state") for role in STATEFUL}
         _await(trial, lambda: {key[:2] for key in _destroyed(trial)} == wanted, "keys were not destroyed in time")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secure_agg import StateKeys
 from streams.errors import StateUnreadable
-from streams.state import StateCodec
+from streams.stage import Out
+from streams.state import StateCodec, number_of
 
 KEY = bytes(range(32))
 CODEC = StateCodec(KEY, "attach")
@@ -108,3 +111,104 @@ def test_the_error_names_the_record_and_not_its_contents() -> None:
     assert "state.key" in message
     with pytest.raises(StateUnreadable, match="position"):
         CODEC.decode(b"position\xff", SEALED, Position)
+
+
+# -- numbered keys ----------------------------------------------------------------------------------------------------
+
+NOW = 1_764_000_000_000
+LIFETIME_MS = 1000
+
+
+def numbered(folder: Path) -> StateCodec:
+    """A codec of a stage that was just built, with the keys that are in the folder."""
+    return StateCodec(KEY, "attach", StateKeys(folder, LIFETIME_MS))
+
+
+def outs(codec: StateCodec, *keys: bytes) -> list[Out]:
+    """A checkpoint that writes these records."""
+    made = [Out("state-attach", 0, key, codec.encode(key, VALUE)) for key in keys]
+    codec.written("state-attach", made)
+    return made
+
+
+def test_a_number_stands_in_front_and_is_bound_in(tmp_path: Path) -> None:
+    """It is that of the newest key; another one in its place, or a byte altered, and the value does not open."""
+    codec = numbered(tmp_path)
+    assert codec.renew(NOW) is False  # there is nothing to write anew
+    value = codec.encode(b"position/5", VALUE)
+    assert number_of(value) == NOW
+    assert numbered(tmp_path).decode(b"position/5", value, Position) == VALUE
+    codec.found(b"position/5", value)
+    assert codec.renew(NOW + LIFETIME_MS)
+    later = codec.encode(b"position/5", VALUE)
+    for altered in (
+        later[:8] + value[8:],
+        *(value[:k] + bytes([value[k] ^ 1]) + value[k + 1 :] for k in range(len(value))),
+    ):
+        with pytest.raises(StateUnreadable):
+            codec.decode(b"position/5", altered, Position)
+
+
+def test_what_is_live_holds_its_key(tmp_path: Path) -> None:
+    """A key goes with the last record that needs it: one that is overwritten, or that is deleted."""
+    codec = numbered(tmp_path)
+    codec.renew(NOW)
+    outs(codec, b"position/0", b"position/1")
+    codec.committed()
+    assert codec.is_due(NOW + LIFETIME_MS)
+    assert codec.renew(NOW + LIFETIME_MS)
+    assert not codec.is_due(NOW + LIFETIME_MS)
+    outs(codec, b"position/0")
+    codec.committed()
+    assert len(StateKeys(tmp_path, LIFETIME_MS).numbers()) == 2
+    codec.written("state-attach", [Out("shares", 0, b"position/1", None)])  # not state
+    codec.committed()
+    assert len(StateKeys(tmp_path, LIFETIME_MS).numbers()) == 2
+    codec.written("state-attach", [Out("state-attach", 0, b"position/1", None)])
+    codec.committed()
+    assert StateKeys(tmp_path, LIFETIME_MS).numbers() == (NOW + LIFETIME_MS,)
+
+
+def test_nothing_goes_before_it_is_committed(tmp_path: Path) -> None:
+    """A checkpoint that was aborted has written nothing anew; the next stage is asked to do it again."""
+    codec = numbered(tmp_path)
+    codec.renew(NOW)
+    (before,) = outs(codec, b"position/0")
+    codec.committed()
+    assert codec.renew(NOW + LIFETIME_MS)
+    outs(codec, b"position/0")
+    again = numbered(tmp_path)  # after an abort
+    again.found(b"position/0", before.value)
+    assert again.decode(b"position/0", before.value or b"", Position) == VALUE
+    again.committed()
+    assert again.is_due(NOW + LIFETIME_MS)
+    assert again.renew(NOW + LIFETIME_MS)
+
+
+def test_a_worker_looks_after_its_own_records_only(tmp_path: Path) -> None:
+    """What another worker owns is not this one's to write anew, and its key waits for the other's word."""
+    workers = [numbered(tmp_path) for _ in range(2)]
+    for shard, codec in enumerate(workers):
+        codec.share(shard, 2, lambda key, shard=shard: key.endswith(b"%d" % shard))  # type: ignore[misc]
+    for shard, codec in enumerate(workers):
+        codec.renew(NOW)
+        for out in outs(codec, b"position/%d" % shard):
+            workers[1 - shard].found(b"position/%d" % shard, out.value)
+    one, other = workers
+    assert one.renew(NOW + LIFETIME_MS)
+    outs(one, b"position/0")
+    one.committed()
+    assert NOW in StateKeys(tmp_path, LIFETIME_MS).numbers()
+    assert other.renew(NOW + LIFETIME_MS)
+    outs(other, b"position/1")
+    other.committed()
+    assert NOW not in StateKeys(tmp_path, LIFETIME_MS).numbers()
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    """The error says which number is missing and where it was looked for, and not that state.key is wrong."""
+    codec = numbered(tmp_path / "there")
+    codec.renew(NOW)
+    value = codec.encode(b"position/5", VALUE)
+    with pytest.raises(StateUnreadable, match=f"number {NOW}, is not in .*elsewhere"):
+        numbered(tmp_path / "elsewhere").decode(b"position/5", value, Position)

@@ -19,8 +19,9 @@ from streams.control import ControlPlane
 from streams.errors import Fenced, PositionLost, StateUnreadable, TopicMismatch
 from streams.kafka import shard as shard_module
 from streams.kafka import topics
-from streams.kafka.clients import admin, producer_config, read_to_end
+from streams.kafka.clients import admin, first_offset, producer_config, read_to_end
 from streams.kafka.control_reader import ControlReader
+from streams.kafka.deletion import Deleter
 from streams.kafka.shard import ShardLoop
 from streams.records.layout import Layout
 from streams.scaling import scale
@@ -390,3 +391,22 @@ def test_a_generation_that_is_past_is_left_again(shard: Shard, monkeypatch: pyte
     assert polls == []
     assert built == [2]
     assert worker.error is None
+
+
+def test_what_the_group_says_can_be_deleted_and_the_next_worker_goes_on(shard: Shard) -> None:
+    """Positions reach the consumer group with the records that they stand for; what lies behind them is not needed."""
+    settings, said = shard.settings, list[str]()
+    deleter = Deleter(settings, said.append)
+    assert deleter.once() == 0  # nobody has committed anything
+    write(settings, "sealed", *[(None, b"%d" % k) for k in range(5)])
+    worker = shard.start()
+    wait_for(settings, 5)
+    worker.end()
+    assert deleter.once() == 1
+    assert 0 < first_offset(settings, settings.topic("sealed"), 0) <= 5
+    assert first_offset(settings, settings.topic("shares"), 0) == 0  # a and b have read nothing
+    assert [settings.topic("sealed") in line for line in said] == [True]
+    write(settings, "sealed", (None, b"5"), (None, b"6"))
+    shard.start()
+    assert wait_for(settings, 7) == [b"%d:%d" % (k + 1, k) for k in range(7)]
+    assert deleter.once() <= 1
