@@ -31,7 +31,7 @@ from streams.trial import Trial
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 WINDOW_MS = 2_000
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
 SPEC = """
 id: feed
 purpose: outages

@@ -14,7 +14,15 @@ from typing import NoReturn
 import pytest
 
 from secure_agg import ROLES, KeyFileError, SignatureInvalid
-from secure_agg.keyring import create, load_governance, load_role, load_trusted, read_private, write_private
+from secure_agg.keyring import (
+    create,
+    load_governance,
+    load_operator,
+    load_role,
+    load_trusted,
+    read_private,
+    write_private,
+)
 
 KEY_FILES = (
     [f"{role}/{name}.key" for role in ROLES for name in ("identity", "state")]
@@ -72,7 +80,7 @@ def refused(load: Callable[[], object], root: Path) -> str:
 
 
 def test_every_role_gets_its_folder(made: Path) -> None:
-    """All roles load, verify each other's signatures, agree on what is trusted, and only they and governance exist."""
+    """All roles load, verify each other's signatures, agree on what is trusted, and only the expected files exist."""
     everyone = {role: load_role(made, role, "t") for role in ROLES}
     for role, keys in everyone.items():
         assert (keys.role, keys.identity.role, keys.identity.deployment, keys.folder) == (role, role, "t", made / role)
@@ -95,6 +103,23 @@ def test_every_role_gets_its_folder(made: Path) -> None:
         "operator",
     }
     assert set(snapshot(made)) == expected
+
+
+def test_an_operator_is_pinned_in_every_folder(made: Path) -> None:
+    """Its key is no reviewer's, and every role knows it."""
+    operator = load_operator(made / "operator" / "operator.key").public_key().public_bytes_raw()
+    for folder in (*ROLES, "governance", "operator"):
+        trusted = load_trusted(made / folder)
+        assert [key.public_bytes_raw() for key in trusted.operators] == [operator]
+        assert operator not in [key.public_bytes_raw() for key in trusted.governance]
+
+
+def test_keys_of_an_earlier_version_pin_no_operator(root: Path) -> None:
+    """They load as before; that nobody can skip is said where a skip record is read."""
+    pins = json.loads((root / "a" / "trusted.json").read_text())
+    del pins["operators"]
+    (root / "a" / "trusted.json").write_text(json.dumps(pins))
+    assert load_role(root, "a", "t").trusted.operators == ()
 
 
 @pytest.mark.parametrize("reviewers", [1, 5, 64])

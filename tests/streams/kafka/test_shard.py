@@ -70,6 +70,9 @@ class CountingStage:
             value = b"%d:%s" % (self.count, record.value() or b"")
             self.pending.append(Out(self._out, 0, None, value))
 
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
+        return False
+
     def at_end(self, topic: str, partition: int, offset: int) -> None:
         """Nothing to do."""
 
