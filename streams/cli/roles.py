@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from streams.cli import Invocation
+from streams.errors import InputError
 from streams.log import configure_logging
 
 
@@ -46,15 +49,22 @@ def publish(invocation: Invocation) -> None:
 
 
 @click.command()
+@click.option(
+    "--configs", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER",
+    help="Settings files of the roles, FOLDER/ROLE.yaml, each with its own Kafka credentials.",
+)  # fmt: skip
 @click.pass_obj
-def up(invocation: Invocation) -> None:
+def up(invocation: Invocation, configs: Path | None) -> None:
     """Run all five roles on this machine and restart what dies. Ctrl-C stops them.
 
     For development and trials: a machine that runs both parties can put their halves together.
     """
     from streams.roles.process import stop_on_signals
-    from streams.roles.supervisor import Supervisor
+    from streams.roles.supervisor import COMMANDS, Supervisor
 
-    settings = invocation.settings()
-    configure_logging("up", settings.logging)
-    Supervisor(invocation.arguments()).run(stop_on_signals())
+    own = {} if configs is None else {role: configs / f"{role}.yaml" for role in COMMANDS}
+    missing = [str(path) for path in own.values() if not path.is_file()]
+    if missing:
+        raise InputError(f"--configs needs one settings file a role; missing: {', '.join(missing)}")
+    configure_logging("up", invocation.settings().logging)
+    Supervisor(invocation.arguments(), configs=own).run(stop_on_signals())
