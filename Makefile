@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-locks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit jars kafka accuracy audit-privacy peers lock census clean
+.PHONY: help demo acl-matrix test check lint types imports unit jars kafka accuracy audit-privacy peers lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-demo: $(STAMP) ## The main job, live, on a Kafka of its own (KEEP=1 keeps it up); about three minutes
-	@$(BIN)/evenstream demo $(if $(KEEP),--keep)
+demo: $(STAMP) ## The main job, live, on a Kafka of its own (KEEP=1 keeps it up, SECURE=1 secures it); about three minutes
+	@$(BIN)/evenstream demo $(if $(KEEP),--keep) $(if $(SECURE),--secure)
+
+acl-matrix: $(STAMP) ## Every principal tries every operation on a secured Kafka: precisely what is documented succeeds
+	@$(BIN)/evenstream acl matrix
 
 test: $(STAMP) ## Everything: check, and the tests on a real Kafka; under 15 minutes
 	$(call each,lint types imports unit jars kafka)

@@ -7,10 +7,11 @@ its start, what the matrix (``streams.acl_matrix``) expects, and the section *Pr
 docs/operations.md.
 
 What is not in it, and why. Nobody has an ACL on the cluster: a broker since 3.0 lets whoever may write to some topic
-produce idempotently. No role's positions are a consumer group's offsets; but librdkafka asks who coordinates the group
-that a consumer names, and takes a refusal for an error, so whoever reads may describe the deployment's groups;
-``publish`` alone joins one, because Faust knows no other way. Kafka's own rules are used as they are: to read, write or
-delete implies to describe.
+produce idempotently. librdkafka asks who coordinates the group that a consumer names, and takes a refusal for an
+error, so whoever reads may describe the deployment's groups. No role's positions are a group's offsets, but four roles
+commit a copy of theirs to the group of their own name, by which ``retention`` deletes: nobody else may write there.
+``publish`` joins a group, because Faust knows no other way. Kafka's own rules are used as they are: to read, write or
+delete implies to describe; and whoever may delete a topic's records may delete the topic.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Access:
         asks: topics whose configuration it compares or shows, beside those of its own that it compares at start.
         every: operations on every topic of the deployment, those of later versions as well.
         transactions: beginning of its transactional ids, after the deployment's name; None: it has none.
-        joins: whether it joins consumer groups (and commits their offsets).
+        group: the consumer group to which it commits, after the deployment's name; with a dot at its end, the
+            beginning of such groups.
     """
 
     who: str
@@ -62,7 +64,7 @@ class Access:
     asks: tuple[str, ...] = ()
     every: tuple[Operation, ...] = ()
     transactions: str | None = None
-    joins: bool = False
+    group: str | None = None
 
 
 def _party(name: str) -> Access:
@@ -72,6 +74,7 @@ def _party(name: str) -> Access:
         reads=("measurements", "keys", "shares", state, ledger, releases),
         writes=("keys", state, ledger, releases),
         transactions=f"{name}.",
+        group=name,
     )
 
 
@@ -82,12 +85,14 @@ TABLE: Mapping[str, Access] = {
         writes=("keys", "sealed", "refused", "state-seal"),
         asks=(SOURCES,),
         transactions="seal.",
+        group="seal",
     ),
     "attach": Access(
         "role attach",
         reads=("member-attributes", "measurements", "keys", "sealed", "shares", "state-attach"),
         writes=("keys", "shares", "state-attach"),
         transactions="attach.",
+        group="attach",
     ),
     "a": _party("a"),
     "b": _party("b"),
@@ -95,10 +100,11 @@ TABLE: Mapping[str, Access] = {
         "role publish, with its page",
         reads=("measurements", "keys", "decisions", "releases-a", "releases-b", "fairness-metrics", "concerns"),
         writes=("fairness-metrics", "concerns"),
-        joins=True,
+        group="publish.",
     ),
     "retention": Access(
-        "deletes records that both parties have read",
+        "deletes records that their readers have read, and looks what still lies there; holds no key",
+        reads=("keys", "sealed", "shares", "state-seal", "state-attach", "state-a", "state-b"),
         trims=("sealed", "shares"),
     ),
     "governance": Access(
@@ -113,9 +119,10 @@ TABLE: Mapping[str, Access] = {
     ),
     "operator": Access(
         "the operator's commands: topics, scaling, skips",
-        reads=("measurements", "keys"),
+        reads=("measurements", "keys", "sealed", "shares"),
         writes=("measurements", "keys"),
         every=("Create", "Describe", "DescribeConfigs"),
+        transactions="operator.",
     ),
     "company": Access(
         "the company's own producers, and the subscriber to results",
@@ -188,8 +195,8 @@ def _of(settings: Settings, role: str, access: Access) -> Iterator[Rule]:
         yield Rule(role, principal, "transactional_id", settings.group(access.transactions), prefixed, ("Write",))
     if access.reads:
         yield Rule(role, principal, "group", settings.group(""), True, ("Describe",))
-    if access.joins:
-        yield Rule(role, principal, "group", settings.group(role), True, ("Read",))
+    if access.group is not None:
+        yield Rule(role, principal, "group", settings.group(access.group), access.group.endswith("."), ("Read",))
 
 
 _ROLES = frozenset(("seal", "attach", "a", "b", "publish"))
@@ -293,8 +300,8 @@ def markdown_table() -> str:
             *(["compares the configuration of its topics"] if role in _ROLES else []),
             *([f"deletes records of {shown(access.trims)}"] if access.trims else []),
             *([f"{', '.join(access.every)} on every topic of the deployment"] if access.every else []),
-            *([f"transactional ids `DEPLOYMENT.{access.transactions}`"] if access.transactions else []),
-            *([f"consumer groups `DEPLOYMENT.{role}`..."] if access.joins else []),
+            *([f"transactional id `DEPLOYMENT.{access.transactions}`"] if access.transactions else []),
+            *([f"consumer group `DEPLOYMENT.{access.group}`"] if access.group else []),
         ]
         lines.append(
             f"| `{role}` | {access.who} | {shown(access.reads)} | {shown(access.writes)} | {'; '.join(also) or '-'} |"

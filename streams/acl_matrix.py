@@ -54,7 +54,6 @@ LETTERS = {
     "Delete": "X",
     "Alter": "P",
     "AlterConfigs": "A",
-    "Other": "?",
 }
 """How the printed table shows an operation."""
 
@@ -109,13 +108,25 @@ class Matrix:
     def print(self, console: Console) -> None:
         """The table, principals across and resources down."""
         shown = Table("resource", *PRINCIPALS)
-        for kind, names in (("topic", self.topics), ("transactional_id", self.transactional_ids)):
+        kinds = (
+            ("topic", "", self.topics),
+            ("transactional_id", "transactional id ", self.transactional_ids),
+            ("group", "group ", self.groups),
+            ("cluster", "the cluster", ("",)),
+        )
+        for kind, before, names in kinds:
             for name in names:
                 cells = (self.observed[role, kind, name] for role in PRINCIPALS)
-                shown.add_row(name, *("".join(LETTERS[op] for op in LETTERS if op in cell) for cell in cells))
+                shown.add_row(f"{before}{name}", *map(_letters, cells))
             shown.add_section()
         console.print(shown)
         console.print(_LEGEND)
+
+
+def _letters(operations: frozenset[str]) -> str:
+    """As the table shows them; what no letter stands for, and nobody should have, is written out."""
+    strange = sorted(operations - LETTERS.keys())
+    return " ".join(["".join(letter for operation, letter in LETTERS.items() if operation in operations), *strange])
 
 
 def examine(settings_of: Callable[[str], Settings], plans: tuple[topics.TopicPlan, ...], foreign: str) -> Matrix:
@@ -133,11 +144,15 @@ def examine(settings_of: Callable[[str], Settings], plans: tuple[topics.TopicPla
     names = tuple(plan.name for plan in plans)
     ids = (
         *(f"{base.group(role)}.1.0" for role in ("seal", "attach", "a", "b", "publish")),
+        f"{base.group('operator')}.scale-seal",
         base.group("governance"),
         base.group("governance-2"),  # of which the one above is a beginning
         f"{foreign}.seal.1.0",
     )
-    groups = (base.group("publish.0123abcd"), base.group("seal"), f"{foreign}.publish")
+    groups = (
+        *(base.group(name) for name in ("seal", "attach", "a", "b", "publish.0123abcd", "state-reader")),
+        f"{foreign}.publish.0123abcd",
+    )
     observed: dict[Place, frozenset[str]] = {}
     tries = 0
 

@@ -177,21 +177,21 @@ class Trial:
             proposal = governance.approve(proposal, key, now_ms)
         return proposal.measurement
 
-    def start_roles(self, workers: Sequence[str] = tuple(COMMANDS)) -> None:
+    def start_roles(self, workers: Sequence[str] = tuple(COMMANDS), *, ready_seconds: float = _READY_SECONDS) -> None:
         """Start workers (by default the five roles) and wait until all are at work."""
         self.ports = {worker: free_port() for worker in workers}
         roles = {worker.partition(".")[0] for worker in workers}
         configs = {role: self.config_of(role) for role in roles} if self.secure else {}
         self._supervisor = Supervisor(self.arguments, self.folder / "logs", self.ports, configs)
         self._supervisor.start(workers)
-        deadline = time.monotonic() + _READY_SECONDS
+        deadline = time.monotonic() + ready_seconds
         waiting = set(workers)
         while waiting:
             self._supervisor.watch()
             waiting = {worker for worker in waiting if not self.is_ready(worker)}
             if waiting and time.monotonic() > deadline:
                 raise EvenstreamError(
-                    f"these roles did not become ready within {_READY_SECONDS:.0f} s: {', '.join(sorted(waiting))}; "
+                    f"these roles did not become ready within {ready_seconds:.0f} s: {', '.join(sorted(waiting))}; "
                     f"their logs are in {self.folder / 'logs'}"
                 )
             time.sleep(0.1)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import scenario as scenarios
+from confluent_kafka.admin import AclBinding
 
+from streams import acl
 from streams.feed import Feed
-from streams.kafka import topics
+from streams.kafka import acls, topics
 from streams.kafka.clients import read_to_end
 from streams.kafka.dev_security import BrokerSecurity
 from streams.records.metric import FairnessMetric
@@ -50,16 +52,35 @@ class SecuredScenario:
             raise
         return cls(trial, scenario)
 
-    def feed(self) -> None:
-        """Write all events, and the end of the log."""
-        settings = self.trial.settings
+    def feed(self, part: int = 0, parts: int = 1) -> None:
+        """Write one part of the events, and after the last one the end of the log."""
+        settings, records = self.trial.settings, self.scenario.records
         source, feed = settings.topic("rec-events"), Feed(settings)
-        for record in self.scenario.records:
+        for record in records[len(records) * part // parts : len(records) * (part + 1) // parts]:
             feed.send(source, record.key, record.value, timestamp_ms=record.timestamp_ms, partition=record.partition)
         end = [(END_OF_LOG, b"1")]
-        for partition in range(scenarios.SOURCE_PARTITIONS):
+        for partition in range(scenarios.SOURCE_PARTITIONS) if part == parts - 1 else ():
             feed.send(source, None, None, timestamp_ms=self.scenario.end_ms, partition=partition, headers=end)
         feed.flush()
+
+    def acls_of(self, role: str, operation: str, name: str) -> list[AclBinding]:
+        """The ACL by which a role may do one thing with one resource, whose name is without the deployment."""
+        wanted = self.trial.settings.topic(name)
+        found = [
+            binding
+            for binding in acls.bindings(rule for rule in acl.rules(self.trial.settings) if rule.role == role)
+            if binding.operation.name == operation and binding.name == wanted
+        ]
+        assert len(found) == 1, (role, operation, name)
+        return found
+
+    def take_away(self, *unwanted: tuple[str, str, str]) -> None:
+        """Take ACLs away: role, operation, name of the resource."""
+        acls.delete(self.trial.settings_of("admin"), [b for which in unwanted for b in self.acls_of(*which)])
+
+    def give_back(self) -> None:
+        """Put the whole table in force."""
+        acls.create(self.trial.settings_of("admin"), acls.bindings(acl.rules(self.trial.settings)))
 
     def windows(self) -> dict[tuple[str, str, int], FairnessMetric]:
         """What the company finds on `fairness-metrics`."""
@@ -70,10 +91,11 @@ class SecuredScenario:
             found[window.measurement, window.level, window.window.end_ms] = window
         return found
 
-    def await_windows(self, seconds: float) -> dict[tuple[str, str, int], FairnessMetric]:
-        """The same, when every window of the scenario is there, or the time is over."""
+    def await_windows(self, seconds: float, count: int | None = None) -> dict[tuple[str, str, int], FairnessMetric]:
+        """The same, when so many windows (by default all of the scenario) are there, or the time is over."""
         deadline = time.monotonic() + seconds
-        while len(found := self.windows()) < len(self.scenario.tables) and time.monotonic() < deadline:
+        wanted = len(self.scenario.tables) if count is None else count
+        while len(found := self.windows()) < wanted and time.monotonic() < deadline:
             self.trial.watch()
             time.sleep(0.3)
         return found

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from privacy import Debit, parse_measurement
 from privacy.decisions import Answer, Approve, Close, Decision, Forecast, Propose, Reject, Revoke
 from privacy.spec_problems import EXPECTED
+from streams import acl
 from streams.cli import main
 from streams.records import metric
 from streams.records.batches import Extension
@@ -332,6 +333,15 @@ def test_no_page_names_a_metric_that_is_not_there(page: Path) -> None:
     families = _golden_families()
     series = {f"{family}_{part}" for family in families for part in ("bucket", "count", "sum")}
     assert named - families - series == set()
+
+
+# -- principals -------------------------------------------------------------------------------------------------------
+
+
+def test_operations_holds_the_table_of_principals() -> None:
+    """Who may do what is on the page as the code has it, line by line."""
+    section = (DOCS / "operations.md").read_text().partition("\n## Principals and ACLs\n")[2].partition("\n## ")[0]
+    assert acl.markdown_table() in section
 
 
 # -- measurements -----------------------------------------------------------------------------------------------------
