@@ -51,7 +51,7 @@ def collect(settings: Settings, trusted: Trusted) -> Evidence:
         EvenstreamError: a topic cannot be read.
     """
     topics = PublicTopics(settings, trusted)
-    approved = topics.control().approved()
+    approved = tuple(topics.control().approved())
     parties = {}
     for party in ("a", "b"):
         ledger, releases = topics.ledger(party), list(topics.releases(party))
