@@ -21,7 +21,7 @@ import numpy as np
 from streams.chaos.schedule import Fault
 from streams.chaos.timings import Injection
 from streams.chaos.transactions import OpenTransactions
-from streams.errors import EvenstreamError
+from streams.errors import EvenstreamError, KafkaUnavailable
 from streams.roles.process import SUPERVISOR
 from streams.roles.supervisor import command_of
 from streams.trial import Trial
@@ -255,20 +255,26 @@ class Injector:
             raise EvenstreamError("faults of the broker need a broker that was started here: unset KAFKA_BOOTSTRAP")
         _signal(running.pid, signal.SIGKILL)
         self.done.others[fault.kind] += 1
-        self.wait(60.0, lambda: not running.is_running())
+        self.wait(_RESTART_SECONDS, lambda: _has_ended(running.pid))
         failures: list[Exception] = []
 
         def start() -> None:
-            try:
-                broker.start()
-            except Exception as error:
-                failures.append(error)
+            deadline = time.monotonic() + _RESTART_SECONDS
+            while True:
+                try:
+                    broker.start()
+                    return
+                except KafkaUnavailable as error:  # its port may be a client's own for a moment
+                    if time.monotonic() > deadline:
+                        failures.append(error)
+                        return
+                    time.sleep(0.5)
 
         starting = threading.Thread(target=start, daemon=True)
         starting.start()
         self.wait(fault.offsets_seconds[0])
         self._kill_role(fault.roles[0], looked=True)
-        self.wait(120.0, lambda: not starting.is_alive())
+        self.wait(3 * _RESTART_SECONDS, lambda: not starting.is_alive())
         if failures:
             raise EvenstreamError(f"the broker did not come back: {failures[0]}") from failures[0]
 
@@ -293,6 +299,14 @@ def _is_child(pid: int) -> bool:
     except (OSError, IndexError):
         return False
     return fields[0] != "Z" and int(fields[1]) == os.getpid()
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child is gone with all its threads, and so with all that it listened on; takes its status."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:  # its status was taken by another
+        return not _is_child(pid)
 
 
 def _signal(pid: int, number: int) -> None:
