@@ -5,13 +5,17 @@ been folded and that fold is committed. What Kafka still holds of those rows is 
 
 For a restart the private key lies in one file. Put the folder on memory-backed storage: overwriting a file on an SSD
 proves nothing, so :meth:`EpochKeys.destroy_ended` overwrites only as a courtesy.
+
+Epochs belong to the role: where it has several workers, all share one folder, and each finds there what another began.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +70,24 @@ class EpochKeys:
         self.lifetime_ms = lifetime_ms
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._epochs = {epoch.number: epoch for epoch in self._load()}
+        self._epochs: dict[int, Epoch] = {}
+        self._find_new()
 
-    def _load(self) -> Iterator[Epoch]:
-        for path in sorted(self._folder.glob("*.epoch")):
+    def _find_new(self) -> None:
+        """Take in the epochs that are in the folder and not known yet."""
+        known = {self._path(number) for number in self._epochs}
+        self._epochs |= {epoch.number: epoch for epoch in self._load(known)}
+
+    def _load(self, known: set[Path]) -> Iterator[Epoch]:
+        for path in sorted(set(self._folder.glob("*.epoch")) - known):
             try:
-                stored = json.loads(read_private(path))
+                content = read_private(path)
+            except KeyFileError:
+                if path.exists():
+                    raise
+                continue  # another worker has destroyed it meanwhile
+            try:
+                stored = json.loads(content)
                 key = KemPrivateKey(bytes.fromhex(stored["key"]))
                 key.public_bytes()
                 number = int(stored["epoch"])
@@ -94,8 +110,29 @@ class EpochKeys:
     def ensure_current(self, now_ms: int) -> Epoch:
         """Return an epoch with at least half its lifetime left, beginning (and storing) one where there is none."""
         newest = self.current(now_ms)
-        if newest is not None and newest.not_after_ms - now_ms >= self.lifetime_ms // 2:
+        if newest is not None and self._serves(newest, now_ms):
             return newest
+        with self._locked():
+            return self._begin(now_ms)
+
+    def _serves(self, epoch: Epoch, now_ms: int) -> bool:
+        return epoch.not_after_ms - now_ms >= self.lifetime_ms // 2
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One worker of the role at a time."""
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _begin(self, now_ms: int) -> Epoch:
+        self._find_new()
+        newest = self.current(now_ms)
+        if newest is not None and self._serves(newest, now_ms):
+            return newest  # another worker began it while this one waited
         number = max(now_ms, max(self._epochs, default=0) + 1)
         epoch = Epoch(self.role, number, now_ms + self.lifetime_ms, KemPrivateKey.generate())
         stored = {"epoch": number, "not_after_ms": epoch.not_after_ms, "key": epoch.key.raw.hex()}
@@ -106,6 +143,8 @@ class EpochKeys:
 
     def private(self, number: int) -> KemPrivateKey:
         """The private key of an epoch, or :class:`EnvelopeUnreadable` where it is unknown or destroyed."""
+        if number not in self._epochs:
+            self._find_new()
         epoch = self._epochs.get(number)
         if epoch is None:
             raise EnvelopeUnreadable(
@@ -117,6 +156,17 @@ class EpochKeys:
     def numbers(self) -> tuple[int, ...]:
         """The epochs whose private keys still exist, oldest first."""
         return tuple(sorted(self._epochs))
+
+    def ends(self) -> tuple[int, ...]:
+        """``not_after_ms`` of the epochs whose private keys still exist, in order."""
+        return tuple(sorted(epoch.not_after_ms for epoch in self._epochs.values()))
+
+    def drop_destroyed(self) -> tuple[int, ...]:
+        """Let go of the keys whose files are gone: another worker destroyed them. The numbers of these epochs."""
+        gone = tuple(number for number in sorted(self._epochs) if not self._path(number).exists())
+        for number in gone:
+            del self._epochs[number]
+        return gone
 
     def destroy_ended(self, senders_clock_ms: int) -> tuple[int, ...]:
         """Destroy the private keys that no row in flight can need.
@@ -130,16 +180,21 @@ class EpochKeys:
         """
         ended = tuple(n for n, epoch in sorted(self._epochs.items()) if epoch.not_after_ms <= senders_clock_ms)
         for number in ended:
-            path = self._path(number)
-            if path.exists():
-                with path.open("r+b") as file:
-                    # Unlinked first: a process killed between the two must not leave noise that stops the next start.
-                    path.unlink()
-                    file.write(os.urandom(os.fstat(file.fileno()).st_size))
-                    file.flush()
-                    os.fsync(file.fileno())
+            self._erase(self._path(number))
             del self._epochs[number]
         return ended
+
+    def _erase(self, path: Path) -> None:
+        try:
+            file = path.open("r+b")
+        except FileNotFoundError:
+            return  # the folder was emptied, or another worker was first
+        with file:
+            # Unlinked first: a process killed between the two must not leave noise that stops the next start.
+            path.unlink(missing_ok=True)
+            file.write(os.urandom(os.fstat(file.fileno()).st_size))
+            file.flush()
+            os.fsync(file.fileno())
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number}.epoch"

@@ -33,8 +33,11 @@ from privacy import (
 )
 from secure_agg import EpochPublicKey, SignatureInvalid, Trusted
 from streams.errors import ProtocolStop, RecordMalformed, SettingsError
+from streams.records import frame
+from streams.records.frame import Kind
 from streams.records.header import source_digest
 from streams.records.keys import EpochKey, WrappedKey, decode_key_record
+from streams.records.layout import Layout, decode_layout
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -158,6 +161,7 @@ class ControlPlane:
         self._revocations: dict[bytes, dict[int, Revocation]] = {}
         self._epochs: dict[tuple[str, int], EpochPublicKey] = {}
         self._wrapped: dict[tuple[str, bytes, str, str, int], WrappedKey] = {}
+        self._layouts: dict[str, Layout] = {}
         self.version = 0
         """Rises whenever the set of approved measurements changes, or one of them is revoked."""
         self.measurements_offset = 0
@@ -331,6 +335,9 @@ class ControlPlane:
         if value is None:
             return
         try:
+            if frame.kind_of(value) is Kind.LAYOUT:
+                self._apply_layout(value)
+                return
             record = decode_key_record(value, self.trusted.identities)
         except (RecordMalformed, SignatureInvalid) as error:
             self.refused += 1
@@ -341,6 +348,22 @@ class ControlPlane:
         else:
             key = (record.sender, record.process, record.purpose, record.recipient, record.epoch)
             self._wrapped[key] = record
+
+    def _apply_layout(self, value: bytes) -> None:
+        record = decode_layout(value, self.trusted.identities)
+        layout, known = Layout.of(record), self._layouts.get(record.role)
+        if layout == known:
+            return  # the same record, told again
+        if known is not None and not layout.follows(known):
+            raise RecordMalformed(
+                f"a layout of {record.role!r} with generation {layout.generation} does not follow generation "
+                f"{known.generation} with {known.shards} shards"
+            )
+        self._layouts[record.role] = layout
+
+    def layout(self, role: str) -> Layout:
+        """Into how many shards a role is divided now, and was before; generation 0 where none was ever written."""
+        return self._layouts.get(role, Layout())
 
     def epoch_public(self, role: str, now_ms: int, *, margin_ms: int = 0) -> EpochPublicKey | None:
         """The newest epoch of ``role`` that a sender may use at ``now_ms`` and for ``margin_ms`` after it."""

@@ -117,6 +117,14 @@ class ReceivingKeys:
         if clock_ms is not None:
             self.forget(self._epochs.destroy_ended(clock_ms))
 
+    def ends(self) -> tuple[int, ...]:
+        """When the epochs end that still exist, in order (epoch milliseconds)."""
+        return self._epochs.ends()
+
+    def drop_destroyed(self) -> None:
+        """Let go of the epochs that another worker of this role has destroyed, with their data keys."""
+        self.forget(self._epochs.drop_destroyed())
+
     def forget(self, epochs: tuple[int, ...]) -> None:
         """Drop the data keys of destroyed epochs: they open the same rows as the epoch's private key."""
         self._keys = {slot: key for slot, key in self._keys.items() if slot[3] not in epochs}

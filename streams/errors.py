@@ -1,6 +1,6 @@
 """What can go wrong in evenstream's streams.
 
-    EvenstreamError              the command line prints it and exits with 1; never a traceback
+    EvenstreamError              the command line prints it and exits with 1 (Fenced: 75); never a traceback
     ├── SettingsError            a setting is unknown, malformed or contradictory
     ├── PrerequisiteMissing      Java, Maven or the like is not installed
     ├── KafkaUnavailable         the cluster cannot be reached, or refuses this principal
@@ -24,6 +24,9 @@ from __future__ import annotations
 
 class EvenstreamError(Exception):
     """Base of the errors that a user may see."""
+
+    exit_status = 1
+    """With which the command line ends."""
 
 
 class SettingsError(EvenstreamError):
@@ -63,7 +66,13 @@ class RecipientAbsent(EvenstreamError):
 
 
 class Fenced(EvenstreamError):
-    """Another instance with the same transactional id took over."""
+    """Another instance with the same transactional id took over.
+
+    Whoever restarts processes can tell it by its exit status, and should wait longer each time: two instances of one
+    shard that are both started again at once would take over from each other for ever.
+    """
+
+    exit_status = 75
 
 
 class InputError(EvenstreamError):

@@ -20,9 +20,11 @@ from estimator.model import GroupModel
 from privacy import Ledger, Limits, Measurement, approve, revoke
 from secure_agg import EpochKeys, RoleKeys
 from secure_agg.keyring import create, load_governance, load_role
+from secure_agg.partition_clocks import PartitionClocks
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
 from streams.records.keys import KeyRecord, sign_epoch_key
+from streams.records.layout import Layout, sign_layout
 from streams.records.metric import FairnessMetric
 from streams.records.punctuation import NEVER_MS
 from streams.roles.aggregate import AggregateOptions, AggregateStage
@@ -137,12 +139,21 @@ class RetainedMemory:
         return 0
 
 
-@dataclass
-class _Running:
-    """A stage with its place in the inputs."""
+def _split(worker: str) -> tuple[str, int]:
+    """Role and shard of a worker."""
+    role, _, shard = worker.partition(".")
+    return role, int(shard or 0)
 
+
+@dataclass(eq=False)
+class _Running:
+    """A stage with its place in the inputs, the layout that it was built for, and the id under which it may commit."""
+
+    worker: str
     stage: Stage
     positions: dict[Partition, int]
+    layout: Layout
+    id: tuple[str, int, int]
 
 
 class InProcessPipeline:
@@ -154,7 +165,8 @@ class InProcessPipeline:
         sources: source topic -> number of its partitions.
         limits, test_cluster, batch_rows: as in the settings.
         model: in the race model's place.
-        attach_shards: workers of attach: "attach" is one, of several each is a role of its own, "attach/0" and so on.
+
+    A worker is named as the supervisor names it: "attach", and for a further shard of several "attach.1".
     """
 
     def __init__(
@@ -169,7 +181,6 @@ class InProcessPipeline:
         deployment: str = "inprocess",
         start_ms: int = 0,
         model: GroupModel | None = None,
-        attach_shards: int = 1,
     ) -> None:
         create(folder, deployment)
         self.log = MemoryLog(start_ms)
@@ -197,22 +208,41 @@ class InProcessPipeline:
         self._measurements: list[bytes] = []
         for role, control in self.controls.items():
             control.catch_up = partial(self.tell, role)
-        for role, epochs in self.epochs.items():
-            self._announce(sign_epoch_key(self._keys[role].identity, epochs.ensure_current(start_ms).public()))
-        self._attach_shards = attach_shards
-        workers = ["attach"] if attach_shards == 1 else [f"attach/{shard}" for shard in range(attach_shards)]
-        self.roles = ("seal", *workers, "a", "b")
+        self.renew_epochs()
+        self._clocks = PartitionClocks(folder / "attach" / "epochs", partitions)
         self._directories: dict[str, MemberDirectory] = {}
         self.core = PublishCore(self.controls["publish"], confidence=0.95, rho_limit=limits.rho_member_day)
         self._published_offset = {"a": 0, "b": 0}
         self.published: list[FairnessMetric] = []
         self._running: dict[str, _Running] = {}
+        self._holders: dict[tuple[str, int, int], _Running | None] = {}
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """All workers that the layouts have a part for, in the direction of the data."""
+        workers = [
+            f"{role}.{shard}" if shard else role
+            for role in ("seal", "attach")
+            for shard in range(self.controls[role].layout(role).shards)
+        ]
+        return (*workers, "a", "b")
 
     # -- control --------------------------------------------------------------------------------------------------
 
     def _announce(self, record: KeyRecord) -> None:
         for control in self.controls.values():
             control.apply_key(record.value)
+
+    def renew_epochs(self) -> None:
+        """Have each recipient begin and announce an epoch that is good for half its lifetime at least."""
+        for role, epochs in self.epochs.items():
+            current = epochs.ensure_current(self.log.clock_ms)
+            self._announce(sign_epoch_key(self._keys[role].identity, current.public()))
+
+    def scale(self, role: str, shards: int) -> None:
+        """Divide a role's partitions among so many workers; each follows at its next turn in which it hears."""
+        record = self.controls[role].layout(role).next(role, shards, self.log.clock_ms)
+        self._announce(sign_layout(self._keys[role].identity, record))
 
     def approve(self, measurement: Measurement) -> None:
         """Sign a measurement and have every role read it."""
@@ -239,8 +269,8 @@ class InProcessPipeline:
 
     # -- stages ---------------------------------------------------------------------------------------------------
 
-    def _build(self, worker: str) -> Stage:
-        role, _, place = worker.partition("/")
+    def _build(self, worker: str, layout: Layout) -> Stage:
+        role, shard = _split(worker)
         keys, control = self._keys[role], self.controls[role]
         codec, health = StateCodec(keys.derive("state"), role), self._health[role]
         sending = SendingKeys(keys.identity, control, self._announce)
@@ -249,16 +279,15 @@ class InProcessPipeline:
             def start_offset(topic: str, i: int, approved: Approved) -> tuple[int, int]:
                 return 0, NEVER_MS
 
-            options = SealOptions(self.partitions, self._batch_rows, 1000, 1_000_000, 0, 1)
+            options = SealOptions(self.partitions, self._batch_rows, 1000, 1_000_000, shard, layout.shards)
 
             def count(approved: Approved) -> int | None:
                 return self.sources.get(approved.measurement.source.topic)
 
             return SealStage(options, self._topics, keys.identity, control, sending, codec, health, count, start_offset)
         if role == "attach":
-            shard = int(place or 0)
             return AttachStage(
-                AttachOptions(self.partitions, 1000, shard, self._attach_shards),
+                AttachOptions(self.partitions, 1000, shard, layout.shards),
                 self._topics,
                 keys.identity,
                 control,
@@ -266,8 +295,9 @@ class InProcessPipeline:
                 self._receiving[role],
                 codec,
                 health,
-                self._members(worker, range(shard, self.partitions, self._attach_shards)),
+                self._members(worker, layout.owns(shard, self.partitions)),
                 SelectionKeys.of(keys),
+                self._clocks,
             )
         return AggregateStage(
             role,
@@ -285,19 +315,32 @@ class InProcessPipeline:
     def _members(self, worker: str, owned: range) -> MemberDirectory:
         """A worker's member directory, read to the topic's end; it outlives a crash, as it outlives an abort."""
         directory = self._directories.get(worker)
-        if directory is None:
+        if directory is None or any(("member-attributes", j) not in directory.positions for j in owned):
             model = self._model or RaceModel.load()
             directory = MemberDirectory(model, self._keys["attach"].derive("members"), self.partitions)
             directory.positions = {("member-attributes", j): 0 for j in owned}
             self._directories[worker] = directory
+        directory.keep_only(owned)
         for (topic, j), offset in list(directory.positions.items()):
             directory.load(self.log.read(topic, j, offset))
         return directory
 
     def start(self, role: str) -> None:
-        """Build a role from its committed state; called again, it is what a crash and a restart do."""
-        stage = self._build(role)
-        name = role.partition("/")[0]
+        """Build a worker from its committed state; called again, it is what a crash and a restart do.
+
+        Ids of earlier generations are fenced first. A worker that the layout has no part for stands by.
+        """
+        name, shard = _split(role)
+        layout = self.controls[name].layout(name)
+        self._running.pop(role, None)
+        if shard >= layout.shards:
+            return
+        for known in layout.history:
+            for place in range(known.shards):
+                self._holders[name, known.generation, place] = None
+        own = name, layout.generation, shard
+        self._holders[own] = None  # what the predecessor has not committed it never will
+        stage = self._build(role, layout)
         for topic in (f"state-{name}", f"ledger-{name}"):
             compacted: dict[bytes, bytes | None] = {}
             for record in self.log.read(topic, 0):
@@ -309,7 +352,7 @@ class InProcessPipeline:
         if isinstance(stage, AggregateStage):
             stage.check_sent(partial(self._sent_since, f"releases-{name}"), self.log.clock_ms)
         stage.refresh(self.log.clock_ms)
-        self._running[role] = _Running(stage, dict(stage.positions()))
+        self._holders[own] = self._running[role] = _Running(role, stage, dict(stage.positions()), layout, own)
 
     def _sent_since(self, topic: str, time_ms: int) -> Iterator[bytes]:
         """What lies on a party's topic from its first record of this time on."""
@@ -320,20 +363,35 @@ class InProcessPipeline:
         """A running stage, for tests to look at."""
         return self._running[role].stage
 
-    def turn(self, role: str, *, limit: int | None = None, commit: bool = True) -> None:
-        """One turn of a role's loop: read what is there (at most ``limit`` records a partition), perhaps commit.
+    def turn(self, role: str, *, limit: int | None = None, commit: bool = True, hears: bool = True) -> None:
+        """One turn of a worker's loop: read what is there (at most ``limit`` records a partition), perhaps commit.
 
         Args:
             commit: False leaves the turn uncommitted: starting the role again then undoes it, as a crash would.
+            hears: False: the worker has not heard of a new layout yet.
         """
-        if role not in self._running:
+        running, name = self._running.get(role), _split(role)[0]
+        if running is None or (hears and running.layout != self.controls[name].layout(name)):
             self.start(role)
-        running, now = self._running[role], self.log.clock_ms
-        stage = running.stage
+            running = self._running.get(role)
+        if running is not None and not self._turn(running, limit=limit, commit=commit):
+            self.start(role)  # fenced
+
+    def pause(self, role: str) -> _Running | None:
+        """Take a worker's process away, stopped where it is; :meth:`wake` lets it go on. Another may be started."""
+        return self._running.pop(role, None)
+
+    def wake(self, paused: _Running) -> bool:
+        """One turn of a process that was stopped for a while; whether it may still commit, which a zombie may not."""
+        return self._turn(paused, limit=None, commit=True)
+
+    def _turn(self, running: _Running, *, limit: int | None, commit: bool) -> bool:
+        """One turn; False where the worker was fenced, and nothing of what it did was written."""
+        now, stage = self.log.clock_ms, running.stage
         if stage.refresh(now):
             running.positions = dict(stage.positions())
         if stage.blocked(now) is not None:
-            return
+            return True
         records: list[MemoryRecord] = []
         for partition, offset in running.positions.items():
             part = self.log.read(*partition, offset)[:limit]
@@ -345,8 +403,12 @@ class InProcessPipeline:
             ends = [(t, i, len(self.log.read(t, i))) for t, i in stage.quiet_partitions(now)]
             stage.advance_idle(ends, now)
         while commit and stage.due(now):
-            self._write(stage.checkpoint(now))
+            outputs = stage.checkpoint(now)
+            if self._holders[running.id] is not running:
+                return False
+            self._write(outputs)
             stage.committed()
+        return True
 
     def _write(self, outputs: Sequence[Out]) -> None:
         for out in outputs:

@@ -31,6 +31,7 @@ _COMMANDS = {
     "attach": "Run the role attach: sealed batches in, shares out.",
     "aggregate": "Run one party: shares in, noised releases out.",
     "publish": "Run the role publish: releases in, metrics out.",
+    "scale": "Divide the work of seal or attach among several workers.",
     "up": "Run all five roles on this machine.",
     "replay": "Feed a JSONL log of events, and its members.",
     "simulate": "Feed a simulated population with a known truth.",
@@ -67,7 +68,7 @@ class _LazyGroup(click.Group):
             if not _is_for_the_user(error):
                 raise
             click.echo(f"evenstream: {_told(error)}", err=True)
-            ctx.exit(1)
+            ctx.exit(error.exit_status if isinstance(error, EvenstreamError) else 1)
 
 
 def _told(error: Exception) -> str:

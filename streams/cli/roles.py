@@ -46,15 +46,19 @@ def publish(invocation: Invocation) -> None:
 
 
 @click.command()
+@click.option("--seal-workers", type=click.IntRange(1, 64), default=1, help="How many workers of seal to start.")
+@click.option("--attach-workers", type=click.IntRange(1, 64), default=1, help="How many workers of attach to start.")
 @click.pass_obj
-def up(invocation: Invocation) -> None:
+def up(invocation: Invocation, seal_workers: int, attach_workers: int) -> None:
     """Run all five roles on this machine and restart what dies. Ctrl-C stops them.
+
+    How many workers of a role are at work says `evenstream scale`; those beyond stand by.
 
     For development and trials: a machine that runs both parties can put their halves together.
     """
     from streams.roles.process import stop_on_signals
-    from streams.roles.supervisor import Supervisor
+    from streams.roles.supervisor import Supervisor, workers_of
 
     settings = invocation.settings()
     configure_logging("up", settings.logging)
-    Supervisor(invocation.arguments()).run(stop_on_signals())
+    Supervisor(invocation.arguments()).run(stop_on_signals(), workers_of(seal_workers, attach_workers))

@@ -7,6 +7,12 @@ Goals, and how each is met.
 * **No zombie.** The order at start is: make the producer, ``init_transactions()`` (which fences the predecessor), read
   state to its end, assign with explicit offsets from that state. State read earlier could be overtaken by a zombie's
   commit. A shard that is fenced exits; two that fought back would fence each other for ever.
+* **As many workers as the role's layout says** (``streams.records.layout``), followed live. The transactional id names
+  generation and shard. After ``init_transactions()`` the layout is read again: a worker that took an id of a generation
+  that is past lets go of it, so an id that was fenced stays fenced. Then every id of the earlier generations is fenced,
+  before state is read. A worker that the layout has no place for stands by.
+* **A short hand-over.** A worker of the old generation works on until one of the new has fenced it, or until it is
+  ready to be one itself: what takes long (loading members) is done before anyone is fenced.
 * **No half state.** After any abort, time-out or ambiguous commit the producer and the stage are thrown away, and both
   are built anew from committed state. librdkafka has no KIP-890 client side, so nothing less is safe.
 * **Latency.** The loop polls every 10 ms and commits when the stage says so, at punctuation, else once a second.
@@ -17,7 +23,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -25,6 +32,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from streams.errors import Fenced, KafkaUnavailable, PositionLost
 from streams.kafka.clients import make_consumer, make_producer, read_to_end
 from streams.kafka.control_reader import ControlReader
+from streams.kafka.fencing import FENCED, fence
+from streams.records.layout import Layout
 from streams.settings import Settings
 from streams.stage import Out, Record, Stage
 from streams.watch.health import RoleHealth
@@ -37,14 +46,40 @@ _INIT_TIMEOUT_SECONDS = 30.0
 _COMMIT_TIMEOUT_SECONDS = 9.0  # below transaction.timeout.ms, so that the broker does not abort behind our back
 _RETRY_SECONDS = 0.2
 _LAG_INTERVAL_SECONDS = 1.0
-
-_FENCED = frozenset(
-    (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  # its API
-)
+_STAND_BY_SECONDS = 0.1
+_HAND_OVER_SECONDS = 30.0  # for so long a worker of an old generation waits for those that are new in the next
 
 
 class _Rewind(Exception):
     """The transaction did not commit, or may not have: everything goes back to committed state."""
+
+
+@dataclass
+class _HandOver:
+    """A worker of an old generation on its way into a newer one.
+
+    Attributes:
+        to: the newer layout.
+        steps: what is to be done before, piece by piece.
+        alone: whether all workers of the newer layout are workers of the old one: nobody else need be waited for.
+        since: when the layout was seen, ``time.monotonic()``.
+    """
+
+    to: Layout
+    steps: Iterator[None]
+    alone: bool
+    since: float
+    prepared: bool = False
+
+    def is_due(self) -> bool:
+        """Do one more piece; True when this worker should begin anew."""
+        if not self.prepared:
+            self.prepared = next(self.steps, _NO_MORE) is _NO_MORE
+            return False
+        return self.alone or time.monotonic() - self.since > _HAND_OVER_SECONDS
+
+
+_NO_MORE = object()
 
 
 def now_ms() -> int:
@@ -57,13 +92,15 @@ class ShardLoop:
 
     Args:
         settings: the deployment's settings.
-        role, shard: name the transactional id.
+        role, shard: who this worker is; with the layout's generation they name the transactional id.
         state_topics: topics to restore from, in this order.
-        build: makes a new, empty stage; called again after every abort.
+        build: makes a new, empty stage for this shard's part under a layout; called again after every abort.
         control: follows the control topics.
         health: the role's health metrics.
         verify: called with the stage when its state is restored, before it reads anything.
         tick: called at every turn with the stage and the time, for what a role does beside its records.
+        prepare: what takes long and must be done before ``build`` is called with a layout, in pieces of well under a
+            second: they are done between the turns of an older generation. It knows by itself what is done already.
     """
 
     def __init__(
@@ -73,14 +110,16 @@ class ShardLoop:
         role: str,
         shard: int,
         state_topics: Sequence[str],
-        build: Callable[[], Stage],
+        build: Callable[[Layout], Stage],
         control: ControlReader,
         health: RoleHealth,
         verify: Callable[[Stage], None] = lambda stage: None,
         tick: Callable[[Stage, int], None] = lambda stage, now: None,
+        prepare: Callable[[Layout], Iterator[None]] = lambda layout: iter(()),
     ) -> None:
         self._settings = settings
         self._group = settings.group(role)
+        self._role, self._shard = role, shard
         self._transactional_id = settings.transactional_id(role, shard)
         self._state_topics = tuple(state_topics)
         self._build = build
@@ -88,12 +127,20 @@ class ShardLoop:
         self._health = health
         self._verify = verify
         self._tick = tick
+        self._prepare = prepare
+        self._hand_over: _HandOver | None = None
+        self._fenced_before = 0  # generations below this one were fenced by this process, for good
+        self._standing_by: str | None = None
         self._not_ready: str | None = "starting"
         self._turned_at = time.monotonic()
 
     def ready(self) -> str | None:
         """Why this shard is not at work, or None."""
         return self._not_ready
+
+    def standing_by(self) -> str | None:
+        """Why this worker has nothing to do, which is no fault; None while it has."""
+        return self._standing_by
 
     def alive(self) -> None:
         """Say that the shard is at work, from within something that takes long."""
@@ -111,33 +158,105 @@ class ShardLoop:
             Fenced: another instance took over this shard.
             PositionLost: the log no longer holds what comes next.
         """
-        while not stop.is_set():
+        while (layout := self._await_place(stop)) is not None:
             try:
-                self._session(stop)
-            except _Rewind as error:
-                self._health.transaction("aborted", 0.0)
-                self._go_back(f"a transaction did not commit: {error}", stop)
-            except KafkaException as error:  # a question beside the transactions failed, such as a topic's end
-                meaning = self._translate(error)
-                if not isinstance(meaning, _Rewind):
-                    raise meaning from error
-                self._go_back(str(meaning), stop)
+                self._try_session(layout, stop)
+            except Fenced:
+                self._control.catch_up()
+                newest = self._layout()
+                if newest.generation == layout.generation:
+                    raise
+                log.info("generation %d of %s has begun", newest.generation, self._role)
+
+    def _try_session(self, layout: Layout, stop: threading.Event) -> None:
+        try:
+            self._session(layout, stop)
+        except _Rewind as error:
+            self._health.transaction("aborted", 0.0)
+            self._go_back(f"a transaction did not commit: {error}", stop)
+        except KafkaException as error:  # a question beside the transactions failed, such as a topic's end
+            meaning = self._translate(error)
+            if not isinstance(meaning, _Rewind):
+                raise meaning from error
+            self._go_back(str(meaning), stop)
 
     def _go_back(self, reason: str, stop: threading.Event) -> None:
         self._not_ready = "going back to committed state"
         log.warning("%s; going back to committed state", reason)
         stop.wait(_RETRY_SECONDS)
 
+    def _layout(self) -> Layout:
+        return self._control.control.layout(self._role)
+
+    # -- a place in the layout ------------------------------------------------------------------------------------
+
+    def _await_place(self, stop: threading.Event) -> Layout | None:
+        """A layout in which this shard has a part, everything prepared for it; None when told to stop."""
+        while not stop.is_set():
+            self.alive()
+            self._control.poll()
+            layout = self._layout()
+            self._health.layout(layout.generation, layout.shards, self._shard)
+            if self._shard >= layout.shards:
+                self._not_ready = None
+                self._standing_by = (
+                    f"standing by: {self._role} has {layout.shards} shards in generation {layout.generation}, and this "
+                    f"is shard {self._shard}"
+                )
+                stop.wait(_STAND_BY_SECONDS)
+                continue
+            if self._standing_by is not None:
+                self._standing_by, self._not_ready = None, "starting"
+            begun = self._hand_over
+            for _ in begun.steps if begun is not None and begun.to == layout else self._prepare(layout):
+                self.alive()
+                if stop.is_set():
+                    return None
+            return layout
+        return None
+
+    def _moves_on(self, layout: Layout) -> bool:
+        """Whether this worker should give up its place in ``layout`` for one in a newer layout, or for none."""
+        newest = self._layout()
+        if newest.generation == layout.generation:
+            return False
+        if self._hand_over is None or self._hand_over.to != newest:
+            log.info("generation %d of %s: %d shards", newest.generation, self._role, newest.shards)
+            stays = self._shard < newest.shards
+            steps = self._prepare(newest) if stays else iter(())
+            self._hand_over = _HandOver(newest, steps, stays and newest.shards <= layout.shards, time.monotonic())
+        return self._hand_over.is_due()
+
+    def _fence_earlier(self, layout: Layout) -> None:
+        """Fence every id of the generations before this one."""
+        if self._fenced_before >= layout.generation:
+            return
+        earlier = [known for known in layout.history if known.generation >= self._fenced_before]
+        fence(
+            self._settings,
+            [
+                self._settings.transactional_id(self._role, shard, known.generation)
+                for known in earlier
+                for shard in range(known.shards)
+            ],
+        )
+        self._fenced_before = layout.generation
+
     # -- one producer's life --------------------------------------------------------------------------------------
 
-    def _session(self, stop: threading.Event) -> None:
+    def _session(self, layout: Layout, stop: threading.Event) -> None:
+        self._transactional_id = self._settings.transactional_id(self._role, self._shard, layout.generation)
         producer = make_producer(self._settings, self._transactional_id)
         try:
             producer.init_transactions(_INIT_TIMEOUT_SECONDS)
         except KafkaException as error:
             raise self._translate(error) from error
         self._control.catch_up()
-        stage = self._build()
+        if self._layout() != layout:
+            return  # it has moved on before the id was ours: this id may have been fenced already
+        self._fence_earlier(layout)
+        self._hand_over = None
+        stage = self._build(layout)
         for topic in self._state_topics:
             self._restore(stage, topic)
         self._verify(stage)
@@ -145,7 +264,7 @@ class ShardLoop:
         consumer = make_consumer(self._settings, self._group)
         try:
             self._assign(consumer, stage)
-            self._turns(stop, stage, producer, consumer)
+            self._turns(stop, layout, stage, producer, consumer)
         finally:
             consumer.close()
 
@@ -171,12 +290,16 @@ class ShardLoop:
         consumer.assign(positions)
         self._paused: set[tuple[str, int]] = set()
 
-    def _turns(self, stop: threading.Event, stage: Stage, producer: Producer, consumer: Consumer) -> None:
+    def _turns(
+        self, stop: threading.Event, layout: Layout, stage: Stage, producer: Producer, consumer: Consumer
+    ) -> None:
         lag_at = 0.0
         while not stop.is_set():
             self._turned_at = time.monotonic()
             now = now_ms()
             self._control.poll()
+            if self._moves_on(layout):
+                return  # what is not committed is read again by whoever owns it then
             if stage.refresh(now):
                 self._assign(consumer, stage)
             reason = stage.blocked(now)
@@ -246,7 +369,7 @@ class ShardLoop:
 
     def _translate(self, error: KafkaException) -> Exception:
         kafka_error: KafkaError = error.args[0]
-        if kafka_error.code() in _FENCED:
+        if kafka_error.code() in FENCED:
             return Fenced(
                 f"another instance took over {self._transactional_id!r}; this one stops, so that the two do not fence "
                 "each other for ever. If only one should run, find the other"

@@ -34,6 +34,7 @@ class Kind(enum.IntEnum):
     EPOCH_KEY = 5
     WRAPPED_KEY = 6
     DEBIT = 7
+    LAYOUT = 8
 
 
 def encode(kind: Kind, sections: Sequence[bytes]) -> bytes:

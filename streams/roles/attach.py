@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from estimator import EstimatorError
 from privacy.rotation import fingerprint
 from secure_agg import Identity, RoleKeys
+from secure_agg.partition_clocks import PartitionClocks
 from secure_agg.sharing import split
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
@@ -100,6 +101,7 @@ class AttachStage:
         health: RoleHealth,
         directory: MemberDirectory,
         keys: SelectionKeys,
+        clocks: PartitionClocks,
     ) -> None:
         self._options = options
         self._topics = topics
@@ -110,7 +112,9 @@ class AttachStage:
         self._codec = codec
         self._health = health
         self._directory = directory
+        self._clocks = clocks
         owned = range(options.shard, options.partitions, options.shards)
+        self._owned = frozenset(owned)
         self._counted = CountedRows(control, directory, owned, keys.cap, keys.rotation, health)
         self._log = SignedLog(topics["sealed"], owned, health)
         self._restored: dict[int, AttachedPartition] = {}
@@ -126,8 +130,9 @@ class AttachStage:
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Take in one state record."""
         if key.startswith(b"position/"):
-            if value is not None:
-                j, state = int(key.split(b"/")[1]), self._codec.decode(key, value, AttachedPartition)
+            j = int(key.split(b"/")[1])
+            if value is not None and j in self._owned:
+                state = self._codec.decode(key, value, AttachedPartition)
                 self._log.restore(j, state)
                 self._restored[j] = state
         elif key == _ROTATION_KEY:
@@ -332,5 +337,6 @@ class AttachStage:
         return AttachedPartition(state.offset, state.streams, self._counted.index(j), self._counted.zero_through(j))
 
     def committed(self) -> None:
-        """What was committed is folded out of this role: epochs that have ended can be destroyed."""
-        self._receiving.destroy_ended(self._log.senders_clock_ms())
+        """What was committed is folded out of this role: epochs that all its workers are done with are destroyed."""
+        passed_ms = self._clocks.passed_ms(self._log.senders_clocks_ms(), self._receiving.ends())
+        self._receiving.destroy_ended(passed_ms)

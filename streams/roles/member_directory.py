@@ -17,7 +17,7 @@ since probabilities do not come from it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,11 @@ class MemberDirectory:
         for j, count in zip(*np.unique(actual[new], return_counts=True), strict=True):
             self._members[int(j)] = self._members.get(int(j), 0) + int(count)
         self.version += 1
+
+    def keep_only(self, partitions: Collection[int]) -> None:
+        """Follow these partitions and no others. What was loaded of others is never asked for, and not kept up."""
+        self.positions = {place: offset for place, offset in self.positions.items() if place[1] in partitions}
+        self._members = {j: count for j, count in self._members.items() if j in partitions}
 
     def members_in(self, j: int) -> int:
         """How many members of a partition are known, opted out or not."""

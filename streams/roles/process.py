@@ -145,8 +145,12 @@ class RoleProcess:
             self.reader.announce(sign_epoch_key(self.keys.identity, epoch.public()))
             self.reader.catch_up()
 
-    def epoch_keeper(self, epochs: EpochKeys) -> Callable[[Stage, int], None]:
-        """A tick for the shard loop that announces the next epoch in time."""
+    def epoch_keeper(self, epochs: EpochKeys, receiving: ReceivingKeys | None = None) -> Callable[[Stage, int], None]:
+        """A tick for the shard loop that announces the next epoch in time.
+
+        Args:
+            receiving: of a role with several workers: lets go of the keys that another of them has destroyed.
+        """
         checked_ms = 0
 
         def tick(stage: Stage, now_ms: int) -> None:
@@ -154,12 +158,14 @@ class RoleProcess:
             if now_ms - checked_ms > _EPOCH_CHECK_MS:
                 checked_ms = now_ms
                 self.announce_epoch(epochs, now_ms)
+                if receiving is not None:
+                    receiving.drop_destroyed()
 
         return tick
 
     def work(self, loop: ShardLoop, stop: threading.Event) -> None:
         """Drive the role's stage, and answer its health server, until ``stop`` is set."""
-        server = self.serve(loop.healthy, loop.ready)
+        server = self.serve(loop.healthy, loop.ready, note=loop.standing_by)
         try:
             loop.run(stop)
         finally:
@@ -172,12 +178,13 @@ class RoleProcess:
         ready: Callable[[], str | None],
         routes: dict[str, Route] | None = None,
         forms: dict[str, Route] | None = None,
+        note: Callable[[], str | None] = lambda: None,
     ) -> HealthServer:
         """Begin to answer /metrics, /healthz and /readyz."""
         host, port = self.settings.http.host, self.settings.port(self.role)
         try:
             server = HealthServer(
-                host, port, registry=self.registry, healthy=healthy, ready=ready, routes=routes, forms=forms
+                host, port, registry=self.registry, healthy=healthy, ready=ready, routes=routes, forms=forms, note=note
             )
         except OSError as error:
             raise EvenstreamError(

@@ -10,6 +10,7 @@ from privacy import Ledger
 from streams.control import limits_of
 from streams.kafka.clients import read_since
 from streams.kafka.shard import ShardLoop, now_ms
+from streams.records.layout import Layout
 from streams.roles.aggregate import AggregateOptions, AggregateStage
 from streams.roles.process import RoleProcess, stop_on_signals
 from streams.settings import Settings
@@ -53,7 +54,7 @@ def run(settings: Settings, party: str) -> None:
     coverage_sender = (process.sending_keys(), process.keys.derive("coverage")) if party == "a" else None
     names = process.topics("shares", f"state-{party}", f"releases-{party}", f"ledger-{party}")
 
-    def build() -> AggregateStage:
+    def build(_: Layout) -> AggregateStage:
         return AggregateStage(
             party,
             options,

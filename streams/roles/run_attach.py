@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import cast
 
+from secure_agg.partition_clocks import PartitionClocks
 from streams.errors import TopicMismatch
 from streams.kafka.clients import first_offset, partition_count, read_tails, read_to_end
 from streams.kafka.shard import ShardLoop, now_ms
+from streams.records.layout import Layout
 from streams.roles.attach import AttachOptions, AttachStage, SelectionKeys
 from streams.roles.group_model import load_group_model
 from streams.roles.member_directory import MemberDirectory
@@ -48,8 +50,8 @@ class RetainedTopics:
         return first_offset(self._settings, self._sealed, j)
 
 
-def load_members(settings: Settings, directory: MemberDirectory, owned: list[int]) -> None:
-    """Read this worker's partitions of `member-attributes` to their end."""
+def load_members(settings: Settings, directory: MemberDirectory, owned: Sequence[int]) -> Iterator[None]:
+    """Read partitions of `member-attributes` to their end, a piece at a time."""
     topic = settings.topic("member-attributes")
     partitions = partition_count(settings, topic)
     if partitions != settings.topics.partitions:
@@ -64,8 +66,14 @@ def load_members(settings: Settings, directory: MemberDirectory, owned: list[int
     records = read_to_end(settings, topic, partitions=owned, await_transactions=False)
     while chunk := list(islice(records, _LOADED_AT_ONCE)):
         directory.load(cast(list[Record], chunk))
+        yield
     seconds = time.monotonic() - started
-    log.info("member store loaded in %.1f s, %.0f bytes a member", seconds, directory.store.bytes_per_member)
+    log.info(
+        "member store of %d partitions loaded in %.1f s, %.0f bytes a member",
+        len(owned),
+        seconds,
+        directory.store.bytes_per_member,
+    )
     if directory.unreadable_self_ids:
         log.warning(
             "%d Self-IDs name no group of the model (%s): their members count without one",
@@ -74,28 +82,65 @@ def load_members(settings: Settings, directory: MemberDirectory, owned: list[int
         )
 
 
+class ShardMembers:
+    """The members of this worker's partitions, whichever these are at the time.
+
+    Where a layout brings partitions that are not followed yet, all of its partitions are loaded into a new directory,
+    beside the one that is in use; where it only takes some away, these are followed no more.
+    """
+
+    def __init__(self, settings: Settings, new: Callable[[], MemberDirectory]) -> None:
+        self._settings = settings
+        self._topic = settings.topic("member-attributes")
+        self._new = new
+        self._loaded = new()
+        self._next: tuple[Layout, MemberDirectory] | None = None
+
+    def prepare(self, layout: Layout) -> Iterator[None]:
+        """Load what the layout brings, a piece at a time; nothing where that was done before."""
+        owned = self._owned(layout)
+        if self._follows(self._loaded, owned) or (self._next is not None and self._next[0] == layout):
+            return
+        fresh = self._new()
+        yield from load_members(self._settings, fresh, owned)
+        self._next = layout, fresh
+
+    def take(self, layout: Layout) -> MemberDirectory:
+        """The directory for a layout that was prepared, which follows the layout's partitions and no others."""
+        if self._next is not None and self._next[0] == layout:
+            self._loaded = self._next[1]
+        self._next = None
+        self._loaded.keep_only(self._owned(layout))
+        return self._loaded
+
+    def _owned(self, layout: Layout) -> list[int]:
+        return list(layout.owns(self._settings.attach.shard, self._settings.topics.partitions))
+
+    def _follows(self, directory: MemberDirectory, owned: list[int]) -> bool:
+        return bool(owned) and all((self._topic, j) in directory.positions for j in owned)
+
+
 def run(settings: Settings) -> None:
     """Run one worker of `attach` until it is told to stop."""
     stop = stop_on_signals()
     model = load_group_model(settings.attach.model)
     process = RoleProcess.start("attach", settings)
-    options = AttachOptions(
-        partitions=settings.topics.partitions,
-        commit_interval_ms=int(settings.attach.commit_interval_seconds * 1000),
-        shard=settings.attach.shard,
-        shards=settings.attach.shards,
-    )
     epochs = process.epoch_keys()
     process.reader.catch_up()
     process.announce_epoch(epochs, now_ms())
-    directory = MemberDirectory(model, process.keys.derive("members"), options.partitions)
-    owned = list(range(options.shard, options.partitions, options.shards))
-    load_members(settings, directory, owned)
     receiving = process.receiving_keys(epochs)
+    clocks = PartitionClocks(settings.epoch_folder("attach"), settings.topics.partitions)
+    member_key = process.keys.derive("members")
+    members = ShardMembers(settings, lambda: MemberDirectory(model, member_key, settings.topics.partitions))
 
-    def build() -> AttachStage:
+    def build(layout: Layout) -> AttachStage:
         return AttachStage(
-            options,
+            AttachOptions(
+                partitions=settings.topics.partitions,
+                commit_interval_ms=int(settings.attach.commit_interval_seconds * 1000),
+                shard=settings.attach.shard,
+                shards=layout.shards,
+            ),
             process.topics("sealed", "shares", "state-attach"),
             process.keys.identity,
             process.control,
@@ -103,8 +148,9 @@ def run(settings: Settings) -> None:
             receiving,
             process.codec,
             process.health,
-            directory,
+            members.take(layout),
             SelectionKeys.of(process.keys),
+            clocks,
         )
 
     retained = RetainedTopics(settings)
@@ -113,15 +159,17 @@ def run(settings: Settings) -> None:
         assert isinstance(stage, AttachStage)
         stage.check_sent(retained, now_ms())
 
+    keep_epochs = process.epoch_keeper(epochs, receiving)
     loop = ShardLoop(
         settings,
         role="attach",
-        shard=options.shard,
+        shard=settings.attach.shard,
         state_topics=(settings.topic("state-attach"),),
         build=build,
         control=process.reader,
         health=process.health,
         verify=verify,
-        tick=process.epoch_keeper(epochs),
+        tick=keep_epochs,
+        prepare=members.prepare,
     )
     process.work(loop, stop)

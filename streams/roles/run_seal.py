@@ -15,6 +15,7 @@ from streams.errors import KafkaUnavailable
 from streams.kafka import topics
 from streams.kafka.clients import admin, find_partition_count, make_consumer
 from streams.kafka.shard import ShardLoop, now_ms
+from streams.records.layout import Layout
 from streams.records.punctuation import NEVER_MS
 from streams.roles.process import RoleProcess, stop_on_signals
 from streams.roles.seal import SealOptions, SealStage
@@ -135,19 +136,19 @@ def run(settings: Settings) -> None:
     """Run one worker of `seal` until it is told to stop."""
     stop = stop_on_signals()
     process = RoleProcess.start("seal", settings)
-    options = SealOptions(
-        partitions=settings.topics.partitions,
-        batch_rows=settings.seal.batch_rows,
-        commit_interval_ms=int(settings.seal.commit_interval_seconds * 1000),
-        max_event_bytes=settings.seal.max_event_bytes,
-        shard=settings.seal.shard,
-        shards=settings.seal.shards,
-    )
-
+    process.reader.catch_up()
     client = admin(settings)
     source_partitions = _source_partitions(settings, client)
 
-    def build() -> SealStage:
+    def build(layout: Layout) -> SealStage:
+        options = SealOptions(
+            partitions=settings.topics.partitions,
+            batch_rows=settings.seal.batch_rows,
+            commit_interval_ms=int(settings.seal.commit_interval_seconds * 1000),
+            max_event_bytes=settings.seal.max_event_bytes,
+            shard=settings.seal.shard,
+            shards=layout.shards,
+        )
         # New data keys with every attempt: what an aborted transaction has shown is under keys that are used no more.
         return SealStage(
             options,
@@ -164,7 +165,7 @@ def run(settings: Settings) -> None:
     loop = ShardLoop(
         settings,
         role="seal",
-        shard=options.shard,
+        shard=settings.seal.shard,
         state_topics=(settings.topic("state-seal"),),
         build=build,
         control=process.reader,

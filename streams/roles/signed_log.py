@@ -124,13 +124,17 @@ class SignedLog:
         progress = self.every_stream(source)
         return None if progress is None else min(known.arrival_ms for known in progress)
 
+    def senders_clocks_ms(self) -> dict[int, int]:
+        """By partition, a time that every sender's clock had passed when it wrote what has been read.
+
+        A partition is left out while one of its streams is unheard: its sender's clock is not known.
+        """
+        return {j: clock for j, partition in self._partitions.items() if (clock := _clock_of(partition)) is not None}
+
     def senders_clock_ms(self) -> int | None:
-        """A time that every sender's clock had passed when it wrote what has been read; None while one is unheard."""
-        clocks = [progress.clock_ms for partition in self._partitions.values() for _, progress in partition.streams()]
-        heard = {stream.j for partition in self._partitions.values() for stream, _ in partition.streams()}
-        if heard != set(self._partitions) or min(clocks) == NEVER_MS:
-            return None
-        return min(clocks)
+        """The same for all partitions together; None while a stream is unheard."""
+        clocks = self.senders_clocks_ms()
+        return min(clocks.values()) if clocks and len(clocks) == len(self._partitions) else None
 
     def state(
         self, codec: StateCodec, completed: Callable[[int, PartitionState], PartitionState] = lambda j, state: state
@@ -150,3 +154,16 @@ class SignedLog:
                 if arrived and min(arrived) > NEVER_MS:
                     self._health.watermark(self._topic, partition.j, min(arrived) / 1000)
         return records
+
+
+def _clock_of(partition: LogPartition) -> int | None:
+    """A time that the clock of every sender to a partition has passed; None while one of its streams is unheard."""
+    clocks: dict[bytes, list[int]] = {}
+    expected: dict[bytes, int] = {}
+    for stream, progress in partition.streams():
+        clocks.setdefault(stream.source, []).append(progress.clock_ms)
+        expected[stream.source] = max(expected.get(stream.source, 1), progress.partitions)
+    if not clocks or any(len(heard) < expected[source] for source, heard in clocks.items()):
+        return None
+    lowest = min(min(heard) for heard in clocks.values())
+    return lowest if lowest > NEVER_MS else None

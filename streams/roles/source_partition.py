@@ -16,6 +16,7 @@ class SourceState(msgspec.Struct):
         next_sequence: by j, the number of the next batch of (i, j).
         since_ms: by spec digest (hex), the arrival time from which rows are counted for it.
         partitions: how many the topic has.
+        begun_with: how many it had when this one was begun; 0 in state of a version that did not say.
     """
 
     offset: int
@@ -23,6 +24,7 @@ class SourceState(msgspec.Struct):
     next_sequence: list[int]
     since_ms: dict[str, int]
     partitions: int = 1
+    begun_with: int = 0
 
     def claim(self, spec: str) -> bool:
         """Begin to count for one more spec, from what is read next; False where it is counted already."""

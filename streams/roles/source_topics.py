@@ -102,6 +102,7 @@ class SourceTopics:
             state = self._stored.get((topic, i)) or self._first_state(topic, i, group)
             if state is None:
                 return False
+            state.begun_with = state.begun_with or partitions or 0
             source = self._sources[topic, i] = SourcePartition(topic, i, source_digest(topic), state)
         if partitions is not None and partitions != source.state.partitions:
             source.state.partitions, source.changed = partitions, True
@@ -117,8 +118,12 @@ class SourceTopics:
             return None
         offset = min(offset for offset, _ in found)
         sequences = [0] * self._partitions
-        reached = max((s.state.arrival_ms for s in self._sources.values() if s.topic == topic), default=NEVER_MS)
-        if reached > NEVER_MS:
+        known = {key: state for key, state in self._stored.items() if key[0] == topic}
+        known |= {key: source.state for key, source in self._sources.items() if key[0] == topic}
+        reached = max((state.arrival_ms for state in known.values()), default=NEVER_MS)
+        # A partition that the others were begun with is no new one: another worker had it, and never came to commit.
+        is_new = any(state.begun_with <= i for state in known.values())
+        if is_new and reached > NEVER_MS:
             # The topic has grown. What came to the new partition before it was seen is late; windows that are open now
             # lack it, and are void.
             return SourceState(offset, reached, sequences, {a.spec.hex(): reached + 1 for a in group})

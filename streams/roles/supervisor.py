@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streams.errors import Fenced
 from streams.roles.process import SUPERVISOR
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 
 _QUICK_SECONDS = 5.0
 _MAX_BACKOFF_SECONDS = 10.0
+_MAX_FENCED_SECONDS = 3600.0
 _STOP_SECONDS = 15.0
 
 
@@ -40,11 +42,18 @@ def command_of(worker: str) -> list[str]:
     return [*(("--set", f"{role}.shard={shard}") if shard else ()), *COMMANDS[role]]
 
 
+def workers_of(seal: int, attach: int) -> list[str]:
+    """The five roles, seal and attach with so many workers each."""
+    further = [f"{role}.{shard}" for role, count in (("seal", seal), ("attach", attach)) for shard in range(1, count)]
+    return [*COMMANDS, *further]
+
+
 @dataclass
 class _Child:
     process: subprocess.Popen[bytes]
     started: float
     quick_ends: int = 0
+    fenced_ends: int = 0
     restart_at: float | None = None
 
 
@@ -56,12 +65,14 @@ class Supervisor:
         arguments: global options for every role (``--config``, ``--set``).
         log_folder: one log file a role; None leaves their lines on this process's standard error.
         ports: metrics port of each worker; empty for the defaults.
+        fenced_seconds: how long a worker stays away when another instance has taken over its shard, the first time.
     """
 
     arguments: Sequence[str]
     log_folder: Path | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
     restarts: int = 0
+    fenced_seconds: float = 10.0
     _children: dict[str, _Child] = field(default_factory=dict)
 
     def start(self, workers: Sequence[str] = tuple(COMMANDS)) -> None:
@@ -88,22 +99,41 @@ class Supervisor:
             )
 
     def watch(self) -> None:
-        """Restart what has ended: at once, and with back-off when it ends again within seconds."""
+        """Restart what has ended: at once, and with back-off when it ends again within seconds.
+
+        One that was fenced stays away for twice as long each time: whoever else runs the same shard works meanwhile,
+        and two that were started by mistake take over from each other ever more rarely.
+        """
         for worker, child in self._children.items():
             now = time.monotonic()
             if child.restart_at is None and child.process.poll() is not None:
-                quick = now - child.started < _QUICK_SECONDS
-                child.quick_ends = child.quick_ends + 1 if quick else 0
-                wait = min(_MAX_BACKOFF_SECONDS, 0.5 * 2**child.quick_ends) if child.quick_ends else 0.0
+                wait = self._pause(child, now - child.started)
                 child.restart_at = now + wait
                 log.warning("role %s ended with status %s; again in %.1f s", worker, child.process.returncode, wait)
             if child.restart_at is not None and now >= child.restart_at:
                 child.process, child.started, child.restart_at = self._spawn(worker), now, None
                 self.restarts += 1
 
-    def run(self, stop: threading.Event) -> None:
+    def _pause(self, child: _Child, lived_seconds: float) -> float:
+        """How long to wait until a worker that has ended is started again."""
+        if child.process.returncode == Fenced.exit_status:
+            child.fenced_ends = 0 if lived_seconds > _MAX_FENCED_SECONDS else child.fenced_ends
+            child.fenced_ends += 1
+            return self.pause_after_fence(child.fenced_ends)
+        child.quick_ends = child.quick_ends + 1 if lived_seconds < _QUICK_SECONDS else 0
+        return min(_MAX_BACKOFF_SECONDS, 0.5 * float(2**child.quick_ends)) if child.quick_ends else 0.0
+
+    def pause_after_fence(self, times: int) -> float:
+        """How long a worker stays away that was fenced so many times: twice as long each time, an hour at most."""
+        return min(_MAX_FENCED_SECONDS, self.fenced_seconds * float(2 ** (times - 1)))
+
+    def fenced(self, worker: str) -> int:
+        """How many times another instance has taken over from a worker; an hour of work without it wipes that out."""
+        return self._children[worker].fenced_ends
+
+    def run(self, stop: threading.Event, workers: Sequence[str] = tuple(COMMANDS)) -> None:
         """Start, watch, and stop everything when told to."""
-        self.start()
+        self.start(workers)
         try:
             while not stop.wait(0.1):
                 self.watch()

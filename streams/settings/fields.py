@@ -122,16 +122,11 @@ class PrivacySettings(Group):
 
 
 class _Sharded(Group):
-    """A role that may run as several workers, each with a fixed part of the partitions."""
+    """A role that may run as several workers; `evenstream scale` says how many have a part of the partitions."""
 
-    shard: int = Field(0, ge=0, description="this worker's number, 0 to shards-1")
-    shards: int = Field(1, ge=1, description="how many workers share the partitions")
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        if self.shard >= self.shards:
-            raise ValueError(f"shard is {self.shard}, expected 0 to {self.shards - 1}, since shards is {self.shards}")
-        return self
+    shard: int = Field(
+        0, ge=0, lt=1024, description="this worker's number, from 0; `evenstream scale` says how many work"
+    )
 
 
 class SealSettings(_Sharded):
@@ -153,8 +148,6 @@ class SealSettings(_Sharded):
 
 class AttachSettings(_Sharded):
     """The role `attach`."""
-
-    shards: int = Field(1, ge=1, le=1, description="how many workers share the partitions; in this version one")
 
     commit_interval_seconds: float = Field(1.0, gt=0, le=60, description="seconds between commits without punctuation")
     model: str = Field(
@@ -193,7 +186,8 @@ class HttpSettings(Group):
         None,
         ge=0,
         le=65535,
-        description="port; 0 takes a free one; default 9100 publish, 9101 seal, 9102 attach, 9103 a, 9104 b",
+        description="port; 0 takes a free one; default 9100 publish, 9101 seal, 9102 attach, 9103 a, 9104 b, "
+        "and 10 more for each shard",
     )
 
 
@@ -252,13 +246,17 @@ class Settings(BaseSettings):
         """A role's consumer group."""
         return f"{self.deployment}.{role}"
 
-    def transactional_id(self, role: str, shard: int) -> str:
-        """A shard's transactional id."""
-        return f"{self.deployment}.{role}.{shard}"
+    def transactional_id(self, role: str, shard: int, generation: int = 0) -> str:
+        """A shard's transactional id, in one generation of its role's layout."""
+        return f"{self.deployment}.{role}.{generation}.{shard}"
+
+    def shard(self, role: str) -> int:
+        """The number of this worker of a role; 0 where the role has only one."""
+        return {"seal": self.seal.shard, "attach": self.attach.shard}.get(role, 0)
 
     def port(self, role: str) -> int:
-        """The port on which a role's metrics are served."""
-        return DEFAULT_PORTS[role] if self.http.port is None else self.http.port
+        """The port on which this worker's metrics are served."""
+        return DEFAULT_PORTS[role] + 10 * self.shard(role) if self.http.port is None else self.http.port
 
     def epoch_folder(self, role: str) -> Path:
         """Where the private keys of a role's epochs lie."""

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from streams.records.layout import SHARDED_ROLES
+
 log = logging.getLogger(__name__)
 
 ROLES = ("seal", "attach", "a", "b", "publish")
@@ -84,6 +86,17 @@ class RoleHealth:
         self._watermark = Gauge(
             "evenstream_watermark_timestamp_seconds", "Arrival time that has been passed", labels, registry=registry
         )
+        self._layout: dict[str, Gauge] = {}
+        self._generation: int | None = None
+        if role in SHARDED_ROLES:
+            described = {
+                "generation": ("evenstream_layout_generation", "Generation of the layout that this worker follows"),
+                "shards": ("evenstream_layout_shards", "How many workers the layout has a part for"),
+                "shard": ("evenstream_layout_shard", "This worker's number; it stands by where that is no shard"),
+            }
+            self._layout = {
+                what: Gauge(name, text, ("role",), registry=registry) for what, (name, text) in described.items()
+            }
         self._rows: Counter | None = None
         self._releases: Counter | None = None
         self._zero_until: Gauge | None = None
@@ -145,6 +158,16 @@ class RoleHealth:
     def watermark(self, topic: str, partition: int, at_seconds: float) -> None:
         """The arrival time that a partition has passed."""
         self._watermark.labels(self._role, topic, str(partition)).set(at_seconds)
+
+    def layout(self, generation: int, shards: int, shard: int) -> None:
+        """The layout that this worker follows. With a new generation, what was said of partitions is over."""
+        if self._generation not in (None, generation):
+            for gauge in (self._lag, self._progress, self._watermark):
+                gauge.clear()
+        self._generation = generation
+        for what, value in (("generation", generation), ("shards", shards), ("shard", shard)):
+            if what in self._layout:
+                self._layout[what].labels(self._role).set(value)
 
     def state_lost(self, until_seconds: int) -> None:
         """Rows of windows that begin before this time count as zero, in one partition at least."""

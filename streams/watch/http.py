@@ -129,6 +129,7 @@ class HealthServer:
         host, port: where to listen; port 0 takes a free one, see :attr:`port`.
         registry: what /metrics shows.
         healthy, ready: why the role is not, or None.
+        note: what /readyz says beside yes, such as that the worker stands by.
         routes: further paths, for GET and HEAD.
         forms: the paths that answer POST, with a body of type application/x-www-form-urlencoded.
 
@@ -146,11 +147,12 @@ class HealthServer:
         ready: Callable[[], str | None],
         routes: Mapping[str, Route] | None = None,
         forms: Mapping[str, Route] | None = None,
+        note: Callable[[], str | None] = lambda: None,
     ) -> None:
-        def probe(question: Callable[[], str | None]) -> Route:
+        def probe(question: Callable[[], str | None], remark: Callable[[], str | None] = lambda: None) -> Route:
             def answer(request: Request) -> Answer:
                 reason = question()
-                line = " ".join(reason.split()) if reason else "ok"
+                line = " ".join((reason or remark() or "ok").split())
                 return Answer(503 if reason else 200, _TEXT, f"{line}\n".encode())
 
             return answer
@@ -162,7 +164,7 @@ class HealthServer:
         gets: dict[str, Route] = {
             "/healthz": probe(healthy),
             "/metrics": metrics,
-            "/readyz": probe(ready),
+            "/readyz": probe(ready, note),
             **(routes or {}),
         }
         posts = dict(forms or {})

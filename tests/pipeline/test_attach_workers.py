@@ -28,8 +28,8 @@ def _pipeline(folder: Path, scenario: scenarios.Scenario, shards: int) -> InProc
         partitions=PARTITIONS,
         sources={"rec-events": scenarios.SOURCE_PARTITIONS},
         start_ms=scenario.end_ms,
-        attach_shards=shards,
     )
+    pipeline.scale("attach", shards)
     for measurement in scenario.measurements:
         pipeline.approve(measurement)
     for key, value in scenario.members:
@@ -56,7 +56,7 @@ def test_two_workers_that_crash_give_the_oracles_tables(tmp_path: Path, seed: in
     pipeline = _pipeline(tmp_path, scenario, shards=2)
     rng = np.random.default_rng(seed)
     for _ in range(160):
-        role = str(rng.choice([*pipeline.roles, "attach/0", "attach/1"]))
+        role = str(rng.choice([*pipeline.roles, "attach", "attach.1"]))
         pipeline.turn(role, limit=int(rng.integers(1, 40)), commit=bool(rng.random() < 0.7))
         if rng.random() < 0.3:
             pipeline.start(role)
@@ -66,9 +66,9 @@ def test_two_workers_that_crash_give_the_oracles_tables(tmp_path: Path, seed: in
         assert not pipeline.stage(role).stopped()
     owned = {
         worker: {j for topic, j in pipeline.stage(worker).positions() if topic == "sealed"}
-        for worker in ("attach/0", "attach/1")
+        for worker in ("attach", "attach.1")
     }
-    assert owned == {"attach/0": {0, 2}, "attach/1": {1, 3}}
+    assert owned == {"attach": {0, 2}, "attach.1": {1, 3}}
     scenarios.check(scenario, {(w.measurement, w.level, w.window.end_ms): w for w in pipeline.published})
 
 
@@ -79,7 +79,8 @@ def test_partitions_can_move_to_another_worker(tmp_path: Path) -> None:
     for _ in range(12):
         for role in pipeline.roles:
             pipeline.turn(role, limit=25)
-    pipeline._attach_shards, pipeline.roles = 1, ("seal", "attach", "a", "b")
+    pipeline.scale("attach", 1)
+    assert pipeline.roles == ("seal", "attach", "a", "b")
     for _ in range(40):
         pipeline.run()
     stage = pipeline.stage("attach")
@@ -107,9 +108,8 @@ def _rotating(name: str, rotation: str) -> Measurement:
 def test_members_rotate_alike_over_workers_measurements_and_crashes(tmp_path: Path) -> None:
     """Over 60 days each member counts on its own days, k of any 30, whichever worker has it; sets are nested."""
     days, members = 60, [f"m{k}" for k in range(30)]
-    pipeline = InProcessPipeline(
-        tmp_path / "keys", partitions=PARTITIONS, sources={"ev": 1}, start_ms=days * DAY_MS, attach_shards=2
-    )
+    pipeline = InProcessPipeline(tmp_path / "keys", partitions=PARTITIONS, sources={"ev": 1}, start_ms=days * DAY_MS)
+    pipeline.scale("attach", 2)
     few, more = _rotating("few", "{days_in_30: 4, days_in_year: 40}"), _rotating("more", "{days_in_30: 12}")
     for measurement in (few, more):
         pipeline.approve(measurement)
@@ -136,7 +136,7 @@ def test_members_rotate_alike_over_workers_measurements_and_crashes(tmp_path: Pa
         assert window.table is not None
         rows[window.measurement][(window.window.end_ms - 1) // DAY_MS] += round(float(np.sum(window.table.values)))
     keys = pipeline._keys["attach"]
-    store = pipeline._members("attach/0", range(0, PARTITIONS, 2)).store
+    store = pipeline._members("attach", range(0, PARTITIONS, 2)).store
     tags = store.tag(np.array([member.encode() for member in members]))
     for name, terms in (("few", (4, 40)), ("more", (12, 365))):
         rotation = Rotation(*terms, keys.derive("rotation"))

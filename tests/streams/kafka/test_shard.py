@@ -19,6 +19,7 @@ from streams.kafka import topics
 from streams.kafka.clients import admin, producer_config, read_to_end
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.shard import ShardLoop
+from streams.records.layout import Layout
 from streams.settings import Settings
 from streams.stage import Out, Partition, Record
 from streams.watch.health import RoleHealth
@@ -104,7 +105,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def _build(self) -> CountingStage:
+    def _build(self, _: Layout) -> CountingStage:
         self.stages.append(CountingStage(self.settings))
         return self.stages[-1]
 

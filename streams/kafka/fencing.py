@@ -1,0 +1,53 @@
+"""Fences transactional ids: whoever still holds one can commit nothing more, and what it left open is aborted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from confluent_kafka import KafkaError, KafkaException
+
+from streams.kafka.clients import make_producer
+from streams.settings import Settings
+
+FENCED = frozenset(
+    (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)  # noqa: SLF001  # its API
+)
+"""What a producer is told whose id another one has taken over."""
+
+_AT_ONCE = 16
+_TIMEOUT_SECONDS = 30.0
+_RETRY_SECONDS = 0.1
+
+
+def fence(settings: Settings, transactional_ids: Sequence[str]) -> None:
+    """Take each id over and let it go again; when this returns, no holder of one can commit.
+
+    Several workers may do so with the same ids at the same time.
+
+    Raises:
+        KafkaException: an id could not be taken over.
+    """
+    if not transactional_ids:
+        return
+    with ThreadPoolExecutor(min(_AT_ONCE, len(transactional_ids))) as pool:
+        list(pool.map(partial(_take_over, settings), transactional_ids))
+
+
+def _take_over(settings: Settings, transactional_id: str) -> None:
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while True:
+        producer = make_producer(settings, transactional_id)
+        try:
+            producer.init_transactions(_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code in FENCED:
+                return  # another worker took it over after us: the one before both of us is fenced all the same
+            if code != KafkaError.CONCURRENT_TRANSACTIONS or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return

@@ -1,0 +1,82 @@
+"""How many workers a role has: reads the layout, and writes the next one, for `evenstream scale` and whoever else asks.
+
+The topic keeps one record a role, so two records of one generation would leave readers with different layouts. Whoever
+writes therefore does it as governance does: under one transactional id for all, which fences whoever was at it, and
+only then reads the topic to its end.
+"""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaException
+
+from secure_agg import KeyFileError
+from secure_agg.keyring import load_role, load_trusted
+from streams.control import ControlPlane
+from streams.errors import EvenstreamError, InputError, KafkaUnavailable
+from streams.kafka.clients import make_producer, read_to_end
+from streams.records.layout import SHARDED_ROLES, Layout, sign_layout
+from streams.settings import Settings
+
+MOST_SEAL_SHARDS = 64
+_TRANSACTION_SECONDS = 30.0
+
+
+def most_shards(settings: Settings, role: str) -> int:
+    """How many workers of a role can have something to do; :class:`InputError` where the role cannot be divided."""
+    if role not in SHARDED_ROLES:
+        raise InputError(f"{role!r} is always one worker; seal and attach can be several")
+    return settings.topics.partitions if role == "attach" else MOST_SEAL_SHARDS
+
+
+def present(settings: Settings, role: str) -> Layout:
+    """The layout as `keys` holds it now, checked with the keys that the role's folder pins.
+
+    Raises:
+        InputError: the role cannot be divided. EvenstreamError: its key folder is missing, or Kafka.
+    """
+    most_shards(settings, role)
+    try:
+        trusted = load_trusted(settings.keys.dir / role)
+    except KeyFileError as error:
+        raise EvenstreamError(str(error)) from None
+    control = ControlPlane.of(trusted, settings)
+    for record in read_to_end(settings, settings.topic("keys")):
+        control.apply_key(record.value())
+    return control.layout(role)
+
+
+def scale(settings: Settings, role: str, shards: int, now_ms: int) -> Layout:
+    """Divide a role's partitions among ``shards`` workers from now on; they follow by themselves.
+
+    Args:
+        now_ms: epoch milliseconds, written into the record.
+
+    Returns:
+        The layout in force: the one that was there, where it has as many shards already.
+
+    Raises:
+        InputError: too many, too few, or a role that cannot be divided.
+        KafkaUnavailable: it could not be written; what was there stays in force.
+    """
+    most = most_shards(settings, role)
+    if not 1 <= shards <= most:
+        limit = "topics.partitions: one that owns no partition has nothing to do" if role == "attach" else "the limit"
+        raise InputError(f"expected 1 to {most} shards of {role!r} ({limit}), got {shards}")
+    try:
+        identity = load_role(settings.keys.dir, role, settings.deployment).identity
+    except KeyFileError as error:
+        raise EvenstreamError(str(error)) from None
+    producer = make_producer(settings, f"{settings.deployment}.operator.scale-{role}")
+    try:
+        producer.init_transactions(_TRANSACTION_SECONDS)
+        known = present(settings, role)
+        if known.shards == shards:
+            return known
+        record = known.next(role, shards, now_ms)
+        signed = sign_layout(identity, record)
+        producer.begin_transaction()
+        producer.produce(settings.topic("keys"), key=signed.key, value=signed.value, partition=0)
+        producer.commit_transaction(_TRANSACTION_SECONDS)
+    except KafkaException as error:
+        raise KafkaUnavailable(f"the layout of {role!r} could not be written: {error.args[0].str()}") from None
+    return Layout.of(record)
