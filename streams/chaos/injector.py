@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from streams.chaos.schedule import Fault
+from streams.chaos.schedule import SHARDS, Fault
 from streams.chaos.timings import Injection
 from streams.chaos.transactions import OpenTransactions
 from streams.errors import EvenstreamError, KafkaUnavailable
 from streams.roles.process import SUPERVISOR
 from streams.roles.supervisor import command_of
-from streams.trial import Trial
+from streams.scaling import scale
+from streams.trial import Trial, free_port
 
 STALL_SECONDS = 20.0
 TIMEOUT_SECONDS = 13.0
@@ -98,6 +99,8 @@ class Injector:
             "broker stall": self._broker_stall,
             "transaction time-out": self._time_out,
             "zombie": self._zombie,
+            "hand-over": self._hand_over,
+            "hand-over with kills": self._hand_over,
         }
         strokes[fault.kind](fault)
         injection = Injection(fault.kind, fault.roles, begun_ms, now_ms())
@@ -244,6 +247,32 @@ class Injector:
     def _go_on(self, pid: int) -> None:
         self._stopped.discard(pid)
         _signal(pid, signal.SIGCONT)
+
+    # -- hand-over ------------------------------------------------------------------------------------------------
+
+    def _hand_over(self, fault: Fault) -> None:
+        """One worker becomes three and one again; in each of both one may be killed amid."""
+        role = fault.roles[0].partition(".")[0]
+        self._start_further(role)
+        for turn, shards in enumerate((SHARDS, 1)):
+            layout = scale(self._trial.settings, role, shards, now_ms())
+            if fault.kills:
+                self.wait(fault.offsets_seconds[turn])
+                self._kill_role(fault.roles[turn])
+            since_ms = now_ms()
+            if shards > 1 and not self.wait(_FENCE_SECONDS, lambda: self._flows_since(since_ms)):  # noqa: B023  # as above
+                self.done.shortfalls.append(f"no metrics flow in generation {layout.generation} of {role}")
+        self.done.others[fault.kind] += 1
+
+    def _start_further(self, role: str) -> None:
+        """Start the further workers of a role, which stand by until a layout has a place for them."""
+        for worker in (f"{role}.{shard}" for shard in range(1, SHARDS)):
+            if worker in self._trial.ports:
+                continue
+            self._trial.ports[worker] = free_port()
+            self._trial.supervisor.start([worker])
+            if not self.wait(_RESTART_SECONDS, lambda: self._trial.is_ready(worker)):  # noqa: B023  # ends with the turn
+                raise EvenstreamError(f"worker {worker} did not begin to stand by within {_RESTART_SECONDS:.0f} s")
 
     # -- the broker -----------------------------------------------------------------------------------------------
 

@@ -23,17 +23,22 @@ Kind = Literal[
     "broker stall",
     "transaction time-out",
     "zombie",
+    "hand-over",
+    "hand-over with kills",
 ]
 
 ROLES = ("seal", "attach", "a", "b", "publish")
 TRANSACTIONAL = ("seal", "attach", "a", "b")
 """Roles that write in transactions; `publish` does not, and is exact without."""
+DIVIDED = ("seal", "attach")
+"""Roles that may have several workers."""
+SHARDS = 3
 
 LEAST_KILLS = 60
 """Of roles, in the form of eight minutes."""
 
-_FULL_MINUTES = 8.0
-# In eight minutes, and at least in any run.
+FULL_MINUTES = 8.0
+# In so many minutes, and at least in any run.
 _COUNTS: dict[Kind, tuple[int, int]] = {
     "kill": (25, 5),
     "kill in a transaction": (12, 3),
@@ -44,6 +49,17 @@ _COUNTS: dict[Kind, tuple[int, int]] = {
     "broker stall": (1, 0),
     "transaction time-out": (2, 0),
     "zombie": (2, 1),
+    "hand-over": (2, 0),
+    "hand-over with kills": (2, 0),
+}
+
+_WITHOUT_KILLS = ("transaction time-out", "zombie", "hand-over")
+_ROLES_OF: dict[Kind, Sequence[str]] = {
+    "kill in a transaction": TRANSACTIONAL,
+    "transaction time-out": TRANSACTIONAL,
+    "zombie": TRANSACTIONAL,
+    "hand-over": DIVIDED,
+    "hand-over with kills": DIVIDED,
 }
 
 
@@ -52,7 +68,8 @@ class Fault:
     """One fault.
 
     Attributes:
-        roles: whom it strikes, in order; for a fault of the broker, the role that is killed meanwhile.
+        roles: whom it strikes, in order: a role or, where it has several workers, one of them ("seal.1"); for a fault
+            of the broker, the role that is killed meanwhile.
         pause_seconds: how long metrics have flowed before it strikes.
         offsets_seconds: when each stroke comes, counted from the fault's beginning, or, for the second kill of "in
             start-up" and "twice in a second", from the moment when the supervisor has started the role again.
@@ -66,23 +83,24 @@ class Fault:
     @property
     def kills(self) -> int:
         """How many kill -9 of roles it holds."""
-        return 0 if self.kind in ("transaction time-out", "zombie") else len(self.offsets_seconds)
+        return 0 if self.kind in _WITHOUT_KILLS else len(self.offsets_seconds)
 
 
-def plan(seed: int, minutes: float) -> tuple[Fault, ...]:
+def plan(seed: int, minutes: float, only: Sequence[str] = ()) -> tuple[Fault, ...]:
     """The faults of a run of about so many minutes.
 
     Args:
         seed: decides everything.
         minutes: 8 gives at least 60 kills of roles.
+        only: kinds of which there are some; all by default. The others are left out, and nothing takes their place.
     """
     rng = np.random.default_rng(seed)
     faults: list[Fault] = []
     for kind, (full, least) in _COUNTS.items():
-        roles = TRANSACTIONAL if kind in ("kill in a transaction", "transaction time-out", "zombie") else ROLES
-        turns = _turns(rng, roles, max(least, round(full * minutes / _FULL_MINUTES)))
+        turns = _turns(rng, _ROLES_OF.get(kind, ROLES), max(least, round(full * minutes / FULL_MINUTES)))
         faults += [_fault(rng, kind, role) for role in turns]
-    return tuple(faults[k] for k in rng.permutation(len(faults)).tolist())
+    order = rng.permutation(len(faults)).tolist()
+    return tuple(faults[k] for k in order if not only or faults[k].kind in only)
 
 
 def _turns(rng: np.random.Generator, roles: Sequence[str], count: int) -> list[str]:
@@ -104,8 +122,17 @@ def _fault(rng: np.random.Generator, kind: Kind, role: str) -> Fault:
         return Fault(kind, order, pause, tuple(sorted(_between(rng, 0.0, 2.0) for _ in order)))
     if kind in ("broker kill", "broker stall"):
         return Fault(kind, (role,), pause, (_between(rng, 0.5, 4.0),))
+    if kind == "hand-over with kills":
+        # One worker of the new layout while it takes over, and one that is left when it becomes one again.
+        workers = [role, *(f"{role}.{shard}" for shard in range(1, SHARDS))]
+        struck = tuple(workers[k] for k in rng.integers(0, SHARDS, 2).tolist())
+        return Fault(kind, struck, pause, (_between(rng, 0.0, 2.5), _between(rng, 0.0, 2.5)))
     return Fault(kind, (role,), pause, (0.0,))
 
 
 def _between(rng: np.random.Generator, low: float, high: float) -> float:
     return round(float(rng.uniform(low, high)), 2)
+
+
+KINDS = tuple(_COUNTS)
+"""Every kind of fault."""

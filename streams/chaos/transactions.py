@@ -41,8 +41,9 @@ class OpenTransactions:
             for role, names in _TOPICS.items()
         }
 
-    def of(self, role: str) -> bool:
-        """Whether one is open; False as well where the broker does not answer."""
+    def of(self, worker: str) -> bool:
+        """Whether one of the worker's role is open; False as well where the broker does not answer."""
+        role = worker.partition(".")[0]
         if not self._partitions[role]:
             return False
         try:
