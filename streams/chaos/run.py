@@ -16,7 +16,7 @@ from streams.chaos.injector import Done, Injector, now_ms
 from streams.chaos.oracle import Expected, expect
 from streams.chaos.schedule import FULL_MINUTES, LEAST_KILLS, Fault, plan
 from streams.chaos.timings import Recovery, Subscriber, Visible, longest_stalls, ordinary_delay, recoveries
-from streams.chaos.traffic import BASE_MS, Members, Stream, Traffic, measurement
+from streams.chaos.traffic import BASE_MS, CAP, Members, Stream, Traffic, measurement
 from streams.chaos.verdict import Verdict, judge
 from streams.errors import EvenstreamError
 from streams.feed import Feed
@@ -29,8 +29,8 @@ _QUIET_SECONDS = 10.0
 _SETTLE_SECONDS = 30.0
 _SETTLE_BROKER_SECONDS = 60.0
 _LAST_WINDOWS_SECONDS = 180.0
-_LONGER = 1.5
-"""A run may take so many times the minutes that were planned; faults that are not injected by then are missing."""
+_FIRST_WINDOWS = 3
+_FIRST_WINDOWS_SECONDS = 120.0
 
 OVERRIDES = (
     "test_cluster=true",
@@ -60,11 +60,16 @@ class Options:
     only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.members * 20 < self.rate * self.minutes * 60 * _LONGER:
+        if self.members * (CAP - 4) < self.rate * self.most_seconds:
             raise EvenstreamError(
                 f"{self.members} members are too few for {self.minutes:g} minutes at {self.rate} events/s: a member's "
                 "rows would pass the cap of 24, and which of them count would be chance; take more members"
             )
+
+    @property
+    def most_seconds(self) -> float:
+        """How long faults are injected at most, seconds; those that have not come by then are missing."""
+        return 90 * self.minutes + 120
 
 
 @dataclass
@@ -214,9 +219,13 @@ class ChaosRun:
         """Inject the schedule: each fault when metrics have flowed again since the one before it."""
         self.progress.planned = len(faults)
         self.progress.now = "waiting for the first windows"
-        wait = (begin_ms - now_ms()) / 1000 + self.options.lateness_seconds + _QUIET_SECONDS
-        injector.wait(wait)
-        deadline = time.monotonic() + 60 * self.options.minutes * _LONGER
+        wait = (begin_ms - now_ms()) / 1000 + self.options.lateness_seconds + _FIRST_WINDOWS_SECONDS
+        if not injector.wait(wait, lambda: len(visible.of_base()) >= _FIRST_WINDOWS):
+            raise EvenstreamError(
+                f"not {_FIRST_WINDOWS} windows came within {wait:.0f} s, without any fault: is the machine too busy?"
+            )
+        injector.wait(_QUIET_SECONDS)
+        deadline = time.monotonic() + self.options.most_seconds
         for number, fault in enumerate(faults):
             if time.monotonic() > deadline:
                 return
