@@ -229,12 +229,12 @@ class _Slowly(list[Out]):
     def __iter__(self) -> Iterator[Out]:
         for out in super().__iter__():
             yield out
-            time.sleep(3.0)
+            time.sleep(4.0)
 
 
 def test_a_transaction_that_timed_out_is_done_again(kafka: str, make_settings: MakeSettings) -> None:
     """The broker ends the transaction of a worker that was paused: that is no fence, and the worker goes on."""
-    properties = 'kafka.producer_properties={"transaction.timeout.ms": "1000"}'
+    properties = 'kafka.producer_properties={"transaction.timeout.ms": "2000"}'
     with _shard(make_settings(kafka, "topics.partitions=1", properties)) as shard:
         worker = shard.start()
         write(shard.settings, "sealed", (None, b"a"))
@@ -245,7 +245,7 @@ def test_a_transaction_that_timed_out_is_done_again(kafka: str, make_settings: M
         write(shard.settings, "sealed", (None, b"b"))
         assert wait_for(shard.settings, 2) == [b"1:a", b"2:b"]
         assert worker.error is None
-        assert len(worker.stages) == 2
+        assert len(worker.stages) >= 2
 
 
 def test_a_log_that_lost_what_comes_next_is_an_error(shard: Shard) -> None:
