@@ -35,6 +35,7 @@ _STEP_SECONDS = 0.02
 _SEARCH_SECONDS = 15.0
 _UNDECIDED_SECONDS = 0.03
 _RESTART_SECONDS = 60.0
+_BROKER_SECONDS = 180.0
 _FENCE_SECONDS = 45.0
 _TWICE_SECONDS = 1.0
 
@@ -288,7 +289,7 @@ class Injector:
         failures: list[Exception] = []
 
         def start() -> None:
-            deadline = time.monotonic() + _RESTART_SECONDS
+            deadline = time.monotonic() + _BROKER_SECONDS
             while True:
                 try:
                     broker.start()
@@ -303,7 +304,7 @@ class Injector:
         starting.start()
         self.wait(fault.offsets_seconds[0])
         self._kill_role(fault.roles[0], looked=True)
-        self.wait(3 * _RESTART_SECONDS, lambda: not starting.is_alive())
+        self.wait(2 * _BROKER_SECONDS, lambda: not starting.is_alive())
         if failures:
             raise EvenstreamError(f"the broker did not come back: {failures[0]}") from failures[0]
 
