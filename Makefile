@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-locks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo acl-matrix test check lint types imports unit jars kafka accuracy audit-privacy peers lock census clean
+.PHONY: help demo acl-matrix test check lint types imports unit jars kafka chaos accuracy audit-privacy peers lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -53,6 +53,9 @@ jars: $(STAMP)
 
 kafka: $(STAMP)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m kafka
+
+chaos: $(STAMP) ## Kill anything at any time, and show that every row counts once; about ten minutes (MINUTES=2, SEED=n)
+	@$(BIN)/evenstream chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(OPTIONS)
 
 # One thread a process: matrices here are small, and two processes with two threads each only wait for one another.
 accuracy: $(STAMP) ## Write docs/accuracy.md: coverage, bias, the peers, the real log; about fifteen minutes (QUICK=1: two)

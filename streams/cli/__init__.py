@@ -39,6 +39,7 @@ _COMMANDS = {
     "up": "Run all five roles on this machine.",
     "replay": "Feed a JSONL log of events, and its members.",
     "simulate": "Feed a simulated population with a known truth.",
+    "chaos": "Kill anything at any time, and show that every row counts exactly once.",
     "dev": "A real Kafka on a developer's machine.",
 }
 

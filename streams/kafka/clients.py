@@ -74,6 +74,11 @@ def producer_config(settings: Settings, transactional_id: str | None, **extra: A
     return {**config, **extra, **settings.kafka.properties, **settings.kafka.producer_properties}
 
 
+def transaction_timeout_seconds(settings: Settings) -> float:
+    """For how long a transaction may stand open until the broker ends it."""
+    return float(producer_config(settings, "any")["transaction.timeout.ms"]) / 1000
+
+
 def admin_config(settings: Settings, **extra: Any) -> dict[str, Any]:
     """A client for administrative requests."""
     return {

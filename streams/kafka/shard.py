@@ -34,7 +34,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from streams.errors import Fenced, PositionLost
 from streams.kafka.broker_clock import BrokerClock, local_ms
-from streams.kafka.clients import make_consumer, make_producer, read_to_end
+from streams.kafka.clients import make_consumer, make_producer, read_to_end, transaction_timeout_seconds
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.fencing import FENCED, fence
 from streams.kafka.refusals import is_refusal, refused, refused_reading
@@ -129,6 +129,7 @@ class ShardLoop:
         self._group = settings.group(role)
         self._role, self._shard = role, shard
         self._transactional_id = settings.transactional_id(role, shard)
+        self._transaction_seconds = transaction_timeout_seconds(settings)
         self._state_topics = tuple(state_topics)
         self._build = build
         self._control = control
@@ -391,7 +392,12 @@ class ShardLoop:
                 self._tell_group(producer, consumer, stage)
                 producer.commit_transaction(_COMMIT_TIMEOUT_SECONDS)
             except KafkaException as error:
-                raise self._translate(error) from error
+                meaning, took = self._translate(error), time.monotonic() - started
+                if isinstance(meaning, Fenced) and took > self._transaction_seconds:
+                    # librdkafka calls it fenced as well when the broker has ended a transaction that stood open too
+                    # long, as those of a process that was paused do. Whoever did take over meanwhile is fenced in turn.
+                    raise _Rewind(f"it stood open for {took:.0f} s, longer than the broker waits") from error
+                raise meaning from error
             self._health.transaction("committed", time.monotonic() - started)
         stage.committed()
 

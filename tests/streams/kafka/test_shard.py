@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -156,7 +157,12 @@ class Shard:
 @pytest.fixture
 def shard(kafka: str, make_settings: MakeSettings) -> Iterator[Shard]:
     """A shard with topics and keys; what a test has left running is ended."""
-    settings = make_settings(kafka, "topics.partitions=3")
+    with _shard(make_settings(kafka, "topics.partitions=3")) as shard:
+        yield shard
+
+
+@contextmanager
+def _shard(settings: Settings) -> Iterator[Shard]:
     topics.create(settings, topics.plan(settings))
     create(settings.keys.dir, settings.deployment)
     shard = Shard(settings, load_trusted(settings.keys.dir / "seal"))
@@ -226,6 +232,31 @@ def test_an_aborted_transaction_is_done_again(shard: Shard) -> None:
     assert len(worker.stages) >= 2
     aborted = {"role": "attach", "result": "aborted"}
     assert (worker.registry.get_sample_value("evenstream_transactions_total", aborted) or 0) >= 1
+
+
+class _Slowly(list[Out]):
+    """Outputs between which the worker is paused for longer than the broker waits for a transaction."""
+
+    def __iter__(self) -> Iterator[Out]:
+        for out in super().__iter__():
+            yield out
+            time.sleep(4.0)
+
+
+def test_a_transaction_that_timed_out_is_done_again(kafka: str, make_settings: MakeSettings) -> None:
+    """The broker ends the transaction of a worker that was paused: that is no fence, and the worker goes on."""
+    properties = 'kafka.producer_properties={"transaction.timeout.ms": "2000"}'
+    with _shard(make_settings(kafka, "topics.partitions=3", properties)) as shard:
+        worker = shard.start()
+        write(shard.settings, "sealed", (None, b"a"))
+        wait_for(shard.settings, 1)
+        stage = worker.stages[-1]
+        checkpoint = stage.checkpoint
+        stage.checkpoint = lambda now_ms: _Slowly(checkpoint(now_ms))  # type: ignore[method-assign]
+        write(shard.settings, "sealed", (None, b"b"))
+        assert wait_for(shard.settings, 2) == [b"1:a", b"2:b"]
+        assert worker.error is None
+        assert len(worker.stages) >= 2
 
 
 def test_a_log_that_lost_what_comes_next_is_an_error(shard: Shard) -> None:
