@@ -99,8 +99,8 @@ class Deployment:
                 os.kill(pid, signal.SIGCONT)
 
     @contextmanager
-    def load(self, through: float) -> Iterator[None]:
-        """Feed the stream up to a part of it while something goes on; evenly, and never all of it before the end."""
+    def load(self, through: float, *, patience: float = 10.0) -> Iterator[None]:
+        """Feed the stream up to a part of it while something goes on; evenly, the last third ever more patiently."""
         done = threading.Event()
         records = self.scenario.records[self.fed : int(through * len(self.scenario.records))]
         source = self.trial.settings.topic("rec-events")
@@ -111,7 +111,7 @@ class Deployment:
                     source, record.key, record.value, timestamp_ms=record.timestamp_ms, partition=record.partition
                 )
                 self.feed.flush()
-                done.wait(_PACE_SECONDS if number < 0.7 * len(records) else 10 * _PACE_SECONDS)
+                done.wait(_PACE_SECONDS * (1.0 if number < 0.7 * len(records) else patience))
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -181,7 +181,7 @@ def _run(running: Deployment, folder: Path, supervisors: list[Supervisor]) -> No
         running.change("attach", 1, kill="attach", zombies=["attach.1"])
     with running.load(0.75):
         running.change("seal", 1, kill="seal", zombies=["seal.2"])
-    with running.load(0.95):  # someone starts a second attach by mistake, under a supervisor of its own
+    with running.load(0.95, patience=100.0):  # someone starts a second attach by mistake, under a supervisor of its own
         mistaken = Supervisor(
             [*running.trial.arguments, "--set", "http.port=0"], folder / "mistaken", fenced_seconds=_FENCED_SECONDS
         )
