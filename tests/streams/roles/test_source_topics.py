@@ -48,7 +48,7 @@ def follow(part: Part, count: int, stored: dict[int, SourceState]) -> dict[int, 
 
 def state(arrival_ms: int, *, begun_with: int) -> SourceState:
     """Committed state of a partition that has been read for a while."""
-    return SourceState(7, arrival_ms, [3, 4], {bytes(32).hex(): 5}, begun_with, begun_with)
+    return SourceState(7, arrival_ms, [3, 4], {bytes(32).hex(): 5}, partitions=begun_with, begun_with=begun_with)
 
 
 def test_a_partition_that_changes_hands_goes_on() -> None:
