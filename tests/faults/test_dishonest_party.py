@@ -78,12 +78,19 @@ def move_rectifier(channels: Channels) -> None:
     channels["rectifier"][0, 1] -= np.uint64(20) * ROW
 
 
+def move_table(channels: Channels) -> None:
+    """In one group's column from one cell to another, and by less than that cell has rows."""
+    channels["table"][0, 3] += np.uint64(20) * ROW
+    channels["table"][1, 3] -= np.uint64(20) * ROW
+
+
 ELSEWHERE = {"coverage": bytes(32)}
 LIES = (
     Lie("nothing: it is honest", None),
     Lie("leaves its own noise out", None),
     Lie("invents rows, alike in all channels", None, invent),
     Lie("moves 20 rows of the rectifier within a cell", None, move_rectifier),
+    Lie("moves 20 rows of a group between cells", None, move_table),
     Lie("adds a row to every entry of the table", "channels_disagree", add("table", slice(None), 1)),
     Lie("adds 100 rows to one entry of the table", "channels_disagree", add("table", (0, 0), 100)),
     Lie("takes 100 rows off one entry", "implausible_entry", add("table", (0, 1), -100)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_agg import StateKeys
-from streams.errors import StateUnreadable
+from streams import roles
+from streams.errors import StateNewer, StateUnreadable
 from streams.stage import Out
 from streams.state import StateCodec, number_of
 
@@ -19,7 +23,7 @@ KEY = bytes(range(32))
 CODEC = StateCodec(KEY, "attach")
 
 
-class Position(msgspec.Struct, array_like=True):
+class Position(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """A state record as roles keep them."""
 
     offset: int
@@ -111,6 +115,48 @@ def test_the_error_names_the_record_and_not_its_contents() -> None:
     assert "state.key" in message
     with pytest.raises(StateUnreadable, match="position"):
         CODEC.decode(b"position\xff", SEALED, Position)
+
+
+def test_a_newer_versions_value_is_told_from_one_that_does_not_open() -> None:
+    """A field more than this version knows: the message says to run the newer version, and not to look for a key."""
+    sealed = CODEC.encode(b"position/5", [17, [], {}, "a field of tomorrow"])
+    with pytest.raises(StateNewer, match="written by a newer one; run that"):
+        CODEC.decode(b"position/5", sealed, Position)
+    for wrong in (b"", b"x" * 40, SEALED[:-1]):
+        with pytest.raises(StateUnreadable, match=r"state\.key") as caught:
+            CODEC.decode(b"position/5", wrong, Position)
+        assert not isinstance(caught.value, StateNewer)
+
+
+def kept_in_state() -> Iterator[type[msgspec.Struct]]:
+    """Every Struct of the stages' modules, which keep what they remember in state."""
+    for module in pkgutil.iter_modules(roles.__path__):
+        if module.name.startswith(("run_", "publish", "supervisor")):
+            continue
+        for found in vars(importlib.import_module(f"streams.roles.{module.name}")).values():
+            if isinstance(found, type) and issubclass(found, msgspec.Struct) and found.__module__.endswith(module.name):
+                yield found
+
+
+def test_what_stages_keep_forbids_unknown_fields() -> None:
+    """Else an older role would read a newer one's state, leave out what it does not know, and write it back without."""
+    kinds = list(kept_in_state())
+    assert {"PartitionState", "AttachedPartition", "SourceState", "_WindowState", "_Chunk"} <= {
+        k.__name__ for k in kinds
+    }
+    assert [kind.__name__ for kind in kinds if not kind.__struct_config__.forbid_unknown_fields] == []
+
+
+@pytest.mark.parametrize(
+    "take", [lambda: int("x"), lambda: b"\xff".decode(), lambda: [][1], lambda: bytes.fromhex("zz")]
+)
+def test_a_key_that_nobody_writes_is_told(take: Callable[[], object]) -> None:
+    """Keys are in the clear: one that cannot be taken apart ends the role with a message, and not with a traceback."""
+    with (
+        pytest.raises(StateUnreadable, match=r"no version writes.*somebody else has written"),
+        CODEC.reading(b"\xff" * 99),
+    ):
+        take()
 
 
 # -- numbered keys ----------------------------------------------------------------------------------------------------
