@@ -15,8 +15,6 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from confluent_kafka import KafkaException
-
 HIDDEN = "(message not shown: it may hold values)"
 _DEEPEST = 8
 
@@ -38,8 +36,8 @@ def told(error: BaseException, deepest: int = _DEEPEST) -> str:
 def _word(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, UnicodeError):
         return f"error {error.errno} of the operating system"
-    if isinstance(error, KafkaException) and error.args:
-        return str(getattr(error.args[0], "name", lambda: HIDDEN)())
+    if type(error).__module__ == "cimpl" and error.args and hasattr(error.args[0], "name"):  # a KafkaException
+        return str(error.args[0].name())
     return HIDDEN
 
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from confluent_kafka import Message
 
 from streams.kafka.clients import admin, read_to_end
 from streams.settings import Settings
 
 _PIECE_BYTES = 1 << 24
+_PRESENT_OR_SWAPPED = np.uint64(3 << 62)
 _PROCESS_FILES = ("environ", "cmdline", "comm")
 
 
@@ -106,11 +108,25 @@ class Memory:
                 if "w" not in rights:
                     continue
                 first, _, last = span.partition("-")
-                begin, end = int(first, 16), int(last, 16)
-                yield bytes(8)
-                yield from self._mapping(descriptor, begin, end)
+                for begin, end in self._resident(int(first, 16), int(last, 16)):
+                    yield bytes(8)
+                    yield from self._mapping(descriptor, begin, end)
         finally:
             os.close(descriptor)
+
+    def _resident(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """Spans of a mapping that have pages: most of what is mapped has never been touched, and is zeros."""
+        size = os.sysconf("SC_PAGE_SIZE")
+        try:
+            with Path(f"/proc/{self.pid}/pagemap").open("rb") as file:
+                file.seek(begin // size * 8)
+                entries = np.frombuffer(file.read((end - begin) // size * 8), dtype="<u8")
+        except OSError:
+            yield begin, end
+            return
+        there = np.concatenate(([False], (entries & _PRESENT_OR_SWAPPED) != 0, [False]))
+        edges = begin + size * np.flatnonzero(there[1:] != there[:-1])
+        yield from edges.reshape(-1, 2).tolist()
 
     @staticmethod
     def _mapping(descriptor: int, begin: int, end: int) -> Iterator[bytes]:

@@ -25,7 +25,8 @@ _CHUNK_BYTES = 1 << 18
 """So much stays in a processor's cache while it is sifted."""
 _SIEVE_BITS = 20
 _ODD = np.uint32(0x9E3779B1)
-_NUMBER = re.compile(rb"(?<![0-9.])[0-9]?\.[0-9]{3,20}(?:[eE]-[0-9]{1,2})?")
+_FRACTION = re.compile(rb"\.[0-9]{3,20}(?:[eE]-[0-9]{1,2})?")
+"""Begins with a byte that is looked for fast; what stands before it is looked at afterwards."""
 _FARTHEST = 64
 """Bytes between two numbers of one printed vector, at most: separators, names of groups, quotes."""
 
@@ -121,7 +122,7 @@ class Searcher:
                     yield begin, trace
 
     def _printed(self, data: bytes) -> Iterator[tuple[int, Trace]]:
-        found = [(match.start(), match.end(), match[0]) for match in _NUMBER.finditer(data)]
+        found = list(_numbers(data))
         width = len(next(iter(self._vectors.values())))
         if len(found) < width:
             return
@@ -137,6 +138,20 @@ class Searcher:
                 last = position + width - 1
                 text = data[begin[position] : end[last]]
                 yield int(begin[position]), Trace("probabilities", who, "printed vector", text)
+
+
+def _numbers(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(begin, end, text) of each number below 10 that was printed with three decimals or more."""
+    for match in _FRACTION.finditer(data):
+        begin, end = match.span()
+        whole = data[max(0, begin - 2) : begin]
+        if whole[-1:].isdigit():
+            if whole[:-1].isdigit() or whole[:-1] == b".":
+                continue  # 10 or more, or the middle of something else
+            begin -= 1
+        elif whole[-1:] == b".":
+            continue
+        yield begin, end, data[begin:end]
 
 
 def _tolerance(text: bytes) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from streams.errors import EvenstreamError
+from streams.hardening import harden
 from streams.settings import Settings, load_settings
 
 _COMMANDS = {
@@ -61,6 +62,11 @@ class _LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+    def main(self, args: Any = None, *arguments: Any, **more: Any) -> Any:
+        if args is None:  # called as a program, and not by a test: before a key or a member's data can be read
+            harden()
+        return super().main(args, *arguments, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

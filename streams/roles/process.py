@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import resource
 import signal
 import threading
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from streams.acl import compared_topics
 from streams.control import ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
 from streams.errors import EvenstreamError, KafkaUnavailable, TopicMismatch
+from streams.hardening import harden
 from streams.kafka import topics
 from streams.kafka.clients import wait_for_kafka
 from streams.kafka.control_reader import ControlReader
@@ -31,7 +31,6 @@ from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.settings import Settings
 from streams.stage import Stage
 from streams.state import StateCodec
-from streams.tracebacks import hide_values
 from streams.watch.health import RoleHealth
 from streams.watch.http import HealthServer, Route
 
@@ -41,25 +40,9 @@ SUPERVISOR = "EVENSTREAM_SUPERVISOR"
 """Set by ``evenstream up`` for the roles that it starts: its process id. They end when it does, however it ends."""
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
 _KAFKA_SECONDS = 60.0
 _EPOCH_CHECK_MS = 1000
 _SAY_AGAIN_MS = 60_000
-
-
-def harden() -> None:
-    """No core dumps, no other process of this user may read this one's memory (Linux), and tracebacks hold no values.
-
-    Both the limit and the flag: a kernel whose core_pattern is a pipe starts it whatever the limit says, but not for a
-    process that is not dumpable. The flag also gives /proc/PID to root, so that environment and memory are closed to
-    the user who runs the role.
-    """
-    hide_values()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    except (OSError, AttributeError):
-        log.warning("this system has no prctl: the process stays dumpable")
 
 
 def end_with_supervisor() -> None:
@@ -107,9 +90,9 @@ class RoleProcess:
         Raises:
             EvenstreamError: a key file, the cluster or the topics are not as they must be.
         """
+        harden()  # the command line has, but not whoever starts a role in another way
         configure_logging(role, settings.logging)
         end_with_supervisor()
-        harden()
         try:
             keys = load_role(settings.keys.dir, role, settings.deployment)
         except KeyFileError as error:
