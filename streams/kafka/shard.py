@@ -229,10 +229,6 @@ class ShardLoop:
                 )
                 if not stage.lost(*partition, lost):
                     raise PositionLost(lost)
-            elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                refused = f"Kafka refuses this principal to read {message.topic()}: grant it, and start this role again"
-                if not stage.lost(*partition, refused):
-                    raise KafkaUnavailable(refused)
             else:
                 log.warning("consumer: %s", error.str())
         return records, [(topic, i, offset) for (topic, i), offset in ends.items()]
