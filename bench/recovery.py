@@ -5,7 +5,8 @@
 A live deployment with windows of a second. Each role in turn is killed with -9 and started again at once, as a
 supervisor does. *Recovery* is from the kill until a subscriber of `fairness-metrics` holds a window that ended after
 it, so up to a second of it, and the lateness, is the window's own; *delay* is the longest that any window came after
-its end and lateness, from the kill until all runs again. The load rate of the member store is attach's own word; what
+its end and lateness, from the kill until all runs again; *CPU* is what the new process has used when the window comes,
+which other work on the machine does not change much. The load rate of the member store is attach's own word; what
 a warm standby would save is attach's recovery less that of a party, which loads no members.
 """
 
@@ -46,6 +47,10 @@ reference: white
 privacy: {{contribution_cap: 2, cap_rule: first, rho_member_day: 0.1}}
 review: {{owner: the bench, harm_considered: none, data_used: made up, retention: until the bench ends}}
 """
+
+
+Figures = dict[str, list[float]]
+"""Role -> one figure a kill."""
 
 
 @dataclass
@@ -93,6 +98,12 @@ def await_window(trial: Trial, subscriber: Subscriber, after_ms: int) -> float:
         if came:
             return came[0]
     raise SystemExit(f"no window came within {_LIMIT_SECONDS:.0f} s; logs are in {trial.folder / 'logs'}")
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rest(trial: Trial, subscriber: Subscriber, seconds: float) -> None:
@@ -148,6 +159,7 @@ def measure(trial: Trial, options: argparse.Namespace) -> None:
     traffic.start()
     took: dict[str, list[float]] = {role: [] for role in options.roles}
     delays: dict[str, list[float]] = {role: [] for role in options.roles}
+    used: dict[str, list[float]] = {role: [] for role in options.roles}
     try:
         await_window(trial, subscriber, time.time_ns() // 1_000_000)
         while len(subscriber.seen) < options.windows:
@@ -157,6 +169,7 @@ def measure(trial: Trial, options: argparse.Namespace) -> None:
                 killed_at = time.time()
                 os.kill(trial.supervisor.pid(role), signal.SIGKILL)
                 took[role].append(await_window(trial, subscriber, int(killed_at * 1000)) - killed_at)
+                used[role].append(cpu_seconds(trial.supervisor.pid(role)))
                 rest(trial, subscriber, _BETWEEN_SECONDS + float(rng.random()))
                 delays[role].append(
                     max(at - (end + LATENESS_MS) / 1000 for end, at in subscriber.seen if end / 1000 > killed_at - 2)
@@ -173,17 +186,17 @@ def measure(trial: Trial, options: argparse.Namespace) -> None:
     )
 
 
-def report(took: dict[str, list[float]], delays: dict[str, list[float]], rates: list[float], windows: int) -> None:
+def report(took: Figures, delays: Figures, used: Figures, rates: list[float], windows: int) -> None:
     """The table."""
     print(f"\nload average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {windows} windows published at the end")
-    print(f"{'role':8} {'kills':>6}   recovery s: p50     p99     max   delay s: p50     p99     max")
+    print(f"{'':15}  recovery s                 delay s                    CPU s")
+    print(f"{'role':8} {'kills':>6}" + f"  {'p50':>7} {'p99':>7} {'max':>7}   " * 2 + f" {'p50':>6}")
     for role in (*took, "all"):
-        columns = [
-            np.concatenate([figures[each] for each in took if role in (each, "all")]) for figures in (took, delays)
-        ]
-        figures = [figure for column in columns for figure in (*np.percentile(column, [50, 99]), column.max())]
-        print(f"{role:8} {columns[0].size:6} {figures[0]:17.2f} {figures[1]:7.2f} {figures[2]:7.2f} "
-              f"{figures[3]:14.2f} {figures[4]:7.2f} {figures[5]:7.2f}")  # fmt: skip
+        columns = [np.concatenate([each[name] for name in took if role in (name, "all")]) for each in (took, delays)]
+        figures = [(*np.percentile(column, [50, 99]), column.max()) for column in columns]
+        told = "".join(f"  {p50:7.2f} {p99:7.2f} {most:7.2f}   " for p50, p99, most in figures)
+        cpu = np.median(np.concatenate([used[name] for name in took if role in (name, "all")]))
+        print(f"{role:8} {columns[0].size:6}{told} {cpu:6.2f}")
     print(f"attach loads {np.median(rates):,.0f} members a second")
     if took.get("attach") and took.get("b"):
         saved = np.median(took["attach"]) - np.median(took["b"])

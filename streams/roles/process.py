@@ -160,8 +160,8 @@ class RoleProcess:
             return
         self.not_stored_said_ms = now_ms
         log.error(
-            "the key of a new epoch cannot be written to %s (%s): the one that is there goes on until it ends, then "
-            "senders pause. Make room there",
+            "the key of a new epoch cannot be written to %s (%s): the one that is there goes on until it ends, and "
+            "then senders pause. Make room",
             self.settings.epoch_folder(self.role),
             error.strerror,
         )

@@ -166,7 +166,8 @@ class SealStage:
         for record in records:
             by_partition.setdefault((record.topic(), record.partition()), []).append(record)
         for partition, group in by_partition.items():
-            self._read(self._sources[partition], group, now_ms)
+            if self._sources.is_read(partition[0]):  # else it was lost while these were on their way
+                self._read(self._sources[partition], group, now_ms)
 
     def _read(self, source: SourcePartition, records: list[Record], now_ms: int) -> None:
         arrival = self._arrivals(source, records, now_ms)
@@ -289,7 +290,7 @@ class SealStage:
     def at_end(self, topic: str, partition: int, offset: int) -> None:
         """Move over offsets that hold no event (transaction markers, compacted records)."""
         source = self._sources.get((topic, partition))
-        if source is not None and offset > source.state.offset:
+        if source is not None and self._sources.is_read(topic) and offset > source.state.offset:
             source.state.offset = offset
             source.changed = True
 

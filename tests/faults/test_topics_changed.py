@@ -181,7 +181,7 @@ def test_a_source_made_again_stops_its_own_measurement(house: House) -> None:
         house.window(number, "again")  # more records than the old topic had
         house.window(number, "again")
     house.until(lambda: "source topic" in house.log("seal") and "stopped" in house.log("seal"), "seal says so")
-    assert "again" in house.readiness("seal")
+    house.until(lambda: house.sources["again"] in house.readiness("seal"), "/readyz says so")
     for number in range(5, 7):
         house.window(number, "kept")
     house.until(lambda: len(house.rows("kept")) == 7, "the other one goes on")

@@ -388,6 +388,10 @@ def test_a_lost_position_stops_its_own_measurement(tmp_path: Path) -> None:
         house.second()
     stage = house.pipeline.stage("seal")
     assert stage.lose_position("old", 0, "it is gone")
+    before = stage._sources["old", 0].state.offset
+    stage.step([inprocess.MemoryRecord("old", 0, 7_000, None, b"{}", (1, 0))], house.log.clock_ms)
+    stage.at_end("old", 0, 7_001)
+    assert stage._sources["old", 0].state.offset == before
     assert stage.refresh(house.log.clock_ms)
     assert set(stage.positions()) == {("ev", 0)}
     for _ in range(20):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
@@ -17,12 +19,13 @@ from privacy import Limits
 from secure_agg import Trusted
 from secure_agg.keyring import create, load_trusted
 from streams.control import ControlPlane
-from streams.errors import Fenced, PositionLost, StateUnreadable, TopicMismatch
+from streams.errors import Fenced, KafkaUnavailable, PositionLost, StateUnreadable, TopicMismatch
 from streams.kafka import shard as shard_module
 from streams.kafka import topics
 from streams.kafka.clients import admin, first_offset, producer_config, read_to_end
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.deletion import Deleter
+from streams.kafka.dev_broker import DevBroker
 from streams.kafka.shard import ShardLoop
 from streams.records.layout import Layout
 from streams.scaling import scale
@@ -444,3 +447,69 @@ def test_what_the_group_says_can_be_deleted_and_the_next_worker_goes_on(shard: S
     shard.start()
     assert wait_for(settings, 7) == [b"%d:%d" % (k + 1, k) for k in range(7)]
     assert deleter.once() <= 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a small file system may not be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_brokers_full_disk_stops_and_loses_nothing(small_disk: Path, make_settings: MakeSettings) -> None:
+    """The broker ends; a worker waits and says so; with room and the broker back, it goes on with the next number."""
+    broker = DevBroker(small_disk / "kafka")
+    shard: Shard | None = None
+    try:
+        settings = make_settings(broker.start().bootstrap, "topics.partitions=1")
+        topics.create(settings, topics.plan(settings))
+        create(settings.keys.dir, settings.deployment)
+        control = ControlPlane(load_trusted(settings.keys.dir / "seal"), test_cluster=True, limits=Limits.of_day(1.0))
+        shard = Shard(settings, control)
+        worker = shard.start()
+        write(settings, "sealed", (None, b"before"))
+        assert wait_for(settings, 1) == [b"1:before"]
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(1 << 16))
+        producer = Producer(producer_config(settings, None))
+        deadline = time.monotonic() + 60
+        while broker.running() is not None:
+            assert time.monotonic() < deadline, "the broker lives on a full disk"
+            producer.produce(settings.topic("sealed"), value=bytes(50_000), partition=0)
+            producer.poll(0.1)
+        producer.purge()
+        filler.unlink()
+        broker.start()
+        write(settings, "sealed", (None, b"after"))
+        values = [value for value in until_last(settings, b"after") if len(value) < 100]
+        assert values[0] == b"1:before"
+        assert values[-1].endswith(b":after")
+        numbers = [int(record.split(b":")[0]) for record in until_last(settings, b"after")]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert worker.error is None
+    finally:
+        for each in shard.workers if shard is not None else ():
+            each.end()
+        broker.stop()
+
+
+def until_last(settings: Settings, last: bytes) -> list[bytes]:
+    """Values on `shares`, once the last one is as wanted."""
+    deadline = time.monotonic() + 60
+    while True:
+        with suppress(KafkaUnavailable):
+            values = [record.value() or b"" for record in read_to_end(settings, settings.topic("shares"))]
+            if values and values[-1].endswith(b":" + last):
+                return values
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
