@@ -93,6 +93,7 @@ class ShardLoop:
         self._health = health
         self._verify = verify
         self._tick = tick
+        self._group_offsets_at = 0.0
         self._not_ready: str | None = "starting"
         self._turned_at = time.monotonic()
 
@@ -178,7 +179,6 @@ class ShardLoop:
 
     def _turns(self, stop: threading.Event, stage: Stage, producer: Producer, consumer: Consumer) -> None:
         lag_at = 0.0
-        self._group_offsets_at = 0.0
         while not stop.is_set():
             self._turned_at = time.monotonic()
             now = now_ms()
@@ -254,6 +254,7 @@ class ShardLoop:
     def _tell_group(self, producer: Producer, consumer: Consumer, stage: Stage) -> None:
         if time.monotonic() - self._group_offsets_at < _GROUP_OFFSETS_SECONDS:
             return
+        # Set before it is tried: where the group's coordinator fails, the next transactions go on without it.
         self._group_offsets_at = time.monotonic()
         positions = [TopicPartition(topic, i, offset) for (topic, i), offset in stage.positions().items()]
         if positions:
