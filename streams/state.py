@@ -71,6 +71,10 @@ class StateCodec:
         self._first = AESGCM(first)
         self._role = role.encode()
         self._keys = keys
+        if keys is not None:
+            # A stage is built once its predecessor is fenced. From here on nothing may be sealed under a key older than
+            # what that one, or a worker of an earlier layout in this place, has said to have passed.
+            keys.refresh()
         self._worker = _place(0, 1)
         self._workers: tuple[str, ...] = (self._worker,)
         self._owns: Callable[[bytes], bool] = lambda key: True

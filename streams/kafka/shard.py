@@ -143,6 +143,7 @@ class ShardLoop:
         self._retention = RetentionWatch(settings, role, health)
         self._clock = BrokerClock(health.clock_ahead)
         self._topic_watch = TopicWatch(settings, role)
+        self._group_offsets_at = 0.0
         self._not_ready: str | None = "starting"
         self._turned_at = time.monotonic()
 
@@ -316,7 +317,6 @@ class ShardLoop:
         self, stop: threading.Event, layout: Layout, stage: Stage, producer: Producer, consumer: Consumer
     ) -> None:
         lag_at = 0.0
-        self._group_offsets_at = 0.0
         while not stop.is_set():
             self._turned_at = time.monotonic()
             now = self._clock.now_ms()
@@ -404,6 +404,7 @@ class ShardLoop:
     def _tell_group(self, producer: Producer, consumer: Consumer, stage: Stage) -> None:
         if time.monotonic() - self._group_offsets_at < _GROUP_OFFSETS_SECONDS:
             return
+        # Set before it is tried: where the group's coordinator fails, the next transactions go on without it.
         self._group_offsets_at = time.monotonic()
         positions = [TopicPartition(topic, i, offset) for (topic, i), offset in stage.positions().items()]
         if positions:

@@ -38,7 +38,7 @@ from streams.records.metric import FairnessMetric
 from streams.state import number_of
 from streams.trial import Trial
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 RECIPIENTS = ("attach", "a", "b")
 STATEFUL = ("seal", *RECIPIENTS)
@@ -95,6 +95,7 @@ class Left:
     Attributes:
         destroyed: what roles have said: (role, kind, number).
         while_running: what `retention check` said then.
+        excess: rows that were published or refused, less those that were sent.
         starts: by topic and partition, its first offset after deletion.
     """
 
@@ -103,7 +104,7 @@ class Left:
     destroyed: set[tuple[str, str, int]] = field(default_factory=set)
     while_running: Result | None = None
     starts: dict[tuple[str, int], int] = field(default_factory=dict)
-    rows_after_restart: float = 0.0
+    excess: float = 0.0
 
     def topic(self, name: str) -> list[tuple[bytes, bytes]]:
         """Every record of a topic that lies in Kafka's files; tombstones hold nothing."""
@@ -176,12 +177,13 @@ def _rows(trial: Trial) -> float:
     return sum(sum(map(sum, w.table.values)) for w in windows if w.table is not None)
 
 
-def _await(trial: Trial, done: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
+def _await(trial: Trial, done: Callable[[], bool], what: str, seconds: float = 200.0) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, what
-        trial.watch()
-        time.sleep(0.3)
+        for _ in range(10):
+            trial.watch()
+            time.sleep(0.1)
 
 
 def _check(trial: Trial, *overrides: str) -> Result:
@@ -233,8 +235,9 @@ def left(kafka: str, kafka_logs: Path, tmp_path_factory: pytest.TempPathFactory)
         before = _rows(trial)
         _await(trial, lambda: _rows(trial) > before + 50, "nothing came after a restart behind deleted records")
         traffic.stop()
-        _await(trial, lambda: _rows(trial) > traffic.sent - 0.5, "rows were lost")
-        found.rows_after_restart = _rows(trial) - traffic.sent
+        # On a machine that stands still for seconds a row may come too late; then it is refused, and counted there.
+        _await(trial, lambda: _rows(trial) + len(trial.all_values("refused")) > traffic.sent - 0.5, "rows were lost")
+        found.excess = _rows(trial) + len(trial.all_values("refused")) - traffic.sent
         trial.supervisor.stop()
         found.destroyed = _destroyed(trial)
         yield found
@@ -309,7 +312,7 @@ def test_what_every_reader_has_read_is_deleted_and_nothing_else(left: Left) -> N
     """Positions in the consumer groups let `sealed` go; of `shares` the last thousand offsets stay. No row is lost."""
     assert all(left.starts["sealed", j] > 0 for j in range(PARTITIONS))
     assert all(left.starts["shares", j] == 0 for j in range(PARTITIONS))
-    assert abs(left.rows_after_restart) < 0.5
+    assert abs(left.excess) < 0.5
 
 
 def test_the_check_is_content_while_keys_end_in_time_and_complains_when_they_do_not(left: Left) -> None:

@@ -258,3 +258,13 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     value = codec.encode(b"position/5", VALUE)
     with pytest.raises(StateUnreadable, match=f"number {NOW}, is not in .*elsewhere"):
         numbered(tmp_path / "elsewhere").decode(b"position/5", value, Position)
+
+
+def test_a_stage_that_is_built_seals_under_the_newest_key_there_is(tmp_path: Path) -> None:
+    """A process that stood by while others began a new key must not write under the one that they have passed."""
+    stood_by, other = StateKeys(tmp_path, LIFETIME_MS), StateKeys(tmp_path, LIFETIME_MS)
+    stood_by.ensure_current(NOW)
+    newer = other.ensure_current(NOW + LIFETIME_MS)  # its clock is ahead
+    codec = StateCodec(KEY, "attach", stood_by)
+    codec.renew(NOW + 1)
+    assert number_of(codec.encode(b"position/5", VALUE)) == newer.number
