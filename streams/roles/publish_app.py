@@ -23,8 +23,10 @@ from typing import Any
 import faust
 
 from streams.control import limits_of
-from streams.kafka.clients import partition_count, read_to_end
+from streams.errors import AccessRefused, EvenstreamError, KafkaUnavailable
+from streams.kafka.clients import admin, partition_count, read_to_end
 from streams.kafka.faust_credentials import credentials
+from streams.kafka.refusals import lacking, lacks
 from streams.kafka.topics import METRIC_BYTES
 from streams.records.metric import FairnessMetric
 from streams.roles.process import RoleProcess
@@ -36,6 +38,7 @@ from streams.watch.collector import FairnessCollector
 log = logging.getLogger(__name__)
 
 _CONTROL_SECONDS = 0.2
+_RIGHTS_SECONDS = 5.0
 _VERSIONS = {b"1": 1, b"2": 2}
 
 
@@ -196,7 +199,7 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
             await sent
         except Exception as error:  # Faust would restart its agent, and the window would never be emitted
             publisher.give_up(f"a window's record could not be written: {error}")
-            raise
+            await asyncio.Event().wait()  # for the end of this process: nothing may be emitted after it
         publisher.emitted(window)
 
     @app.agent(releases)
@@ -213,9 +216,24 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
         for window in replayed:
             await emit(window)
 
+    client = admin(settings)
+
+    @app.timer(interval=_RIGHTS_SECONDS)
+    async def ask_rights() -> None:
+        """Faust's client takes a refusal for something that passes, and would try for ever."""
+        try:
+            missing = await asyncio.to_thread(lacking, settings, "publish", client)
+        except KafkaUnavailable:  # an outage, which is waited for
+            return
+        if missing:
+            publisher.give_up(str(lacks(settings, missing)))
+
     @app.timer(interval=_CONTROL_SECONDS)
     async def follow_control() -> None:
-        publisher.process.reader.poll()
+        try:
+            publisher.process.reader.poll()
+        except AccessRefused as error:
+            publisher.give_up(str(error))
         for window in publisher.refresh_measurements():
             await emit(window)
         publisher.concerns.follow()
@@ -238,6 +256,11 @@ def run(settings: Settings) -> None:
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
     try:
         worker.execute_from_commandline()
+    except SystemExit:  # how Faust ends, whatever it ends with
+        if publisher.failed is not None:
+            missing = lacking(settings, "publish", admin(settings))
+            raise lacks(settings, missing) if missing else EvenstreamError(publisher.failed) from None
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         server.close()

@@ -135,9 +135,7 @@ def test_commands_say_each_rule(make_settings: Callable[..., Settings]) -> None:
     assert seal[seal.index("--allow-principal") + 1] == "User:CN=seal, O=Us"
     assert seal[seal.index("--transactional-id") + 1] == f"{settings.deployment}.seal."
     assert seal[-2:] == ["--resource-pattern-type", "prefixed"]
-    operations = {
-        word for line in lines for before, word in zip(line, line[1:], strict=False) if before == "--operation"
-    }
+    operations = {word for line in lines for before, word in pairwise(line) if before == "--operation"}
     assert operations == {"Read", "Write", "Describe", "DescribeConfigs", "Create", "Delete"}
 
 
