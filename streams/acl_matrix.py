@@ -62,7 +62,7 @@ _LEGEND = (
     "R read, W write, d describe, c ask for configuration, N create, X delete records and the topic, "
     "P add partitions, A change configuration; a transactional id: W begin transactions"
 )
-_SECONDS = 30.0
+_SECONDS = 60.0
 Place = tuple[str, str, str]
 """(role, kind of resource, name)."""
 
@@ -329,7 +329,7 @@ def prepare(
     Returns:
         the trial, which the caller stops; the topics to try; the other deployment's name.
     """
-    trial = Trial(folder, say, name="matrix", secure=True)
+    trial = Trial(folder, say, name="matrix", overrides=("kafka.request_timeout_seconds=60",), secure=True)
     trial.start_kafka(bootstrap, security)
     try:
         source = trial.settings.topic("rec-events")

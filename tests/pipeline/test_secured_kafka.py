@@ -23,7 +23,7 @@ from streams.kafka.clients import wait_for_kafka
 from streams.kafka.dev_broker import BrokerProcess, DevBroker
 from streams.kafka.dev_security import BrokerSecurity
 from streams.roles.supervisor import COMMANDS, Supervisor
-from streams.settings import load_settings
+from streams.settings import PRINCIPALS, load_settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -138,6 +138,27 @@ def test_a_folder_stays_secured_or_open(broker: tuple[BrokerProcess, BrokerSecur
     process, _ = broker
     with pytest.raises(KafkaUnavailable, match="was made secured"):
         DevBroker(process.folder).start()
+
+
+def test_a_developer_gets_a_file_for_each_principal(
+    broker: tuple[BrokerProcess, BrokerSecurity], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`evenstream dev kafka start --secure` makes users and files, with which the next commands work as it says."""
+    process, _ = broker
+    monkeypatch.delenv("KAFKA_BOOTSTRAP", raising=False)
+    runner = CliRunner()
+    start = ["--set", "deployment=mine", "dev", "kafka", "start", "--secure", "--dir", str(process.folder)]
+    told = runner.invoke(main, start)
+    assert told.exit_code == 0, told.output
+    folder = process.folder / "principals"
+    assert {file.stem for file in folder.iterdir()} == {*PRINCIPALS, "admin"}
+    assert f"--configs {folder}" in told.output
+    for principal, *command in (("admin", "acl", "apply"), ("operator", "topics", "create")):
+        done = runner.invoke(main, ["--config", str(folder / f"{principal}.yaml"), *command])
+        assert done.exit_code == 0, done.output
+    refused = runner.invoke(main, ["--config", str(folder / "company.yaml"), "topics", "create"])
+    assert refused.exit_code == 1
+    assert "Topic authorization failed" in refused.output
 
 
 # -- the matrix -------------------------------------------------------------------------------------------------------
