@@ -72,31 +72,26 @@ def lacking(settings: Settings, role: str, client: AdminClient) -> list[str]:
     """
     topics, group = needs(role)
     names = {settings.topic(topic): wanted for topic, wanted in topics.items()}
-    timeout = settings.kafka.request_timeout_seconds
+    groups = [] if group is None else [settings.group(group)]
+    options = {"include_authorized_operations": True, "request_timeout": settings.kafka.request_timeout_seconds}
     found: list[str] = []
     try:
-        asked = client.describe_topics(
-            TopicCollection(list(names)), include_authorized_operations=True, request_timeout=timeout
-        )
-        for name, answer in asked.items():
-            found += [f"{op} topic {name}" for op in sorted(names[name] - _granted(answer, timeout, names[name]))]
-        if group is not None:
-            groups = client.describe_consumer_groups(
-                [settings.group(group)], include_authorized_operations=True, request_timeout=timeout
-            )
-            for name, answer in groups.items():
-                wanted = frozenset({"Read"})
-                found += [f"{op} group {name}" for op in wanted - _granted(answer, timeout, wanted)]
-    except (KafkaException, TimeoutError) as error:
-        why = error.args[0].str() if isinstance(error, KafkaException) else "no answer"
-        raise KafkaUnavailable(f"what this principal may do could not be asked: {why}") from None
+        # Both questions are under way before the first answer is waited for: a role's start should be short.
+        asked = client.describe_topics(TopicCollection(list(names)), **options)
+        asked_groups = client.describe_consumer_groups(groups, **options) if groups else {}
+        for kind, answers in (("topic", asked), ("group", asked_groups)):
+            for name, answer in answers.items():
+                wanted = names.get(name, frozenset({"Read"}))
+                found += [f"{operation} {kind} {name}" for operation in sorted(wanted - _granted(answer, wanted))]
+    except KafkaException as error:
+        raise KafkaUnavailable(f"what this principal may do could not be asked: {error.args[0].str()}") from None
     return found
 
 
-def _granted(answer: Any, timeout_seconds: float, unknown: frozenset[str]) -> frozenset[str]:
+def _granted(answer: Any, unknown: frozenset[str]) -> frozenset[str]:
     """Operations that the broker allows; ``unknown`` where there is nothing to be allowed, or it does not tell."""
     try:
-        operations = answer.result(timeout_seconds).authorized_operations
+        operations = answer.result().authorized_operations
     except KafkaException as error:
         if is_refusal(error.args[0]):
             return frozenset()
