@@ -239,8 +239,8 @@ def test_a_role_that_lacks_something_ends_and_says_what(secured: SecuredScenario
     trial = secured.trial
     secured.take_away(*((role, *what) for role, what in AT_START.items()))
     configs = {role: trial.config_of(role) for role in COMMANDS}
-    supervisor = Supervisor([*trial.arguments, "--set", "http.port=0"], trial.folder / "logs", {}, configs)
-    disguised = Supervisor(trial.arguments, trial.folder / "disguised", {}, {"attach": trial.config_of("seal")})
+    supervisor = Supervisor([*trial.arguments, "--set", "http.port=0"], trial.folder / "logs", configs=configs)
+    disguised = Supervisor(trial.arguments, trial.folder / "disguised", configs={"attach": trial.config_of("seal")})
     try:
         supervisor.start()
         disguised.start(["attach"])

@@ -19,7 +19,7 @@ def test_a_role_has_its_own_file_and_a_shard_its_roles(tmp_path: Path, monkeypat
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(program))
     own = {role: tmp_path / f"{role}.yaml" for role in ("seal", "attach")}
-    supervisor = Supervisor(["--config", "common.yaml"], tmp_path / "logs", {}, own)
+    supervisor = Supervisor(["--config", "common.yaml"], tmp_path / "logs", configs=own)
     supervisor.start(["seal", "attach.2", "publish"])
     for child in supervisor._children.values():
         child.process.wait(60)
