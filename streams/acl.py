@@ -156,6 +156,25 @@ def compared_topics(role: str) -> frozenset[str]:
     return frozenset((*access.reads, *access.writes, *access.trims)) - INPUTS
 
 
+def needs(role: str) -> tuple[Mapping[str, frozenset[Operation]], str | None]:
+    """What a role can ask the broker about at its start: by short name of a topic the operations, and a group.
+
+    Without source topics, which measurements name. The group's name is without the deployment; a role whose groups only
+    begin alike has one of them here.
+    """
+    access = TABLE[role]
+    found: dict[str, set[Operation]] = {}
+    for topic in access.reads:
+        found.setdefault(topic, set()).add("Read")
+    for topic in access.writes:
+        found.setdefault(topic, set()).add("Write")
+    for topic in compared_topics(role):
+        found.setdefault(topic, set()).add("DescribeConfigs")
+    found.pop(SOURCES, None)
+    group = access.group
+    return {topic: frozenset(ops) for topic, ops in found.items()}, f"{group}0" if group and group[-1] == "." else group
+
+
 def rules(settings: Settings) -> tuple[Rule, ...]:
     """Everything that is allowed in a deployment, in the order of the table.
 

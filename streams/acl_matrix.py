@@ -10,7 +10,7 @@ either direction counts: what is documented and refused, and what is allowed and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,7 @@ from streams.errors import EvenstreamError
 from streams.kafka import topics
 from streams.kafka.clients import admin, make_consumer, make_producer
 from streams.kafka.dev_security import BrokerSecurity
+from streams.kafka.refusals import is_refusal, operation_names
 from streams.settings import PRINCIPALS, Settings
 from streams.trial import Trial
 
@@ -61,16 +62,7 @@ _LEGEND = (
     "R read, W write, d describe, c ask for configuration, N create, X delete records and the topic, "
     "P add partitions, A change configuration; a transactional id: W begin transactions"
 )
-_SECONDS = 30.0
-_REFUSALS = frozenset(
-    (
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    )
-)
-
+_SECONDS = 60.0
 Place = tuple[str, str, str]
 """(role, kind of resource, name)."""
 
@@ -252,7 +244,7 @@ class _Principal:
 
     def _is_answer(self, error: KafkaError) -> bool:
         """False for a refusal, True for whatever a broker says after it has looked; else there is no clear answer."""
-        if error.code() in _REFUSALS:
+        if is_refusal(error):
             return False
         if error.code() < 0 or error.retriable():  # librdkafka's own, such as a time-out
             raise EvenstreamError(f"{self._role}: a try had no clear answer: {error.str()}")
@@ -274,7 +266,7 @@ class _Principal:
                     error, topic = message.error(), message.topic()
                     if topic is None:  # of the group, which the broker is asked about apart
                         continue
-                    refusal = error is not None and error.code() in _REFUSALS
+                    refusal = error is not None and is_refusal(error)
                     (refused if refusal else allowed).add(str(topic))
         finally:
             consumer.close()
@@ -315,7 +307,7 @@ class _Principal:
         )
         for group, answer in asked.items():
             try:
-                operations = _names(answer.result(_SECONDS).authorized_operations)
+                operations = operation_names(answer.result(_SECONDS).authorized_operations or ())
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                     operations = frozenset({"Describe"})
@@ -325,13 +317,8 @@ class _Principal:
                     operations = frozenset()
             found[self._role, "group", group] = operations
         cluster = client.describe_cluster(include_authorized_operations=True, request_timeout=_SECONDS)
-        found[self._role, "cluster", ""] = _names(cluster.result(_SECONDS).authorized_operations)
+        found[self._role, "cluster", ""] = operation_names(cluster.result(_SECONDS).authorized_operations or ())
         return found, len(groups) + 1
-
-
-def _names(operations: Iterable[Any] | None) -> frozenset[str]:
-    """The broker's names of operations, as the table writes them."""
-    return frozenset("".join(part.title() for part in o.name.split("_")) for o in operations or ())
 
 
 def prepare(
@@ -342,7 +329,7 @@ def prepare(
     Returns:
         the trial, which the caller stops; the topics to try; the other deployment's name.
     """
-    trial = Trial(folder, say, name="matrix", secure=True)
+    trial = Trial(folder, say, name="matrix", overrides=("kafka.request_timeout_seconds=60",), secure=True)
     trial.start_kafka(bootstrap, security)
     try:
         source = trial.settings.topic("rec-events")

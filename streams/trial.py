@@ -182,7 +182,7 @@ class Trial:
         self.ports = {worker: free_port() for worker in workers}
         roles = {worker.partition(".")[0] for worker in workers}
         configs = {role: self.config_of(role) for role in roles} if self.secure else {}
-        self._supervisor = Supervisor(self.arguments, self.folder / "logs", self.ports, configs)
+        self._supervisor = Supervisor(self.arguments, self.folder / "logs", self.ports, configs=configs)
         self._supervisor.start(workers)
         deadline = time.monotonic() + ready_seconds
         waiting = set(workers)

@@ -35,7 +35,7 @@ class SecuredScenario:
     ) -> SecuredScenario:
         """Make users, ACLs, topics and keys, and approve; on a broker of its own unless one is given."""
         limits = ["privacy.rho_member_day_limit=1", "privacy.rho_30_days_limit=100", "privacy.rho_year_limit=1000"]
-        overrides = ["test_cluster=true", "keys.governance_threshold=1", *limits]
+        overrides = ["test_cluster=true", "keys.governance_threshold=1", "kafka.request_timeout_seconds=60", *limits]
         trial = Trial(folder, print, name="t", overrides=overrides, secure=True)
         trial.start_kafka(bootstrap, security)
         try:

@@ -22,8 +22,9 @@ from streams.data_keys import ReceivingKeys, SendingKeys
 from streams.errors import EvenstreamError, KafkaUnavailable, TopicMismatch
 from streams.hardening import harden
 from streams.kafka import topics
-from streams.kafka.clients import wait_for_kafka
+from streams.kafka.clients import admin, wait_for_kafka
 from streams.kafka.control_reader import ControlReader
+from streams.kafka.refusals import lacking, lacks
 from streams.kafka.shard import ShardLoop
 from streams.log import configure_logging
 from streams.records.destroyed import KeyKind, sign_key_destroyed
@@ -85,10 +86,10 @@ class RoleProcess:
 
     @classmethod
     def start(cls, role: str, settings: Settings) -> RoleProcess:
-        """Load keys, reach Kafka, check that the topics are there.
+        """Load keys, reach Kafka, check that the topics are there and may be used.
 
         Raises:
-            EvenstreamError: a key file, the cluster or the topics are not as they must be.
+            EvenstreamError: a key file, the cluster, the topics or this principal's ACLs are not as they must be.
         """
         harden()  # the command line has, but not whoever starts a role in another way
         configure_logging(role, settings.logging)
@@ -98,6 +99,9 @@ class RoleProcess:
         except KeyFileError as error:
             raise EvenstreamError(str(error)) from None
         wait_for_kafka(settings, _KAFKA_SECONDS)
+        missing = lacking(settings, role, admin(settings))
+        if missing:
+            raise lacks(settings, missing)
         own = {settings.topic(name) for name in compared_topics(role)}  # a role's principal may not see the others
         plans = tuple(plan for plan in topics.plan(settings) if plan.name in own)
         differences = [str(difference) for difference in topics.compare(settings, plans)]

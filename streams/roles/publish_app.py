@@ -25,9 +25,10 @@ import faust
 from confluent_kafka import KafkaError, Message
 
 from streams.control import limits_of
-from streams.errors import KafkaUnavailable, TopicMismatch
-from streams.kafka.clients import make_producer, partition_count, read_to_end
+from streams.errors import AccessRefused, EvenstreamError, KafkaUnavailable, TopicMismatch
+from streams.kafka.clients import admin, make_producer, partition_count, read_to_end
 from streams.kafka.faust_credentials import credentials
+from streams.kafka.refusals import lacking, lacks
 from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.topics import METRIC_BYTES
 from streams.records.metric import FairnessMetric
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 
 _CONTROL_SECONDS = 0.2
 _WRITE_SECONDS = 15.0
+_RIGHTS_SECONDS = 5.0
 
 
 class Publisher:
@@ -233,7 +235,7 @@ def make_app(publisher: Publisher, folder: Path) -> faust.App:
             await sent
         except Exception as error:  # Faust would restart its agent, and the window would never be emitted
             publisher.give_up(f"a window's record could not be written: {error}")
-            raise
+            await asyncio.Event().wait()  # for the end of this process: nothing may be emitted after it
         publisher.emitted(window)
 
     @app.agent(releases)
@@ -245,13 +247,25 @@ def make_app(publisher: Publisher, folder: Path) -> faust.App:
             if window is not None:
                 await emit(window)
 
+    client = admin(settings)
+
+    @app.timer(interval=_RIGHTS_SECONDS)
+    async def ask_rights() -> None:
+        """Faust's client takes a refusal for something that passes, and would try for ever."""
+        try:
+            missing = await asyncio.to_thread(lacking, settings, "publish", client)
+        except KafkaUnavailable:  # an outage, which is waited for
+            return
+        if missing:
+            publisher.give_up(str(lacks(settings, missing)))
+
     @app.timer(interval=_CONTROL_SECONDS)
     async def follow_control() -> None:
         try:
             watch.look()
-        except TopicMismatch as error:
+            publisher.process.reader.poll()
+        except (AccessRefused, TopicMismatch) as error:
             publisher.give_up(str(error))
-        publisher.process.reader.poll()
         for window in publisher.refresh_measurements():
             await emit(window)
         publisher.concerns.follow()
@@ -274,6 +288,11 @@ def run(settings: Settings) -> None:
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
     try:
         worker.execute_from_commandline()
+    except SystemExit:  # how Faust ends, whatever it ends with
+        if publisher.failed is not None:
+            missing = lacking(settings, "publish", admin(settings))
+            raise lacks(settings, missing) if missing else EvenstreamError(publisher.failed) from None
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         server.close()

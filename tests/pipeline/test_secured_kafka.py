@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import scenario as scenarios
+from click.testing import CliRunner
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from secured import SecuredScenario
 
-from streams.kafka.dev_broker import DevBroker
+from streams import acl, acl_matrix
+from streams.cli import main
+from streams.errors import AccessRefused, KafkaUnavailable
+from streams.kafka import acls
+from streams.kafka.clients import wait_for_kafka
+from streams.kafka.dev_broker import BrokerProcess, DevBroker
+from streams.kafka.dev_security import BrokerSecurity
 from streams.roles.supervisor import COMMANDS, Supervisor
+from streams.settings import PRINCIPALS, load_settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -36,17 +48,166 @@ HALF_WAY = {
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredScenario]:
-    """The scenario, ready to run, on a secured broker of its own."""
-    folder = tmp_path_factory.mktemp("secured")
-    broker = DevBroker(folder / "broker", secure=True)
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BrokerProcess, BrokerSecurity]]:
+    """A secured broker."""
+    found = DevBroker(tmp_path_factory.mktemp("broker") / "kafka", secure=True)
     try:
-        started = broker.start(progress=print)
-        found = SecuredScenario.prepare(folder, started.bootstrap, broker.security)
-        yield found
-        found.trial.stop()
+        process = found.start(progress=print)
+        assert found.security is not None
+        yield process, found.security
     finally:
-        broker.stop()
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def secured(
+    broker: tuple[BrokerProcess, BrokerSecurity], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SecuredScenario]:
+    """The scenario, ready to run."""
+    process, security = broker
+    found = SecuredScenario.prepare(tmp_path_factory.mktemp("secured"), process.bootstrap, security)
+    yield found
+    found.trial.stop()
+
+
+# -- the broker -------------------------------------------------------------------------------------------------------
+
+
+def listener_ports(folder: Path) -> dict[str, int]:
+    """Of each listener, as the broker's own file has them."""
+    lines = (folder / "server.properties").read_text().splitlines()
+    (listeners,) = (line.partition("=")[2] for line in lines if line.startswith("listeners="))
+    return {part.partition(":")[0]: int(part.rpartition(":")[2]) for part in listeners.split(",")}
+
+
+def test_nobody_reaches_the_broker_without_credentials(broker: tuple[BrokerProcess, BrokerSecurity]) -> None:
+    """Neither clear text, nor a wrong password, nor a certificate of one's own opens any of the three listeners."""
+    process, security = broker
+    ports = listener_ports(process.folder)
+    assert set(ports) == {"CLIENTS", "BROKER", "CONTROLLER"}
+    with pytest.raises(KafkaException):
+        AdminClient({"bootstrap.servers": process.bootstrap, "log_level": 0}).list_topics(timeout=3)
+    stranger = BrokerSecurity.create(process.folder / "stranger")
+    for name in ("BROKER", "CONTROLLER"):
+        for certificate in (None, stranger.folder / "broker.pem"):
+            with pytest.raises(ssl.SSLError, match=r"certificate|alert"):
+                talk(ports[name], security.authority, certificate)
+    # The same words with the broker's own certificate are answered by silence, not by an alert: the eyes see.
+    with pytest.raises(TimeoutError):
+        talk(ports["CONTROLLER"], security.authority, security.folder / "broker.pem")
+
+
+def talk(port: int, authority: Path, certificate: Path | None) -> bytes:
+    """Begin TLS with a listener, and hear what it says within 2 s."""
+    context = ssl.create_default_context(cafile=str(authority))
+    if certificate is not None:
+        context.load_cert_chain(certificate)
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+    ):
+        secured.settimeout(2)
+        return secured.recv(1)
+
+
+def test_a_wrong_password_is_told_at_once(broker: tuple[BrokerProcess, BrokerSecurity]) -> None:
+    """Not after a minute of trying, and with the principal's name."""
+    process, security = broker
+    properties = security.properties("admin") | {"sasl.password": "guessed"}
+    overrides = [f"kafka.properties.{name}={value}" for name, value in properties.items()]
+    settings = load_settings(None, [f"kafka.bootstrap={process.bootstrap}", *overrides], environment={})
+    begun = time.monotonic()
+    with pytest.raises(AccessRefused, match="does not take the credentials of User:admin") as told:
+        wait_for_kafka(settings, 60)
+    assert time.monotonic() - begun < 30
+    assert "guessed" not in str(told.value)
+
+
+def test_the_brokers_secrets_are_its_own(broker: tuple[BrokerProcess, BrokerSecurity]) -> None:
+    """Every file of its security has mode 0600, and no authority's key is among them."""
+    _, security = broker
+    files = {file.name: file for file in security.folder.iterdir()}
+    assert set(files) == {"ca.pem", "broker.pem", "passwords.json"}
+    assert {file.stat().st_mode & 0o777 for file in files.values()} == {0o600}
+    assert b"PRIVATE KEY" not in files["ca.pem"].read_bytes()
+    assert files["broker.pem"].read_bytes().count(b"PRIVATE KEY") == 2
+
+
+def test_a_folder_stays_secured_or_open(broker: tuple[BrokerProcess, BrokerSecurity]) -> None:
+    """To start a secured folder's broker as an open one is an error, while it runs as well."""
+    process, _ = broker
+    with pytest.raises(KafkaUnavailable, match="was made secured"):
+        DevBroker(process.folder).start()
+
+
+def test_a_developer_gets_a_file_for_each_principal(
+    broker: tuple[BrokerProcess, BrokerSecurity], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`evenstream dev kafka start --secure` makes users and files, with which the next commands work as it says."""
+    process, _ = broker
+    monkeypatch.delenv("KAFKA_BOOTSTRAP", raising=False)
+    runner = CliRunner()
+    start = ["--set", "deployment=mine", "dev", "kafka", "start", "--secure", "--dir", str(process.folder)]
+    told = runner.invoke(main, start)
+    assert told.exit_code == 0, told.output
+    folder = process.folder / "principals"
+    assert {file.stem for file in folder.iterdir()} == {*PRINCIPALS, "admin"}
+    assert f"--configs {folder}" in told.output
+    for principal, *command in (("admin", "acl", "apply"), ("operator", "topics", "create")):
+        done = runner.invoke(main, ["--config", str(folder / f"{principal}.yaml"), *command])
+        assert done.exit_code == 0, done.output
+    refused = runner.invoke(main, ["--config", str(folder / "company.yaml"), "topics", "create"])
+    assert refused.exit_code == 1
+    assert "Topic authorization failed" in refused.output
+
+
+# -- the matrix -------------------------------------------------------------------------------------------------------
+
+
+def test_precisely_the_documented_operations_succeed(
+    broker: tuple[BrokerProcess, BrokerSecurity], tmp_path: Path
+) -> None:
+    """Every principal tries every operation; then an ACL too many and one too few are both seen, and nothing else."""
+    process, security = broker
+    trial, plans, foreign = acl_matrix.prepare(tmp_path, print, process.bootstrap, security)
+    try:
+        matrix = acl_matrix.examine(trial.settings_of, plans, foreign)
+        assert matrix.differences() == []
+        assert matrix.tries > 1500
+        admin = trial.settings_of("admin")
+        shares, ledger = trial.settings.topic("shares"), trial.settings.topic("ledger-a")
+        found = acl.rules(admin)
+        (too_few,) = (
+            binding
+            for binding in acls.bindings(rule for rule in found if rule.role == "a" and rule.name == ledger)
+            if binding.operation.name == "WRITE"
+        )
+        (too_many,) = acls.bindings(
+            [acl.Rule("publish", admin.principal("publish"), "topic", shares, False, ("Read",))]
+        )
+        acls.delete(admin, [too_few])
+        acls.create(admin, [too_many])
+        assert acls.differences(admin, found).lines() == [
+            f"missing: {acls.told(too_few)}",
+            f"undocumented: {acls.told(too_many)}",
+        ]
+        assert acl_matrix.examine(trial.settings_of, plans, foreign).differences() == [
+            f"a: Write on topic {ledger} is documented, but refused",
+            f"publish: Describe on topic {shares} is allowed, but not documented",
+            f"publish: Read on topic {shares} is allowed, but not documented",
+        ]
+        command = ["--config", str(trial.config_of("admin")), "acl", "apply"]
+        runner = CliRunner()
+        assert runner.invoke(main, [*command, "--check"]).exit_code == 1
+        pruned = runner.invoke(main, [*command, "--prune"])
+        assert "1 ACLs added" in pruned.output
+        assert f"taken away: {acls.told(too_many)}" in pruned.output
+        assert runner.invoke(main, [*command, "--check"]).exit_code == 0
+    finally:
+        trial.stop()
+
+
+# -- the pipeline -----------------------------------------------------------------------------------------------------
 
 
 def said(secured: SecuredScenario, role: str) -> str:
@@ -78,8 +239,8 @@ def test_a_role_that_lacks_something_ends_and_says_what(secured: SecuredScenario
     trial = secured.trial
     secured.take_away(*((role, *what) for role, what in AT_START.items()))
     configs = {role: trial.config_of(role) for role in COMMANDS}
-    supervisor = Supervisor([*trial.arguments, "--set", "http.port=0"], trial.folder / "logs", {}, configs)
-    disguised = Supervisor(trial.arguments, trial.folder / "disguised", {}, {"attach": trial.config_of("seal")})
+    supervisor = Supervisor([*trial.arguments, "--set", "http.port=0"], trial.folder / "logs", configs=configs)
+    disguised = Supervisor(trial.arguments, trial.folder / "disguised", configs={"attach": trial.config_of("seal")})
     try:
         supervisor.start()
         disguised.start(["attach"])

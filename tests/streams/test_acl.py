@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shlex
 from collections.abc import Callable
 
@@ -135,7 +134,7 @@ def test_commands_say_each_rule(make_settings: Callable[..., Settings]) -> None:
     assert seal[seal.index("--allow-principal") + 1] == "User:CN=seal, O=Us"
     assert seal[seal.index("--transactional-id") + 1] == f"{settings.deployment}.seal."
     assert seal[-2:] == ["--resource-pattern-type", "prefixed"]
-    operations = {word for line in lines for before, word in itertools.pairwise(line) if before == "--operation"}
+    operations = {word for line in lines for before, word in pairwise(line) if before == "--operation"}
     assert operations == {"Read", "Write", "Describe", "DescribeConfigs", "Create", "Delete"}
 
 
