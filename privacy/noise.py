@@ -13,29 +13,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from opendp import domains, metrics, mod
+from opendp import measurements as m
 
-# Not opendp.prelude: it loads pandas, SciPy and scikit-learn wherever they are installed, most of a role's start-up.
-from opendp.domains import atom_domain, vector_domain
-from opendp.measurements import make_gaussian
-from opendp.metrics import l2_distance
-from opendp.mod import binary_search_param, enable_features
-
-enable_features("contrib")
+mod.enable_features("contrib")
 
 
 def _space(size: int) -> tuple[Any, Any]:
-    return vector_domain(atom_domain(T="i64"), size=size), l2_distance(T=float)
+    return domains.vector_domain(domains.atom_domain(T="i64"), size=size), metrics.l2_distance(T=float)
 
 
 @lru_cache(maxsize=256)
 def _mechanism(size: int, scale_units: float) -> Any:
-    return make_gaussian(*_space(size), scale=scale_units)
+    return m.make_gaussian(*_space(size), scale=scale_units)
 
 
 def scale_for(l2_units: float, rho: float) -> float:
     """The smallest scale (fixed-point units) at which OpenDP grants ``rho`` zCDP at this L2 sensitivity (units)."""
     space = _space(1)
-    return float(binary_search_param(lambda scale: make_gaussian(*space, scale=scale), d_in=l2_units, d_out=rho))
+    return float(mod.binary_search_param(lambda scale: m.make_gaussian(*space, scale=scale), d_in=l2_units, d_out=rho))
 
 
 def rho_of(l2_units: float, scale_units: float) -> float:
