@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from faust.transport.drivers.aiokafka import Producer
 
 from streams.control import limits_of
 from streams.kafka.clients import partition_count, read_to_end
@@ -147,6 +148,14 @@ def version_of(headers: Any) -> int:
     return 0
 
 
+class _IdempotentProducer(Producer):
+    """Faust's producer, told to number its records: else one that is sent again because the broker went away between
+    writing and acknowledging it would be on the topic twice."""
+
+    def _settings_extra(self) -> dict[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+
 def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path) -> faust.App:
     """The Faust app around a publisher.
 
@@ -169,6 +178,7 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
         producer_max_request_size=METRIC_BYTES,
         stream_wait_empty=False,
     )
+    app.producer_transport.Producer = _IdempotentProducer  # type: ignore[misc]  # how Faust lets one be chosen
     releases = app.topic(
         *publisher.topics, key_type=bytes, value_type=bytes, value_serializer="raw", key_serializer="raw"
     )

@@ -234,7 +234,7 @@ class _Slowly(list[Out]):
 
 def test_a_transaction_that_timed_out_is_done_again(kafka: str, make_settings: MakeSettings) -> None:
     """The broker ends the transaction of a worker that was paused: that is no fence, and the worker goes on."""
-    properties = 'kafka.producer_properties={"transaction.timeout.ms": "2000"}'
+    properties = 'kafka.producer_properties={"transaction.timeout.ms": "2000", "message.timeout.ms": "2000"}'
     with _shard(make_settings(kafka, "topics.partitions=1", properties)) as shard:
         worker = shard.start()
         write(shard.settings, "sealed", (None, b"a"))
