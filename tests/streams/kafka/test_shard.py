@@ -19,6 +19,7 @@ from streams.errors import Fenced, PositionLost, StateUnreadable
 from streams.kafka import topics
 from streams.kafka.clients import admin, producer_config, read_to_end
 from streams.kafka.control_reader import ControlReader
+from streams.kafka.fencing import fence
 from streams.kafka.shard import ShardLoop
 from streams.records.layout import Layout
 from streams.settings import Settings
@@ -224,12 +225,14 @@ def test_an_aborted_transaction_is_done_again(shard: Shard) -> None:
 
 
 class _Slowly(list[Out]):
-    """Outputs between which the worker is paused for longer than the broker waits for a transaction."""
+    """Outputs after each of which the worker is paused."""
+
+    pause_seconds = 4.0
 
     def __iter__(self) -> Iterator[Out]:
         for out in super().__iter__():
             yield out
-            time.sleep(4.0)
+            time.sleep(self.pause_seconds)
 
 
 def test_a_transaction_that_timed_out_is_done_again(kafka: str, make_settings: MakeSettings) -> None:
@@ -246,6 +249,22 @@ def test_a_transaction_that_timed_out_is_done_again(kafka: str, make_settings: M
         assert wait_for(shard.settings, 2) == [b"1:a", b"2:b"]
         assert worker.error is None
         assert len(worker.stages) >= 2
+
+
+def test_a_zombie_that_learns_of_its_fence_while_it_produces_ends(shard: Shard) -> None:
+    """librdkafka then says no more than "fatal error"; it is a fence all the same, and not a reason to come back."""
+    settings = shard.settings
+    first = shard.start()
+    write(settings, "sealed", (None, b"a"))
+    wait_for(settings, 1)
+    stage = first.stages[-1]
+    checkpoint = stage.checkpoint
+    stage.checkpoint = lambda now_ms: _Slowly(checkpoint(now_ms))  # type: ignore[method-assign]
+    fence(settings, [settings.transactional_id("attach", 0)])
+    write(settings, "sealed", (None, b"b"))
+    first.join()
+    assert isinstance(first.error, Fenced)
+    assert len(first.stages) == 1
 
 
 def test_a_log_that_lost_what_comes_next_is_an_error(shard: Shard) -> None:
