@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from opendp import domains, metrics, mod
 
 
 @lru_cache(maxsize=1)
 def _opendp() -> SimpleNamespace:
     """OpenDP's parts, once they are needed: seal and attach, which draw no noise, start without them."""
-    from opendp import domains, measurements, metrics, mod  # not its prelude, which loads scikit-learn and pandas
+    from opendp import measurements  # not its prelude, which loads scikit-learn and pandas
 
     mod.enable_features("contrib")
     return SimpleNamespace(domains=domains, measurements=measurements, metrics=metrics, mod=mod)

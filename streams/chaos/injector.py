@@ -32,11 +32,11 @@ TIMEOUT_SECONDS = 13.0
 """More than transaction.timeout.ms (10 s) and the second that the broker takes to look for such transactions."""
 
 _STEP_SECONDS = 0.02
-_SEARCH_SECONDS = 15.0
+_SEARCH_SECONDS = 30.0
 _UNDECIDED_SECONDS = 0.03
 _RESTART_SECONDS = 60.0
 _BROKER_SECONDS = 180.0
-_FENCE_SECONDS = 45.0
+_FENCE_SECONDS = 120.0
 _TWICE_SECONDS = 1.0
 
 

@@ -26,8 +26,7 @@ from streams.trial import Trial
 
 _NOTICE_MS = 4_000
 _QUIET_SECONDS = 10.0
-_SETTLE_SECONDS = 30.0
-_SETTLE_BROKER_SECONDS = 60.0
+_SETTLE_SECONDS = 120.0
 _LAST_WINDOWS_SECONDS = 180.0
 _FIRST_WINDOWS = 3
 _FIRST_WINDOWS_SECONDS = 120.0
@@ -234,8 +233,7 @@ class ChaosRun:
             self.progress.injected = number + 1
             injection = injector.inject(fault)
             self.progress.now = f"after {fault.kind}: {', '.join(fault.roles)}"
-            seconds = _SETTLE_BROKER_SECONDS if fault.kind.startswith("broker") else _SETTLE_SECONDS
-            injector.wait(seconds, lambda: visible.flows_since(injection.last_ms))  # noqa: B023  # ends with the turn
+            injector.wait(_SETTLE_SECONDS, lambda: visible.flows_since(injection.last_ms))  # noqa: B023  # ends with the turn
 
     def _end(self, spec: Measurement, traffic: Traffic) -> int:
         """Let traffic end at the next boundary of the longest level."""

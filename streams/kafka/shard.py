@@ -392,7 +392,7 @@ class ShardLoop:
                 self._tell_group(producer, consumer, stage)
                 producer.commit_transaction(_COMMIT_TIMEOUT_SECONDS)
             except KafkaException as error:
-                meaning, took = self._translate(error), time.monotonic() - started
+                meaning, took = self._translate(_cause(producer, error)), time.monotonic() - started
                 if isinstance(meaning, Fenced) and took > self._transaction_seconds:
                     # librdkafka calls it fenced as well when the broker has ended a transaction that stood open too
                     # long, as those of a process that was paused do. Whoever did take over meanwhile is fenced in turn.
@@ -431,6 +431,20 @@ class ShardLoop:
                 continue
             if high >= 0:
                 self._health.lag(topic, i, max(0, high - max(offset, 0)))
+
+
+def _cause(producer: Producer, error: KafkaException) -> KafkaException:
+    """What is behind an error of a producer that is of no use any more.
+
+    librdkafka says only "fatal" to whoever produces after the answer that fenced it has come; to whoever begins a
+    transaction it says why. Without this a zombie would take over from its successor.
+    """
+    if error.args[0].code() == KafkaError._FATAL:  # noqa: SLF001  # its API
+        try:
+            producer.begin_transaction()
+        except KafkaException as cause:
+            return cause
+    return error
 
 
 def _produce(producer: Producer, out: Out, clock: BrokerClock) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import faust
 from confluent_kafka import KafkaError, Message
+from faust.transport.drivers.aiokafka import Producer
 
 from streams.control import limits_of
 from streams.errors import AccessRefused, EvenstreamError, KafkaUnavailable, TopicMismatch
@@ -185,6 +186,14 @@ def write_missing(publisher: Publisher, windows: Sequence[FairnessMetric]) -> No
         publisher.emitted(window)
 
 
+class _IdempotentProducer(Producer):
+    """Faust's producer, told to number its records: else one that is sent again because the broker went away between
+    writing and acknowledging it would be on the topic twice."""
+
+    def _settings_extra(self) -> dict[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+
 def make_app(publisher: Publisher, folder: Path) -> faust.App:
     """The Faust app around a publisher.
 
@@ -206,6 +215,7 @@ def make_app(publisher: Publisher, folder: Path) -> faust.App:
         producer_max_request_size=METRIC_BYTES,
         stream_wait_empty=False,
     )
+    app.producer_transport.Producer = _IdempotentProducer  # type: ignore[misc]  # how Faust lets one be chosen
     releases = app.topic(
         *publisher.topics, key_type=bytes, value_type=bytes, value_serializer="raw", key_serializer="raw"
     )

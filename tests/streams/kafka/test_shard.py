@@ -26,6 +26,7 @@ from streams.kafka.clients import admin, first_offset, producer_config, read_to_
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.deletion import Deleter
 from streams.kafka.dev_broker import DevBroker
+from streams.kafka.fencing import fence
 from streams.kafka.shard import ShardLoop
 from streams.records.layout import Layout
 from streams.scaling import scale
@@ -238,17 +239,19 @@ def test_an_aborted_transaction_is_done_again(shard: Shard) -> None:
 
 
 class _Slowly(list[Out]):
-    """Outputs between which the worker is paused for longer than the broker waits for a transaction."""
+    """Outputs after each of which the worker is paused."""
+
+    pause_seconds = 4.0
 
     def __iter__(self) -> Iterator[Out]:
         for out in super().__iter__():
             yield out
-            time.sleep(4.0)
+            time.sleep(self.pause_seconds)
 
 
 def test_a_transaction_that_timed_out_is_done_again(kafka: str, make_settings: MakeSettings) -> None:
     """The broker ends the transaction of a worker that was paused: that is no fence, and the worker goes on."""
-    properties = 'kafka.producer_properties={"transaction.timeout.ms": "2000"}'
+    properties = 'kafka.producer_properties={"transaction.timeout.ms": "2000", "message.timeout.ms": "2000"}'
     with _shard(make_settings(kafka, "topics.partitions=3", properties)) as shard:
         worker = shard.start()
         write(shard.settings, "sealed", (None, b"a"))
@@ -260,6 +263,22 @@ def test_a_transaction_that_timed_out_is_done_again(kafka: str, make_settings: M
         assert wait_for(shard.settings, 2) == [b"1:a", b"2:b"]
         assert worker.error is None
         assert len(worker.stages) >= 2
+
+
+def test_a_zombie_that_learns_of_its_fence_while_it_produces_ends(shard: Shard) -> None:
+    """librdkafka then says no more than "fatal error"; it is a fence all the same, and not a reason to come back."""
+    settings = shard.settings
+    first = shard.start()
+    write(settings, "sealed", (None, b"a"))
+    wait_for(settings, 1)
+    stage = first.stages[-1]
+    checkpoint = stage.checkpoint
+    stage.checkpoint = lambda now_ms: _Slowly(checkpoint(now_ms))  # type: ignore[method-assign]
+    fence(settings, [settings.transactional_id("attach", 0)])
+    write(settings, "sealed", (None, b"b"))
+    first.join()
+    assert isinstance(first.error, Fenced)
+    assert len(first.stages) == 1
 
 
 def test_a_log_that_lost_what_comes_next_is_an_error(shard: Shard) -> None:
