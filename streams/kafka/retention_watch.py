@@ -55,14 +55,17 @@ class RetentionWatch:
         self._thread.join(2 * _ANSWER_SECONDS)
 
     def _run(self) -> None:
+        if self._closed.wait(_INTERVAL_SECONDS):  # a start has better to do
+            return
         # What an aborted transaction left is looked at too: an open one must not hide how old a record is.
         extra = {"isolation.level": "read_uncommitted", "auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}
         consumer = make_consumer(self._settings, self._group, **extra)
         try:
-            while not self._closed.wait(_INTERVAL_SECONDS):
+            while not self._closed.is_set():
                 for (topic, i), offset in self._positions.items():
                     if not self._closed.is_set():
                         self._look(consumer, topic, i, offset)
+                self._closed.wait(_INTERVAL_SECONDS)
         finally:
             consumer.close()
 

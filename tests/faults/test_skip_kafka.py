@@ -28,7 +28,7 @@ from streams.kafka.clients import admin, read_to_end
 from streams.records.metric import FairnessMetric
 from streams.trial import Trial
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 WINDOW_MS = 2_000
 PATIENCE_SECONDS = 90.0
@@ -170,9 +170,13 @@ def house(kafka: str, tmp_path: Path) -> Iterator[House]:
     ]
     trial = Trial(tmp_path, print, name="t", overrides=overrides)
     trial.start_kafka(kafka)
+    made: list[House] = []
     try:
-        yield House(trial)
+        made.append(House(trial))
+        yield made[0]
     finally:
+        for house in made:
+            house.traffic.stop()
         trial.stop()
 
 

@@ -1,4 +1,5 @@
-"""A stopped partition goes on by an operator's word: the windows that it touches are void, all others exact.
+"""A stopped partition goes on by an operator's word: the windows that it touches are void, all others exact. And a
+party that is down stops nothing: windows come late, and none is void.
 
 The oracle is the same stream through a pipeline that nothing happened to.
 """
@@ -20,14 +21,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from estimator import RaceModel
 from privacy import parse_measurement
 from secure_agg import EpochKeys
+from streams import inprocess
 from streams.errors import InputError
+from streams.governance import View, discrepancies, empty_log
 from streams.inprocess import _LIFETIME_MS, InProcessPipeline
 from streams.kafka.partitioner import partition_of
 from streams.records.batches import SealedBatch, SharesBatch
 from streams.records.frame import Kind, kind_of
 from streams.records.header import Header, encode_header
 from streams.records.keys import sign_epoch_key
-from streams.records.skip import Skip
+from streams.records.skip import GivenUp, Skip
 from streams.skipping import TOPIC_OF, SkipPlan, SkipPlanner
 
 pytestmark = pytest.mark.slow
@@ -58,6 +61,8 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.renewing: tuple[str, ...] = ()
+        """Roles that announce their next epoch key in time, where keys are short-lived."""
         self.pipeline = InProcessPipeline(
             folder / "keys", partitions=2, sources={"ev": 2}, start_ms=START_MS - 3_000, model=_model()
         )
@@ -85,6 +90,8 @@ class House:
         """
         for second in range(first, past, 2):
             self.log.clock_ms = START_MS + 1000 * second
+            for role in self.renewing:
+                self.renew(role)
             for k in range(6):
                 member = MEMBERS[(second * 6 + k) % len(MEMBERS)]
                 event = json.dumps({"m": member, "ts": self.log.clock_ms - 10, "r": k % 3 == 0}).encode()
@@ -97,6 +104,14 @@ class House:
             if after_attach is not None and second == first:
                 after_attach(self)
             self.pipeline.run([party for party in ("a", "b") if party != without])
+
+    def renew(self, role: str) -> None:
+        """What a role's process does every second: see that senders have an epoch key with enough life left."""
+        now = self.log.clock_ms
+        epoch = self.pipeline.epochs[role].ensure_current(now)
+        known = self.pipeline.controls[role].epoch_public(role, now)
+        if known is None or known.epoch < epoch.number:
+            self.pipeline._announce(sign_epoch_key(self.pipeline._keys[role].identity, epoch.public()))
 
     def newest(self, topic: str, kind: Kind) -> int:
         """The place in partition J of the newest record of a kind."""
@@ -313,8 +328,7 @@ def test_an_epoch_key_that_is_lost(tmp_path: Path, expected: Tables) -> None:
     pipeline.start("b")
     house.seconds(FAULT, FAULT + 6)  # seal does not know yet: more is sealed to what is lost
     assert set(house.stopped("b")) == {0, 1}
-    epoch = pipeline.epochs["b"].ensure_current(house.log.clock_ms)
-    pipeline._announce(sign_epoch_key(pipeline._keys["b"].identity, epoch.public()))
+    house.renew("b")
     house.seconds(FAULT + 6, FAULT + 20)
     for j in (0, 1):
         plan = house.plan("b", j=j, whole_epoch=True)
@@ -430,3 +444,62 @@ def test_the_planner_refuses_where_nothing_is_wrong(tmp_path: Path) -> None:
         planner.plan(records, house.newest("sealed", Kind.PUNCTUATION), 0, whole_epoch=False)
     with pytest.raises(InputError, match="no signed record of sealed"):
         planner.plan(records, 10_000, 0, whole_epoch=False)
+
+
+def test_the_reviewers_check_knows_an_operators_word(tmp_path: Path) -> None:
+    """`evenstream measurement verify` finds nothing wrong with a skip record, unless no operator signed it."""
+    house = House(tmp_path)
+    house.pipeline.skip("sealed", J, (GivenUp(bytes(32).hex(), 0, 5, 6),), ())
+    good = house.pipeline._measurements[-1]
+    forged = _of_another_key(house, Skip.decode(good)).encode()
+    control = house.pipeline.controls["publish"]
+    view = View(empty_log(control.trusted, 1), control, ((1, good), (2, forged)))
+    ((offset, what),) = discrepancies(view, control.trusted)
+    assert offset == 2
+    assert "by a key that is not trusted here" in what
+
+
+# -- a party that is down ---------------------------------------------------------------------------------------------
+
+
+def _releases(house: House, party: str) -> int:
+    return len(house.log.values(f"releases-{party}"))
+
+
+@pytest.mark.parametrize("party", ["a", "b"])
+def test_a_party_that_is_down_makes_nothing_void(tmp_path: Path, expected: Tables, party: str) -> None:
+    """The other party and attach go on; publish waits; when the party is back every window comes, late and exact."""
+    other = "ab".replace(party, "")
+    house = House(tmp_path)
+    house.seconds(0, FAULT)
+    before, published = {p: _releases(house, p) for p in "ab"}, house.tables()
+    house.seconds(FAULT, FAULT + 32, without=party)
+    assert _releases(house, party) == before[party]
+    assert _releases(house, other) >= before[other] + 3
+    assert house.tables() == published
+    house.pipeline.start(party)
+    house.seconds(FAULT + 32, SECONDS)
+    check(house, expected, set())
+
+
+def test_an_epoch_that_expires_meanwhile_pauses_the_senders(
+    tmp_path: Path, expected: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seal and attach wait for b's next key and drop nothing; by its broker's time no backlog is late."""
+    monkeypatch.setattr(inprocess, "_LIFETIME_MS", 20_000)
+    house = House(tmp_path)
+    house.renewing = ("attach", "a", "b")
+    house.seconds(0, FAULT)
+    house.renewing = ("attach", "a")
+    house.seconds(FAULT, FAULT + 32, without="b")
+    sealed = {j: len(house.log.read("sealed", j)) for j in (0, 1)}
+    for role in ("seal", "attach"):
+        assert "valid epoch key of b" in (house.pipeline.stage(role).blocked(house.log.clock_ms) or "")
+    house.seconds(FAULT + 32, FAULT + 40, without="b")
+    assert {j: len(house.log.read("sealed", j)) for j in (0, 1)} == sealed
+    house.renewing = ("attach", "a", "b")
+    house.pipeline.start("b")
+    house.seconds(FAULT + 40, SECONDS + 2)
+    check(house, expected, set())
+    assert house.log.values("refused") == []
+    assert all(len(epochs.numbers()) <= 4 for epochs in house.pipeline.epochs.values())
