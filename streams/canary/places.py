@@ -126,7 +126,7 @@ class Memory:
             return
         there = np.concatenate(([False], (entries & _PRESENT_OR_SWAPPED) != 0, [False]))
         edges = begin + size * np.flatnonzero(there[1:] != there[:-1])
-        yield from edges.reshape(-1, 2).tolist()
+        yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
     @staticmethod
     def _mapping(descriptor: int, begin: int, end: int) -> Iterator[bytes]:
