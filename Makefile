@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-locks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo acl-matrix test check lint types imports unit jars kafka chaos accuracy audit-privacy fuzz peers lock census clean
+.PHONY: help demo acl-matrix test check lint types imports unit jars kafka chaos accuracy audit-privacy canary fuzz sbom audit-deps wheel peers lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -70,16 +70,34 @@ fuzz: $(STAMP) ## Fuzz every decoder (EXECUTIONS=10000000: the long run; TARGETS
 	@$(PYTHON) -m venv build/fuzz-venv && build/fuzz-venv/bin/python -m pip install -q 'atheris>=3.0' || echo "no atheris here: plain mutation"
 	@PYTHONPATH=.:tests:$$(echo build/fuzz-venv/lib/python3.*/site-packages) $(BIN)/python -m fuzz --executions $(EXECUTIONS) $(TARGETS)
 
+canary: $(STAMP) ## Search for what is left of members who went through the whole system (SHORT=1: fewer crashes)
+	@$(BIN)/evenstream canary $(if $(SHORT),--short)
+
+sbom: $(STAMP) ## Write build/sbom.cdx.json, and the developers' Kafka apart; validated against CycloneDX 1.6
+	@$(BIN)/python -m supply.sbom --out build
+	@test -x build/supply-venv/bin/python || $(PYTHON) -m venv build/supply-venv
+	@build/supply-venv/bin/python -c 'import cyclonedx, jsonschema' 2>/dev/null || build/supply-venv/bin/python -m pip install -q 'cyclonedx-python-lib[json-validation]==11.12.0'
+	@build/supply-venv/bin/python -m supply.validate build/sbom*.cdx.json
+
+audit-deps: $(STAMP) ## Check the lock against known vulnerabilities (OSV=FOLDER of an export; without one: status 3)
+	@$(BIN)/python -m supply.audit $(if $(OSV),--osv $(OSV)); status=$$?; exit $$status
+
+wheel: $(STAMP) ## Build the wheel that the Containerfile installs, the same bytes from the same commit
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build -t wheel -d build/wheel
+
 peers: $(STAMP) ## Compare race probabilities with other public tools, in an environment of their own; some minutes
 	@$(PYTHON) -m venv build/peers-venv && build/peers-venv/bin/python -m pip install -q '.[dev,peers]'
 	@PYTHONPATH=.:tests build/peers-venv/bin/python -m peers.peers docs/accuracy/peers.json
 	@PYTHONPATH=.:tests build/peers-venv/bin/python -m pytest -q -m peers tests/peers
 	@echo "docs/accuracy/peers.json is written; make accuracy puts it on the page"
 
+# What runs is what was tested: the run-time lock takes the versions of the developers' one.
+PIN := -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
 lock: $(STAMP) ## Pin what the project stands on anew, by hash
-	@$(BIN)/python -m pip install -q pip-tools
-	@$(BIN)/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --upgrade -o requirements.lock pyproject.toml
-	@$(BIN)/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --allow-unsafe --upgrade --extra dev -o requirements-dev.lock pyproject.toml
+	@mkdir -p build && $(BIN)/python -m pip install -q pip-tools
+	@$(BIN)/pip-compile $(PIN) --allow-unsafe --upgrade --extra dev -o requirements-dev.lock pyproject.toml
+	@sed -E 's/ *--hash=[^ ]+//; s/ *\\$$//' requirements-dev.lock > build/tested.txt
+	@$(BIN)/pip-compile $(PIN) -c build/tested.txt -o requirements.lock pyproject.toml
 
 census: $(STAMP) ## Build the Census pack from its sources (needs pyarrow)
 	@$(BIN)/python -m pip install -q pyarrow && $(BIN)/python -m estimator.census_build
