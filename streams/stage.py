@@ -87,7 +87,7 @@ class Stage(Protocol):
     def committed(self) -> None:
         """The last checkpoint is durable."""
 
-    def lost(self, topic: str, partition: int, reason: str) -> bool:
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
         """An input partition no longer holds the position; True if the stage goes on without it, and has stopped it."""
 
     def stopped(self) -> Mapping[Partition, str]:

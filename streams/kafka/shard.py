@@ -227,7 +227,7 @@ class ShardLoop:
                     f"names ({error.str()}): records were deleted before they were read, or the topic was recreated. "
                     "Nothing is skipped by itself; see docs/operations.md"
                 )
-                if not stage.lost(*partition, lost):
+                if not stage.lose_position(*partition, lost):
                     raise PositionLost(lost)
             else:
                 log.warning("consumer: %s", error.str())

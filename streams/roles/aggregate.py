@@ -187,7 +187,7 @@ class AggregateStage:
         """Folding needs nothing but the records themselves."""
         return None
 
-    def lost(self, topic: str, partition: int, reason: str) -> bool:
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
         """Nothing of its log can be missing: the role ends."""
         return False
 

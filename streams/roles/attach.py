@@ -185,7 +185,7 @@ class AttachStage:
             return f"waiting for a valid epoch key of {', '.join(missing)} on the keys topic"
         return None
 
-    def lost(self, topic: str, partition: int, reason: str) -> bool:
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
         """Nothing of its log can be missing: the role ends."""
         return False
 

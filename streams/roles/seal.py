@@ -140,9 +140,9 @@ class SealStage:
             return f"waiting for a valid epoch key of {', '.join(missing)} on the keys topic"
         return None
 
-    def lost(self, topic: str, partition: int, reason: str) -> bool:
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
         """The topic's measurements stop; the others go on."""
-        self._sources.lose(topic, reason)
+        self._sources.lose(topic, why)
         self._topics_asked_ms = 0
         return True
 

@@ -387,7 +387,7 @@ def test_a_lost_position_stops_its_own_measurement(tmp_path: Path) -> None:
     for _ in range(12):
         house.second()
     stage = house.pipeline.stage("seal")
-    assert stage.lost("old", 0, "it is gone")
+    assert stage.lose_position("old", 0, "it is gone")
     before = stage._sources["old", 0].state.offset
     stage.step([inprocess.MemoryRecord("old", 0, 7_000, None, b"{}", (1, 0))], house.log.clock_ms)
     stage.at_end("old", 0, 7_001)

@@ -82,7 +82,7 @@ class CountingStage:
     def committed(self) -> None:
         """Nothing waits for durability here."""
 
-    def lost(self, topic: str, partition: int, reason: str) -> bool:
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
         return False
 
     def stopped(self) -> Mapping[Partition, str]:
