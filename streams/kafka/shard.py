@@ -23,9 +23,9 @@ from typing import cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.errors import Fenced, PositionLost
-from streams.kafka.clients import make_consumer, make_producer, read_to_end
+from streams.kafka.clients import admin, make_consumer, make_producer, read_to_end
 from streams.kafka.control_reader import ControlReader
-from streams.kafka.refusals import is_refusal, refused, refused_reading
+from streams.kafka.refusals import explained, is_refusal, refused_reading
 from streams.settings import Settings
 from streams.stage import Out, Record, Stage
 from streams.watch.health import RoleHealth
@@ -81,6 +81,7 @@ class ShardLoop:
         tick: Callable[[Stage, int], None] = lambda stage, now: None,
     ) -> None:
         self._settings = settings
+        self._role = role
         self._group = settings.group(role)
         self._transactional_id = settings.transactional_id(role, shard)
         self._state_topics = tuple(state_topics)
@@ -255,7 +256,8 @@ class ShardLoop:
                 "each other for ever. If only one should run, find the other"
             )
         if is_refusal(kafka_error):
-            return refused(self._settings, f"{kafka_error.str()} (transactional id {self._transactional_id})")
+            what = f"{kafka_error.str()}, transactional id {self._transactional_id}"
+            return explained(self._settings, self._role, what, admin(self._settings))
         return _Rewind(kafka_error.str())
 
     def _report_lag(self, consumer: Consumer, stage: Stage) -> None:
