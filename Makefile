@@ -74,13 +74,13 @@ canary: $(STAMP) ## Search for what is left of members who went through the whol
 	@$(BIN)/evenstream canary $(if $(SHORT),--short)
 
 sbom: $(STAMP) ## Write build/sbom.cdx.json, and the developers' Kafka apart; validated against CycloneDX 1.6
-	@$(BIN)/python -m supply.sbom --out build
+	@$(BIN)/python -m bench.supply.sbom --out build
 	@test -x build/supply-venv/bin/python || $(PYTHON) -m venv build/supply-venv
 	@build/supply-venv/bin/python -c 'import cyclonedx, jsonschema' 2>/dev/null || build/supply-venv/bin/python -m pip install -q 'cyclonedx-python-lib[json-validation]==11.12.0'
-	@build/supply-venv/bin/python -m supply.validate build/sbom*.cdx.json
+	@build/supply-venv/bin/python -m bench.supply.validate build/sbom*.cdx.json
 
 audit-deps: $(STAMP) ## Check the lock against known vulnerabilities (OSV=FOLDER of an export; without one: status 3)
-	@$(BIN)/python -m supply.audit $(if $(OSV),--osv $(OSV)); status=$$?; exit $$status
+	@$(BIN)/python -m bench.supply.audit $(if $(OSV),--osv $(OSV)); status=$$?; exit $$status
 
 wheel: $(STAMP) ## Build the wheel that the Containerfile installs, the same bytes from the same commit
 	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build -t wheel -d build/wheel

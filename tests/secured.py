@@ -19,7 +19,7 @@ from streams.records.metric import FairnessMetric
 from streams.roles.seal import END_OF_LOG
 from streams.trial import Trial
 
-_SOURCE_CONFIG = {"message.timestamp.type": "CreateTime"}
+_SOURCE_CONFIG = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}  # a log of a time long past
 
 
 @dataclass

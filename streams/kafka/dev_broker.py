@@ -28,7 +28,7 @@ from streams.kafka import dev_security
 from streams.kafka.dev_jars import KAFKA_VERSION, ensure_jars, find_java
 from streams.kafka.dev_security import ADMIN, BrokerSecurity
 
-_START_SECONDS = 120.0
+_START_SECONDS = 180.0
 _STOP_SECONDS = 20.0
 
 _OPEN = """process.roles=broker,controller

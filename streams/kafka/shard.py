@@ -34,10 +34,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from streams.errors import Fenced, PositionLost
 from streams.kafka.broker_clock import BrokerClock, local_ms
-from streams.kafka.clients import make_consumer, make_producer, read_to_end, transaction_timeout_seconds
+from streams.kafka.clients import admin, make_consumer, make_producer, read_to_end, transaction_timeout_seconds
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.fencing import FENCED, fence
-from streams.kafka.refusals import is_refusal, refused, refused_reading
+from streams.kafka.refusals import explained, is_refusal, refused_reading
 from streams.kafka.retention_watch import RetentionWatch
 from streams.kafka.topic_watch import TopicWatch
 from streams.records.layout import Layout
@@ -418,7 +418,8 @@ class ShardLoop:
                 "each other for ever. If only one should run, find the other"
             )
         if is_refusal(kafka_error):
-            return refused(self._settings, f"{kafka_error.str()} (transactional id {self._transactional_id})")
+            what = f"{kafka_error.str()}, transactional id {self._transactional_id}"
+            return explained(self._settings, self._role, what, admin(self._settings))
         return _Rewind(kafka_error.str())
 
     def _report_lag(self, consumer: Consumer, stage: Stage) -> None:

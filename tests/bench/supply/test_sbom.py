@@ -8,10 +8,10 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
-from supply.lock import read_lock
-from supply.sbom import broker_bill, runtime_bill
+from bench.supply.lock import read_lock
+from bench.supply.sbom import broker_bill, runtime_bill
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -9,9 +9,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from supply.lock import LockUnusable, normalised, read_lock
+from bench.supply.lock import LockUnusable, normalised, read_lock
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from supply.audit import CLEAN, KNOWN, NOT_CHECKED, UNREADABLE, is_affected
+from bench.supply.audit import CLEAN, KNOWN, NOT_CHECKED, UNREADABLE, is_affected
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def spans(*events: dict[str, str]) -> dict[str, object]:
@@ -40,7 +40,7 @@ def test_ranges_mean_what_osv_means(version: str, affected: dict[str, object], i
 
 
 def audit(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "supply.audit", *arguments]
+    command = [sys.executable, "-m", "bench.supply.audit", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

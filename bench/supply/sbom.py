@@ -21,9 +21,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from supply.lock import LockUnusable, Pinned, read_lock
+from bench.supply.lock import LockUnusable, Pinned, read_lock
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 _SPEC = "1.6"
 
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from supply.lock import LockUnusable, Pinned, normalised, read_lock
+from bench.supply.lock import LockUnusable, Pinned, normalised, read_lock
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 CLEAN, KNOWN, UNREADABLE, NOT_CHECKED = range(4)
 
 
