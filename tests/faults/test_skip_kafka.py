@@ -31,7 +31,7 @@ from streams.trial import Trial
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 WINDOW_MS = 2_000
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 120.0
 SPEC = """
 id: feed
 purpose: outages
@@ -94,7 +94,7 @@ class House:
     def readiness(self, role: str) -> str:
         """What a role's /readyz says; empty where nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.trial.ports[role]}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.trial.ports[role]}/readyz", timeout=10) as answer:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             return error.read().decode()
