@@ -107,10 +107,18 @@ class House:
 
     def revive(self) -> None:
         """Start what was killed."""
-        await_true("the killed role to come back", lambda: self.trial.supervisor.watch() or self._all_answer())
+        await_true("the killed role to come back", self._restarted)
+
+    def _restarted(self) -> bool:
+        self.trial.supervisor.watch()
+        return self._all_answer()
 
     def _all_answer(self) -> bool:
         return all(self.readiness(role) for role in self.trial.ports)
+
+    def await_pause(self, role: str) -> None:
+        """Wait until a role says that it has no valid epoch key of b to seal to."""
+        await_true(f"{role} to pause", lambda: "valid epoch key of b" in self.readiness(role))
 
     def stop_offset(self, role: str) -> int:
         """Where a role has stopped, as its /readyz says."""
@@ -186,7 +194,7 @@ def test_outages_and_skips(house: House) -> None:
     # Party b is down until its epoch key expires: seal and attach pause, and nothing is lost.
     house.kill("b")
     for role in ("seal", "attach"):
-        await_true(f"{role} to pause", lambda role=role: "valid epoch key of b" in house.readiness(role))
+        house.await_pause(role)
     paused = now_ms()
     time.sleep(2 * WINDOW_MS / 1000)
     house.revive()
