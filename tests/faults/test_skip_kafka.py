@@ -31,7 +31,7 @@ from streams.trial import Trial
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 WINDOW_MS = 2_000
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 120.0
 SPEC = """
 id: feed
 purpose: outages
@@ -94,7 +94,7 @@ class House:
     def readiness(self, role: str) -> str:
         """What a role's /readyz says; empty where nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.trial.ports[role]}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.trial.ports[role]}/readyz", timeout=10) as answer:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             return error.read().decode()
@@ -107,10 +107,18 @@ class House:
 
     def revive(self) -> None:
         """Start what was killed."""
-        await_true("the killed role to come back", lambda: self.trial.supervisor.watch() or self._all_answer())
+        await_true("the killed role to come back", self._restarted)
+
+    def _restarted(self) -> bool:
+        self.trial.supervisor.watch()
+        return self._all_answer()
 
     def _all_answer(self) -> bool:
         return all(self.readiness(role) for role in self.trial.ports)
+
+    def await_pause(self, role: str) -> None:
+        """Wait until a role says that it has no valid epoch key of b to seal to."""
+        await_true(f"{role} to pause", lambda: "valid epoch key of b" in self.readiness(role))
 
     def stop_offset(self, role: str) -> int:
         """Where a role has stopped, as its /readyz says."""
@@ -186,7 +194,7 @@ def test_outages_and_skips(house: House) -> None:
     # Party b is down until its epoch key expires: seal and attach pause, and nothing is lost.
     house.kill("b")
     for role in ("seal", "attach"):
-        await_true(f"{role} to pause", lambda role=role: "valid epoch key of b" in house.readiness(role))
+        house.await_pause(role)
     paused = now_ms()
     time.sleep(2 * WINDOW_MS / 1000)
     house.revive()
