@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-locks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit jars kafka chaos accuracy audit-privacy peers lock census clean
+.PHONY: help demo acl-matrix test check lint types imports unit jars kafka chaos accuracy audit-privacy fuzz peers lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-demo: $(STAMP) ## The main job, live, on a Kafka of its own (KEEP=1 keeps it up); about three minutes
-	@$(BIN)/evenstream demo $(if $(KEEP),--keep)
+demo: $(STAMP) ## The main job, live, on a Kafka of its own (KEEP=1 keeps it up, SECURE=1 secures it); about three minutes
+	@$(BIN)/evenstream demo $(if $(KEEP),--keep) $(if $(SECURE),--secure)
+
+acl-matrix: $(STAMP) ## Every principal tries every operation on a secured Kafka: precisely what is documented succeeds
+	@$(BIN)/evenstream acl matrix
 
 test: $(STAMP) ## Everything: check, and the tests on a real Kafka; under 15 minutes
 	$(call each,lint types imports unit jars kafka)
@@ -60,6 +63,12 @@ accuracy: $(STAMP) ## Write docs/accuracy.md: coverage, bias, the peers, the rea
 
 audit-privacy: $(STAMP) ## Attack each party's releases: promised and measured mu and epsilon, planted bugs; some minutes
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.privacy_audit $(OPTIONS)
+
+# atheris is in no lock, and has wheels for few versions of Python: without it the targets are fuzzed by plain mutation.
+EXECUTIONS ?= 100000
+fuzz: $(STAMP) ## Fuzz every decoder (EXECUTIONS=10000000: the long run; TARGETS="events release": some)
+	@$(PYTHON) -m venv build/fuzz-venv && build/fuzz-venv/bin/python -m pip install -q 'atheris>=3.0' || echo "no atheris here: plain mutation"
+	@PYTHONPATH=.:tests:$$(echo build/fuzz-venv/lib/python3.*/site-packages) $(BIN)/python -m fuzz --executions $(EXECUTIONS) $(TARGETS)
 
 peers: $(STAMP) ## Compare race probabilities with other public tools, in an environment of their own; some minutes
 	@$(PYTHON) -m venv build/peers-venv && build/peers-venv/bin/python -m pip install -q '.[dev,peers]'

@@ -8,6 +8,7 @@ from __future__ import annotations
 from estimator.agreement import Agreement
 from estimator.cells import CellLayout, rank_exposure
 from estimator.census import Level
+from estimator.consistency import channels_disagree
 from estimator.disparity import Correction, Disparities, Disparity, Estimate, disparities, implausible
 from estimator.errors import EstimatorError
 from estimator.groups import GROUPS
@@ -40,6 +41,7 @@ __all__ = [
     "NoiseVariance",
     "Population",
     "RaceModel",
+    "channels_disagree",
     "check_model",
     "disparities",
     "implausible",

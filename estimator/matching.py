@@ -53,8 +53,14 @@ class NameMatcher:
 
     def codes(self, names: Text) -> NDArray[np.uint32]:
         """Codes of names: shape (n,), uint32; 0 where missing or unmatched."""
-        find, seen = self._find, _Remembered()
-        return np.fromiter((find(name, seen)[0] if name else UNMATCHED for name in names), np.uint32, len(names))
+        # Most names are plain: one look in the table each. No name there is as long as those that are refused.
+        look = self._codes.get
+        found = [look(name.upper()) if name else UNMATCHED for name in names]
+        if None in found:
+            seen = _Remembered()
+            for place in [place for place, code in enumerate(found) if code is None]:
+                found[place] = self._find(names[place] or "", seen)[0]
+        return np.array(found, dtype=np.uint32)
 
     def matches(self, names: Text) -> NDArray[np.uint8]:
         """``NameMatch`` of names: shape (n,), uint8."""
@@ -122,7 +128,7 @@ class PlaceMatcher:
         for column, digits, table, kept in self._steps(columns):
             if column is None or not any(column):
                 continue
-            found = np.fromiter(_found(column, digits, table, kept), np.uint32, count)
+            found = np.array(_found(column, digits, table, kept), dtype=np.uint32)
             np.copyto(codes, found, where=codes == NATION)
             if codes.all():
                 break
@@ -143,14 +149,14 @@ class PlaceMatcher:
         yield columns.states, 2, places.states, 2
 
 
-def _found(column: Text, digits: int, table: Mapping[str, int], kept: int) -> Iterator[int]:
+def _found(column: Text, digits: int, table: Mapping[str, int], kept: int) -> list[int]:
     """Codes of one column, by the first ``kept`` of its digits."""
-    for value in column:
-        if not value:
-            yield NATION
-            continue
-        known = table.get(value[:kept]) if len(value) == digits else None
-        yield table.get(_as_code(value, digits)[:kept], NATION) if known is None else known
+    look = table.get
+    known = [(look(value[:kept]) if len(value) == digits else None) if value else NATION for value in column]
+    return [
+        look(_as_code(value or "", digits)[:kept], NATION) if code is None else code
+        for value, code in zip(column, known, strict=True)
+    ]
 
 
 def _as_code(value: str, digits: int) -> str:

@@ -105,6 +105,7 @@ class MemberStore:
             mixed ^= mixed >> np.uint64(29)
             mixed *= _MULTIPLIER
             mixed ^= mixed >> _SHIFT
+        padded.fill(0)  # a copy of the ids that their owner could not overwrite
         return mixed
 
     def lookup(self, ids: NDArray[np.bytes_]) -> NDArray[np.int64]:

@@ -46,8 +46,9 @@ def moments_of(values: NDArray[np.uint64], residuals: NDArray[np.int64], scale: 
     columns = values.T.astype(np.float64, order="C")
     groups = columns.shape[0]
     # Products of 20-bit integers are exact in float64, and so are sums of 2**12 of them once rounded to 20 bits.
-    products = columns[np.triu_indices(groups)[0]]
-    products *= columns[np.triu_indices(groups)[1]]
+    first, second = np.triu_indices(groups)
+    products, others = columns[first], columns[second]
+    products *= others
     products *= _weights(groups)[:, None] / scale
     np.rint(products, out=products)
     squares = residuals.astype(np.float64)
@@ -58,9 +59,10 @@ def moments_of(values: NDArray[np.uint64], residuals: NDArray[np.int64], scale: 
     vector[: -groups - 2] = products.sum(axis=1)
     vector[-groups - 2 : -groups] = scale * values.shape[0], scale * residuals.shape[0]
     vector[-groups:] = squares.sum(axis=0)
-    for array in (columns, products, squares):
+    moments = vector.astype(np.uint64)
+    for array in (columns, products, others, squares, vector):
         array.fill(0)
-    return vector.astype(np.uint64)
+    return moments
 
 
 def _weights(groups: int) -> F:

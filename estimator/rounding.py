@@ -33,6 +33,7 @@ def to_fixed_point(probabilities: NDArray[np.float64], scale: int = SCALE) -> ND
     edges = np.cumsum(probabilities, axis=1)
     # Written so that a NaN, for which every comparison is false, is refused as well.
     if not (np.all(probabilities >= 0) and np.all(np.abs(edges[:, -1] - 1.0) <= _TOLERANCE)):
+        edges.fill(0)
         raise NotProbabilities(
             "race probabilities must be non-negative and sum to 1 in every row; check the race model that made them"
         )
@@ -40,4 +41,8 @@ def to_fixed_point(probabilities: NDArray[np.float64], scale: int = SCALE) -> ND
     np.rint(edges, out=edges)
     np.minimum(edges, scale, out=edges)
     edges[:, -1] = scale
-    return np.diff(edges, axis=1, prepend=0.0).astype(np.uint64)
+    steps = np.diff(edges, axis=1, prepend=0.0)
+    fixed = steps.astype(np.uint64)
+    for array in (edges, steps):
+        array.fill(0)  # they tell what the result tells, and only the result's owner can wipe that
+    return fixed

@@ -29,13 +29,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from opendp import combinators, domains, measurements, metrics, mod
-
 from privacy.budget import LiveRevision, peak_spending
 from privacy.limits import PERIOD_DAYS, Period
 from privacy.spend import RELATIONS, Channel, CountingDays, Relation, ReleaseSpend
-
-mod.enable_features("contrib")
 
 _RHO_OF_NO_PROMISE = 100.0  # epsilon is then beyond 100: a number that would only look like a promise
 
@@ -101,6 +97,10 @@ def epsilon(rho: float, delta: float) -> float:
     """
     if not (math.isfinite(rho) and rho >= 0 and 0 < delta < 1):
         raise ValueError(f"expected a finite rho from 0 and a delta between 0 and 1, got rho {rho}, delta {delta}")
+    # Imported here: seal and attach, which say no epsilon, start without it.
+    from opendp import combinators, domains, measurements, metrics, mod
+
+    mod.enable_features("contrib")
     # A Gaussian of scale 1 at distance d spends rho = d^2 / 2: the probe only carries rho into OpenDP's converter.
     probe = combinators.make_zCDP_to_approxDP(
         measurements.make_gaussian(domains.atom_domain(T="i64"), metrics.absolute_distance(T=float), scale=1.0)

@@ -9,29 +9,39 @@ Source: Canonne, Kamath, Steinke, "The Discrete Gaussian for Differential Privac
 from __future__ import annotations
 
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from opendp import domains, metrics, mod
-from opendp import measurements as m
 
-mod.enable_features("contrib")
+
+@lru_cache(maxsize=1)
+def _opendp() -> SimpleNamespace:
+    """OpenDP's parts, once they are needed: seal and attach, which draw no noise, start without them."""
+    from opendp import measurements  # not its prelude, which loads scikit-learn and pandas
+
+    mod.enable_features("contrib")
+    return SimpleNamespace(domains=domains, measurements=measurements, metrics=metrics, mod=mod)
 
 
 def _space(size: int) -> tuple[Any, Any]:
+    domains, metrics = _opendp().domains, _opendp().metrics
     return domains.vector_domain(domains.atom_domain(T="i64"), size=size), metrics.l2_distance(T=float)
 
 
 @lru_cache(maxsize=256)
 def _mechanism(size: int, scale_units: float) -> Any:
-    return m.make_gaussian(*_space(size), scale=scale_units)
+    return _opendp().measurements.make_gaussian(*_space(size), scale=scale_units)
 
 
 def scale_for(l2_units: float, rho: float) -> float:
     """The smallest scale (fixed-point units) at which OpenDP grants ``rho`` zCDP at this L2 sensitivity (units)."""
-    space = _space(1)
-    return float(mod.binary_search_param(lambda scale: m.make_gaussian(*space, scale=scale), d_in=l2_units, d_out=rho))
+    mod, measurements, space = _opendp().mod, _opendp().measurements, _space(1)
+    return float(
+        mod.binary_search_param(lambda scale: measurements.make_gaussian(*space, scale=scale), d_in=l2_units, d_out=rho)
+    )
 
 
 def rho_of(l2_units: float, scale_units: float) -> float:

@@ -20,6 +20,7 @@ from secure_agg.errors import (
 from secure_agg.identity import ROLES, Identity, PinnedIdentities
 from secure_agg.keyring import RoleKeys, Trusted
 from secure_agg.ring import SCALE
+from secure_agg.state_keys import StateKeys
 
 __all__ = [
     "ROLES",
@@ -38,6 +39,7 @@ __all__ = [
     "RoleKeys",
     "SecureAggregationError",
     "SignatureInvalid",
+    "StateKeys",
     "Stream",
     "StreamCoverage",
     "Trusted",

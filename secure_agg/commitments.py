@@ -26,9 +26,12 @@ _COVERAGE = b"evenstream/1/coverage\0"
 _STREAM = struct.Struct("<32sIIQQQ32s")
 
 
-def commit(cells: bytes, salt: bytes) -> bytes:
+def commit(cells: bytes | bytearray, salt: bytes | bytearray) -> bytes:
     """Commit to the cells of one batch: 32 bytes. ``cells`` is the exact byte string inside the envelope."""
-    return hashlib.sha256(_CELLS + salt + cells).digest()
+    state = hashlib.sha256(_CELLS)
+    state.update(salt)
+    state.update(cells)  # where they lie: joined bytes would be a copy that nobody could overwrite
+    return state.digest()
 
 
 def fresh_salt() -> bytes:
@@ -36,7 +39,7 @@ def fresh_salt() -> bytes:
     return os.urandom(SALT_BYTES)
 
 
-def check(commitment: bytes, cells: bytes, salt: bytes) -> None:
+def check(commitment: bytes, cells: bytes | bytearray, salt: bytes | bytearray) -> None:
     """Raise :class:`CommitmentMismatch` unless ``commitment`` opens to these cells."""
     # The salt's length is part of the binding: bytes moved between salt and cells would leave the hash as it is.
     if len(salt) != SALT_BYTES or not hmac.compare_digest(commitment, commit(cells, salt)):

@@ -78,27 +78,32 @@ class DataKey:
     channel: Channel
     secret: bytes = field(repr=False)
 
-    def seal(self, plaintext: bytes, header: bytes) -> bytes:
-        """Encrypt under a fresh random nonce; ``header`` is bound as associated data. Returns nonce + ciphertext."""
+    def seal(self, plaintext: bytes | bytearray | memoryview, header: bytes) -> bytes:
+        """Encrypt under a fresh random nonce; ``header`` is bound as associated data. Returns nonce + ciphertext.
+
+        An array's own memory (``array.view(np.uint8).data``) is read where it lies: no copy is left that its owner
+        could not overwrite.
+        """
         nonce = os.urandom(NONCE_BYTES)
         return nonce + AESGCM(self.secret).encrypt(nonce, plaintext, self.channel.binding() + header)
 
-    def open(self, ciphertext: bytes, header: bytes) -> bytes:
-        """Decrypt, or raise :class:`EnvelopeUnreadable`."""
+    def open(self, ciphertext: bytes, header: bytes) -> bytearray:
+        """Decrypt, or raise :class:`EnvelopeUnreadable`. The plaintext is the caller's, to be overwritten after use."""
         if len(ciphertext) < NONCE_BYTES + TAG_BYTES:
             raise EnvelopeUnreadable(
                 f"expected a {self.channel.purpose} envelope of at least {NONCE_BYTES + TAG_BYTES} bytes, "
                 f"got {len(ciphertext)}: the record is truncated"
             )
+        plain = bytearray(len(ciphertext) - NONCE_BYTES - TAG_BYTES)
+        nonce, sealed = ciphertext[:NONCE_BYTES], ciphertext[NONCE_BYTES:]
         try:
-            return AESGCM(self.secret).decrypt(
-                ciphertext[:NONCE_BYTES], ciphertext[NONCE_BYTES:], self.channel.binding() + header
-            )
+            AESGCM(self.secret).decrypt_into(nonce, sealed, self.channel.binding() + header, plain)
         except InvalidTag:
             raise EnvelopeUnreadable(
                 f"a {self.channel.purpose} envelope from {self.channel.sender} to {self.channel.recipient} does not "
                 "open with this key: the key is not the one it was sealed for, or its bytes were altered"
             ) from None
+        return plain
 
 
 def public_from_bytes(raw: bytes) -> MLKEM768X25519PublicKey:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from secure_agg.envelopes import KemPrivateKey
 from secure_agg.errors import EnvelopeUnreadable, KeyFileError
-from secure_agg.keyring import read_private, write_private
+from secure_agg.keyring import destroy_private, read_private, write_private
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ class EpochKeys:
         self.lifetime_ms = lifetime_ms
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for number in self.unannounced():
+            destroy_private(self._path(number))  # a crash came between the decision and the deed
         self._epochs: dict[int, Epoch] = {}
         self._find_new()
 
@@ -180,21 +182,21 @@ class EpochKeys:
         """
         ended = tuple(n for n, epoch in sorted(self._epochs.items()) if epoch.not_after_ms <= senders_clock_ms)
         for number in ended:
-            self._erase(self._path(number))
+            self._mark(number).touch(mode=0o600)
+            destroy_private(self._path(number))
             del self._epochs[number]
         return ended
 
-    def _erase(self, path: Path) -> None:
-        try:
-            file = path.open("r+b")
-        except FileNotFoundError:
-            return  # the folder was emptied, or another worker was first
-        with file:
-            # Unlinked first: a process killed between the two must not leave noise that stops the next start.
-            path.unlink(missing_ok=True)
-            file.write(os.urandom(os.fstat(file.fileno()).st_size))
-            file.flush()
-            os.fsync(file.fileno())
+    def unannounced(self) -> tuple[int, ...]:
+        """Epochs that were destroyed, and of which the role has not said so."""
+        return tuple(sorted(int(path.stem) for path in self._folder.glob("*.destroyed") if path.stem.isdigit()))
+
+    def announced(self, number: int) -> None:
+        """The role has said, durably, that this epoch's key is destroyed."""
+        self._mark(number).unlink(missing_ok=True)
+
+    def _mark(self, number: int) -> Path:
+        return self._folder / f"{number}.destroyed"
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number}.epoch"

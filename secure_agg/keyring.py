@@ -2,8 +2,9 @@
 
     keys/seal/identity.key      the role's Ed25519 private key (hex), mode 0600
     keys/seal/state.key         32 bytes (hex) for the role's own state, mode 0600; other keys are derived from it
-    keys/seal/trusted.json      public: every role's identity, the governance keys, the deployment
+    keys/seal/trusted.json      public: every role's identity, the governance and operator keys, the deployment
     keys/governance/reviewer-N.key  a reviewer's private key; no role needs it
+    keys/operator/operator.key  the operator's private key, which lets a stopped partition go on; no role needs it
 
 A private file that others may read is refused, not mended: it may have been read already.
 """
@@ -24,6 +25,7 @@ from secure_agg.errors import KeyFileError
 from secure_agg.identity import ROLES, Identity, PinnedIdentities
 
 GOVERNANCE = "governance"
+OPERATOR = "operator"
 MOST_REVIEWERS = 64
 """As many approvals as one record of `measurements` holds."""
 
@@ -34,11 +36,34 @@ def write_private(path: Path, content: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+    except OSError:  # a full disk, say: half a key is no use to its owner
+        partial.unlink(missing_ok=True)
+        raise
+    # A key that is used before its name is on the disk would be lost with the power, and what it sealed with it.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def destroy_private(path: Path) -> None:
+    """Remove a private file and overwrite what it held, as a courtesy: on an SSD that proves nothing."""
+    try:
+        with path.open("r+b") as file:
+            # Unlinked first: a process killed between the two must not leave noise that stops the next start.
+            path.unlink(missing_ok=True)
+            file.write(os.urandom(os.fstat(file.fileno()).st_size))
+            file.flush()
+            os.fsync(file.fileno())
+    except FileNotFoundError:
+        return
 
 
 def read_private(path: Path) -> bytes:
@@ -75,11 +100,16 @@ def _read_secret(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class Trusted:
-    """The public half of a set of keys, the same in every role's folder."""
+    """The public half of a set of keys, the same in every role's folder.
+
+    Attributes:
+        operators: whose word lets a stopped partition go on; none in a set of keys of an earlier version.
+    """
 
     deployment: str
     identities: PinnedIdentities
     governance: tuple[Ed25519PublicKey, ...]
+    operators: tuple[Ed25519PublicKey, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +129,7 @@ class RoleKeys:
 
 
 def create(root: Path, deployment: str, reviewers: int = 3) -> None:
-    """Make a full set of keys below ``root``: five roles, and a governance key for each reviewer.
+    """Make a full set of keys below ``root``: five roles, a governance key for each reviewer, and an operator's.
 
     Args:
         reviewers: how many governance keys, 1 to 64: reviewer-1.key, reviewer-2.key, ...
@@ -110,7 +140,7 @@ def create(root: Path, deployment: str, reviewers: int = 3) -> None:
     """
     if not 1 <= reviewers <= MOST_REVIEWERS:
         raise ValueError(f"expected 1 to {MOST_REVIEWERS} reviewers, got {reviewers}")
-    taken = [name for name in (*ROLES, GOVERNANCE) if (root / name).exists()]
+    taken = [name for name in (*ROLES, GOVERNANCE, OPERATOR) if (root / name).exists()]
     if taken:
         raise KeyFileError(
             f"{root} already holds keys for {', '.join(taken)}. Keys are never overwritten, since state and rows in "
@@ -118,10 +148,12 @@ def create(root: Path, deployment: str, reviewers: int = 3) -> None:
         )
     private = {role: Ed25519PrivateKey.generate() for role in ROLES}
     governance = [Ed25519PrivateKey.generate() for _ in range(reviewers)]
+    operator = Ed25519PrivateKey.generate()
     trusted = {
         "deployment": deployment,
         "identities": {role: key.public_key().public_bytes_raw().hex() for role, key in private.items()},
         "governance": [key.public_key().public_bytes_raw().hex() for key in governance],
+        "operators": [operator.public_key().public_bytes_raw().hex()],
     }
     for role, key in private.items():
         write_private(root / role / "identity.key", key.private_bytes_raw().hex().encode() + b"\n")
@@ -129,7 +161,9 @@ def create(root: Path, deployment: str, reviewers: int = 3) -> None:
         (root / role / "trusted.json").write_text(json.dumps(trusted, indent=2) + "\n")
     for number, key in enumerate(governance, 1):
         write_private(root / GOVERNANCE / f"reviewer-{number}.key", key.private_bytes_raw().hex().encode() + b"\n")
-    (root / GOVERNANCE / "trusted.json").write_text(json.dumps(trusted, indent=2) + "\n")
+    write_private(root / OPERATOR / "operator.key", operator.private_bytes_raw().hex().encode() + b"\n")
+    for folder in (GOVERNANCE, OPERATOR):
+        (root / folder / "trusted.json").write_text(json.dumps(trusted, indent=2) + "\n")
 
 
 def load_trusted(folder: Path) -> Trusted:
@@ -146,7 +180,10 @@ def load_trusted_file(path: Path) -> Trusted:
             role: Ed25519PublicKey.from_public_bytes(bytes.fromhex(value))
             for role, value in content["identities"].items()
         }
-        governance = tuple(Ed25519PublicKey.from_public_bytes(bytes.fromhex(value)) for value in content["governance"])
+        governance, operators = (
+            tuple(Ed25519PublicKey.from_public_bytes(bytes.fromhex(value)) for value in keys)
+            for keys in (content["governance"], content.get("operators", []))
+        )
     except FileNotFoundError:
         raise KeyFileError(
             f"{path} does not exist; make a set of keys with `evenstream keys init`, or copy this role's folder here"
@@ -155,9 +192,10 @@ def load_trusted_file(path: Path) -> Trusted:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KeyFileError(
-            f"{path} must be JSON with deployment, identities (role: public key in hex) and governance (public keys)"
+            f"{path} must be JSON with deployment, identities (role: public key in hex), governance and operators "
+            "(public keys)"
         ) from None
-    return Trusted(deployment, PinnedIdentities(deployment, pinned), governance)
+    return Trusted(deployment, PinnedIdentities(deployment, pinned), governance, operators)
 
 
 def load_role(root: Path, role: str, deployment: str) -> RoleKeys:
@@ -191,4 +229,9 @@ def load_role(root: Path, role: str, deployment: str) -> RoleKeys:
 
 def load_governance(path: Path) -> Ed25519PrivateKey:
     """Read a reviewer's private key file."""
+    return Ed25519PrivateKey.from_private_bytes(_read_secret(path))
+
+
+def load_operator(path: Path) -> Ed25519PrivateKey:
+    """Read an operator's private key file."""
     return Ed25519PrivateKey.from_private_bytes(_read_secret(path))

@@ -40,9 +40,11 @@ def sum_by_cell(values: U64, cells: NDArray[np.uint16], cell_count: int) -> U64:
     if not cells.size:
         return total
     order = np.argsort(cells, kind="stable")
-    ordered = cells[order]
+    ordered, gathered = cells[order], values[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    total[ordered[starts]] = np.add.reduceat(values[order], starts, axis=0)
+    total[ordered[starts]] = np.add.reduceat(gathered, starts, axis=0)
+    for array in (order, ordered, gathered):
+        array.fill(0)  # rows of their own, which whoever owns ``values`` and ``cells`` could not overwrite
     return total
 
 

@@ -22,7 +22,7 @@ SEED_BYTES = 32
 _NONCE = bytes(16)
 
 
-def expand(seed: bytes, count: int) -> NDArray[np.uint64]:
+def expand(seed: bytes | bytearray, count: int) -> NDArray[np.uint64]:
     """Expand a seed into ring elements.
 
     Args:

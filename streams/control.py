@@ -32,13 +32,16 @@ from privacy import (
     verify,
 )
 from secure_agg import EpochPublicKey, SignatureInvalid, Trusted
-from streams.errors import ProtocolStop, RecordMalformed, SettingsError
+from streams.errors import ProtocolStop, RecordMalformed, SettingsError, SkipInvalid
 from streams.records import frame
+from streams.records.destroyed import KeyDestroyed, KeyKind, decode_key_destroyed
 from streams.records.frame import Kind
 from streams.records.header import source_digest
 from streams.records.keys import EpochKey, WrappedKey, decode_key_record
 from streams.records.layout import Layout, decode_layout
+from streams.records.skip import Skip, is_skip
 from streams.settings import Settings
+from streams.skips import Skips
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,11 @@ def limits_of(settings: Settings) -> Limits:
 def governance_keys(trusted: Trusted) -> dict[str, Ed25519PublicKey]:
     """The pinned governance keys by their ids."""
     return {key_id(key): key for key in trusted.governance}
+
+
+def operator_keys(trusted: Trusted) -> dict[str, Ed25519PublicKey]:
+    """The pinned operator keys by their ids."""
+    return {key_id(key): key for key in trusted.operators}
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,9 @@ class ControlPlane:
         self._epochs: dict[tuple[str, int], EpochPublicKey] = {}
         self._wrapped: dict[tuple[str, bytes, str, str, int], WrappedKey] = {}
         self._layouts: dict[str, Layout] = {}
+        self._destroyed: dict[tuple[str, KeyKind, int], KeyDestroyed] = {}
+        self.skips = Skips()
+        """What operators have given up of stopped partitions."""
         self.version = 0
         """Rises whenever the set of approved measurements changes, or one of them is revoked."""
         self.measurements_offset = 0
@@ -197,10 +208,12 @@ class ControlPlane:
         try:
             if is_revocation(value):
                 self.revoke(Revocation.decode(value))
+            elif is_skip(value):
+                self.skip(Skip.decode(value))
             else:
                 signed = SignedMeasurement.decode(value)
                 self.admit(self.verify(signed), signed.spec_digest(), offset)
-        except (ApprovalError, MeasurementError, RegistryBudgetError, RevocationError) as error:
+        except (ApprovalError, MeasurementError, RegistryBudgetError, RevocationError, SkipInvalid) as error:
             self.refused += 1
             log.error("measurement record at offset %d has no effect: %s", offset, error)
 
@@ -262,6 +275,17 @@ class ControlPlane:
             revocation.revision,
             revocation.key_id,
         )
+
+    def skip(self, skip: Skip) -> None:
+        """Take in a skip record, or raise ``SkipInvalid`` where no operator key signed it for this deployment."""
+        skip.verify(deployment=self.trusted.deployment, operator_keys=operator_keys(self.trusted))
+        if self.skips.add(skip):
+            log.warning(
+                "operator key %s gives up batches of %s [%d], and the windows that they touch",
+                skip.key_id,
+                skip.topic,
+                skip.partition,
+            )
 
     def revocation(self, spec: bytes) -> Revocation | None:
         """Who stopped the revision with this spec digest, when and why, the earliest; None while it stands."""
@@ -334,18 +358,25 @@ class ControlPlane:
         """Take in one record of `keys`. What is not signed by the role it names is counted and without effect."""
         if value is None:
             return
+        record: EpochKey | WrappedKey | KeyDestroyed
         try:
             if frame.kind_of(value) is Kind.LAYOUT:
                 self._apply_layout(value)
                 return
-            record = decode_key_record(value, self.trusted.identities)
+            if frame.kind_of(value) is Kind.KEY_DESTROYED:
+                record = decode_key_destroyed(value, self.trusted.identities)
+            else:
+                record = decode_key_record(value, self.trusted.identities)
         except (RecordMalformed, SignatureInvalid) as error:
             self.refused += 1
             log.error("key record has no effect: %s", error)
             return
-        if isinstance(record, EpochKey):
-            self._epochs[record.role, record.epoch] = record.public()
-        else:
+        if isinstance(record, KeyDestroyed):
+            self._take_in_destroyed(record)
+        elif isinstance(record, EpochKey):
+            if self.destroyed(record.role, "epoch", record.epoch) is None:
+                self._epochs[record.role, record.epoch] = record.public()
+        elif self.destroyed(record.recipient, "epoch", record.epoch) is None:
             key = (record.sender, record.process, record.purpose, record.recipient, record.epoch)
             self._wrapped[key] = record
 
@@ -364,6 +395,22 @@ class ControlPlane:
     def layout(self, role: str) -> Layout:
         """Into how many shards a role is divided now, and was before; generation 0 where none was ever written."""
         return self._layouts.get(role, Layout())
+
+    def _take_in_destroyed(self, record: KeyDestroyed) -> None:
+        """The first word stands. Nobody seals to that epoch any more, and what was wrapped for it opens nowhere."""
+        self._destroyed.setdefault((record.role, record.kind, record.number), record)
+        if record.kind == "epoch":
+            self._epochs.pop((record.role, record.number), None)
+            for key in [key for key in self._wrapped if key[3:] == (record.role, record.number)]:
+                del self._wrapped[key]
+
+    def destroyed(self, role: str, kind: KeyKind, number: int) -> KeyDestroyed | None:
+        """What a role has said of a key that it destroyed; None where it has not."""
+        return self._destroyed.get((role, kind, number))
+
+    def wrapped_to(self, recipient: str, epoch: int) -> list[WrappedKey]:
+        """All known keys that were wrapped for one epoch."""
+        return [record for key, record in self._wrapped.items() if key[3:] == (recipient, epoch)]
 
     def epoch_public(self, role: str, now_ms: int, *, margin_ms: int = 0) -> EpochPublicKey | None:
         """The newest epoch of ``role`` that a sender may use at ``now_ms`` and for ``margin_ms`` after it."""

@@ -34,11 +34,12 @@ class SendingKeys:
         self._identity = identity
         self._control = control
         self._announce = announce
-        self._keys: dict[tuple[str, str, int], DataKey] = {}
+        self._keys: dict[tuple[str, str, int], tuple[DataKey, int]] = {}
 
     def missing(self, recipients: tuple[str, ...], now_ms: int) -> tuple[str, ...]:
         """The recipients that have no usable epoch key at ``now_ms``. A sender pauses while there are any."""
         # The margin is for what a sender does before it asks again: what it has begun, it can finish.
+        self.forget_ended(now_ms)
         find = self._control.epoch_public
         return tuple(role for role in recipients if find(role, now_ms, margin_ms=_MARGIN_MS) is None)
 
@@ -55,11 +56,11 @@ class SendingKeys:
         if slot not in self._keys:
             key = fresh_key(Channel(self._identity.deployment, purpose, self._identity.role, recipient))
             self._hand_over(key, public)
-            self._keys[slot] = key
-        return self._keys[slot], public.epoch
+        return self._keys[slot][0], public.epoch
 
     def share_secret(self, purpose: str, recipient: str, secret: bytes, now_ms: int) -> bool:
         """Hand a given 32-byte secret to the recipient's newest epoch, once; False while it has no usable epoch."""
+        self.forget_ended(now_ms)
         public = self._control.epoch_public(recipient, now_ms)
         if public is None:
             return False
@@ -67,8 +68,13 @@ class SendingKeys:
         if slot not in self._keys:
             key = DataKey(Channel(self._identity.deployment, purpose, self._identity.role, recipient), secret)
             self._hand_over(key, public)
-            self._keys[slot] = key
         return True
+
+    def forget_ended(self, now_ms: int) -> None:
+        """Drop the data keys of epochs that have ended: a sender's copy opens the same rows as the recipient's key."""
+        ended = [slot for slot, (_, not_after_ms) in self._keys.items() if not_after_ms <= now_ms]
+        for slot in ended:
+            del self._keys[slot]
 
     def _hand_over(self, key: DataKey, public: EpochPublicKey) -> None:
         wrapped = wrap(key.secret, public.kem_public, key.channel, wrapping_context(self.process, public.epoch))
@@ -81,6 +87,10 @@ class SendingKeys:
             wrapped,
         )
         self._announce(sign_wrapped_key(self._identity, record))
+        # The epoch that this one follows is not used again: its key goes now, and not only when that epoch ends.
+        channel = (key.channel.purpose, key.channel.recipient)
+        self._keys = {slot: kept for slot, kept in self._keys.items() if slot[:2] != channel}
+        self._keys[*channel, public.epoch] = (key, public.not_after_ms)
 
 
 class ReceivingKeys:

@@ -3,16 +3,20 @@
     EvenstreamError              the command line prints it and exits with 1 (Fenced: 75); never a traceback
     ├── SettingsError            a setting is unknown, malformed or contradictory
     ├── PrerequisiteMissing      Java, Maven or the like is not installed
-    ├── KafkaUnavailable         the cluster cannot be reached, or refuses this principal
+    ├── KafkaUnavailable         the cluster cannot be reached, or did not answer in time
+    │   └── AccessRefused        the cluster refuses this principal
     ├── TopicMismatch            topics are missing or differ from what the protocol needs
     ├── MembersMisplaced         member-attributes was written with another partitioner
     ├── GroupModelUnusable       what attach.model names is no group model
     ├── PositionLost             the log no longer holds what comes next
     ├── StateUnreadable          the role's own state does not open
+    │   └── StateNewer             it opens, and a newer version of the role wrote it
     ├── RecipientAbsent          a recipient has announced no epoch key that is valid now
     ├── Fenced                   another instance took over this shard
+    ├── SkipInvalid              a skip record is not in order, or no operator key signed it
     ├── InputError               a file that the user named is not what it should be
     ├── RecordMalformed          bytes from Kafka are not the record they should be: refused and counted
+    │   └── VersionUnknown         they are of a format version that this role does not read
     └── ProtocolStop             a validly signed record breaks the protocol: its partition stops
 
 Messages say what was expected, what came and what to do. They never carry a member id, a name, a probability or a
@@ -41,6 +45,10 @@ class KafkaUnavailable(EvenstreamError):
     """The cluster cannot be reached, did not answer in time, or refuses this principal."""
 
 
+class AccessRefused(KafkaUnavailable):
+    """The cluster refuses this principal: an ACL is missing, or the credentials are another's."""
+
+
 class TopicMismatch(EvenstreamError):
     """Topics are missing, or differ from what the protocol needs."""
 
@@ -61,6 +69,10 @@ class StateUnreadable(EvenstreamError):
     """A record of the role's own state does not open with the role's state key."""
 
 
+class StateNewer(StateUnreadable):
+    """A record of the role's own state holds fields that this version does not know."""
+
+
 class RecipientAbsent(EvenstreamError):
     """A recipient has no valid epoch key, so nothing can be sent to it; the sender waits, and drops nothing."""
 
@@ -75,12 +87,20 @@ class Fenced(EvenstreamError):
     exit_status = 75
 
 
+class SkipInvalid(EvenstreamError):
+    """A skip record is malformed, was signed for elsewhere, or by nobody who may."""
+
+
 class InputError(EvenstreamError):
     """A file that the user named is missing or is not what it should be."""
 
 
 class RecordMalformed(EvenstreamError):
     """Bytes from Kafka are not the record that they should be."""
+
+
+class VersionUnknown(RecordMalformed):
+    """A record of a format version that this role does not read: a newer role wrote it, or anyone."""
 
 
 class ProtocolStop(EvenstreamError):

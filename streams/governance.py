@@ -46,9 +46,10 @@ from privacy.decisions import (
     approval_of,
 )
 from secure_agg.keyring import Trusted, load_trusted
-from streams.control import ControlPlane, governance_keys, limits_of
-from streams.errors import InputError, KafkaUnavailable, SettingsError
+from streams.control import ControlPlane, governance_keys, limits_of, operator_keys
+from streams.errors import InputError, KafkaUnavailable, SettingsError, SkipInvalid
 from streams.kafka.clients import make_producer, read_to_end, wait_for_kafka
+from streams.records.skip import Skip, is_skip
 from streams.report.numbers import moment
 from streams.settings import Settings
 
@@ -329,6 +330,10 @@ def discrepancies(view: View, trusted: Trusted) -> list[tuple[int | None, str]]:
     revoked = {one.encode(): one for revocations in view.log.revocations.values() for one in revocations}
     seen: set[bytes] = set()
     for offset, value in view.measurements:
+        if is_skip(value):  # an operator's, who is no reviewer, so the log does not hold it
+            what = _unsigned_skip(value, trusted)
+            found += [] if what is None else [(offset, what)]
+            continue
         what = _unfounded(value, approved, revoked, trusted.deployment, keys, view.log.threshold)
         if what is None and value in seen:
             what = "it is there a second time"
@@ -346,6 +351,14 @@ def discrepancies(view: View, trusted: Trusted) -> list[tuple[int | None, str]]:
             name = f"revision {revocation.revision} of {revocation.measurement!r}"
             found.append((None, f"the revocation of {name} is on the log and is missing"))
     return found
+
+
+def _unsigned_skip(value: bytes, trusted: Trusted) -> str | None:
+    try:
+        Skip.decode(value).verify(deployment=trusted.deployment, operator_keys=operator_keys(trusted))
+    except SkipInvalid as error:
+        return str(error)
+    return None
 
 
 def _unfounded(

@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry
 from estimator import RaceModel
 from estimator.model import GroupModel
 from privacy import Ledger, Limits, Measurement, approve, revoke
-from secure_agg import EpochKeys, RoleKeys
-from secure_agg.keyring import create, load_governance, load_role
+from secure_agg import EpochKeys, RoleKeys, StateKeys
+from secure_agg.keyring import create, load_governance, load_operator, load_role
 from secure_agg.partition_clocks import PartitionClocks
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
@@ -27,11 +27,13 @@ from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.records.layout import Layout, sign_layout
 from streams.records.metric import FairnessMetric
 from streams.records.punctuation import NEVER_MS
+from streams.records.skip import GivenUp, Skip, SkippedTopic, VoidWindows
 from streams.roles.aggregate import AggregateOptions, AggregateStage
 from streams.roles.attach import AttachOptions, AttachStage, SelectionKeys
 from streams.roles.member_directory import MemberDirectory
 from streams.roles.publish import PublishCore
 from streams.roles.seal import SealOptions, SealStage
+from streams.roles.source_topics import SourceTopic
 from streams.stage import TIMESTAMP_LOG_APPEND, Out, Partition, Stage
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
@@ -94,6 +96,8 @@ class MemoryLog:
 
     clock_ms: int = 0
     partitions: dict[Partition, list[MemoryRecord]] = field(default_factory=dict)
+    starts: dict[Partition, int] = field(default_factory=dict)
+    """First offset that a partition still holds, where records were deleted."""
 
     def append(
         self,
@@ -108,11 +112,18 @@ class MemoryLog:
         """Write one record; it arrives now unless ``timestamp`` says otherwise."""
         records = self.partitions.setdefault((topic, partition), [])
         stamp = timestamp or (TIMESTAMP_LOG_APPEND, self.clock_ms)
-        records.append(MemoryRecord(topic, partition, len(records), key, value, stamp, headers))
+        offset = self.starts.get((topic, partition), 0) + len(records)
+        records.append(MemoryRecord(topic, partition, offset, key, value, stamp, headers))
 
     def read(self, topic: str, partition: int, offset: int = 0) -> list[MemoryRecord]:
         """Everything from ``offset`` on."""
-        return self.partitions.get((topic, partition), [])[offset:]
+        start = self.starts.get((topic, partition), 0)
+        return self.partitions.get((topic, partition), [])[max(0, offset - start) :]
+
+    def delete(self, topic: str, partition: int, before: int) -> None:
+        """Delete the records of a partition before an offset, as DeleteRecords does."""
+        self.partitions[topic, partition] = self.read(topic, partition, before)
+        self.starts[topic, partition] = before
 
     def values(self, topic: str) -> list[bytes]:
         """All values of a topic, tombstones left out."""
@@ -136,7 +147,7 @@ class RetainedMemory:
         return bool(records) and records[0].offset_ > 0
 
     def sealed_start(self, j: int) -> int:
-        return 0
+        return self.log.starts.get(("sealed", j), 0)
 
 
 def _split(worker: str) -> tuple[str, int]:
@@ -165,6 +176,7 @@ class InProcessPipeline:
         sources: source topic -> number of its partitions.
         limits, test_cluster, batch_rows: as in the settings.
         model: in the race model's place.
+        state_lifetime_ms: how long a state key seals.
 
     A worker is named as the supervisor names it: "attach", and for a further shard of several "attach.1".
     """
@@ -181,11 +193,14 @@ class InProcessPipeline:
         deployment: str = "inprocess",
         start_ms: int = 0,
         model: GroupModel | None = None,
+        state_lifetime_ms: int = _LIFETIME_MS,
     ) -> None:
         create(folder, deployment)
         self.log = MemoryLog(start_ms)
         self.partitions = partitions
         self.sources = sources
+        self.topic_ids: dict[str, str] = {}
+        """By source topic, once it was made again: the id that tells it from the one before."""
         self._folder = folder
         self._deployment = deployment
         self._batch_rows = batch_rows
@@ -202,6 +217,9 @@ class InProcessPipeline:
         self.registries = {role: CollectorRegistry() for role in self._keys}
         self._health = {role: RoleHealth(role, self.registries[role]) for role in self._keys}
         self.epochs = {role: EpochKeys(role, folder / role / "epochs", _LIFETIME_MS) for role in ("attach", "a", "b")}
+        self.state_keys = {
+            role: StateKeys(folder / role / "state", state_lifetime_ms) for role in ("seal", "attach", "a", "b")
+        }
         self._receiving = {
             role: ReceivingKeys(role, deployment, self.controls[role], epochs) for role, epochs in self.epochs.items()
         }
@@ -255,6 +273,30 @@ class InProcessPipeline:
         value = revoke(measurement, self._deployment, key, at_ms=at_ms, reason="in-process").encode()
         self.submit(value, roles=tuple(self.controls) if roles is None else roles)
 
+    def skip(
+        self,
+        topic: SkippedTopic,
+        partition: int,
+        streams: tuple[GivenUp, ...],
+        windows: tuple[VoidWindows, ...],
+        *,
+        offset: int = 0,
+        roles: Sequence[str] | None = None,
+    ) -> None:
+        """Let a stopped partition go on under the operator's key, and have these roles read it, or all."""
+        skip = Skip.signed(
+            load_operator(self._folder / "operator" / "operator.key"),
+            deployment=self._deployment,
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            streams=streams,
+            windows=windows,
+            reason="in-process",
+            at_ms=self.log.clock_ms,
+        )
+        self.submit(skip.encode(), roles=tuple(self.controls) if roles is None else roles)
+
     def submit(self, value: bytes, *, roles: Sequence[str]) -> None:
         """Put a record on `measurements` and have these roles read it."""
         self._measurements.append(value)
@@ -272,7 +314,7 @@ class InProcessPipeline:
     def _build(self, worker: str, layout: Layout) -> Stage:
         role, shard = _split(worker)
         keys, control = self._keys[role], self.controls[role]
-        codec, health = StateCodec(keys.derive("state"), role), self._health[role]
+        codec, health = StateCodec(keys.derive("state"), role, self.state_keys[role]), self._health[role]
         sending = SendingKeys(keys.identity, control, self._announce)
         if role == "seal":
 
@@ -281,10 +323,12 @@ class InProcessPipeline:
 
             options = SealOptions(self.partitions, self._batch_rows, 1000, 1_000_000, shard, layout.shards)
 
-            def count(approved: Approved) -> int | None:
-                return self.sources.get(approved.measurement.source.topic)
+            def found(approved: Approved) -> SourceTopic | None:
+                topic = approved.measurement.source.topic
+                count = self.sources.get(topic)
+                return None if count is None else SourceTopic(self.topic_ids.get(topic, topic), count)
 
-            return SealStage(options, self._topics, keys.identity, control, sending, codec, health, count, start_offset)
+            return SealStage(options, self._topics, keys.identity, control, sending, codec, health, found, start_offset)
         if role == "attach":
             return AttachStage(
                 AttachOptions(self.partitions, 1000, shard, layout.shards),
@@ -393,7 +437,10 @@ class InProcessPipeline:
         if stage.blocked(now) is not None:
             return True
         records: list[MemoryRecord] = []
-        for partition, offset in running.positions.items():
+        for partition, offset in list(running.positions.items()):
+            if offset < self.log.starts.get(partition, 0):
+                assert stage.lose_position(*partition, "records were deleted before they were read")
+                continue
             part = self.log.read(*partition, offset)[:limit]
             records += part
             running.positions[partition] = offset + len(part)

@@ -1,4 +1,7 @@
-"""Log lines: one line each, on standard error, with the role in it; text for people or JSON for machines."""
+"""Log lines: one line each, on standard error, with the role in it; text for people or JSON for machines.
+
+A traceback in one of them tells places and types, and no values (``streams.tracebacks``).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ import logging
 import time
 
 from streams.settings import LoggingSettings
+from streams.tracebacks import ValuesHidden
 
 
-class _JsonFormatter(logging.Formatter):
+class _JsonFormatter(ValuesHidden):
     def __init__(self, role: str) -> None:
         super().__init__()
         self._role = role
@@ -33,9 +37,7 @@ def configure_logging(role: str, settings: LoggingSettings) -> None:
     if settings.format == "json":
         handler.setFormatter(_JsonFormatter(role))
     else:
-        formatter = logging.Formatter(
-            f"%(asctime)s.%(msecs)03dZ %(levelname)s {role}: %(message)s", "%Y-%m-%dT%H:%M:%S"
-        )
+        formatter = ValuesHidden(f"%(asctime)s.%(msecs)03dZ %(levelname)s {role}: %(message)s", "%Y-%m-%dT%H:%M:%S")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
     root = logging.getLogger()

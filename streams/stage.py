@@ -75,6 +75,9 @@ class Stage(Protocol):
     def step(self, records: Sequence[Record], now_ms: int) -> None:
         """Process records, in order within each partition."""
 
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
+        """The log no longer holds where :meth:`positions` is; False where the role must end for it."""
+
     def at_end(self, topic: str, partition: int, offset: int) -> None:
         """Everything before ``offset`` has been read; nothing more is there for now."""
 

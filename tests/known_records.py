@@ -7,7 +7,8 @@ Identities come from fixed seeds, and Ed25519 signs deterministically, so one ex
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 
@@ -136,6 +137,28 @@ def released(release: Release = RELEASE) -> SignedRelease:
     return SignedRelease.signed(identity(release.party), release, values if release.status == "released" else None)
 
 
+# -- versions -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def of_version(version: int) -> Iterator[None]:
+    """Inside, this process is the software whose newest format version is this one."""
+    known, frame.FORMAT_VERSION = frame.FORMAT_VERSION, version
+    try:
+        yield
+    finally:
+        frame.FORMAT_VERSION = known
+
+
+def later(
+    signer: Identity, kind: int, version: int = 3, sections: Sequence[bytes] = (b"what version 3 holds", b"", b"x" * 9)
+) -> bytes:
+    """A record of a later version, of which only the frame and its last section are as today."""
+    head = frame._head(kind, version, len(sections) + 1)
+    signature = signer.sign("frame", head, *(hashlib.sha256(section).digest() for section in sections))
+    return frame.encode(kind, [*sections, signature], version)  # type: ignore[arg-type]
+
+
 # -- golden files -------------------------------------------------------------------------------------------------
 
 
@@ -166,11 +189,11 @@ def with_section(value: bytes, number: int, section: bytes) -> bytes:
     """The frame with one section replaced."""
     sections = sections_of(value)
     sections[number] = section
-    return frame.encode(frame.kind_of(value), sections)
+    return frame.encode(frame.kind_of(value), sections, frame.version_of(value))
 
 
 def tampered(value: bytes) -> Iterator[tuple[str, bytes]]:
-    """Every section cut, emptied, lengthened and altered at each byte, every two swapped, and the whole cut short."""
+    """Sections cut, emptied, lengthened, altered at each byte, two swapped; other versions; the whole cut short."""
     sections = sections_of(value)
     for number, section in enumerate(sections):
         changes = {"emptied": b"", "lengthened": section + b"\0", "cut": section[:-1], "begun late": section[1:]}
@@ -185,7 +208,10 @@ def tampered(value: bytes) -> Iterator[tuple[str, bytes]]:
         swapped = list(sections)
         swapped[one], swapped[other] = sections[other], sections[one]
         if swapped != sections:
-            yield f"sections {one} and {other} swapped", frame.encode(frame.kind_of(value), swapped)
+            kind, version = frame.kind_of(value), frame.version_of(value)
+            yield f"sections {one} and {other} swapped", frame.encode(kind, swapped, version)
+    for version in set(range(frame.FORMAT_VERSION + 3)) - {frame.version_of(value)}:
+        yield f"as version {version}", value[:2] + bytes((version,)) + value[3:]
     for length in range(len(value)):
         yield f"cut to {length} bytes", value[:length]
     yield "with a byte after it", value + b"\0"

@@ -20,16 +20,20 @@ from pydantic import BaseModel
 from privacy import Debit, parse_measurement
 from privacy.decisions import Answer, Approve, Close, Decision, Forecast, Propose, Reject, Revoke
 from privacy.spec_problems import EXPECTED
+from streams import acl
 from streams.cli import main
 from streams.records import metric
 from streams.records.batches import Extension
 from streams.records.concern import Concern
+from streams.records.destroyed import KeyDestroyed
 from streams.records.frame import Kind
 from streams.records.header import Header
 from streams.records.keys import EpochKey, WrappedKey
+from streams.records.layout import LayoutRecord
 from streams.records.punctuation import Counting, Passage, Punctuation, SourceProgress
 from streams.records.refused import Refused
 from streams.records.release import Release, ReleasedChannel
+from streams.records.skip import GivenUp, Skip, VoidWindows
 from streams.roles.attach import AttachedPartition
 from streams.roles.counted_chunks import DayIndex, _Chunk
 from streams.roles.decoding import REASONS, EventDecoder
@@ -243,9 +247,14 @@ RECORDS = (
     ReleasedChannel,
     EpochKey,
     WrappedKey,
+    LayoutRecord,
+    KeyDestroyed,
     Refused,
     Concern,
     Debit,
+    Skip,
+    GivenUp,
+    VoidWindows,
     Propose,
     Forecast,
     Approve,
@@ -324,6 +333,15 @@ def test_no_page_names_a_metric_that_is_not_there(page: Path) -> None:
     families = _golden_families()
     series = {f"{family}_{part}" for family in families for part in ("bucket", "count", "sum")}
     assert named - families - series == set()
+
+
+# -- principals -------------------------------------------------------------------------------------------------------
+
+
+def test_operations_holds_the_table_of_principals() -> None:
+    """Who may do what is on the page as the code has it, line by line."""
+    section = (DOCS / "operations.md").read_text().partition("\n## Principals and ACLs\n")[2].partition("\n## ")[0]
+    assert acl.markdown_table() in section
 
 
 # -- measurements -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from streams.errors import EvenstreamError
+from streams.hardening import harden
 from streams.settings import Settings, load_settings
 
 _COMMANDS = {
@@ -24,14 +25,18 @@ _COMMANDS = {
     "audit": "The same mathematics over a file, without Kafka.",
     "members": "Take members out of every measurement.",
     "measurement": "Propose, review and approve measurements; stop them; verify who decided what.",
+    "acl": "Who may do what on Kafka: printed, applied and tried.",
     "ledger": "Read a party's budget ledger, and check it against its releases.",
     "transparency": "Write the public page: what is measured, by whose approval, at what cost.",
+    "retention": "Delete what every reader has read, and show what of people is left.",
     "concern": "Raise, list, answer and close concerns about measurements.",
+    "canary": "Search for what is left of members who went through the whole system.",
     "seal": "Run the role seal: events in, sealed batches out.",
     "attach": "Run the role attach: sealed batches in, shares out.",
     "aggregate": "Run one party: shares in, noised releases out.",
     "publish": "Run the role publish: releases in, metrics out.",
     "scale": "Divide the work of seal or attach among several workers.",
+    "skip": "Let a stopped partition go on without the batches at fault, by an operator's signed word.",
     "up": "Run all five roles on this machine.",
     "replay": "Feed a JSONL log of events, and its members.",
     "simulate": "Feed a simulated population with a known truth.",
@@ -57,6 +62,11 @@ class _LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+    def main(self, args: Any = None, *arguments: Any, **more: Any) -> Any:
+        if args is None:  # called as a program, and not by a test: before a key or a member's data can be read
+            harden()
+        return super().main(args, *arguments, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import click
 
-from streams.kafka.dev_broker import DevBroker
+from streams.cli import Invocation
+from streams.kafka.dev_broker import BrokerProcess, DevBroker
 from streams.kafka.dev_jars import KAFKA_VERSION, ensure_jars
+from streams.kafka.dev_security import ADMIN, BrokerSecurity, client_file
+from streams.settings import PRINCIPALS
 
 
 @click.group()
@@ -39,12 +42,39 @@ def _elsewhere() -> bool:
 @kafka.command()
 @_folder
 @click.option("--port", default=9092, show_default=True, help="Port to listen on; 0 takes a free one.")
-def start(folder: Path, port: int) -> None:
-    """Start the broker (the first time, Maven copies Kafka into the cache folder)."""
+@click.option("--secure", is_flag=True, help="With TLS, SCRAM users and ACLs; for a folder of its own.")
+@click.pass_obj
+def start(invocation: Invocation, folder: Path, port: int, secure: bool) -> None:
+    """Start the broker (the first time, Maven copies Kafka into the cache folder).
+
+    With --secure: users for each principal of this deployment, and a settings file of each in DIR/principals.
+    """
     if _elsewhere():
         return
-    broker = DevBroker(folder).start(port, progress=lambda line: click.echo(line, err=True))
-    click.echo(f"Kafka {KAFKA_VERSION} is up: export KAFKA_BOOTSTRAP={broker.bootstrap}")
+    broker = DevBroker(folder, secure=secure)
+    running = broker.start(port, progress=lambda line: click.echo(line, err=True))
+    if broker.security is None:
+        click.echo(f"Kafka {KAFKA_VERSION} is up: export KAFKA_BOOTSTRAP={running.bootstrap}")
+    else:
+        _make_principals(broker.security, running, invocation)
+
+
+def _make_principals(security: BrokerSecurity, running: BrokerProcess, invocation: Invocation) -> None:
+    settings = invocation.settings()
+    users = {role: settings.principal(role).removeprefix("User:") for role in PRINCIPALS} | {ADMIN: ADMIN}
+    security.add_users(running.bootstrap, users.values())
+    folder = running.folder / "principals"
+    given = [*invocation.overrides, f"kafka.bootstrap={running.bootstrap}"]
+    if not any(name.startswith("topics.replication_factor=") for name in given):
+        given += ["topics.replication_factor=1", "topics.min_insync_replicas=1"]
+    for role, user in users.items():
+        client_file(folder / f"{role}.yaml", given, security.properties(user))
+    click.echo(
+        f"Kafka {KAFKA_VERSION} is up at {running.bootstrap}, secured. Settings of each principal: {folder}\n"
+        f"  evenstream --config {folder / 'admin.yaml'} acl apply\n"
+        f"  evenstream --config {folder / 'operator.yaml'} topics create\n"
+        f"  evenstream up --configs {folder}"
+    )
 
 
 @kafka.command()

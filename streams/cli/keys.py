@@ -24,10 +24,11 @@ def keys() -> None:
 )
 @click.pass_obj
 def init(invocation: Invocation, reviewers: int) -> None:
-    """Make every role's identity and state key, and the reviewers' governance keys, below keys.dir.
+    """Make every role's identity and state key, the reviewers' governance keys and an operator's, below keys.dir.
 
     One folder a role, private files with mode 0600: give each machine the folder of its own role and nothing else. The
-    governance folder belongs to reviewers: each gets one key, reviewer-1.key and so on, and trusted.json.
+    governance folder belongs to reviewers: each gets one key, reviewer-1.key and so on, and trusted.json. The operator
+    folder belongs to whoever is on call: its key lets a stopped partition go on (`evenstream skip`).
     """
     settings = invocation.settings()
     threshold = settings.keys.governance_threshold
@@ -38,7 +39,7 @@ def init(invocation: Invocation, reviewers: int) -> None:
         )
     create(settings.keys.dir, settings.deployment, reviewers)
     click.echo(
-        f"keys of deployment {settings.deployment!r} are in {settings.keys.dir}: seal, attach, a, b, publish, and "
-        f"governance ({reviewers} reviewers, {threshold} must approve). Keep them apart: whoever holds both a's and "
-        "b's can undo the secrecy of rows, and whoever holds several reviewers' keys is all of them"
+        f"keys of deployment {settings.deployment!r} are in {settings.keys.dir}: seal, attach, a, b, publish, "
+        f"operator, and governance ({reviewers} reviewers, {threshold} must approve). Keep them apart: whoever holds "
+        "both a's and b's can undo the secrecy of rows, and whoever holds several reviewers' keys is all of them"
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from streams.cli import Invocation
+from streams.errors import InputError
 from streams.log import configure_logging
 
 
@@ -48,8 +51,12 @@ def publish(invocation: Invocation) -> None:
 @click.command()
 @click.option("--seal-workers", type=click.IntRange(1, 64), default=1, help="How many workers of seal to start.")
 @click.option("--attach-workers", type=click.IntRange(1, 64), default=1, help="How many workers of attach to start.")
+@click.option(
+    "--configs", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER",
+    help="Settings files of the roles, FOLDER/ROLE.yaml, each with its own Kafka credentials.",
+)  # fmt: skip
 @click.pass_obj
-def up(invocation: Invocation, seal_workers: int, attach_workers: int) -> None:
+def up(invocation: Invocation, seal_workers: int, attach_workers: int, configs: Path | None) -> None:
     """Run all five roles on this machine and restart what dies. Ctrl-C stops them.
 
     How many workers of a role are at work says `evenstream scale`; those beyond stand by.
@@ -57,8 +64,11 @@ def up(invocation: Invocation, seal_workers: int, attach_workers: int) -> None:
     For development and trials: a machine that runs both parties can put their halves together.
     """
     from streams.roles.process import stop_on_signals
-    from streams.roles.supervisor import Supervisor, workers_of
+    from streams.roles.supervisor import COMMANDS, Supervisor, workers_of
 
-    settings = invocation.settings()
-    configure_logging("up", settings.logging)
-    Supervisor(invocation.arguments()).run(stop_on_signals(), workers_of(seal_workers, attach_workers))
+    own = {} if configs is None else {role: configs / f"{role}.yaml" for role in COMMANDS}
+    missing = [str(path) for path in own.values() if not path.is_file()]
+    if missing:
+        raise InputError(f"--configs needs one settings file a role; missing: {', '.join(missing)}")
+    configure_logging("up", invocation.settings().logging)
+    Supervisor(invocation.arguments(), configs=own).run(stop_on_signals(), workers_of(seal_workers, attach_workers))

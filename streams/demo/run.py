@@ -27,7 +27,7 @@ class _Interrupted(Exception):
     """Ctrl-C, or a request to end."""
 
 
-def run(root: Path, *, keep: bool) -> int:
+def run(root: Path, *, keep: bool, secure: bool = False) -> int:
     """Run the demo.
 
     Returns:
@@ -38,7 +38,7 @@ def run(root: Path, *, keep: bool) -> int:
         console = Console(width=_LOG_FILE_WIDTH)  # a log file has no width of its own
     folder = root / time.strftime("%Y%m%d-%H%M%S")
     folder.mkdir(parents=True, exist_ok=True)
-    stack = DemoStack(folder.absolute(), lambda line: console.print(line, highlight=False))
+    stack = DemoStack(folder.absolute(), lambda line: console.print(line, highlight=False), secure=secure)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise _Interrupted

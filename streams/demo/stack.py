@@ -21,11 +21,12 @@ class DemoStack(Trial):
     Args:
         folder: for Kafka's data, keys, logs and the truth.
         say: shows a line.
+        secure: on a secured broker, with one principal a role.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None], *, secure: bool = False) -> None:
         # Both measurements on two UTC days, in case the run passes midnight.
-        super().__init__(folder, say, name="demo", overrides=("privacy.rho_30_days_limit=1.2",))
+        super().__init__(folder, say, name="demo", overrides=("privacy.rho_30_days_limit=1.2",), secure=secure)
 
     def make_topics(self) -> None:
         """Make topics and keys."""

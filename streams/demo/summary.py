@@ -8,10 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from estimator import GROUPS
+from streams import acl
 from streams.demo.live import FEED, MINUTE_MS, PRIMARIES, Schedule, Seen, shown_interval
 from streams.demo.stack import DemoStack
 from streams.demo.truth import ExactRates, SimulatedTruth
 from streams.demo.verdict import judge, result_of
+from streams.kafka import acls
 from streams.records.metric import FairnessMetric, Result
 
 _THREE_THINGS = (
@@ -73,8 +75,21 @@ def _figures(console: Console, stack: DemoStack, seen: Seen) -> None:
             f"{stack.settings.topics.partitions} partitions: median {ordered[len(ordered) // 2]:.0f} ms, "
             f"p99 (here the largest) {ordered[-1]:.0f} ms; target p99 500 ms"
         )
+    if stack.secure:
+        console.print(_security(stack), highlight=False)
     if stack.restarts:
         console.print(f"roles that had to be restarted: {stack.restarts} (see the logs)")
+
+
+def _security(stack: DemoStack) -> str:
+    """What protected Kafka, as its ACLs are now."""
+    rules = acl.rules(stack.settings)
+    differences = acls.differences(stack.settings_of("admin"), rules).lines()
+    principals = len({rule.principal for rule in rules})
+    found = f"{len(acls.bindings(rules))} ACLs, precisely those of `evenstream acl list`"
+    if differences:
+        found = f"ACLs that differ from `evenstream acl list`: {'; '.join(differences)}"
+    return f"Kafka was secured: TLS, SCRAM, StandardAuthorizer; {principals} principals, one a role, with {found}"
 
 
 def _compare(console: Console, title: str, window: FairnessMetric | None, metric: str, exact: ExactRates) -> None:

@@ -11,16 +11,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its API
 
-from streams.errors import KafkaUnavailable, SettingsError, TopicMismatch
+from streams.errors import AccessRefused, KafkaUnavailable, SettingsError, TopicMismatch
+from streams.kafka.refusals import is_refusal, principal, refused, refused_reading
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _QUESTION_SECONDS = 5.0
+_AUTHENTICATION_SECONDS = 5.0
 _RETRY_SECONDS = 0.1
+
+_asked: dict[str, Any] = {}
 
 
 def _base(settings: Settings) -> dict[str, Any]:
@@ -104,6 +108,17 @@ def admin(settings: Settings, **extra: Any) -> AdminClient:
         return AdminClient(admin_config(settings, **extra))
 
 
+def shared_admin(settings: Settings) -> AdminClient:
+    """The client for questions, one a process: each new one takes some 60 ms to know the cluster.
+
+    A process speaks to one cluster; where settings name another, the client is made anew.
+    """
+    if _asked.get("kafka") != settings.kafka:
+        _asked.update(kafka=settings.kafka, client=admin(settings))
+    client: AdminClient = _asked["client"]
+    return client
+
+
 @contextmanager
 def _properties_explained() -> Iterator[None]:
     try:
@@ -122,17 +137,31 @@ def wait_for_kafka(settings: Settings, timeout_seconds: float) -> None:
         timeout_seconds: how long to keep asking; one question takes up to 2 s.
 
     Raises:
-        KafkaUnavailable: none did; the message holds the last reason (refused, wrong password, no such host ...).
+        KafkaUnavailable: none did; the message holds the last reason (refused, no such host ...).
+        AccessRefused: none takes these credentials, for 5 s: a user that was just made is not known everywhere.
     """
     deadline = time.monotonic() + timeout_seconds
+    begun = time.monotonic()
     reasons: list[str] = []
-    client = admin(settings, error_cb=lambda error: reasons.append(str(error.str())))
+    unknown: list[str] = []
+
+    def note(error: KafkaError) -> None:
+        reasons.append(str(error.str()))
+        if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001  # librdkafka's own codes begin with _
+            unknown.append(str(error.str()))
+
+    client = admin(settings, error_cb=note)
     while True:
         try:
             client.list_topics(timeout=max(0.1, min(2.0, timeout_seconds)))
             return
         except KafkaException as error:
             client.poll(0)  # hands out the reasons
+            if unknown and time.monotonic() - begun > _AUTHENTICATION_SECONDS:
+                raise AccessRefused(
+                    f"Kafka at {settings.kafka.bootstrap} does not take the credentials of {principal(settings)}: "
+                    f"{unknown[-1]}. See kafka.properties"
+                ) from None
             if time.monotonic() > deadline:
                 told = [reason for reason in reasons if "brokers are down" not in reason] or [error.args[0].str()]
                 raise KafkaUnavailable(
@@ -150,11 +179,13 @@ def broker_count(settings: Settings) -> int:
 
 
 def partition_count(settings: Settings, topic: str) -> int:
-    """How many partitions a topic has, or raise :class:`TopicMismatch`."""
-    found = find_partition_count(settings, topic)
-    if found is None:
+    """How many partitions a topic has, or raise :class:`TopicMismatch` or :class:`AccessRefused`."""
+    found = _partitions(settings, topic, admin(settings))
+    if isinstance(found, KafkaError) and is_refusal(found):
+        raise refused(settings, f"it may not describe topic {topic}")
+    if not isinstance(found, int):
         raise TopicMismatch(
-            f"topic {topic!r} does not exist (or may not be read). evenstream's own topics are made by "
+            f"topic {topic!r} does not exist. evenstream's own topics are made by "
             "`evenstream topics create`; a source topic is the company's own: check the name in the measurement"
         )
     return found
@@ -166,14 +197,26 @@ def find_partition_count(settings: Settings, topic: str, client: AdminClient | N
     Raises:
         KafkaUnavailable: the cluster did not answer.
     """
+    found = _partitions(settings, topic, client or admin(settings))
+    return found if isinstance(found, int) else None
+
+
+def _partitions(settings: Settings, topic: str, client: AdminClient) -> int | KafkaError | None:
+    """How many partitions a topic has, or the error in place of them."""
     try:
-        metadata = (client or admin(settings)).list_topics(topic, timeout=settings.kafka.request_timeout_seconds)
+        metadata = (client or shared_admin(settings)).list_topics(topic, timeout=settings.kafka.request_timeout_seconds)
     except KafkaException as error:
         raise KafkaUnavailable(f"the partitions of {topic} could not be asked: {error.args[0].str()}") from None
     found = metadata.topics.get(topic)
-    if found is None or found.error is not None or not found.partitions:
-        return None
-    return len(found.partitions)
+    if found is None or found.error is not None:
+        return None if found is None else found.error
+    return len(found.partitions) or None
+
+
+def may_describe(settings: Settings, topic: str, client: AdminClient) -> bool:
+    """Whether the cluster lets this principal see a topic, which need not exist."""
+    found = _partitions(settings, topic, client)
+    return not (isinstance(found, KafkaError) and is_refusal(found))
 
 
 def read_to_end(
@@ -226,6 +269,8 @@ def read_to_end(
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                     if int(message.offset() or 0) >= ends[i]:
                         waiting.discard(i)
+                elif is_refusal(error):
+                    raise refused_reading(settings, message.topic(), error)
                 elif not error.retriable():
                     raise KafkaUnavailable(f"{topic} could not be read: {error.str()}")
             if messages:
@@ -281,12 +326,22 @@ def first_offset(settings: Settings, topic: str, i: int) -> int:
 
 
 def _high_watermarks(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-    consumer = make_consumer(settings, settings.group("state-reader"), **{"isolation.level": "read_uncommitted"})
+    """Where partitions end, uncommitted records as well: one question for all of them."""
+    wanted = {TopicPartition(topic, i): OffsetSpec.latest() for i in partitions}  # type: ignore[no-untyped-call]
     timeout = settings.kafka.request_timeout_seconds
-    try:
-        return {i: partition_end(consumer, topic, i, timeout) for i in partitions}
-    finally:
-        consumer.close()
+    deadline = time.monotonic() + timeout
+    while wanted:
+        try:
+            answers = shared_admin(settings).list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_QUESTION_SECONDS
+            )
+            return {asked.partition: int(answer.result().offset) for asked, answer in answers.items()}
+        except KafkaException as error:  # a topic that was just made, or whose leader moves, has none for a moment
+            if time.monotonic() > deadline:
+                why = error.args[0].str()
+                raise KafkaUnavailable(f"the ends of {topic} could not be asked in {timeout:.0f} s: {why}") from None
+            time.sleep(_RETRY_SECONDS)
+    return {}
 
 
 def partition_end(consumer: Consumer, topic: str, i: int, timeout_seconds: float) -> int:
@@ -304,6 +359,8 @@ def _watermarks(consumer: Consumer, topic: str, i: int, timeout_seconds: float) 
             why = "no answer"
         except KafkaException as error:  # a topic that was just made, or whose leader moves, has none for a moment
             why = error.args[0].str()
+            if is_refusal(error.args[0]):
+                raise AccessRefused(f"Kafka refuses to tell this principal the end of {topic} [{i}]: {why}") from None
         if time.monotonic() > deadline:
             raise KafkaUnavailable(f"the end of {topic} [{i}] could not be asked in {timeout_seconds:.0f} s: {why}")
         time.sleep(_RETRY_SECONDS)

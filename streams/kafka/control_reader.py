@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, Producer, TopicPartition
 
 from streams.control import ControlPlane
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import make_consumer, make_producer, partition_end
+from streams.kafka.refusals import is_refusal, refused, refused_reading
 from streams.records.keys import KeyRecord
 from streams.settings import Settings
 
@@ -46,6 +47,8 @@ class ControlReader:
             if error is not None:
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                     self._next[str(topic)] = max(self._next[str(topic)], int(offset or 0))
+                elif is_refusal(error):  # without it a role would not hear of a revocation
+                    raise refused_reading(self._settings, topic, error)
                 else:
                     log.warning("control topics: %s", error.str())
                 continue
@@ -68,21 +71,40 @@ class ControlReader:
                 raise KafkaUnavailable(f"{', '.join(ends)} could not be read to the end in {_CATCH_UP_SECONDS:.0f} s")
             self._apply(0.02)
 
-    def announce(self, record: KeyRecord) -> None:
-        """Write a record to `keys` and wait until it is durable, so that no batch can be ahead of its key."""
-        failures: list[KafkaError] = []
-        self._producer.produce(
-            self._keys,
-            key=record.key,
-            value=record.value,
-            partition=0,
-            on_delivery=lambda error, _: failures.append(error) if error is not None else None,
-        )
-        if self._producer.flush(_CATCH_UP_SECONDS) or failures:
-            why = failures[0].str() if failures else "no acknowledgement"
+    def announce(self, *records: KeyRecord) -> None:
+        """Write records to `keys` and wait until they are durable, so that no batch can be ahead of its key."""
+        try:
+            _write(self._settings, self._producer, self._keys, *((record.key, record.value) for record in records))
+        except KafkaUnavailable:
             self._producer = make_producer(self._settings, None)  # a fatal error of the old one would stay with it
-            raise KafkaUnavailable(f"a key could not be written to {self._keys}: {why}")
+            raise
 
     def close(self) -> None:
         """Give the connections back."""
         self._consumer.close()
+
+
+def write_control(settings: Settings, name: str, key: bytes, value: bytes) -> None:
+    """Write a record to a control topic, by its short name, and wait until it is durable.
+
+    Raises:
+        KafkaUnavailable: it was not acknowledged.
+    """
+    _write(settings, make_producer(settings, None), settings.topic(name), (key, value))
+
+
+def _write(settings: Settings, producer: Producer, topic: str, *records: tuple[bytes, bytes | None]) -> None:
+    failures: list[KafkaError] = []
+    for key, value in records:
+        producer.produce(
+            topic,
+            key=key,
+            value=value,
+            partition=0,
+            on_delivery=lambda error, _: failures.append(error) if error is not None else None,
+        )
+    if producer.flush(_CATCH_UP_SECONDS) or failures:
+        why = failures[0].str() if failures else "no acknowledgement"
+        if failures and is_refusal(failures[0]):
+            raise refused(settings, f"it may not write to topic {topic} ({why})")
+        raise KafkaUnavailable(f"a record could not be written to {topic}: {why}")

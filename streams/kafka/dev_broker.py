@@ -1,7 +1,8 @@
 """A real Kafka on a developer's machine: one KRaft node, from Maven's artefacts, without ceremony.
 
 Apache Kafka and its dependencies are copied once, by Maven, into a cache folder (45 jars, 43 MB) and started with the
-machine's own Java. The broker listens on 127.0.0.1 only. It is for development and tests: one copy of everything.
+machine's own Java. The broker listens on 127.0.0.1 only. It is for development and tests: one copy of everything. It
+is open to everyone on this machine, or secured as ``streams.kafka.dev_security`` says.
 """
 
 from __future__ import annotations
@@ -21,20 +22,25 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from secure_agg.keyring import write_private
 from streams.errors import KafkaUnavailable
+from streams.kafka import dev_security
 from streams.kafka.dev_jars import KAFKA_VERSION, ensure_jars, find_java
+from streams.kafka.dev_security import ADMIN, BrokerSecurity
 
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 _STOP_SECONDS = 20.0
 
-_PROPERTIES = """process.roles=broker,controller
+_OPEN = """process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
-log.dirs={logs}
+"""
+
+_COMMON = """log.dirs={logs}
 auto.create.topics.enable=false
 num.partitions=1
 default.replication.factor=1
@@ -100,11 +106,28 @@ def _start_ticks(pid: int) -> int:
 
 
 class DevBroker:
-    """One broker, with its data and its process id in one folder."""
+    """One broker, with its data and its process id in one folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of its own; a folder keeps the port, and the security, of its first start.
+        secure: with TLS, SCRAM users and ACLs (``streams.kafka.dev_security``).
+    """
+
+    def __init__(self, folder: Path, *, secure: bool = False) -> None:
         self.folder = folder.absolute()
         self._pid_file = self.folder / "broker.json"
+        self._secure = secure
+
+    @property
+    def security(self) -> BrokerSecurity | None:
+        """Certificates and users, where this folder's broker is a secured one."""
+        found = BrokerSecurity(self.folder / "security")
+        return found if found.authority.exists() else None
+
+    def properties(self) -> dict[str, str]:
+        """librdkafka properties with which this process may administer the broker."""
+        security = self.security
+        return {} if security is None else security.properties(ADMIN)
 
     def running(self) -> BrokerProcess | None:
         """The broker of this folder, if it runs."""
@@ -125,13 +148,18 @@ class DevBroker:
         Raises:
             PrerequisiteMissing, KafkaUnavailable.
         """
+        properties = self.folder / "server.properties"
+        if properties.exists() and self._secure != (self.security is not None):
+            raise KafkaUnavailable(
+                f"the broker of {self.folder} was made {'open' if self._secure else 'secured'}; choose another folder, "
+                f"or start it {'without' if self._secure else 'with'} --secure"
+            )
         running = self.running()
         if running is not None:
             return running
         java = find_java()
         jars = ensure_jars(progress)
         self.folder.mkdir(parents=True, exist_ok=True)
-        properties = self.folder / "server.properties"
         classpath = f"{jars}/libs/*"
         if properties.exists():
             known = dict(line.split("=", 1) for line in properties.read_text().splitlines() if "=" in line)
@@ -144,7 +172,7 @@ class DevBroker:
             draft = self.folder / "server.properties.new"
             if draft.exists():
                 shutil.rmtree(self.folder / "data", ignore_errors=True)
-            draft.write_text(_PROPERTIES.format(port=port, controller=_free_port(), logs=self.folder / "data"))
+            draft.write_text(self._listeners(port) + _COMMON.format(logs=self.folder / "data"))
             self._format(java, classpath, draft)
             draft.rename(properties)
         progress(f"starting Kafka {KAFKA_VERSION} on 127.0.0.1:{port} ...")
@@ -184,19 +212,31 @@ class DevBroker:
             raise
         return started
 
+    def _listeners(self, port: int) -> str:
+        if not self._secure:
+            return _OPEN.format(port=port, controller=_free_port())
+        security = BrokerSecurity.create(self.folder / "security")
+        return dev_security.PROPERTIES.format(
+            port=port, broker=_free_port(), controller=_free_port(), folder=security.folder
+        )
+
     def _format(self, java: str, classpath: str, properties: Path) -> None:
         def storage_tool(*arguments: str) -> str:
-            done = subprocess.run(
-                [java, "-cp", classpath, "kafka.tools.StorageTool", *arguments],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            # In a file, since other users of this machine can read a command line, and one argument may be a password.
+            file = self.folder / "storage-tool.arguments"
+            words = ("-cp", classpath, "kafka.tools.StorageTool", *arguments)
+            write_private(file, "".join(f'"{word}"\n' for word in words).encode())
+            try:
+                done = subprocess.run([java, f"@{file}"], capture_output=True, text=True, check=False)
+            finally:
+                file.unlink()
             if done.returncode != 0:
                 raise KafkaUnavailable(f"Kafka's StorageTool failed: {(done.stderr or done.stdout).strip()[-400:]}")
             return done.stdout.strip().splitlines()[-1]
 
-        storage_tool("format", "-t", storage_tool("random-uuid"), "--standalone", "-c", str(properties))
+        security = self.security
+        users = () if security is None else ("--add-scram", security.scram_argument())
+        storage_tool("format", "-t", storage_tool("random-uuid"), "--standalone", "-c", str(properties), *users)
 
     def _await(self, started: BrokerProcess, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_SECONDS
@@ -212,7 +252,7 @@ class DevBroker:
                 listening = probe.connect_ex(("127.0.0.1", started.port)) == 0
             if listening:
                 try:
-                    client = AdminClient({"bootstrap.servers": started.bootstrap, "log_level": 0})
+                    client = AdminClient({"bootstrap.servers": started.bootstrap, "log_level": 0, **self.properties()})
                     if client.list_topics(timeout=3.0).brokers:
                         return
                 except KafkaException:
@@ -241,9 +281,11 @@ class DevBroker:
 
 
 @contextmanager
-def temporary_broker(folder: Path, progress: Callable[[str], None] = lambda line: None) -> Iterator[BrokerProcess]:
+def temporary_broker(
+    folder: Path, progress: Callable[[str], None] = lambda line: None, *, secure: bool = False
+) -> Iterator[BrokerProcess]:
     """A broker that lives as long as the block."""
-    broker = DevBroker(folder)
+    broker = DevBroker(folder, secure=secure)
     try:
         yield broker.start(progress=progress)
     finally:

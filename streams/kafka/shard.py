@@ -15,6 +15,9 @@ Goals, and how each is met.
   ready to be one itself: what takes long (loading members) is done before anyone is fenced.
 * **No half state.** After any abort, time-out or ambiguous commit the producer and the stage are thrown away, and both
   are built anew from committed state. librdkafka has no KIP-890 client side, so nothing less is safe.
+* **Others see how far it is.** Now and then the positions go to the role's consumer group as well, in the same
+  transaction: a copy for deletion (``streams.retention``) and for lag tools, never ahead of the truth, and never read
+  here.
 * **Latency.** The loop polls every 10 ms and commits when the stage says so, at punctuation, else once a second.
 """
 
@@ -29,10 +32,14 @@ from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from streams.errors import Fenced, KafkaUnavailable, PositionLost
+from streams.errors import Fenced, PositionLost
+from streams.kafka.broker_clock import BrokerClock, local_ms
 from streams.kafka.clients import make_consumer, make_producer, read_to_end, transaction_timeout_seconds
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.fencing import FENCED, fence
+from streams.kafka.refusals import is_refusal, refused, refused_reading
+from streams.kafka.retention_watch import RetentionWatch
+from streams.kafka.topic_watch import TopicWatch
 from streams.records.layout import Layout
 from streams.settings import Settings
 from streams.stage import Out, Record, Stage
@@ -48,6 +55,8 @@ _RETRY_SECONDS = 0.2
 _LAG_INTERVAL_SECONDS = 1.0
 _STAND_BY_SECONDS = 0.1
 _HAND_OVER_SECONDS = 30.0  # for so long a worker of an old generation waits for those that are new in the next
+# Two questions more for a transaction, so not for each: nobody needs the group's copy of the positions to the second.
+_GROUP_OFFSETS_SECONDS = 5.0
 
 
 class _Rewind(Exception):
@@ -82,9 +91,8 @@ class _HandOver:
 _NO_MORE = object()
 
 
-def now_ms() -> int:
-    """This worker's clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
+now_ms = local_ms
+"""This machine's clock, for what is done before the loop runs; the loop itself goes by the broker's."""
 
 
 class ShardLoop:
@@ -132,6 +140,10 @@ class ShardLoop:
         self._hand_over: _HandOver | None = None
         self._fenced_before = 0  # generations below this one were fenced by this process, for good
         self._standing_by: str | None = None
+        self._retention = RetentionWatch(settings, role, health)
+        self._clock = BrokerClock(health.clock_ahead)
+        self._topic_watch = TopicWatch(settings, role)
+        self._group_offsets_at = 0.0
         self._not_ready: str | None = "starting"
         self._turned_at = time.monotonic()
 
@@ -159,6 +171,13 @@ class ShardLoop:
             Fenced: another instance took over this shard.
             PositionLost: the log no longer holds what comes next.
         """
+        self._retention.start()
+        try:
+            self._sessions(stop)
+        finally:
+            self._retention.close()
+
+    def _sessions(self, stop: threading.Event) -> None:
         while (layout := self._await_place(stop)) is not None:
             try:
                 self._try_session(layout, stop)
@@ -261,9 +280,12 @@ class ShardLoop:
         for topic in self._state_topics:
             self._restore(stage, topic)
         self._verify(stage)
-        stage.refresh(now_ms())
+        stage.refresh(self._clock.now_ms())
         consumer = make_consumer(self._settings, self._group)
         try:
+            # What is due at once goes out before anything is read; its acknowledgement tells the broker's time.
+            while stage.due(now := self._clock.now_ms()) and stage.blocked(now) is None:
+                self._commit(producer, consumer, stage, now)
             self._assign(consumer, stage)
             self._turns(stop, layout, stage, producer, consumer)
         finally:
@@ -297,35 +319,36 @@ class ShardLoop:
         lag_at = 0.0
         while not stop.is_set():
             self._turned_at = time.monotonic()
-            now = now_ms()
+            now = self._clock.now_ms()
+            self._topic_watch.look()
             self._control.poll()
             if self._moves_on(layout):
                 return  # what is not committed is read again by whoever owns it then
             if stage.refresh(now):
                 self._assign(consumer, stage)
+            if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
+                lag_at = time.monotonic()
+                self._report_lag(consumer, stage)
             reason = stage.blocked(now)
             self._not_ready = reason
             if reason is not None:
                 stop.wait(0.1)
                 continue
             messages = consumer.consume(_RECORDS_A_POLL, _POLL_SECONDS)
-            now = now_ms()
-            records, ends = self._sort_out(messages)
+            now = self._clock.now_ms()
+            records, ends = self._sort_out(messages, stage)
             if records:
                 stage.step(cast(Sequence[Record], records), now)
-                self._pause_stopped(consumer, stage)
+            self._pause_stopped(consumer, stage)
             self._not_ready = next((f"{t} [{i}] is stopped: {why}" for (t, i), why in stage.stopped().items()), None)
             for topic, partition, offset in ends:
                 stage.at_end(topic, partition, offset)
             self._tick(stage, now)
             while stage.due(now) and not stop.is_set():
-                self._commit(producer, stage, now)
-                now = now_ms()
-            if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
-                lag_at = time.monotonic()
-                self._report_lag(consumer, stage)
+                self._commit(producer, consumer, stage, now)
+                now = self._clock.now_ms()
 
-    def _sort_out(self, messages: list[Message]) -> tuple[list[Message], list[tuple[str, int, int]]]:
+    def _sort_out(self, messages: list[Message], stage: Stage) -> tuple[list[Message], list[tuple[str, int, int]]]:
         """Records, and the partitions that were read to their end: (topic, partition, end offset)."""
         records = [message for message in messages if message.error() is None]
         ends: dict[tuple[str, int], int] = {}
@@ -339,11 +362,15 @@ class ShardLoop:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                 ends[partition] = int(message.offset() or 0)
             elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
-                raise PositionLost(
+                why = (
                     f"{message.topic()} [{message.partition()}] no longer holds the position that this role's state "
                     f"names ({error.str()}): records were deleted before they were read, or the topic was recreated. "
                     "Nothing is skipped by itself; see docs/operations.md"
                 )
+                if not stage.lose_position(*partition, why):
+                    raise PositionLost(why)
+            elif is_refusal(error):
+                raise refused_reading(self._settings, message.topic(), error)
             else:
                 log.warning("consumer: %s", error.str())
         return records, [(topic, i, offset) for (topic, i), offset in ends.items()]
@@ -354,14 +381,15 @@ class ShardLoop:
             consumer.pause([TopicPartition(topic, i) for topic, i in fresh])
             self._paused.update(fresh)
 
-    def _commit(self, producer: Producer, stage: Stage, now: int) -> None:
+    def _commit(self, producer: Producer, consumer: Consumer, stage: Stage, now: int) -> None:
         outputs = stage.checkpoint(now)
         if outputs:
             started = time.monotonic()
             try:
                 producer.begin_transaction()
                 for out in outputs:
-                    _produce(producer, out)
+                    _produce(producer, out, self._clock)
+                self._tell_group(producer, consumer, stage)
                 producer.commit_transaction(_COMMIT_TIMEOUT_SECONDS)
             except KafkaException as error:
                 meaning, took = self._translate(_cause(producer, error)), time.monotonic() - started
@@ -373,6 +401,15 @@ class ShardLoop:
             self._health.transaction("committed", time.monotonic() - started)
         stage.committed()
 
+    def _tell_group(self, producer: Producer, consumer: Consumer, stage: Stage) -> None:
+        if time.monotonic() - self._group_offsets_at < _GROUP_OFFSETS_SECONDS:
+            return
+        # Set before it is tried: where the group's coordinator fails, the next transactions go on without it.
+        self._group_offsets_at = time.monotonic()
+        positions = [TopicPartition(topic, i, offset) for (topic, i), offset in stage.positions().items()]
+        if positions:
+            producer.send_offsets_to_transaction(positions, consumer.consumer_group_metadata(), _COMMIT_TIMEOUT_SECONDS)
+
     def _translate(self, error: KafkaException) -> Exception:
         kafka_error: KafkaError = error.args[0]
         if kafka_error.code() in FENCED:
@@ -380,18 +417,14 @@ class ShardLoop:
                 f"another instance took over {self._transactional_id!r}; this one stops, so that the two do not fence "
                 "each other for ever. If only one should run, find the other"
             )
-        if kafka_error.code() in (
-            KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-            KafkaError.TOPIC_AUTHORIZATION_FAILED,
-            KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        ):
-            return KafkaUnavailable(
-                f"Kafka refuses this principal: {kafka_error.str()} (transactional id {self._transactional_id!r})"
-            )
+        if is_refusal(kafka_error):
+            return refused(self._settings, f"{kafka_error.str()} (transactional id {self._transactional_id})")
         return _Rewind(kafka_error.str())
 
     def _report_lag(self, consumer: Consumer, stage: Stage) -> None:
-        for (topic, i), offset in stage.positions().items():
+        positions = stage.positions()
+        self._retention.tell(positions)
+        for (topic, i), offset in positions.items():
             try:
                 _, high = consumer.get_watermark_offsets(TopicPartition(topic, i), cached=True)
             except KafkaException:
@@ -414,10 +447,12 @@ def _cause(producer: Producer, error: KafkaException) -> KafkaException:
     return error
 
 
-def _produce(producer: Producer, out: Out) -> None:
+def _produce(producer: Producer, out: Out, clock: BrokerClock) -> None:
     while True:
         try:
-            producer.produce(out.topic, value=out.value, key=out.key, partition=out.partition)
+            producer.produce(
+                out.topic, value=out.value, key=out.key, partition=out.partition, on_delivery=clock.delivered
+            )
         except BufferError:
             producer.poll(0.05)  # the local queue is full: let deliveries drain it
         else:

@@ -15,7 +15,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]  # its API
 
 from streams.errors import KafkaUnavailable
-from streams.kafka.clients import admin
+from streams.kafka.clients import admin, may_describe, shared_admin
+from streams.kafka.refusals import is_refusal, refused
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -74,16 +75,20 @@ def plan(settings: Settings) -> tuple[TopicPlan, ...]:
     durable = {"min.insync.replicas": str(topics.min_insync_replicas)}
     forever = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
     compacted = {"cleanup.policy": "compact"}
-    # Checkpoints rotate their keys, so old ones should go soon; and a restart reads what compaction has left.
+    # Old checkpoints should go soon, and not only when there is much to clean; and a restart reads what compaction has
+    # left. A record is compacted once its segment is rolled and the lag has passed, whatever the ratio of dirty bytes.
+    segment_ms = str(int(topics.segment_minutes * 60_000))
     state = compacted | {
-        "segment.ms": str(int(topics.segment_minutes * 60_000)),
+        "segment.ms": segment_ms,
         "min.cleanable.dirty.ratio": "0.1",
+        "max.compaction.lag.ms": segment_ms,
+        "delete.retention.ms": str(_HOUR_MS),  # of tombstones: far longer than a role needs to read its state
         "max.message.bytes": _LARGE_BYTES,
     }
     in_flight = {
         "cleanup.policy": "delete",
         "retention.ms": str(int(topics.retention_hours * _HOUR_MS)),
-        "segment.ms": str(int(topics.segment_minutes * 60_000)),
+        "segment.ms": segment_ms,
         "message.timestamp.type": "LogAppendTime",
     }
     releases = forever | {"max.message.bytes": _LARGE_BYTES}
@@ -212,10 +217,14 @@ def _await_metadata(client: AdminClient, names: set[str], timeout_seconds: float
 
 
 def compare(settings: Settings, plans: tuple[TopicPlan, ...]) -> Iterator[Difference]:
-    """Each way in which the cluster's topics differ from the plan."""
+    """Each way in which the cluster's topics differ from the plan.
+
+    Raises:
+        KafkaUnavailable: the cluster did not answer. AccessRefused: this principal may not see one of them.
+    """
     if not plans:
         return
-    client = admin(settings)
+    client = shared_admin(settings)
     timeout = settings.kafka.request_timeout_seconds
     try:
         known = client.list_topics(timeout=timeout).topics
@@ -223,7 +232,17 @@ def compare(settings: Settings, plans: tuple[TopicPlan, ...]) -> Iterator[Differ
         resources = [ConfigResource(ResourceType.TOPIC, p.name) for p in present]
         # librdkafka takes an empty question for a mistake.
         described = client.describe_configs(resources, request_timeout=timeout) if resources else {}
-        configs = {resource.name: future.result() for resource, future in described.items()}
+        configs = {}
+        for resource, future in described.items():
+            try:
+                configs[resource.name] = future.result()
+            except KafkaException as error:
+                if is_refusal(error.args[0]):
+                    raise refused(settings, f"it may not ask for the configuration of topic {resource.name}") from None
+                raise
+        hidden = [p.name for p in plans if p.name not in known and not may_describe(settings, p.name, client)]
+        if hidden:
+            raise refused(settings, f"it may not describe topic {', '.join(hidden)}")
     except KafkaException as error:
         raise KafkaUnavailable(f"the topics could not be described: {error.args[0].str()}") from None
     for topic in plans:
@@ -256,7 +275,7 @@ def configurations(settings: Settings, names: tuple[str, ...]) -> dict[str, dict
     Raises:
         KafkaUnavailable: the cluster did not answer.
     """
-    client = admin(settings)
+    client = shared_admin(settings)
     timeout = settings.kafka.request_timeout_seconds
     try:
         known = client.list_topics(timeout=timeout).topics

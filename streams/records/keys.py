@@ -74,10 +74,10 @@ _wrapped_decoder = msgspec.msgpack.Decoder(WrappedKey)
 
 @dataclass(frozen=True)
 class KeyRecord:
-    """One record for the `keys` topic."""
+    """One record for the `keys` topic; a value of None is a tombstone."""
 
     key: bytes
-    value: bytes
+    value: bytes | None
 
 
 def sign_epoch_key(identity: Identity, public: EpochPublicKey) -> KeyRecord:

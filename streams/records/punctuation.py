@@ -5,15 +5,21 @@ arrival time before which nothing more will come, and the next sequence number o
 batches knows that some are missing *before* it closes a window. It also says since when the worker has counted each
 measurement, so that a window in which some worker did not yet know the measurement is void and never silently short.
 
-    PUNCTUATION  0 body              MessagePack array, the fields below
-                 1 seal's signature  over the body
-                 2 passage           attach's MessagePack array (empty in `sealed`): its clock, what it has read
-                 3 attach's signature over body and passage (empty in `sealed`)
+    PUNCTUATION in `sealed`  0 body                MessagePack array, the fields below
+                             1 seal's signature    over the head and the SHA-256 of section 0
+
+    PUNCTUATION in `shares`  0 body                seal's, byte for byte
+                             1 seal's signature    the format version of seal's record (1 byte), then its signature
+                             2 passage             attach's MessagePack array: its clock, what it has read
+                             3 attach's signature  over the head and the SHA-256 of sections 0, 1, 2
+
+In version 1, which is still read, both topics had four sections: body, seal's signature over it, passage, attach's
+signature over body and passage (both empty in `sealed`), signed under the kind "punctuation".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import msgspec
@@ -22,7 +28,7 @@ from msgspec import Meta
 from secure_agg import Identity, PinnedIdentities, Stream
 from streams.errors import RecordMalformed
 from streams.records import frame
-from streams.records.frame import Kind
+from streams.records.frame import Kind, sha256
 from streams.records.header import Count, Digest, Milliseconds, ProcessId
 
 _KIND = "punctuation"
@@ -107,11 +113,18 @@ _passage_decoder = msgspec.msgpack.Decoder(Passage)
 
 @dataclass(frozen=True)
 class SignedPunctuation:
-    """Punctuation with its signatures; ``passage`` and ``attach_signature`` are empty in `sealed`."""
+    """Punctuation with its signatures; ``passage`` and ``attach_signature`` are empty in `sealed`.
+
+    Attributes:
+        seal_version: the format version of seal's record, under which its signature is checked.
+        version: of this record.
+    """
 
     punctuation: Punctuation
     body: bytes
+    seal_version: int
     seal_signature: bytes
+    version: int
     passage: Passage | None = None
     passage_bytes: bytes = b""
     attach_signature: bytes = b""
@@ -119,35 +132,75 @@ class SignedPunctuation:
     @classmethod
     def signed(cls, identity: Identity, punctuation: Punctuation) -> SignedPunctuation:
         """`seal`'s record."""
-        body = _encoder.encode(punctuation)
-        return cls(punctuation, body, identity.sign(_KIND, body))
+        body, version = _encoder.encode(punctuation), frame.newest_version(Kind.PUNCTUATION)
+        if version == 1:
+            signature = identity.sign(_KIND, body)
+        else:
+            signature = frame.sign(identity, Kind.PUNCTUATION, version, (sha256(body),))
+        return cls(punctuation, body, version, signature, version)
 
     def passed_on(self, identity: Identity, passage: Passage) -> SignedPunctuation:
         """`attach`'s record, for `shares`."""
-        passage_bytes = _encoder.encode(passage)
-        signature = identity.sign(_KIND, self.body, passage_bytes)
-        return SignedPunctuation(self.punctuation, self.body, self.seal_signature, passage, passage_bytes, signature)
+        version, passage_bytes = frame.newest_version(Kind.PUNCTUATION), _encoder.encode(passage)
+        told = replace(self, version=version, passage=passage, passage_bytes=passage_bytes)
+        if version == 1:
+            signature = identity.sign(_KIND, self.body, passage_bytes)
+        else:
+            signature = frame.sign(identity, Kind.PUNCTUATION, version, told.attachs_digests)
+        return replace(told, attach_signature=signature)
+
+    @property
+    def _attachs_sections(self) -> tuple[bytes, bytes, bytes]:
+        return self.body, bytes((self.seal_version,)) + self.seal_signature, self.passage_bytes
+
+    @property
+    def attachs_digests(self) -> tuple[bytes, ...]:
+        """What attach's signature covers from version 2 on."""
+        return tuple(map(sha256, self._attachs_sections))
 
     def encode(self) -> bytes:
         """The record's value."""
-        return frame.encode(
-            Kind.PUNCTUATION, (self.body, self.seal_signature, self.passage_bytes, self.attach_signature)
-        )
+        if self.version == 1:
+            sections: tuple[bytes, ...] = self.body, self.seal_signature, self.passage_bytes, self.attach_signature
+        elif self.passage is None:
+            sections = self.body, self.seal_signature
+        else:
+            sections = *self._attachs_sections, self.attach_signature
+        return frame.encode(Kind.PUNCTUATION, sections, self.version)
 
     @classmethod
     def decode(cls, data: bytes) -> SignedPunctuation:
         """Take a record apart, or raise :class:`RecordMalformed`. Says nothing about who sent it."""
-        body, seal_signature, passage_bytes, attach_signature = frame.decode(data, Kind.PUNCTUATION, 4)
+        sections = frame.decode(data, Kind.PUNCTUATION, 2, 4)
+        version, body = frame.version_of(data), sections[0]
+        if len(sections) == 2 and version == 1:
+            raise RecordMalformed("punctuation of format version 1 has 4 sections, this one has 2")
         try:
-            passage = _passage_decoder.decode(passage_bytes) if passage_bytes else None
-            return cls(_decoder.decode(body), body, seal_signature, passage, passage_bytes, attach_signature)
+            punctuation = _decoder.decode(body)
+            if len(sections) == 2:
+                return cls(punctuation, body, version, sections[1], version)
+            seal_version, seal_signature = frame.passed_on(sections[1], version)
+            passage_bytes, attach_signature = sections[2:]
+            absent = version == 1 and not passage_bytes
+            passage = None if absent else _passage_decoder.decode(passage_bytes)
         except msgspec.MsgspecError as error:
             raise RecordMalformed(f"punctuation: {error}") from None
+        return cls(punctuation, body, seal_version, seal_signature, version, passage, passage_bytes, attach_signature)
 
     def verify(self, trusted: PinnedIdentities, *, passed: bool) -> None:
         """Raise unless `seal` signed this and, where ``passed``, `attach` as well."""
-        trusted.verify("seal", _KIND, self.seal_signature, self.body)
-        if passed:
+        if not passed and self.version > 1 and self.passage is not None:
+            raise RecordMalformed("punctuation in `sealed` holds a passage, which only `attach` adds")
+        if self.seal_version == 1:
+            trusted.verify("seal", _KIND, self.seal_signature, self.body)
+        else:
+            digests = (sha256(self.body),)
+            frame.verify(trusted, "seal", self.seal_signature, Kind.PUNCTUATION, self.seal_version, digests)
+        if not passed:
+            return
+        if self.version == 1:
             trusted.verify("attach", _KIND, self.attach_signature, self.body, self.passage_bytes)
-            if self.passage is None:
-                raise RecordMalformed("punctuation in `shares` lacks the passage that attach adds")
+        else:
+            frame.verify(trusted, "attach", self.attach_signature, Kind.PUNCTUATION, self.version, self.attachs_digests)
+        if self.passage is None:
+            raise RecordMalformed("punctuation in `shares` lacks the passage that attach adds")

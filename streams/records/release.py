@@ -3,7 +3,8 @@
     RELEASE  0 body               MessagePack array, the fields below
              1 values             ring elements, u64 little-endian, of the channels in the order in which the body names
                                   them; empty unless status is "released"
-             2 party's signature  over body and values
+             2 party's signature  over the head and the SHA-256 of sections 0 and 1 (in version 1, which is still
+                                  read, over body and values under the kind "release")
 
 Every scheduled window is released, empty ones too: existence must not tell. Once written, a release's bytes never
 change: the signature is deterministic, and no clock reading is inside.
@@ -26,7 +27,7 @@ from secure_agg import Identity, PinnedIdentities
 from streams.errors import RecordMalformed
 from streams.records import frame
 from streams.records.debit import NO_DEBIT
-from streams.records.frame import Kind
+from streams.records.frame import Kind, sha256
 from streams.records.header import Count, Digest, Milliseconds
 
 _KIND = "release"
@@ -121,6 +122,7 @@ class SignedRelease:
     body: bytes
     values: bytes
     signature: bytes
+    version: int
 
     @classmethod
     def signed(
@@ -131,10 +133,15 @@ class SignedRelease:
         Args:
             channels: each channel's noised share, by name, uint64; None unless the status is "released".
         """
+        version = frame.newest_version(Kind.RELEASE)
         body, values = _encoder.encode(release), b""
         if channels is not None:
             values = b"".join(channels[channel.name].astype("<u8").tobytes() for channel in release.channels)
-        return cls(release, body, values, identity.sign(_KIND, body, values))
+        if version == 1:
+            signature = identity.sign(_KIND, body, values)
+        else:
+            signature = frame.sign(identity, Kind.RELEASE, version, (sha256(body), sha256(values)))
+        return cls(release, body, values, signature, version)
 
     def channel(self, name: str) -> NDArray[np.uint64] | None:
         """A channel's noised share in its shape, uint64; None where it is not there, or nothing was released."""
@@ -148,7 +155,7 @@ class SignedRelease:
 
     def encode(self) -> bytes:
         """The record's value."""
-        return frame.encode(Kind.RELEASE, (self.body, self.values, self.signature))
+        return frame.encode(Kind.RELEASE, (self.body, self.values, self.signature), self.version)
 
     @classmethod
     def decode(cls, data: bytes) -> SignedRelease:
@@ -169,8 +176,12 @@ class SignedRelease:
             raise RecordMalformed(f"release: expected {expected} bytes of values, got {len(values)}")
         if (release.debit == NO_DEBIT) == (release.status == "released"):
             raise RecordMalformed("release: expected the debit that pays for what is released, and for nothing else")
-        return cls(release, body, values, signature)
+        return cls(release, body, values, signature, frame.version_of(data))
 
     def verify(self, trusted: PinnedIdentities) -> None:
         """Raise unless the party that it names signed it."""
-        trusted.verify(self.release.party, _KIND, self.signature, self.body, self.values)
+        if self.version == 1:
+            trusted.verify(self.release.party, _KIND, self.signature, self.body, self.values)
+            return
+        digests = sha256(self.body), sha256(self.values)
+        frame.verify(trusted, self.release.party, self.signature, Kind.RELEASE, self.version, digests)

@@ -8,7 +8,7 @@ file is the way of a record through the party; the windows are in `windows`, noi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
@@ -22,6 +22,7 @@ from secure_agg.sharing import SEED_BYTES, expand
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
 from streams.errors import ProtocolStop, RecordMalformed
+from streams.records import frame
 from streams.records.batches import SharesBatch
 from streams.records.header import digest
 from streams.records.punctuation import SignedPunctuation
@@ -30,12 +31,14 @@ from streams.roles.channel_layout import ChannelLayout
 from streams.roles.log_partition import LogPartition, PartitionState
 from streams.roles.releasing import ReleaseDesk, newest_debits, not_finished, read_back_to_ms
 from streams.roles.signed_log import SignedLog
-from streams.roles.windows import OpenWindows
+from streams.roles.windows import ClosedWindow, OpenWindows
 from streams.stage import Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 
 APPLIED_LATE = "measurement_applied_late"
+SKIPPED = "skipped"
+"""An operator has given up batches that may belong to the window."""
 _COVERAGE_KEY = b"coverage-key"
 # A party that was down for long closes its backlog in pieces, so that no transaction grows without bound: by windows,
 # and by table entries, since each costs a draw of noise (about 20 microseconds).
@@ -82,7 +85,7 @@ class AggregateStage:
         self._coverage_sender = coverage_sender
         self._coverage_key: bytes | None = None if coverage_sender is None else coverage_sender[1]
         self._coverage_key_is_new = False
-        self._log = SignedLog(topics["shares"], range(options.partitions), health)
+        self._log = SignedLog(topics["shares"], "shares", range(options.partitions), control, health)
         self._windows = OpenWindows()
         self._desk = ReleaseDesk(party, identity, ledger, health)
         self._control_version = -1
@@ -92,11 +95,18 @@ class AggregateStage:
 
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Take in one record of the party's state or of its ledger."""
+        if topic == self._topics[f"state-{self._party}"]:
+            self._codec.found(key, value)
         if value is None:
             return
         if topic == self._topics[f"ledger-{self._party}"]:
             self._desk.restore_ledger(value, self._control.trusted.identities)
-        elif key.startswith(b"position/"):
+            return
+        with self._codec.reading(key):
+            self._restore(key, value)
+
+    def _restore(self, key: bytes, value: bytes) -> None:
+        if key.startswith(b"position/"):
             self._log.restore(int(key.split(b"/")[1]), self._codec.decode(key, value, PartitionState))
         elif key == _COVERAGE_KEY:
             self._coverage_key = self._codec.decode(key, value, bytes)
@@ -126,6 +136,12 @@ class AggregateStage:
             self._check_release(value)
 
     def _check_release(self, value: bytes) -> None:
+        trusted = self._control.trusted.identities
+        if frame.is_newer(value, self._party, trusted):
+            raise LedgerBroken(
+                f"the party's own releases hold one of format version {frame.version_of(value)}, written by a newer "
+                "version of this role, so whether a window was released already cannot be told: run that version"
+            )
         try:
             signed = SignedRelease.decode(value)
             if signed.release.party != self._party:
@@ -136,7 +152,7 @@ class AggregateStage:
         except LedgerBroken:
             # Only now does it matter who wrote it: a long topic is read through without a check of each signature.
             try:
-                signed.verify(self._control.trusted.identities)
+                signed.verify(trusted)
             except SignatureInvalid:
                 return
             raise
@@ -151,14 +167,19 @@ class AggregateStage:
         return self._log.positions()
 
     def refresh(self, now_ms: int) -> bool:
-        """Partitions are fixed. Party a hands the coverage secret to each new epoch of b; b looks for it."""
+        """A skip moves positions. Party a hands the coverage secret to each new epoch of b; b looks for it."""
         self._follow_measurements()
         if self._coverage_sender is not None:
             keys, secret = self._coverage_sender
             keys.share_secret("coverage", "b", secret, now_ms)
         elif self._coverage_key is None:
             self._find_coverage_key()
-        return False
+        return self._log.resume()
+
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
+        """A partition of `shares` waits for an operator."""
+        self._log.lose_position(partition, why)
+        return True
 
     def _follow_measurements(self) -> None:
         """Let go of windows that a later revision takes over, and of all that a revoked one has not sent yet."""
@@ -228,17 +249,22 @@ class AggregateStage:
             self._health.refused("superseded")
             return
         cells = self._open_cells(batch, approved)
-        values, tail = self._open_share(batch, approved)
-        self._windows.fold(
-            approved,
-            header.window_end_ms,
-            values,
-            cells,
-            tail,
-            stream=header.stream,
-            sequence=header.sequence,
-            header_digest=digest(batch.header_bytes),
-        )
+        share = self._open_share(batch, approved)
+        values, tail = ChannelLayout.of(approved.measurement).parts(share, header.rows)
+        try:
+            self._windows.fold(
+                approved,
+                header.window_end_ms,
+                values,
+                cells,
+                tail,
+                stream=header.stream,
+                sequence=header.sequence,
+                header_digest=digest(batch.header_bytes),
+            )
+        finally:  # folded or not, nothing of a single row is kept
+            share.fill(0)
+            cells.fill(0)
         partition.advance(header, batch.header_bytes)
         self._health.batch()
 
@@ -252,12 +278,14 @@ class AggregateStage:
         if len(cell_bytes) != 2 * header.rows:
             raise ProtocolStop(f"expected {header.rows} cells, got {len(cell_bytes)} bytes of them")
         cells = np.frombuffer(cell_bytes, dtype="<u2").astype(np.uint16)
+        for opened in (plain, cell_bytes):
+            opened[:] = bytes(len(opened))
         if cells.size and int(cells.max()) >= approved.measurement.cell_count:
             raise ProtocolStop("a batch holds a cell that its measurement does not have")
         return cells
 
-    def _open_share(self, batch: SharesBatch, approved: Approved) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """This party's share of the rows, (n, columns) uint64, and of the batch's tail, (tail,) uint64."""
+    def _open_share(self, batch: SharesBatch, approved: Approved) -> NDArray[np.uint64]:
+        """This party's share of the rows and of the batch's tail: ``ChannelLayout.parts``; overwrite it after use."""
         header, extension, layout = batch.header, batch.extension, ChannelLayout.of(approved.measurement)
         expected = layout.bits, layout.columns, layout.tail
         if (extension.channels, extension.columns, extension.tail) != expected:
@@ -272,12 +300,13 @@ class AggregateStage:
         key = self._receiving.find("share", "attach", extension.process, epoch)
         plain = key.open(batch.share_a if self._party == "a" else batch.share_b, binding)
         if self._party == "a" and len(plain) == SEED_BYTES:
-            values = expand(plain, count)
+            share = expand(plain, count)
         elif self._party == "b" and len(plain) == 8 * count:
-            values = np.frombuffer(plain, dtype="<u8").astype(np.uint64)
+            share = np.frombuffer(plain, dtype="<u8").astype(np.uint64)
         else:
             raise ProtocolStop(f"expected a seed, or {count} masked values, and got {len(plain)} bytes")
-        return layout.parts(values, header.rows)
+        plain[:] = bytes(len(plain))
+        return share
 
     # -- windows --------------------------------------------------------------------------------------------------
 
@@ -311,10 +340,18 @@ class AggregateStage:
         draws = 0
         for approved, start, void_reason in list(islice(self._closable(), _WINDOWS_A_CHECKPOINT)):
             for window in self._windows.close(approved, start, void_reason):
-                self._desk.release(window, coverage_key, now_ms)
+                self._desk.release(self._unless_skipped(window), coverage_key, now_ms)
                 draws += window.table.size + window.tail.size
             if draws >= _DRAWS_A_CHECKPOINT:
                 return
+
+    def _unless_skipped(self, window: ClosedWindow) -> ClosedWindow:
+        """The window; void where a skip touches it, whether or not this party has folded what was given up.
+
+        Asked of each window as it closes: a roll-up may hold base windows that were released before the skip came.
+        """
+        touched = self._control.skips.void(window.approved.spec, window.start_ms, window.end_ms)
+        return replace(window, void_reason=window.void_reason or SKIPPED) if touched else window
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -322,8 +359,8 @@ class AggregateStage:
         """Time moves by punctuation only: the end of a partition means nothing here."""
 
     def due(self, now_ms: int) -> bool:
-        """At once when a window can close or a release can be sent; otherwise once in a commit interval."""
-        if self._desk.can_send or any(True for _ in self._closable()):
+        """At once when a window can close, a release can be sent or a state key begins; else once in an interval."""
+        if self._codec.is_due(now_ms) or self._desk.can_send or any(True for _ in self._closable()):
             return True
         changed = self._log.changed or self._windows.changed or self._desk.changed or self._coverage_key_is_new
         return changed and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
@@ -331,7 +368,13 @@ class AggregateStage:
     def checkpoint(self, now_ms: int) -> list[Out]:
         """First what earlier commits have made sendable, then this commit's own state."""
         self._follow_measurements()  # a batch may have made the role read on: nothing that is revoked leaves
-        to_state = partial(Out, self._topics[f"state-{self._party}"], 0)
+        state = self._topics[f"state-{self._party}"]
+        to_state = partial(Out, state, 0)
+        if self._codec.renew(now_ms):
+            # Releases that are committed and not sent need no second copy: this checkpoint sends them.
+            self._log.touch_all()
+            self._windows.touch_all()
+            self._coverage_key_is_new = self._coverage_sender is None and self._coverage_key is not None
         outputs = []
         for state_key, key, value in self._desk.sendable():
             outputs.append(Out(self._topics[f"releases-{self._party}"], 0, key, value))
@@ -345,10 +388,12 @@ class AggregateStage:
         outputs += [Out(ledger, 0, None, record) for record in self._desk.debits()]
         changes = [*self._desk.state(self._codec), *self._windows.state(self._codec), *self._log.state(self._codec)]
         outputs += [to_state(key, value) for key, value in changes]
+        self._codec.written(state, outputs)
         self._last_commit_ms = now_ms
         return outputs
 
     def committed(self) -> None:
-        """Releases of the last checkpoint are durable and may leave; ended epochs are destroyed."""
+        """Releases of the last checkpoint are durable and may leave; ended epochs and state keys are destroyed."""
         self._desk.committed()
+        self._codec.committed()
         self._receiving.destroy_ended(self._log.senders_clock_ms())

@@ -115,8 +115,9 @@ class AttachStage:
         self._clocks = clocks
         owned = range(options.shard, options.partitions, options.shards)
         self._owned = frozenset(owned)
+        codec.share(options.shard, options.shards, lambda key: _partition_of(key) in (None, *owned))
         self._counted = CountedRows(control, directory, owned, keys.cap, keys.rotation, health)
-        self._log = SignedLog(topics["sealed"], owned, health)
+        self._log = SignedLog(topics["sealed"], "sealed", owned, control, health)
         self._restored: dict[int, AttachedPartition] = {}
         self._rotation = fingerprint(keys.rotation)
         self._rotation_is_kept = False
@@ -129,6 +130,11 @@ class AttachStage:
 
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Take in one state record."""
+        with self._codec.reading(key):
+            self._codec.found(key, value)
+            self._restore(key, value)
+
+    def _restore(self, key: bytes, value: bytes | None) -> None:
         if key.startswith(b"position/"):
             j = int(key.split(b"/")[1])
             if value is not None and j in self._owned:
@@ -180,8 +186,15 @@ class AttachStage:
         return self._log.positions() | self._directory.positions
 
     def refresh(self, now_ms: int) -> bool:
-        """Partitions are fixed; new measurements are looked up when their first batch comes."""
-        return False
+        """Partitions are fixed, and measurements are looked up when their first batch comes; a skip moves positions."""
+        return self._log.resume()
+
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
+        """A partition of `sealed` waits for an operator; the member attributes cannot be done without."""
+        if topic != self._topics["sealed"]:
+            return False
+        self._log.lose_position(partition, why)
+        return True
 
     def blocked(self, now_ms: int) -> str | None:
         """`attach` pauses while a party has no valid epoch key."""
@@ -246,7 +259,10 @@ class AttachStage:
             start_ms = approved.window_start_ms(header.window_end_ms)
             self._require_groups(approved)
             members = self._open_members(batch, approved)
-            values = self._values(approved, start_ms, partition.j, members)
+            try:
+                values = self._values(approved, start_ms, partition.j, members)
+            finally:
+                members.view(np.uint8).fill(0)
         try:
             shares = self._shares(batch, layout, values, now_ms)
         finally:
@@ -269,6 +285,7 @@ class AttachStage:
         key = self._receiving.find("members", "seal", header.process, header.attach_epoch)
         plain = key.open(batch.members, batch.header_bytes)
         if len(plain) != header.rows * width:
+            plain[:] = bytes(len(plain))
             raise ProtocolStop(
                 f"expected {header.rows} member ids of {width} bytes, got {len(plain)} bytes: seal and attach do not "
                 "read the same spec"
@@ -300,8 +317,10 @@ class AttachStage:
         extension = Extension(self._sending.process, a_epoch, b_epoch, *shape)
         binding = SharesBatch.binding(sealed.header_bytes, SharesBatch.encode_extension(extension))
         seed, masked = split(values)
-        share_b = to_b.seal(masked.astype("<u8", copy=False).tobytes(), binding)
-        masked.fill(0)
+        try:
+            share_b = to_b.seal(masked.astype("<u8", copy=False).view(np.uint8).data, binding)
+        finally:
+            masked.fill(0)
         return SharesBatch.signed(self._identity, sealed, extension, to_a.seal(seed, binding), share_b)
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
@@ -310,7 +329,9 @@ class AttachStage:
         """Time moves by punctuation only: the end of a partition means nothing here."""
 
     def due(self, now_ms: int) -> bool:
-        """Soon after punctuation, otherwise once in a commit interval."""
+        """Soon after punctuation, or when a new state key begins, otherwise once in a commit interval."""
+        if self._codec.is_due(now_ms):
+            return True
         if self._punctuated_ms is not None and (
             len(self._punctuated) >= self._log.live or now_ms - self._punctuated_ms >= _GATHER_MS
         ):
@@ -321,9 +342,13 @@ class AttachStage:
         """Shares and punctuation, who has counted, and where to read on."""
         outputs, self._outputs = self._outputs, []
         state = self._topics["state-attach"]
+        renewed = self._codec.renew(now_ms)
+        if renewed:
+            self._log.touch_all()
+            self._rotation_is_kept = False
         for j in self._counted.forget(self._log.arrived_ms):
             self._log.touch(j)
-        outputs += [Out(state, 0, key, value) for key, value in self._counted.state(self._codec)]
+        outputs += [Out(state, 0, key, value) for key, value in self._counted.state(self._codec, anew=renewed)]
         outputs += [Out(state, 0, key, value) for key, value in self._log.state(self._codec, self._with_index)]
         if not self._rotation_is_kept:
             outputs.append(Out(state, 0, _ROTATION_KEY, self._codec.encode(_ROTATION_KEY, self._rotation)))
@@ -331,12 +356,20 @@ class AttachStage:
         self._punctuated_ms = None
         self._punctuated.clear()
         self._last_commit_ms = now_ms
+        self._codec.written(state, outputs)
         return outputs
 
     def _with_index(self, j: int, state: PartitionState) -> PartitionState:
         return AttachedPartition(state.offset, state.streams, self._counted.index(j), self._counted.zero_through(j))
 
     def committed(self) -> None:
-        """What was committed is folded out of this role: epochs that all its workers are done with are destroyed."""
+        """What was committed is folded out of this role: keys that all its workers are done with are destroyed."""
+        self._codec.committed()
         passed_ms = self._clocks.passed_ms(self._log.senders_clocks_ms(), self._receiving.ends())
         self._receiving.destroy_ended(passed_ms)
+
+
+def _partition_of(key: bytes) -> int | None:
+    """The partition j that a state record is of; None where it is of all."""
+    kind, *rest = key.split(b"/")
+    return {b"position": lambda: int(rest[0]), b"counted": lambda: int(rest[2])}.get(kind, lambda: None)()

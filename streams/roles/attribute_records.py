@@ -73,6 +73,21 @@ class AttributeReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
+    def read_all(self, values: Sequence[bytes]) -> list[Any] | None:
+        """The entries of many records in one call; None where they must be read one by one.
+
+        Each value has to be one line of its own, from brace to brace, as in ``json_fields``: one that holds a newline,
+        nothing, half an object or two could otherwise shift the records after it, and give a member another's.
+        """
+        joined = b"\n".join(values)
+        if {joined.count(b"\n"), joined.count(b"}\n{")} != {len(values) - 1} or joined[:1] + joined[-1:] != b"{}":
+            return None
+        try:
+            entries = self._decoder.decode_lines(joined)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return entries if len(entries) == len(values) else None
+
     def mask(self, said: Any) -> int | None:
         """Bits of the groups that a member said; 0 where nothing was said, None where it cannot be read."""
         if said is None or said == "" or said == []:

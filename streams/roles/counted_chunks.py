@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.caps import ContributionCap
-from streams.errors import StateUnreadable
+from streams.errors import StateNewer, StateUnreadable
 from streams.state import StateCodec
 
 RUNS_A_LEVEL = 16
@@ -37,7 +37,7 @@ Entries = tuple[NDArray[np.uint64], NDArray[np.unsignedinteger]]
 """Tags, shape (n,), and marks (``ContributionCap.marks``), shape (n,)."""
 
 
-class DayIndex(msgspec.Struct, array_like=True, frozen=True):
+class DayIndex(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """What there must be of one measurement's day: how many chunks, and a digest over them."""
 
     spec: bytes
@@ -46,7 +46,7 @@ class DayIndex(msgspec.Struct, array_like=True, frozen=True):
     digest: bytes
 
 
-class _Chunk(msgspec.Struct, array_like=True):
+class _Chunk(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """A piece of a run: entries padded with zeros. ``run`` is the number of the run's first chunk."""
 
     run: int
@@ -109,19 +109,24 @@ class CountedChunks:
         return DayIndex(self._spec, self._day, len(chunks), _digest_of(chunks))
 
     def state(
-        self, codec: StateCodec, next_number: Callable[[], int], members: int
+        self, codec: StateCodec, next_number: Callable[[], int], members: int, *, anew: bool = False
     ) -> list[tuple[bytes, bytes | None]]:
         """Key and value of each chunk that is new, and tombstones of those that it replaces.
 
         Args:
             next_number: gives a number that no chunk of this j had before.
             members: how many members the partition has.
+            anew: replace all chunks, since they are to be sealed under a new key.
         """
-        if not self._rows:
-            return []
-        self._runs.append(_Run(0, self._rows, self._joined(self._fresh)))
-        self._rows, self._fresh = 0, []
-        replaced = self._merge()
+        replaced: list[int] = []
+        if self._rows:
+            self._runs.append(_Run(0, self._rows, self._joined(self._fresh)))
+            self._rows, self._fresh = 0, []
+            replaced += self._merge()
+        if anew:
+            for run in self._runs:
+                replaced += run.chunks
+                run.chunks = {}
         records: list[tuple[bytes, bytes | None]] = []
         for run in self._runs:
             if not run.chunks:
@@ -199,8 +204,23 @@ class FoundChunks:
         self.keys.append(key)
         try:
             self.chunks[number] = (hashlib.sha256(value).digest(), codec.decode(key, value, _Chunk))
+        except StateNewer:
+            raise  # not missing, and a newer version can read it
         except StateUnreadable:
             return
+
+    def sealed_anew(self, codec: StateCodec, index: DayIndex) -> tuple[DayIndex, list[tuple[bytes, bytes]]]:
+        """The same chunks under the present key, and the index that agrees with them."""
+        records = []
+        for key in self.keys:
+            number = int(key.split(b"/")[4])
+            if number in self.chunks:
+                chunk = self.chunks[number][1]
+                value = codec.encode(key, chunk)
+                self.chunks[number] = (hashlib.sha256(value).digest(), chunk)
+                records.append((key, value))
+        digests = {number: digest for number, (digest, _) in self.chunks.items()}
+        return DayIndex(index.spec, index.day, len(digests), _digest_of(digests)), records
 
     def agree_with(self, index: DayIndex) -> bool:
         """Whether these are exactly the chunks that the last checkpoint left."""

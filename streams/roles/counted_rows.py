@@ -85,7 +85,7 @@ class CountedRows:
         self._tombstones: deque[bytes] = deque()
         self._found: dict[tuple[bytes, int, int], FoundChunks] = {}
         # Days of revisions that this worker does not know (any more): kept in the index, and their rows do not count.
-        self._dormant: dict[tuple[bytes, int, int], DayIndex] = {}
+        self._dormant: dict[tuple[bytes, int, int], tuple[DayIndex, FoundChunks]] = {}
         self._zero_through: dict[int, int] = {}
 
     def _day(self, approved: Approved, day: int) -> _Day:
@@ -182,7 +182,7 @@ class CountedRows:
                 if not known.chunks:
                     del self._days[spec, number]
         for key in [key for key in self._dormant if key[1] <= day and key[2] == j]:
-            del self._dormant[key]
+            self._tombstones += self._dormant.pop(key)[1].keys
         self._health.state_lost((max(self._zero_through.values()) + 1) * DAY_MS // 1000)
 
     # -- state ----------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ class CountedRows:
                 broken.append(entry.day)
                 self._tombstones += found.keys
             elif approved is None:
-                self._dormant[key] = entry
+                self._dormant[key] = (entry, found)
             else:
                 day = self._day(approved, entry.day)
                 self._recount(day, self._chunks(approved, entry.day, j).restore(found))
@@ -232,7 +232,7 @@ class CountedRows:
     def index(self, j: int) -> list[DayIndex]:
         """What there must be of a partition's days at the next start; of what :meth:`state` has just written."""
         days = [day.chunks[j].index() for day in self._days.values() if j in day.chunks]
-        return days + [entry for key, entry in self._dormant.items() if key[2] == j]
+        return days + [entry for key, (entry, _) in self._dormant.items() if key[2] == j]
 
     def forget(self, arrived_ms: Callable[[bytes], int | None]) -> set[int]:
         """Let go of days that no row can reach any more; the partitions whose index this changes.
@@ -256,12 +256,22 @@ class CountedRows:
                     self._tombstones += chunks.keys()
         return changed
 
-    def state(self, codec: StateCodec) -> list[tuple[bytes, bytes | None]]:
-        """Key and value of each state record that has changed since the last call; None: it is gone."""
+    def state(self, codec: StateCodec, *, anew: bool = False) -> list[tuple[bytes, bytes | None]]:
+        """Key and value of each state record that has changed since the last call; None: it is gone.
+
+        Args:
+            anew: give all of them, since they are to be sealed under a new key; whoever asks writes the index as well.
+        """
         records: list[tuple[bytes, bytes | None]] = []
         for day in self._days.values():
             for j, chunks in day.chunks.items():
-                records += chunks.state(codec, partial(self._next_number, j), self._directory.members_in(j))
+                number, members = partial(self._next_number, j), self._directory.members_in(j)
+                records += chunks.state(codec, number, members, anew=anew)
+        if anew:
+            for key, (entry, found) in self._dormant.items():
+                index, sealed = found.sealed_anew(codec, entry)
+                self._dormant[key] = (index, found)
+                records += sealed
         gone = min(len(self._tombstones), _TOMBSTONES_A_CHECKPOINT)
         return records + [(self._tombstones.popleft(), None) for _ in range(gone)]
 

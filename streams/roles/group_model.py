@@ -127,7 +127,9 @@ def codes_of(model: GroupModel, attributes: Mapping[str, Text], count: int) -> N
     """
     try:
         codes = model.encode(attributes)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an extension's panic is no Exception, and its message says what it was given
         raise GroupModelUnusable(f"the group model's encode failed with {type(error).__name__}") from None
     return _held(codes, (count, model.code_width), np.uint32, "encode")
 
@@ -140,7 +142,9 @@ def probabilities_of(model: GroupModel, codes: NDArray[np.uint32]) -> NDArray[np
     """
     try:
         probabilities = model.posterior_of_codes(codes)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an extension's panic is no Exception, and its message says what it was given
         raise GroupModelUnusable(f"the group model's posterior_of_codes failed with {type(error).__name__}") from None
     return _held(probabilities, (codes.shape[0], len(model.groups)), np.float64, "posterior_of_codes")
 

@@ -18,7 +18,7 @@ from streams.records.punctuation import NEVER_MS, Punctuation
 from streams.roles.sequence import REMEMBERED, StreamSequence
 
 
-class StreamState(msgspec.Struct, array_like=True):
+class StreamState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """What is committed of one stream."""
 
     source: bytes
@@ -31,7 +31,7 @@ class StreamState(msgspec.Struct, array_like=True):
     since_ms: dict[bytes, int]
 
 
-class PartitionState(msgspec.Struct, array_like=True):
+class PartitionState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """What is committed of one partition."""
 
     offset: int
@@ -108,6 +108,20 @@ class LogPartition:
         return self._streams.setdefault(header.stream, StreamProgress()).sequence.is_next(
             header.sequence, digest(header_bytes)
         )
+
+    def next_sequence(self, stream: Stream) -> int:
+        """The number that the next batch of a stream must have."""
+        known = self._streams.get(stream)
+        return 0 if known is None else known.sequence.next_sequence
+
+    def missing(self, punctuation: Punctuation) -> list[tuple[Stream, int, int]]:
+        """The batches that punctuation vouches for and that never came: (stream, first, past the last)."""
+        said = [(punctuation.stream(entry), entry.next_sequence) for entry in punctuation.sources]
+        return [(stream, known, past) for stream, past in said if (known := self.next_sequence(stream)) < past]
+
+    def go_on_with(self, stream: Stream, sequence: int) -> None:
+        """Expect this batch next: those before it are given up."""
+        self._streams.setdefault(stream, StreamProgress()).sequence = StreamSequence(sequence)
 
     def advance(self, header: Header, header_bytes: bytes) -> None:
         """The batch has been taken in."""

@@ -70,7 +70,7 @@ class MemberDirectory:
         Raises:
             MembersMisplaced: not ``at_run_time``, and a key lies in another partition than murmur2 gives it.
         """
-        last = {record.partition(): record for record in records}
+        last = dict(zip([record.partition() for record in records], records, strict=True))
         self.positions |= {(record.topic(), j): record.offset() + 1 for j, record in last.items()}
         keys = [record.key() for record in records]
         if not are_member_ids(keys):
@@ -112,11 +112,16 @@ class MemberDirectory:
 
     def _said(self, values: list[bytes]) -> tuple[NDArray[np.uint32], NDArray[np.uint16], NDArray[np.uint8]]:
         """Codes, Self-IDs and flags of records that say something."""
-        entries: list[Any] = [self._decode(value) for value in values]
+        entries = self._reader.read_all(values)
+        if entries is None:
+            entries = [self._decode(value) for value in values]
         attributes = {name: [column(entry) for entry in entries] for name, column in self._reader.columns}
         codes, coded = self._codes(attributes, len(entries))
-        self_id = np.fromiter((self._self_id(entry.self_id) for entry in entries), np.uint16, len(entries))
-        flags = np.fromiter((FLAG_OPTED_OUT if entry.opt_out else 0 for entry in entries), np.uint8, len(entries))
+        said = [entry.self_id for entry in entries]
+        self_id = np.zeros(len(entries), dtype=np.uint16)
+        if said.count(None) < len(said):
+            self_id = np.fromiter(map(self._self_id, said), np.uint16, len(entries))
+        flags = np.where([entry.opt_out for entry in entries], FLAG_OPTED_OUT, 0).astype(np.uint8)
         flags[~coded] |= FLAG_OPTED_OUT
         return codes, self_id, flags
 

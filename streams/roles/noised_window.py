@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator import Correction, Disparities, NoiseVariance, disparities, implausible
-from estimator.moments import Moments, implausible_moments
+from estimator import Correction, Disparities, NoiseVariance, channels_disagree, disparities, implausible
+from estimator.moments import NOT_FINITE, Moments, implausible_moments
 from privacy import Measurement
 from secure_agg import SCALE
 from secure_agg.ring import to_rows
@@ -45,11 +45,13 @@ class NoisedWindow:
         return cls(sums["table"], moments, sums.get("rectifier"), sigma_rows(a, b))
 
     def implausible(self) -> str | None:
-        """Why the window must be void, or None: numbers that cannot come about honestly. A rectifier may have any."""
+        """Why the window must be void, or None: numbers that cannot come about honestly, alone or together."""
         reason = implausible(self.table, self.sigma_rows["table"])
         if reason is None and self.moments is not None:
             reason = implausible_moments(self.moments, self.sigma_rows["moments"])
-        return reason
+        if reason is None and self.rectifier is not None and not np.isfinite(self.rectifier).all():
+            reason = NOT_FINITE
+        return reason or channels_disagree(self.table, self.moments, self.rectifier, self.sigma_rows)
 
     def disparities(
         self,

@@ -5,26 +5,30 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import resource
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from types import FrameType
 
 from prometheus_client import CollectorRegistry
 
-from secure_agg import EpochKeys, KeyFileError, RoleKeys
+from secure_agg import EpochKeys, KeyFileError, RoleKeys, StateKeys
 from secure_agg.keyring import load_role
+from streams.acl import compared_topics
 from streams.control import ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
-from streams.errors import EvenstreamError, TopicMismatch
+from streams.errors import EvenstreamError, KafkaUnavailable, TopicMismatch
+from streams.hardening import harden
 from streams.kafka import topics
-from streams.kafka.clients import wait_for_kafka
+from streams.kafka.clients import admin, wait_for_kafka
 from streams.kafka.control_reader import ControlReader
+from streams.kafka.refusals import lacking, lacks
 from streams.kafka.shard import ShardLoop
 from streams.log import configure_logging
-from streams.records.keys import sign_epoch_key
+from streams.records.destroyed import KeyKind, sign_key_destroyed
+from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.settings import Settings
 from streams.stage import Stage
 from streams.state import StateCodec
@@ -37,18 +41,9 @@ SUPERVISOR = "EVENSTREAM_SUPERVISOR"
 """Set by ``evenstream up`` for the roles that it starts: its process id. They end when it does, however it ends."""
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
 _KAFKA_SECONDS = 60.0
 _EPOCH_CHECK_MS = 1000
-
-
-def harden() -> None:
-    """No core dumps, and no other process of this user may read this one's memory (Linux)."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    except (OSError, AttributeError):
-        log.warning("this system has no prctl: the process stays dumpable")
+_SAY_AGAIN_MS = 60_000
 
 
 def end_with_supervisor() -> None:
@@ -87,24 +82,29 @@ class RoleProcess:
     reader: ControlReader
     registry: CollectorRegistry
     health: RoleHealth
-    codec: StateCodec
+    not_stored_said_ms: int = 0
 
     @classmethod
     def start(cls, role: str, settings: Settings) -> RoleProcess:
-        """Load keys, reach Kafka, check that the topics are there.
+        """Load keys, reach Kafka, check that the topics are there and may be used.
 
         Raises:
-            EvenstreamError: a key file, the cluster or the topics are not as they must be.
+            EvenstreamError: a key file, the cluster, the topics or this principal's ACLs are not as they must be.
         """
+        harden()  # the command line has, but not whoever starts a role in another way
         configure_logging(role, settings.logging)
         end_with_supervisor()
-        harden()
         try:
             keys = load_role(settings.keys.dir, role, settings.deployment)
         except KeyFileError as error:
             raise EvenstreamError(str(error)) from None
         wait_for_kafka(settings, _KAFKA_SECONDS)
-        differences = [str(difference) for difference in topics.compare(settings, topics.plan(settings))]
+        missing = lacking(settings, role, admin(settings))
+        if missing:
+            raise lacks(settings, missing)
+        own = {settings.topic(name) for name in compared_topics(role)}  # a role's principal may not see the others
+        plans = tuple(plan for plan in topics.plan(settings) if plan.name in own)
+        differences = [str(difference) for difference in topics.compare(settings, plans)]
         if differences:
             raise TopicMismatch("the topics are not as the protocol needs them:\n" + "\n".join(differences))
         control = ControlPlane.of(keys.trusted, settings)
@@ -117,8 +117,16 @@ class RoleProcess:
             reader=ControlReader(settings, role, control),
             registry=registry,
             health=RoleHealth(role, registry),
-            codec=StateCodec(keys.derive("state"), role),
         )
+
+    @cached_property
+    def state_keys(self) -> StateKeys:
+        """The keys of the role's state; a role that keeps none has no use for them."""
+        return StateKeys(self.settings.state_folder(self.role), self.settings.state_lifetime_ms)
+
+    def state_codec(self) -> StateCodec:
+        """What seals and opens the role's state, for one stage: a new one for each that is built."""
+        return StateCodec(self.keys.derive("state"), self.role, self.state_keys)
 
     def topics(self, *names: str) -> dict[str, str]:
         """Full names of topics, by their short ones."""
@@ -130,38 +138,80 @@ class RoleProcess:
 
     def epoch_keys(self) -> EpochKeys:
         """The role's epochs as a recipient."""
-        lifetime_ms = int(self.settings.keys.epoch_lifetime_hours * 3_600_000)
-        return EpochKeys(self.role, self.settings.epoch_folder(self.role), lifetime_ms)
+        return EpochKeys(self.role, self.settings.epoch_folder(self.role), self.settings.epoch_lifetime_ms)
 
     def receiving_keys(self, epochs: EpochKeys) -> ReceivingKeys:
         """The role's data keys as a recipient."""
         return ReceivingKeys(self.role, self.settings.deployment, self.control, epochs)
 
     def announce_epoch(self, epochs: EpochKeys, now_ms: int) -> None:
-        """Make sure that senders have an epoch of this role with enough life left."""
-        epoch = epochs.ensure_current(now_ms)
+        """Make sure that senders have an epoch of this role with enough life left.
+
+        Where its key cannot be stored, the epoch that is there goes on until it ends, and then senders pause.
+        """
+        try:
+            epoch = epochs.ensure_current(now_ms)
+        except OSError as error:
+            self._say_not_stored(error, now_ms)
+            return
         known = self.control.epoch_public(self.role, now_ms)
         if known is None or known.epoch < epoch.number:
             self.reader.announce(sign_epoch_key(self.keys.identity, epoch.public()))
             self.reader.catch_up()
 
+    def _say_not_stored(self, error: OSError, now_ms: int) -> None:
+        if now_ms - self.not_stored_said_ms < _SAY_AGAIN_MS:
+            return
+        self.not_stored_said_ms = now_ms
+        log.error(
+            "the key of a new epoch cannot be written to %s (%s): the one that is there goes on until it ends, and "
+            "then senders pause. Make room",
+            self.settings.epoch_folder(self.role),
+            error.strerror,
+        )
+
     def epoch_keeper(self, epochs: EpochKeys, receiving: ReceivingKeys | None = None) -> Callable[[Stage, int], None]:
-        """A tick for the shard loop that announces the next epoch in time.
+        """A tick for the shard loop that announces the next epoch in time, and does what :meth:`state_keeper` does.
 
         Args:
             receiving: of a role with several workers: lets go of the keys that another of them has destroyed.
         """
+        return self._keeper(epochs, receiving)
+
+    def state_keeper(self) -> Callable[[Stage, int], None]:
+        """A tick for the shard loop that says which keys of this role were destroyed, and shows the oldest left."""
+        return self._keeper(None, None)
+
+    def _keeper(self, epochs: EpochKeys | None, receiving: ReceivingKeys | None) -> Callable[[Stage, int], None]:
         checked_ms = 0
 
         def tick(stage: Stage, now_ms: int) -> None:
             nonlocal checked_ms
             if now_ms - checked_ms > _EPOCH_CHECK_MS:
                 checked_ms = now_ms
-                self.announce_epoch(epochs, now_ms)
+                self.state_keys.refresh()
+                self._announce_destroyed("state", self.state_keys, now_ms)
+                if epochs is not None:
+                    self.announce_epoch(epochs, now_ms)
+                    self._announce_destroyed("epoch", epochs, now_ms)
                 if receiving is not None:
                     receiving.drop_destroyed()
 
         return tick
+
+    def _announce_destroyed(self, kind: KeyKind, keys: EpochKeys | StateKeys, now_ms: int) -> None:
+        """Say which keys were destroyed; what `keys` holds wrapped for such an epoch opens nowhere, and goes."""
+        self.health.oldest_key(kind, min(keys.numbers()) / 1000 if keys.numbers() else None)
+        for number in keys.unannounced():
+            wrapped = self.control.wrapped_to(self.role, number) if kind == "epoch" else []
+            tombstones = [KeyRecord(record.topic_key(), None) for record in wrapped]
+            try:
+                self.reader.announce(sign_key_destroyed(self.keys.identity, kind, number, now_ms), *tombstones)
+            except KafkaUnavailable as error:  # it is destroyed; saying so can wait
+                log.warning("that %s key %d is destroyed could not be said yet: %s", kind, number, error)
+                return
+            keys.announced(number)
+            log.info("%s key %d is destroyed, and %s says so", kind, number, self.settings.topic("keys"))
 
     def work(self, loop: ShardLoop, stop: threading.Event) -> None:
         """Drive the role's stage, and answer its health server, until ``stop`` is set."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from secure_agg import SignatureInvalid
 from streams.cell_layout import layout_of
 from streams.control import Approved, ControlPlane
 from streams.errors import RecordMalformed
+from streams.records import frame
 from streams.records.debit import NO_DEBIT
 from streams.records.metric import (
     Checks,
@@ -39,6 +41,7 @@ from streams.records.metric import (
 )
 from streams.records.release import Release, SignedRelease
 from streams.roles.channel_layout import ChannelLayout
+from streams.roles.emitted import EmittedWindows, Outcome
 from streams.roles.noised_window import NoisedWindow, sigma_rows
 
 log = logging.getLogger(__name__)
@@ -51,7 +54,8 @@ RELEASES_DIFFER = "releases_differ"
 REVOKED = "revoked"
 SECOND_RELEASE = "second_release"
 NOT_IN_SPEC = "not_in_spec"
-UNATTRIBUTED = ("malformed", "signature", "unknown_measurement")
+NEWER_VERSION = "newer_version"
+UNATTRIBUTED = ("malformed", "signature", "unknown_measurement", NEWER_VERSION)
 """Why a release is not taken in that cannot be laid to a measurement's account."""
 
 BUDGET_REASONS = (
@@ -85,16 +89,23 @@ class PublishCore:
         control: approved measurements and pinned identities.
         confidence: level of the intervals.
         rho_limit: the registry's limit, shown with every epsilon.
+        emitted: what `fairness-metrics` holds already; its windows are not estimated again (``emitted``).
     """
 
-    def __init__(self, control: ControlPlane, *, confidence: float, rho_limit: float) -> None:
+    def __init__(
+        self, control: ControlPlane, *, confidence: float, rho_limit: float, emitted: EmittedWindows | None = None
+    ) -> None:
         self._control = control
+        self._emitted = emitted
         self._confidence = confidence
         self._rho_limit = rho_limit
         self._pairs: dict[WindowKey, _Pair] = {}
         self._taken: dict[str, set[bytes]] = {"a": set(), "b": set()}
+        self._too_new: set[str] = set()
         self._statements: dict[bytes, PrivacyStatement] = {}
         self._corrections: dict[bytes, tuple[CorrectedBy, Correction]] = {}
+        self._unread_corrections: dict[bytes, deque[tuple[SignedRelease, SignedRelease]]] = {}
+        """By spec: long windows that were emitted before this start, whose corrections no window has asked for yet."""
         self._pools: dict[tuple[bytes, str], tuple[str, ...]] = {}
         self._withdrawn: set[WindowKey] = set()
         self._revoked: set[tuple[bytes, int]] = set()
@@ -107,15 +118,23 @@ class PublishCore:
         """(measurement, level, party, window end) of the last release that was taken in."""
         self.last_withheld: FairnessMetric | None = None
         """What the last two releases came to, where their window was withdrawn; to be counted, never shown."""
+        self.last_emitted: Outcome | None = None
+        """What the last two releases came to, where their record lies on `fairness-metrics` already."""
         self.last_paid_for: tuple[Approved, int] | None = None
         """(revision, window start) of the last release of numbers that was taken in: its day is paid for."""
 
     def apply(self, party: str, value: bytes) -> FairnessMetric | None:
-        """Take in one record of a party's releases topic; the window's record once both parties are there."""
-        self.last_withheld = None
+        """Take in one record of a party's releases topic; the window's record once both parties are there.
+
+        None as well where ``last_emitted`` says what it came to.
+        """
+        self.last_withheld = self.last_emitted = None
         digest = hashlib.sha256(value).digest()
         if digest in self._taken[party]:
             return None  # every copy of a release is the same bytes, and has been judged
+        if party in self._too_new or frame.is_newer(value, party, self._control.trusted.identities):
+            self._wait_for_upgrade(party, value, digest)
+            return None
         try:
             signed = SignedRelease.decode(value)
             signed.verify(self._control.trusted.identities)
@@ -155,11 +174,36 @@ class PublishCore:
         # What a says it is, whoever came last: should they not agree, the void record does not depend on it.
         approved = self._control.find(a.release.spec) or approved
         pair.joined = approved.spec
+        withdrawn = approved.withdraws(a.release.end_ms)
+        if self._emitted is not None and not withdrawn:
+            self.last_emitted = self._emitted.outcome(a, b)
+            if self.last_emitted is not None:
+                self._remember(approved, a, b, self.last_emitted)
+                return None
         joined = self._join(approved, a, b)
-        if not approved.withdraws(a.release.end_ms):
+        if not withdrawn:
             return joined
         self.last_withheld = joined
         return self._withdraw(approved, a.release.level, a.release.end_ms)
+
+    def _wait_for_upgrade(self, party: str, value: bytes, digest: bytes) -> None:
+        """Take in nothing more of a party that writes what cannot be read here.
+
+        No window is void for it: a later version finds all of it on the topic, in its order, and what it then says of
+        the windows after it (their pools and corrections follow from those before) is what it would have said at once.
+        """
+        self._taken[party].add(digest)
+        key = ("", party, NEWER_VERSION)
+        self.refused[key] = self.refused.get(key, 0) + 1
+        if party not in self._too_new:
+            self._too_new.add(party)
+            log.error(
+                "party %s writes releases of format version %d and this role reads versions up to %d: nothing more of "
+                "the party is taken in. Upgrade publish; it then publishes every window since, and none is lost",
+                party,
+                frame.version_of(value),
+                frame.FORMAT_VERSION,
+            )
 
     def _refuse(self, measurement: str, party: str, reason: str, text: str) -> None:
         key = (measurement, party, reason)
@@ -274,6 +318,7 @@ class PublishCore:
         releases does not depend on how the two topics are read: a rebuild gives the same bytes.
         """
         measurement, spec = approved.measurement, approved.spec
+        self._read_corrections(approved)
         corrected_by, correction = None, None
         if "rectifier" in measurement.channels and window.rectifier is None:
             corrected_by, correction = self._correction(approved, release.start_ms)
@@ -289,6 +334,28 @@ class PublishCore:
         if found.correction is not None and found.correction.shifts:  # a poor long window leaves the one before it
             self._corrections[spec] = CorrectedBy(level=release.level, end_ms=release.end_ms), found.correction
         return found, corrected_by
+
+    def _remember(self, approved: Approved, a: SignedRelease, b: SignedRelease, outcome: Outcome) -> None:
+        """Carry over to later windows what an emitted one would have, without estimating from it."""
+        if outcome.pools is not None:
+            self._pools[approved.spec, a.release.level] = outcome.pools
+        if outcome.status != "void" and a.channel("rectifier") is not None:
+            # As many as a later window may ask for: older ones are too old for it.
+            unread = self._unread_corrections.setdefault(approved.spec, deque(maxlen=_CORRECTION_WINDOWS))
+            unread.append((a, b))
+
+    def _read_corrections(self, approved: Approved) -> None:
+        """Learn the newest correction of the windows that were passed over: a pure function of its two releases."""
+        unread = self._unread_corrections.pop(approved.spec, deque())
+        while unread:
+            a, b = unread.pop()
+            found = NoisedWindow.of(a, b).disparities(
+                approved.measurement, a.release.level, confidence=self._confidence, correction=None, pools=None
+            )
+            if found.correction is not None and found.correction.shifts:
+                by = CorrectedBy(level=a.release.level, end_ms=a.release.end_ms)
+                self._corrections[approved.spec] = by, found.correction
+                return
 
     def _correction(self, approved: Approved, start_ms: int) -> tuple[CorrectedBy | None, Correction]:
         """The newest correction that a window may use; an empty one where there is none."""

@@ -1,9 +1,10 @@
 """Runs :class:`streams.roles.publish.PublishCore` as a faust-streaming app.
 
 At start all releases are read to their end and the state is rebuilt from them; windows that `fairness-metrics` already
-holds are not emitted again. Then a Faust agent follows both release topics. Faust's positions carry no meaning: a
-release that comes twice is recognised by its bytes, so the app reads from the beginning under a group of its own (which
-also spares it the wait for a predecessor's session to time out), and nothing exact rests on Faust.
+holds are neither estimated nor emitted again (``emitted``), and those that it lacks are written at once. Then a Faust
+agent follows both release topics. Faust's positions carry no meaning: a release that comes twice is recognised by its
+bytes, so the app reads from the beginning under a group of its own (which also spares it the wait for a predecessor's
+session to time out), and nothing exact rests on Faust.
 """
 
 from __future__ import annotations
@@ -16,18 +17,23 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import faust
+from confluent_kafka import KafkaError, Message
 from faust.transport.drivers.aiokafka import Producer
 
 from streams.control import limits_of
-from streams.kafka.clients import partition_count, read_to_end
+from streams.errors import AccessRefused, EvenstreamError, KafkaUnavailable, TopicMismatch
+from streams.kafka.clients import admin, make_producer, partition_count, read_to_end
 from streams.kafka.faust_credentials import credentials
+from streams.kafka.refusals import lacking, lacks
+from streams.kafka.topic_watch import TopicWatch
 from streams.kafka.topics import METRIC_BYTES
 from streams.records.metric import FairnessMetric
+from streams.roles.emitted import EmittedWindows
 from streams.roles.process import RoleProcess
 from streams.roles.publish import PublishCore
 from streams.roles.publish_concerns import ConcernDesk
@@ -37,7 +43,8 @@ from streams.watch.collector import FairnessCollector
 log = logging.getLogger(__name__)
 
 _CONTROL_SECONDS = 0.2
-_VERSIONS = {b"1": 1, b"2": 2}
+_WRITE_SECONDS = 15.0
+_RIGHTS_SECONDS = 5.0
 
 
 class Publisher:
@@ -47,16 +54,22 @@ class Publisher:
         settings = process.settings
         self.process = process
         self.settings = settings
+        self.held = EmittedWindows()
+        """What lies on `fairness-metrics`."""
         self.core = PublishCore(
             process.control,
             confidence=settings.publish.confidence,
             rho_limit=settings.privacy.rho_member_day_limit,
+            emitted=self.held,
         )
-        self.collector = FairnessCollector(process.registry, limits=limits_of(settings))
+        self.collector = FairnessCollector(
+            process.registry,
+            limits=limits_of(settings),
+            retention_seconds=settings.topics.retention_hours * 3600,
+        )
         self.topics = {settings.topic("releases-a"): "a", settings.topic("releases-b"): "b"}
         self.not_ready: str | None = "replaying releases"
         self.failed: str | None = None
-        self._emitted: dict[bytes, int] = {}
         self._shown_version = -1
         self._lock = threading.Lock()
         self.concerns = ConcernDesk(settings, process.registry, process.control, self.core.statement)
@@ -71,7 +84,7 @@ class Publisher:
         for record in read_to_end(self.settings, self.settings.topic("fairness-metrics")):
             key = record.key()
             if isinstance(key, bytes):
-                self._emitted[key] = max(version_of(record.headers()), self._emitted.get(key, 0))
+                self.held.read(key, record.value(), record.headers())
         fresh = []
         for topic, party in self.topics.items():
             # What an aborted transaction left counts too: every copy of a release is the same signed bytes.
@@ -90,13 +103,14 @@ class Publisher:
             window = self.core.apply(party, value)
             self.collector.refused(self.core.refused)
             released, paid_for = self.core.last_release, self.core.last_paid_for
-            withheld = self.core.last_withheld
+            withheld, emitted = self.core.last_withheld, self.core.last_emitted
         if paid_for is not None:
             self.collector.paid_for(*paid_for)
         if released is not None:
             self.collector.released(*released)
-        if withheld is not None:
-            self.collector.count(withheld)
+        for uncounted in (withheld, emitted):
+            if uncounted is not None:
+                self.collector.count(uncounted)
         if window is None:
             return None
         delay = None
@@ -124,7 +138,7 @@ class Publisher:
 
     def is_new(self, window: FairnessMetric) -> bool:
         """Whether a window has not been emitted yet, or only what a withdrawal takes the place of."""
-        return window.version > self._emitted.get(window.topic_key(), 0)
+        return window.version > self.held.version(window.topic_key())
 
     def give_up(self, reason: str) -> None:
         """End this process; the next one finds what is missing on `fairness-metrics`, and emits it."""
@@ -134,18 +148,42 @@ class Publisher:
 
     def emitted(self, window: FairnessMetric) -> None:
         """A window's record is durable."""
-        self._emitted[window.topic_key()] = window.version
+        self.held.note(window.topic_key(), window.version)
 
 
-def version_of(headers: Any) -> int:
-    """Of a record that lies on `fairness-metrics`, by its headers: the last part of its id, 1 or 2.
+def write_missing(publisher: Publisher, windows: Sequence[FairnessMetric]) -> None:
+    """Write what replay has found missing on `fairness-metrics`, before Faust is up: that takes it seconds.
 
-    0 where it is neither: then no build has written it, and it must not keep a window from being emitted.
+    Raises:
+        KafkaUnavailable: not all of it is durable. The next start finds what is missing, and writes it.
     """
-    for name, value in headers or ():
-        if name == "ce_id" and isinstance(value, bytes):
-            return _VERSIONS.get(value.rpartition(b"/")[2], 0)
-    return 0
+    if not windows:
+        return
+    settings, failures = publisher.settings, list[str]()
+    topic = settings.topic("fairness-metrics")
+    partitions = partition_count(settings, topic)
+    producer = make_producer(settings, None, **{"message.max.bytes": METRIC_BYTES})
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failures.append(error.str())
+
+    for window in windows:
+        producer.produce(
+            topic,
+            key=window.topic_key(),
+            value=window.encode(),
+            headers=window.headers(settings.deployment),  # type: ignore[arg-type]  # its stub is narrower than what it takes
+            partition=window.partition(partitions),
+            on_delivery=delivered,
+        )
+        producer.poll(0)
+    left = producer.flush(_WRITE_SECONDS)
+    if left or failures:
+        why = failures[0] if failures else "no acknowledgement"
+        raise KafkaUnavailable(f"{left or len(failures)} windows' records could not be written to {topic}: {why}")
+    for window in windows:
+        publisher.emitted(window)
 
 
 class _IdempotentProducer(Producer):
@@ -156,11 +194,10 @@ class _IdempotentProducer(Producer):
         return {"acks": "all", "enable_idempotence": True}
 
 
-def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path) -> faust.App:
+def make_app(publisher: Publisher, folder: Path) -> faust.App:
     """The Faust app around a publisher.
 
     Args:
-        replayed: windows that replay has found missing on `fairness-metrics`.
         folder: for Faust's own use.
     """
     settings = publisher.settings
@@ -186,6 +223,8 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
     partitions = partition_count(settings, metrics_topic)
     metrics = app.topic(metrics_topic, key_type=bytes, value_type=bytes, value_serializer="raw")
 
+    watch = TopicWatch(settings, "publish")
+
     # One record at a time, so that a withdrawal cannot be overtaken by the numbers whose place it takes.
     writing = asyncio.Lock()
 
@@ -206,7 +245,7 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
             await sent
         except Exception as error:  # Faust would restart its agent, and the window would never be emitted
             publisher.give_up(f"a window's record could not be written: {error}")
-            raise
+            await asyncio.Event().wait()  # for the end of this process: nothing may be emitted after it
         publisher.emitted(window)
 
     @app.agent(releases)
@@ -218,14 +257,25 @@ def make_app(publisher: Publisher, replayed: list[FairnessMetric], folder: Path)
             if window is not None:
                 await emit(window)
 
-    @app.task
-    async def emit_replayed() -> None:
-        for window in replayed:
-            await emit(window)
+    client = admin(settings)
+
+    @app.timer(interval=_RIGHTS_SECONDS)
+    async def ask_rights() -> None:
+        """Faust's client takes a refusal for something that passes, and would try for ever."""
+        try:
+            missing = await asyncio.to_thread(lacking, settings, "publish", client)
+        except KafkaUnavailable:  # an outage, which is waited for
+            return
+        if missing:
+            publisher.give_up(str(lacks(settings, missing)))
 
     @app.timer(interval=_CONTROL_SECONDS)
     async def follow_control() -> None:
-        publisher.process.reader.poll()
+        try:
+            watch.look()
+            publisher.process.reader.poll()
+        except (AccessRefused, TopicMismatch) as error:
+            publisher.give_up(str(error))
         for window in publisher.refresh_measurements():
             await emit(window)
         publisher.concerns.follow()
@@ -240,14 +290,19 @@ def run(settings: Settings) -> None:
     server = process.serve(
         lambda: publisher.failed, lambda: publisher.not_ready, publisher.concerns.routes, publisher.concerns.forms
     )
-    pending = publisher.replay()
+    write_missing(publisher, publisher.replay())
     publisher.concerns.follow()
     # Faust makes a folder for tables, of which there are none; one name a deployment, so that kills leave one at most.
     folder = Path(tempfile.gettempdir()) / f"evenstream-{settings.group('publish')}"
-    app = make_app(publisher, pending, folder)
+    app = make_app(publisher, folder)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
     try:
         worker.execute_from_commandline()
+    except SystemExit:  # how Faust ends, whatever it ends with
+        if publisher.failed is not None:
+            missing = lacking(settings, "publish", admin(settings))
+            raise lacks(settings, missing) if missing else EvenstreamError(publisher.failed) from None
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         server.close()

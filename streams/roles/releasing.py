@@ -78,7 +78,7 @@ def read_back_to_ms(unfinished: Collection[bytes], known: Collection[bytes], ent
     return max(0, since - _CLOCK_STEP_MS)
 
 
-class _PendingState(msgspec.Struct, array_like=True):
+class _PendingState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """A release that is noised and committed, but perhaps not yet sent."""
 
     release: bytes

@@ -62,7 +62,7 @@ def run(settings: Settings, party: str) -> None:
             process.keys.identity,
             process.control,
             receiving,
-            process.codec,
+            process.state_codec(),
             process.health,
             Ledger(party, limits_of(settings)),
             coverage_sender,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import cast
 
@@ -123,8 +124,10 @@ class ShardMembers:
 def run(settings: Settings) -> None:
     """Run one worker of `attach` until it is told to stop."""
     stop = stop_on_signals()
-    model = load_group_model(settings.attach.model)
-    process = RoleProcess.start("attach", settings)
+    with ThreadPoolExecutor(1) as beside:  # while the process waits for Kafka's answers
+        loading = beside.submit(load_group_model, settings.attach.model)
+        process = RoleProcess.start("attach", settings)
+        model = loading.result()
     epochs = process.epoch_keys()
     process.reader.catch_up()
     process.announce_epoch(epochs, now_ms())
@@ -146,7 +149,7 @@ def run(settings: Settings) -> None:
             process.control,
             process.sending_keys(),
             receiving,
-            process.codec,
+            process.state_codec(),
             process.health,
             members.take(layout),
             SelectionKeys.of(process.keys),

@@ -13,12 +13,14 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from streams.control import Approved
 from streams.errors import KafkaUnavailable
 from streams.kafka import topics
-from streams.kafka.clients import admin, find_partition_count, make_consumer
+from streams.kafka.clients import admin, make_consumer
 from streams.kafka.shard import ShardLoop, now_ms
+from streams.kafka.topic_watch import find_topic
 from streams.records.layout import Layout
 from streams.records.punctuation import NEVER_MS
 from streams.roles.process import RoleProcess, stop_on_signals
 from streams.roles.seal import SealOptions, SealStage
+from streams.roles.source_topics import SourceTopic
 from streams.settings import Settings
 from streams.stage import Stage
 
@@ -104,18 +106,18 @@ def _start_offset(settings: Settings) -> Callable[[str, int, Approved], tuple[in
     return start
 
 
-def _source_partitions(settings: Settings, client: AdminClient) -> Callable[[Approved], int | None]:
-    """Asks for a source topic's partitions, and says once where its clock does not suit the measurement."""
+def _source_topic(settings: Settings, client: AdminClient) -> Callable[[Approved], SourceTopic | None]:
+    """Asks for a source topic, and says once where its clock does not suit the measurement."""
     judged: set[str] = set()
 
-    def ask(approved: Approved) -> int | None:
+    def ask(approved: Approved) -> SourceTopic | None:
         source = approved.measurement.source
         try:
-            count = find_partition_count(settings, source.topic, client)
+            found = find_topic(client, source.topic, settings.kafka.request_timeout_seconds)
         except KafkaUnavailable as error:
             log.warning("%s", error)
             return None
-        if count is not None and source.topic not in judged:
+        if found is not None and source.topic not in judged:
             judged.add(source.topic)
             clock = topics.timestamp_type(settings, source.topic)
             wanted = "LogAppendTime" if source.arrival == "live" else "CreateTime"
@@ -127,7 +129,7 @@ def _source_partitions(settings: Settings, client: AdminClient) -> Callable[[App
                     _CLOCK_ADVICE[source.arrival],
                     topics.change_command(settings, source.topic, "message.timestamp.type", wanted),
                 )
-        return count
+        return None if found is None else SourceTopic(found.id, found.partitions)
 
     return ask
 
@@ -138,7 +140,7 @@ def run(settings: Settings) -> None:
     process = RoleProcess.start("seal", settings)
     process.reader.catch_up()
     client = admin(settings)
-    source_partitions = _source_partitions(settings, client)
+    source_topic = _source_topic(settings, client)
 
     def build(layout: Layout) -> SealStage:
         options = SealOptions(
@@ -156,11 +158,18 @@ def run(settings: Settings) -> None:
             process.keys.identity,
             process.control,
             process.sending_keys(),
-            process.codec,
+            process.state_codec(),
             process.health,
-            source_partitions,
+            source_topic,
             _start_offset(settings),
         )
+
+    probe = IdleProbe(client, settings.seal.idle_check_ms, settings.seal.idle_margin_ms)
+    keep_state_keys = process.state_keeper()
+
+    def tick(stage: Stage, now: int) -> None:
+        probe(stage, now)
+        keep_state_keys(stage, now)
 
     loop = ShardLoop(
         settings,
@@ -170,6 +179,6 @@ def run(settings: Settings) -> None:
         build=build,
         control=process.reader,
         health=process.health,
-        tick=IdleProbe(client, settings.seal.idle_check_ms, settings.seal.idle_margin_ms),
+        tick=tick,
     )
     process.work(loop, stop)

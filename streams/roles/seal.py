@@ -26,7 +26,7 @@ from streams.records.refused import Refused, encode_refused
 from streams.roles import decoding
 from streams.roles.batching import Batcher, Sealed, shuffled_within
 from streams.roles.source_partition import SourcePartition, SourceState
-from streams.roles.source_topics import AskPartitions, AskStart, SourceTopics
+from streams.roles.source_topics import AskStart, AskTopic, SourceTopics
 from streams.stage import TIMESTAMP_LOG_APPEND, Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
@@ -63,7 +63,7 @@ class SealStage:
         options: see :class:`SealOptions`.
         topics: names of the topics sealed, refused and state-seal, by those words.
         identity, control, keys, codec, health: the role's own.
-        source_partitions, start_offset: what the broker is asked about sources (``source_topics``).
+        source_topic, start_offset: what the broker is asked about sources (``source_topics``).
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SealStage:
         keys: SendingKeys,
         codec: StateCodec,
         health: RoleHealth,
-        source_partitions: AskPartitions,
+        source_topic: AskTopic,
         start_offset: AskStart,
     ) -> None:
         self._options = options
@@ -85,22 +85,31 @@ class SealStage:
         self._keys = keys
         self._codec = codec
         self._health = health
-        self._sources = SourceTopics(options, source_partitions, start_offset)
+        self._sources = SourceTopics(options, source_topic, start_offset)
+        codec.share(
+            options.shard, options.shards, lambda key: int(key.split(b"/")[-1]) % options.shards == options.shard
+        )
         self._decoders: dict[str, list[tuple[Approved, decoding.EventDecoder]]] = {}
         self._control_version = -1
         self._batcher = Batcher(identity, keys, options.batch_rows)
         self._outputs: list[Out] = []
         self._told: dict[bytes, int] = {}
         self._topics_asked_ms = 0
+        self._reading: set[Partition] = set()
         self._last_commit_ms = 0
 
     # -- state and assignment -------------------------------------------------------------------------------------
 
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Take in one state record."""
-        kind, source, i = key.decode().split("/")
-        if kind == "source" and value is not None:
-            self._sources.restore(source, int(i), self._codec.decode(key, value, SourceState))
+        with self._codec.reading(key):
+            kind, source, text = key.decode().split("/")
+            i = int(text)
+        if kind != "source":
+            raise self._codec.unknown(key)
+        self._codec.found(key, value)
+        if value is not None:
+            self._sources.restore(source, i, self._codec.decode(key, value, SourceState))
 
     def positions(self) -> Mapping[Partition, int]:
         """Source partitions that this worker owns, and where to read on; those of absent topics wait."""
@@ -113,7 +122,6 @@ class SealStage:
             return False
         self._drop_revoked()
         self._topics_asked_ms = now_ms
-        before = set(self.positions())
         groups: dict[str, list[Approved]] = {}
         for approved in self._control.approved():
             groups.setdefault(approved.measurement.source.topic, []).append(approved)
@@ -123,7 +131,8 @@ class SealStage:
             for topic, group in groups.items()
         }
         self._sources.follow(groups)
-        return set(self.positions()) != before
+        before, self._reading = self._reading, set(self.positions())
+        return self._reading != before
 
     def _drop_revoked(self) -> None:
         """Rows of a revoked measurement that wait for their batch go nowhere; its punctuation goes on."""
@@ -139,9 +148,15 @@ class SealStage:
             return f"waiting for a valid epoch key of {', '.join(missing)} on the keys topic"
         return None
 
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
+        """The topic's measurements stop; the others go on."""
+        self._sources.lose(topic, why)
+        self._topics_asked_ms = 0
+        return True
+
     def stopped(self) -> Mapping[Partition, str]:
-        """A source partition is never stopped: what is wrong with an event is refused by itself."""
-        return {}
+        """Partitions of topics that are read no more. What is wrong with an event is refused by itself."""
+        return self._sources.lost()
 
     # -- rows -----------------------------------------------------------------------------------------------------
 
@@ -151,7 +166,8 @@ class SealStage:
         for record in records:
             by_partition.setdefault((record.topic(), record.partition()), []).append(record)
         for partition, group in by_partition.items():
-            self._read(self._sources[partition], group, now_ms)
+            if self._sources.is_read(partition[0]):  # else it was lost while these were on their way
+                self._read(self._sources[partition], group, now_ms)
 
     def _read(self, source: SourcePartition, records: list[Record], now_ms: int) -> None:
         arrival = self._arrivals(source, records, now_ms)
@@ -248,7 +264,12 @@ class SealStage:
         """
         for topic, i, end in ends:
             source = self._sources.get((topic, i))
-            if source is None or end != source.state.offset or self._time_of(topic) == "record_time":
+            if (
+                source is None
+                or not self._sources.is_read(topic)
+                or end != source.state.offset
+                or self._time_of(topic) == "record_time"
+            ):
                 continue
             if asked_at_ms > source.state.arrival_ms:
                 source.state.arrival_ms = asked_at_ms
@@ -256,6 +277,8 @@ class SealStage:
 
     def quiet_partitions(self, before_ms: int) -> list[Partition]:
         """Live source partitions whose arrival is behind ``before_ms``: they may be idle, or merely behind."""
+        if not self._last_commit_ms:
+            return []  # the broker's time is not known yet
         return [
             (source.topic, source.i)
             for source in self._sources
@@ -267,7 +290,7 @@ class SealStage:
     def at_end(self, topic: str, partition: int, offset: int) -> None:
         """Move over offsets that hold no event (transaction markers, compacted records)."""
         source = self._sources.get((topic, partition))
-        if source is not None and offset > source.state.offset:
+        if source is not None and self._sources.is_read(topic) and offset > source.state.offset:
             source.state.offset = offset
             source.changed = True
 
@@ -280,31 +303,36 @@ class SealStage:
         return (min(arrivals) - measurement.lateness_ms) // measurement.base_ms * measurement.base_ms
 
     def due(self, now_ms: int) -> bool:
-        """At a window's end at once, otherwise once in a commit interval."""
+        """At a window's end, or a new state key's beginning, at once; otherwise once in a commit interval."""
+        if self._codec.is_due(now_ms):
+            return True
         for approved in self._control.approved():
             if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS):
                 return True
         if self._batcher.waiting >= _MOST_WAITING_ROWS:
             return True
+        if not self._last_commit_ms and any(self._sources):
+            return True  # its acknowledgement tells the broker's time, before which nothing may follow a clock
         waiting = self._batcher.waiting > 0 or bool(self._outputs)
         return waiting and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""
+        state, renewed = self._topics["state-seal"], self._codec.renew(now_ms)
         self._write(self._batcher.flush(now_ms))
         outputs, self._outputs = self._outputs, []
         outputs += self._punctuation(now_ms)
-        for source in self._sources:
-            if source.changed:
-                outputs.append(
-                    Out(self._topics["state-seal"], 0, source.key, self._codec.encode(source.key, source.state))
-                )
+        # Under a new state key all of it is written, also of partitions that nothing reads any more.
+        for source in (*self._sources, *(self._sources.waiting() if renewed else ())):
+            if source.changed or renewed:
+                outputs.append(Out(state, 0, source.key, self._codec.encode(source.key, source.state)))
                 source.changed = False
                 if source.state.arrival_ms > NEVER_MS:
                     self._health.watermark(source.topic, source.i, source.state.arrival_ms / 1000)
         self._last_commit_ms = now_ms
         for approved in self._control.approved():
             self._told[approved.spec] = self._closed_through(approved)
+        self._codec.written(state, outputs)
         return outputs
 
     def _punctuation(self, now_ms: int) -> list[Out]:
@@ -347,4 +375,5 @@ class SealStage:
         return outputs
 
     def committed(self) -> None:
-        """Nothing waits for durability here."""
+        """State is durable under its present key: older ones are destroyed."""
+        self._codec.committed()

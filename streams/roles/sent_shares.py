@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from secure_agg import PinnedIdentities, SignatureInvalid
-from streams.errors import RecordMalformed
+from streams.errors import RecordMalformed, StateUnreadable
 from streams.records import frame
 from streams.records.batches import SharesBatch
 from streams.records.frame import Kind
@@ -112,7 +112,16 @@ def find_unknown(
 
 
 def _own(value: bytes, trusted: PinnedIdentities) -> SharesBatch | SignedPunctuation | None:
-    """A record that attach wrote; None for whatever else someone put on the topic."""
+    """A record that attach wrote; None for whatever else someone put on the topic.
+
+    Raises:
+        StateUnreadable: a newer version of attach wrote it, so what it has sent cannot be told.
+    """
+    if frame.is_newer(value, "attach", trusted):
+        raise StateUnreadable(
+            f"shares holds records of format version {frame.version_of(value)}, which a newer version of attach wrote: "
+            "what was sent already cannot be told, and would be sent twice; run that version"
+        )
     try:
         if frame.kind_of(value) is Kind.PUNCTUATION:
             signed = SignedPunctuation.decode(value)

@@ -2,23 +2,34 @@
 
 `attach` and both parties judge records alike (DESIGN section 2.2). What is malformed or carries no valid signature is
 not part of the log: anyone who may write to Kafka could have put it there, so it is refused and counted. What is signed
-but breaks the protocol, or does not open, stops its partition, before anything of it has been taken in.
+but breaks the protocol, does not open, or is of a later format version, stops its partition, before anything of it has
+been taken in.
+
+Before a partition stops, and again whenever a skip record comes, the batches at fault are looked up among those that an
+operator has given up (``streams.skips``). A batch that can be taken in is taken in, whatever a skip says of it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 
-from secure_agg import SecureAggregationError, SignatureInvalid
+from secure_agg import SecureAggregationError, SignatureInvalid, Stream
+from streams.control import ControlPlane
 from streams.errors import ProtocolStop, RecordMalformed
 from streams.records import frame
+from streams.records.batches import SealedBatch, SharesBatch
 from streams.records.frame import Kind
 from streams.records.header import Header
-from streams.records.punctuation import NEVER_MS
+from streams.records.punctuation import NEVER_MS, SignedPunctuation
 from streams.roles.log_partition import LogPartition, PartitionState, StreamProgress
 from streams.stage import Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
+
+log = logging.getLogger(__name__)
+
+_WRITERS = {"sealed": "seal", "shares": "attach"}
 
 Taker = Callable[[LogPartition, bytes], None]
 """Takes in the value of one record, or raises: ``RecordMalformed``, ``ProtocolStop``, a ``SecureAggregationError``."""
@@ -29,14 +40,22 @@ class SignedLog:
 
     Args:
         topic: its full name.
+        name: "sealed" or "shares", as skip records call it.
         partitions: those that this worker owns.
+        control: knows the skip records.
         health: counts what is refused and what stops.
     """
 
-    def __init__(self, topic: str, partitions: Iterable[int], health: RoleHealth) -> None:
+    def __init__(
+        self, topic: str, name: str, partitions: Iterable[int], control: ControlPlane, health: RoleHealth
+    ) -> None:
         self._topic = topic
+        self._name = name
         self._partitions = {j: LogPartition(j) for j in partitions}
+        self._control = control
         self._health = health
+        self._skips_seen = 0
+        self._moved = False
 
     def restore(self, j: int, state: PartitionState) -> None:
         """Go on from committed state; a partition of another worker's is left to it."""
@@ -50,6 +69,11 @@ class SignedLog:
     def touch(self, j: int) -> None:
         """Write a partition's state at the next checkpoint, though nothing of it was read."""
         self._partitions[j].changed = True
+
+    def touch_all(self) -> None:
+        """Write every partition's state at the next checkpoint."""
+        for partition in self._partitions.values():
+            partition.changed = True
 
     def positions(self) -> dict[Partition, int]:
         """Where to read on."""
@@ -78,21 +102,108 @@ class SignedLog:
         partition = self._partitions[record.partition()]
         if partition.stopped is not None:
             return
+        value = record.value() or b""
         try:
-            value = record.value() or b""
-            if frame.kind_of(value) is Kind.PUNCTUATION:
-                punctuation(partition, value)
-            else:
-                batch(partition, value)
+            frame.stop_at_newer(value, _WRITERS[self._name], self._control.trusted.identities)
+            taker = punctuation if frame.kind_of(value) is Kind.PUNCTUATION else batch
+            self._judge(partition, value, taker)
         except (RecordMalformed, SignatureInvalid) as error:
             self._health.refused("malformed" if isinstance(error, RecordMalformed) else "signature")
         except (ProtocolStop, SecureAggregationError) as error:
-            partition.stopped = str(error)
+            partition.stopped = f"at offset {record.offset()}: {error}"
             self._health.stop(record.topic(), record.partition(), record.offset(), str(error))
             return
         partition.offset = record.offset() + 1
         partition.changed = True
         self._health.progress(record.topic(), record.partition(), now_ms / 1000)
+
+    def _judge(self, partition: LogPartition, value: bytes, taker: Taker) -> None:
+        """Take a record in, or do without what an operator has given up; raise what the taker raises otherwise."""
+        try:
+            taker(partition, value)
+            return
+        except SignatureInvalid:
+            raise
+        except (ProtocolStop, SecureAggregationError):
+            again = self._do_without(partition, value)
+            if again is None:
+                self._control.catch_up()  # attach may have gone on by a skip that this role has not read yet
+                again = self._do_without(partition, value)
+            if again is None:
+                raise
+        if again:
+            self._judge(partition, value, taker)
+
+    def _do_without(self, partition: LogPartition, value: bytes) -> bool | None:
+        """Give up the batches that are missing before a record or, where none is, the batch itself.
+
+        Returns:
+            Whether the record is to be judged again, since it was only ahead; None where no operator has said so.
+        """
+        if frame.kind_of(value) is Kind.PUNCTUATION:
+            missing = partition.missing(SignedPunctuation.decode(value).punctuation)
+        else:
+            batch = (SealedBatch if self._name == "sealed" else SharesBatch).decode(value)
+            expected = partition.next_sequence(batch.header.stream)
+            if batch.header.sequence <= expected:
+                return False if self._drop(partition, batch.header, batch.header_bytes) else None
+            missing = [(batch.header.stream, expected, batch.header.sequence)]
+        if not missing or not all(self._control.skips.give_up(self._name, *numbers) for numbers in missing):
+            return None
+        for stream, first, past in missing:
+            partition.go_on_with(stream, past)
+            self._skipped(stream, past - first)
+        return True
+
+    def _drop(self, partition: LogPartition, header: Header, header_bytes: bytes) -> bool:
+        """Whether a batch that cannot be taken in, and is not ahead, was given up; then it counts as read.
+
+        Raises:
+            ProtocolStop: its window was not given up with it, and would be released without its rows.
+        """
+        skips, stream, sequence = self._control.skips, header.stream, header.sequence
+        if not skips.give_up(self._name, stream, sequence, sequence + 1):
+            return False
+        if not skips.void(header.spec, header.window_end_ms - 1, header.window_end_ms):
+            raise ProtocolStop(f"a skip record gives up batch {sequence}, but not the window that it belongs to")
+        if sequence == partition.next_sequence(stream):
+            partition.advance(header, header_bytes)
+        self._skipped(stream, 1)
+        return True
+
+    def _skipped(self, stream: Stream, batches: int) -> None:
+        self._health.skipped(self._topic, batches)
+        log.warning(
+            "%s [%d] goes on without %d batches of source partition %d, which an operator has given up",
+            self._topic,
+            stream.j,
+            batches,
+            stream.i,
+        )
+
+    def lose_position(self, j: int, why: str) -> None:
+        """What comes next is no longer in the log: go on where an operator has said, or stop until one does."""
+        partition = self._partitions[j]
+        if partition.stopped is not None:
+            return
+        offset = self._control.skips.go_on_from(self._name, j, partition.offset)
+        if offset is None:
+            partition.stopped = f"at offset {partition.offset}: {why}"
+            self._health.stop(self._topic, j, partition.offset, why)
+            return
+        log.warning("%s [%d] goes on from offset %d, as an operator has said", self._topic, j, offset)
+        partition.offset, partition.changed, self._moved = offset, True, True
+
+    def resume(self) -> bool:
+        """Whether reading goes on somewhere else: stopped partitions are tried again when a skip speaks of them."""
+        skips, seen = self._control.skips, self._skips_seen
+        if skips.count > seen:
+            self._skips_seen = skips.count
+            for j, partition in self._partitions.items():
+                if partition.stopped is not None and any(skips.since(seen, self._name, j)):
+                    partition.stopped, self._moved = None, True
+        moved, self._moved = self._moved, False
+        return moved
 
     def is_next(self, partition: LogPartition, header: Header, header_bytes: bytes) -> bool:
         """Whether a verified batch is the next of its stream; False for a repeat, which is counted and dropped.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 
-class SourceState(msgspec.Struct):
+class SourceState(msgspec.Struct, forbid_unknown_fields=True):
     """What is committed of one source partition: absolute values under the key source/TOPIC/i.
 
     Attributes:
@@ -17,6 +17,7 @@ class SourceState(msgspec.Struct):
         since_ms: by spec digest (hex), the arrival time from which rows are counted for it.
         partitions: how many the topic has.
         begun_with: how many it had when this one was begun; 0 in state of a version that did not say.
+        topic_id: Kafka's id of the topic that ``offset`` is a position in; "" where that was not known.
     """
 
     offset: int
@@ -25,6 +26,7 @@ class SourceState(msgspec.Struct):
     since_ms: dict[str, int]
     partitions: int = 1
     begun_with: int = 0
+    topic_id: str = ""
 
     def claim(self, spec: str) -> bool:
         """Begin to count for one more spec, from what is read next; False where it is counted already."""

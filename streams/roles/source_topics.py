@@ -1,13 +1,17 @@
 """The source topics of all measurements, as one worker of `seal` follows them: where to begin, what came, what grew.
 
 One topic's trouble must not stop the others: a topic that is absent, or that cannot be asked now, waits, and its
-measurements with it.
+measurements with it. A topic that is another one than the positions were made in (deleted and made again: its offsets
+begin anew, and may have grown past the old ones) and one that no longer holds a position are stopped for good: rows are
+missing that nobody can name. No window of theirs closes any more; their measurements go on as new ones, on a topic of
+another name.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from streams.control import Approved
@@ -18,8 +22,22 @@ from streams.stage import Partition
 
 log = logging.getLogger(__name__)
 
-AskPartitions = Callable[[Approved], int | None]
-"""Number of partitions of a measurement's source topic; None where there is no such topic, or it cannot be asked."""
+
+@dataclass(frozen=True)
+class SourceTopic:
+    """A source topic as the cluster tells it.
+
+    Attributes:
+        id: Kafka's own, another one for a topic that is made again; "" where it is not known.
+        partitions: how many.
+    """
+
+    id: str
+    partitions: int
+
+
+AskTopic = Callable[[Approved], SourceTopic | None]
+"""A measurement's source topic; None where there is no such topic, or it cannot be asked."""
 
 AskStart = Callable[[str, int, Approved], tuple[int, int] | None]
 """Where to begin reading (topic, i) for a measurement, and the arrival time from which every row is read from there
@@ -40,14 +58,15 @@ class Share(Protocol):
 class SourceTopics:
     """See the module's text."""
 
-    def __init__(self, share: Share, ask_partitions: AskPartitions, ask_start: AskStart) -> None:
+    def __init__(self, share: Share, ask_topic: AskTopic, ask_start: AskStart) -> None:
         self._partitions = share.partitions
         self._shard, self._shards = share.shard, share.shards
-        self._source_partitions = ask_partitions
+        self._source_topic = ask_topic
         self._start_offset = ask_start
         self._stored: dict[Partition, SourceState] = {}
         self._sources: dict[Partition, SourcePartition] = {}
         self._absent: set[str] = set()
+        self._lost: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[SourcePartition]:
         """All source partitions of this worker, those of absent topics as well."""
@@ -62,15 +81,31 @@ class SourceTopics:
 
     def is_read(self, topic: str) -> bool:
         """Whether a topic is there to be read."""
-        return topic not in self._absent
+        return topic not in self._absent and topic not in self._lost
 
     def positions(self) -> dict[Partition, int]:
         """Where to read on."""
-        return {key: source.state.offset for key, source in self._sources.items() if source.topic not in self._absent}
+        return {key: source.state.offset for key, source in self._sources.items() if self.is_read(source.topic)}
+
+    def lose(self, topic: str, reason: str) -> None:
+        """Read a topic no more: rows of it are missing."""
+        if topic not in self._lost:
+            self._lost[topic] = reason
+            log.error("source topic %s is stopped, and its measurements with it: %s", topic, reason)
+
+    def lost(self) -> dict[Partition, str]:
+        """Partitions of topics that are read no more, with the reason."""
+        return {key: self._lost[key[0]] for key in self._sources if key[0] in self._lost}
 
     def restore(self, topic: str, i: int, state: SourceState) -> None:
         """Take in committed state."""
         self._stored[topic, i] = state
+
+    def waiting(self) -> Iterator[SourcePartition]:
+        """Committed partitions of this worker that it does not follow (any more)."""
+        for (topic, i), state in self._stored.items():
+            if (topic, i) not in self._sources and i % self._shards == self._shard:
+                yield SourcePartition(topic, i, source_digest(topic), state, changed=False)
 
     def follow(self, groups: Mapping[str, list[Approved]]) -> None:
         """See to all topics.
@@ -86,26 +121,47 @@ class SourceTopics:
     def _follow(self, topic: str, group: list[Approved]) -> bool:
         """See to a topic's partitions; False where it cannot be read now."""
         shard, shards = self._shard, self._shards
-        partitions = self._source_partitions(group[0])
-        if partitions is None:
+        found = self._source_topic(group[0])
+        partitions = None if found is None else found.partitions
+        if found is not None:
+            self._compare(topic, found)
+        if partitions is None or topic in self._lost:
             # What it was is still told: the clock in its punctuation lets key epochs end.
             owned = [i for name, i in self._stored if name == topic and i % shards == shard]
         else:
             owned = list(range(shard, partitions, shards))
-        begun = [self._begin(topic, i, group, partitions) for i in owned]
+        begun = [self._begin(topic, i, group, None if topic in self._lost else found) for i in owned]
         return partitions is not None and all(begun)
 
-    def _begin(self, topic: str, i: int, group: list[Approved], partitions: int | None) -> bool:
+    def _compare(self, topic: str, found: SourceTopic) -> None:
+        """Stop a topic that is not the one that its positions were made in."""
+        states = [state for (name, _), state in self._stored.items() if name == topic]
+        states += [source.state for source in self._sources.values() if source.topic == topic]
+        for state in states:
+            if found.partitions < state.partitions or (state.topic_id and found.id and state.topic_id != found.id):
+                was, now = state.topic_id or "not known", found.id or "not known"
+                self.lose(
+                    topic,
+                    f"it was deleted and made again (its id was {was} with {state.partitions} partitions, and is {now} "
+                    f"with {found.partitions}), so what was not read of the old one is lost, and positions mean "
+                    "nothing in the new one. Starting again does not help: revoke its measurements, and propose them "
+                    "anew on a topic of another name",
+                )
+                return
+
+    def _begin(self, topic: str, i: int, group: list[Approved], found: SourceTopic | None) -> bool:
         """See to one partition; False where the broker cannot say where to begin."""
         source = self._sources.get((topic, i))
         if source is None:
             state = self._stored.get((topic, i)) or self._first_state(topic, i, group)
             if state is None:
                 return False
-            state.begun_with = state.begun_with or partitions or 0
+            state.begun_with = state.begun_with or (0 if found is None else found.partitions)
             source = self._sources[topic, i] = SourcePartition(topic, i, source_digest(topic), state)
-        if partitions is not None and partitions != source.state.partitions:
-            source.state.partitions, source.changed = partitions, True
+        known = source.state.partitions, source.state.topic_id
+        if found is not None and known != (found.partitions, found.id or known[1]):
+            source.state.partitions, source.state.topic_id = found.partitions, found.id or known[1]
+            source.changed = True
         for approved in group:
             source.changed |= source.state.claim(approved.spec.hex())
         return True

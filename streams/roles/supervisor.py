@@ -65,12 +65,15 @@ class Supervisor:
         arguments: global options for every role (``--config``, ``--set``).
         log_folder: one log file a role; None leaves their lines on this process's standard error.
         ports: metrics port of each worker; empty for the defaults.
+        configs: settings file of each role, which may hold its Kafka password (a command line would show it to every
+            user of this machine); a role without one has the file of ``arguments``.
         fenced_seconds: how long a worker stays away when another instance has taken over its shard, the first time.
     """
 
     arguments: Sequence[str]
     log_folder: Path | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
+    configs: Mapping[str, Path] = field(default_factory=dict)
     restarts: int = 0
     fenced_seconds: float = 10.0
     _children: dict[str, _Child] = field(default_factory=dict)
@@ -82,7 +85,9 @@ class Supervisor:
 
     def _spawn(self, worker: str) -> subprocess.Popen[bytes]:
         port = ("--set", f"http.port={self.ports[worker]}") if worker in self.ports else ()
-        command = [sys.executable, "-m", "streams.cli", *self.arguments, *port, *command_of(worker)]
+        own = self.configs.get(worker.partition(".")[0])
+        config = () if own is None else ("--config", str(own))  # the last one counts
+        command = [sys.executable, "-m", "streams.cli", *self.arguments, *config, *port, *command_of(worker)]
         environment = os.environ | {SUPERVISOR: str(os.getpid())}
         # A session of its own: a Ctrl-C in the terminal is for the supervisor, which then stops the roles in order.
         if self.log_folder is None:

@@ -24,7 +24,7 @@ from streams.state import StateCodec
 INCOMPLETE_ROLLUP = "incomplete_rollup"
 
 
-class _WindowState(msgspec.Struct, array_like=True):
+class _WindowState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """An open base window: its sums and its coverage."""
 
     columns: int
@@ -34,7 +34,7 @@ class _WindowState(msgspec.Struct, array_like=True):
     streams: list[tuple[bytes, int, int, int, int, int, bytes]]
 
 
-class _RollupState(msgspec.Struct, array_like=True):
+class _RollupState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """An open roll-up window: the sums of the base windows closed so far."""
 
     columns: int
@@ -44,7 +44,7 @@ class _RollupState(msgspec.Struct, array_like=True):
     coverage: bytes
 
 
-class _ScheduleState(msgspec.Struct, array_like=True):
+class _ScheduleState(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """Where the closing of a measurement's base windows goes on."""
 
     next_start_ms: int
@@ -131,6 +131,12 @@ class OpenWindows:
             rollup = self._rollups[bytes.fromhex(rest[0]), rest[1], int(rest[2])]
             return _RollupState(*_stored_sums(rollup.table, rollup.tail), rollup.void_reason, rollup.coverage)
         return _ScheduleState(self._next_start[bytes.fromhex(rest[0])])
+
+    def touch_all(self) -> None:
+        """Have :meth:`state` give every record, changed or not."""
+        self._changed.update(_window_key(*slot) for slot in self._base)
+        self._changed.update(_rollup_key(*slot) for slot in self._rollups)
+        self._changed.update(_schedule_key(spec) for spec in self._next_start)
 
     def _drop(self, key: bytes) -> None:
         self._changed.discard(key)

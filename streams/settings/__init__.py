@@ -8,12 +8,13 @@ systems fail.
 
 from __future__ import annotations
 
-from streams.settings.fields import DEFAULT_PORTS, PROTOCOL_PROPERTIES, LoggingSettings, Settings
-from streams.settings.loading import load_settings
+from streams.settings.fields import DEFAULT_PORTS, PRINCIPALS, PROTOCOL_PROPERTIES, LoggingSettings, Settings
+from streams.settings.loading import load_settings, settings_file
 from streams.settings.reference import Setting, environment_name, reference
 
 __all__ = [
     "DEFAULT_PORTS",
+    "PRINCIPALS",
     "PROTOCOL_PROPERTIES",
     "LoggingSettings",
     "Setting",
@@ -21,4 +22,5 @@ __all__ = [
     "environment_name",
     "load_settings",
     "reference",
+    "settings_file",
 ]

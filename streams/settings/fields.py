@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 DEFAULT_PORTS = {"publish": 9100, "seal": 9101, "attach": 9102, "a": 9103, "b": 9104}
 
 ENV_PREFIX = "EVENSTREAM_"
+
+PRINCIPALS = ("seal", "attach", "a", "b", "publish", "retention", "governance", "operator", "company")
+"""Who speaks to Kafka: the five roles, and those who run commands (docs/operations.md, Principals and ACLs)."""
 
 PROTOCOL_PROPERTIES = frozenset(
     (
@@ -76,6 +79,9 @@ class TopicSettings(Group):
     member_attributes: str | None = Field(
         None, description="name of the company's attribute topic; default DEPLOYMENT.member-attributes"
     )
+    sources: tuple[str, ...] = Field(
+        (), description="names of the company's source topics, for ACLs; default DEPLOYMENT.rec-events"
+    )
     retention_hours: float = Field(168.0, gt=0, description="hours that sealed and shares are kept: the longest outage")
     metrics_retention_hours: float = Field(8760.0, gt=0, description="hours that fairness-metrics are kept")
     concerns_retention_hours: float = Field(8760.0, gt=0, description="hours that concerns are kept")
@@ -93,6 +99,30 @@ class TopicSettings(Group):
         return self
 
 
+class PrincipalSettings(Group):
+    """Under which names Kafka knows the roles and those who run commands."""
+
+    pattern: str = Field(
+        "User:{deployment}-{role}",
+        pattern=r"^User:[^\r\n\"']*\{role\}[^\r\n\"']*$",
+        description="Kafka principal of each role; {deployment} and {role} are filled in",
+    )
+    names: dict[str, str] = Field(
+        default_factory=dict,
+        description=f"Kafka principals that do not follow the pattern, by role ({', '.join(PRINCIPALS)})",
+    )
+
+    @field_validator("names")
+    @classmethod
+    def _known_and_whole(cls, names: dict[str, str]) -> dict[str, str]:
+        for role, name in names.items():
+            if role not in PRINCIPALS:
+                raise ValueError(f"there is no principal {role!r}; there are {', '.join(PRINCIPALS)}")
+            if not re.fullmatch(r"User:[^\r\n\"']+", name):
+                raise ValueError(f"{role} is {name!r}, expected User:NAME, as Kafka writes principals")
+        return names
+
+
 class KeySettings(Group):
     """Where keys lie."""
 
@@ -102,8 +132,25 @@ class KeySettings(Group):
         description="folder for the private keys of epochs, on memory-backed storage; default: the role's own folder",
     )
     epoch_lifetime_hours: float = Field(24.0, gt=0, description="hours that senders may use one epoch key")
+    state_dir: Path | None = Field(
+        None, description="folder for the keys of roles' state topics; default: beside the private keys of epochs"
+    )
+    state_lifetime_hours: float | None = Field(
+        None, gt=0, description="hours after which state is written anew under a new key; default: as an epoch key's"
+    )
     governance_threshold: int = Field(
         2, ge=1, le=64, description="how many different governance keys must have signed a measurement"
+    )
+
+
+class RetentionSettings(Group):
+    """What is deleted, and when it must not open any more."""
+
+    interval_seconds: float = Field(
+        60.0, gt=0, description="seconds between deletions of what every reader of sealed and shares has read"
+    )
+    allowance_hours: float = Field(
+        1.0, ge=0, description="hours of lag that `retention check` grants over 1.5 lifetimes of a key"
     )
 
 
@@ -198,16 +245,12 @@ class LoggingSettings(Group):
     format: Literal["text", "json"] = Field("text", description="text for people, json for machines")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings of one deployment."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        nested_model_default_partial_update=True,
-    )
+    # Files, environment and ``--set`` are merged by :func:`load_settings`: a model is all that is needed, and
+    # pydantic-settings would take a sixth of each role's start.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     deployment: str = Field(
         "evenstream", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="prefix of topics, groups and transactional ids"
@@ -215,7 +258,9 @@ class Settings(BaseSettings):
     test_cluster: bool = Field(False, description="allow measurements marked test_only, whose noise protects nobody")
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
+    principals: PrincipalSettings = PrincipalSettings()
     keys: KeySettings = KeySettings()
+    retention: RetentionSettings = RetentionSettings()
     privacy: PrivacySettings = PrivacySettings()
     seal: SealSettings = SealSettings()
     attach: AttachSettings = AttachSettings()
@@ -224,23 +269,20 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     logging: LoggingSettings = LoggingSettings()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Files and ``--set`` are merged by :func:`load_settings`, which also puts the environment between them."""
-        return (init_settings,)
-
     def topic(self, name: str) -> str:
         """The full name of one of evenstream's topics."""
         if name == "member-attributes" and self.topics.member_attributes is not None:
             return self.topics.member_attributes
         return f"{self.deployment}.{name}"
+
+    def sources(self) -> tuple[str, ...]:
+        """The company's source topics, as far as the settings name them."""
+        return self.topics.sources or (self.topic("rec-events"),)
+
+    def principal(self, role: str) -> str:
+        """The Kafka principal of one of ``PRINCIPALS``."""
+        pattern = self.principals.pattern.replace("{deployment}", self.deployment).replace("{role}", role)
+        return self.principals.names.get(role, pattern)
 
     def group(self, role: str) -> str:
         """A role's consumer group."""
@@ -261,3 +303,17 @@ class Settings(BaseSettings):
     def epoch_folder(self, role: str) -> Path:
         """Where the private keys of a role's epochs lie."""
         return (self.keys.epoch_dir or self.keys.dir) / role / "epochs"
+
+    def state_folder(self, role: str) -> Path:
+        """Where the keys of a role's state lie."""
+        return (self.keys.state_dir or self.keys.epoch_dir or self.keys.dir) / role / "state"
+
+    @property
+    def epoch_lifetime_ms(self) -> int:
+        """How long senders may use one epoch key, milliseconds."""
+        return int(self.keys.epoch_lifetime_hours * 3_600_000)
+
+    @property
+    def state_lifetime_ms(self) -> int:
+        """How long a state key seals, milliseconds."""
+        return int((self.keys.state_lifetime_hours or self.keys.epoch_lifetime_hours) * 3_600_000)

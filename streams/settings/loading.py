@@ -55,16 +55,27 @@ def load_settings(
         if name.startswith(ENV_PREFIX) and name not in _OTHER_NAMES and not _is_service_link(name):
             path = _environment_path(name)
             _put(merged, path, _read_value(path, value, name), name)
+    _put_all(merged, overrides)
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+def settings_file(overrides: Sequence[str]) -> str:
+    """A settings file, YAML, that says what these ``name=value`` say."""
+    content: dict[str, Any] = {}
+    _put_all(content, overrides)
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def _put_all(merged: dict[str, Any], overrides: Sequence[str]) -> None:
     for override in overrides:
         name, separator, value = override.partition("=")
         if not separator:
             raise SettingsError(f"--set {override}: expected name=value, for example --set topics.partitions=8")
         path = _path(name.strip())
         _put(merged, path, _read_value(path, value, f"--set {name}"), f"--set {name}")
-    try:
-        return Settings(**merged)
-    except ValidationError as error:
-        raise SettingsError(_explain(error)) from None
 
 
 def _is_service_link(name: str) -> bool:
@@ -103,6 +114,8 @@ def _takes_text(path: Sequence[str]) -> bool:
             return False
         fields = group.model_fields
     annotation = fields[path[-1]].annotation if path[-1] in fields else None
+    if get_origin(annotation) in (dict, tuple):
+        return False
     kinds = get_args(annotation) or (annotation,)
     return get_origin(annotation) is Literal or str in kinds or Path in kinds
 

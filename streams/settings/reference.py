@@ -37,5 +37,5 @@ def _reference(fields: Mapping[str, FieldInfo], prefix: str) -> Iterator[Setting
             yield from _reference(type(default).model_fields, f"{prefix}{name}.")
         else:
             path = f"{prefix}{name}"
-            shown = "" if default is None or default == {} else str(default)
+            shown = "" if default is None or default == {} or default == () else str(default)
             yield Setting(path, shown, environment_name(path), field.description or "")

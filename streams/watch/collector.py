@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from privacy import Limits, epsilon
 from streams.control import Approved
 from streams.records.metric import FairnessMetric
+from streams.roles.emitted import Outcome
 from streams.roles.publish import BUDGET_REASONS, NOT_IN_SPEC, REVOKED, SECOND_RELEASE, UNATTRIBUTED
 from streams.watch.period_budget import PeriodBudget
 
@@ -32,8 +33,10 @@ _KNOWN_OUTCOMES = (
     ("void", "not_finite"),
     ("void", "implausible_entry"),
     ("void", "implausible_moments"),
+    ("void", "channels_disagree"),
     ("void", "incomplete_rollup"),
     ("void", "measurement_applied_late"),
+    ("void", "skipped"),
     *(("void", reason) for reason in BUDGET_REASONS),
     ("withdrawn", REVOKED),
 )
@@ -58,11 +61,17 @@ class FairnessCollector(Collector):
     Args:
         clock: epoch seconds; says which measurements have expired.
         limits: of the registry; without them no period's spending is shown.
+        retention_seconds: how long `sealed` and `shares` keep their records; not shown where it is not given.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, clock: Callable[[], float] = time.time, limits: Limits | None = None
+        self,
+        registry: CollectorRegistry,
+        clock: Callable[[], float] = time.time,
+        limits: Limits | None = None,
+        retention_seconds: float | None = None,
     ) -> None:
+        self._retention_seconds = retention_seconds
         self._clock = clock
         self._period_budget = None if limits is None else PeriodBudget(limits)
         self._lock = threading.Lock()
@@ -120,15 +129,15 @@ class FairnessCollector(Collector):
         with self._lock:
             self._refused = dict(counts)
 
-    def count(self, record: FairnessMetric) -> None:
-        """A window came to this, which is not shown, since it was withdrawn before.
+    def count(self, record: FairnessMetric | Outcome) -> None:
+        """A window came to this, which is not shown: it was withdrawn before, or a newer one is.
 
         Whoever reads the revocation first counts it as whoever reads it last, so that no counter falls on a restart.
         """
         with self._lock:
             self._count(record)
 
-    def _count(self, record: FairnessMetric) -> _Level:
+    def _count(self, record: FairnessMetric | Outcome) -> _Level:
         level = self._levels.setdefault((record.measurement, record.level), _Level())
         counter = (record.status, record.reason or "")
         level.windows[counter] = level.windows.get(counter, 0) + 1
@@ -250,7 +259,30 @@ class FairnessCollector(Collector):
         for key, end_ms in self._released.items():
             if key[0] in self._revisions and key[0] not in ended:
                 released.add_metric(list(key), end_ms / 1000)
-        yield from (end, length, lateness, released)
+        yield from (end, length, lateness, released, *self._silence())
+
+    def _silence(self) -> Iterator[Metric]:
+        """How long each party has released nothing new, and how long what it has not read is kept.
+
+        Of live measurements only: a replayed log is as old as it is.
+        """
+        age = GaugeMetricFamily(
+            "evenstream_release_age_seconds",
+            "Since the end of the last window that a party released, or the activation",
+            labels=("measurement", "party"),
+        )
+        now = self._clock()
+        for name, approved in self._current():
+            if approved.state(int(now * 1000)) != "active" or approved.measurement.source.arrival == "record_time":
+                continue
+            for party in "ab":
+                ends = [end_ms for (m, _, p), end_ms in self._released.items() if (m, p) == (name, party)]
+                age.add_metric([name, party], max(0.0, now - max([approved.from_ms, *ends]) / 1000))
+        yield age
+        retention = GaugeMetricFamily("evenstream_log_retention_seconds", "How long sealed and shares keep records")
+        if self._retention_seconds is not None:
+            retention.add_metric([], self._retention_seconds)
+        yield retention
 
     def _counters(self) -> Iterator[Metric]:
         windows = CounterMetricFamily(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -75,8 +76,25 @@ class RoleHealth:
             ("role", "topic"),
             registry=registry,
         )
+        self._skipped: Counter | None = None
+        if role in ("attach", "a", "b"):
+            self._skipped = Counter(
+                "evenstream_batches_skipped",
+                "Batches left out since an operator gave them up",
+                ("role", "topic"),
+                registry=registry,
+            )
         labels = ("role", "topic", "partition")
         self._lag = Gauge("evenstream_partition_lag_records", "Records not yet read", labels, registry=registry)
+        self._unread = Gauge(
+            "evenstream_partition_lag_seconds", "Age of the oldest record not yet read", labels, registry=registry
+        )
+        self._retention = Gauge(
+            "evenstream_retention_used_ratio",
+            "Age of the oldest record not yet read, over how long its topic keeps records",
+            labels,
+            registry=registry,
+        )
         self._progress = Gauge(
             "evenstream_partition_progress_timestamp_seconds",
             "When a record was last taken in",
@@ -97,6 +115,14 @@ class RoleHealth:
             self._layout = {
                 what: Gauge(name, text, ("role",), registry=registry) for what, (name, text) in described.items()
             }
+        self._clock: Gauge | None = None
+        if role in ("seal", "attach"):  # the others write to no topic that the broker stamps
+            self._clock = Gauge(
+                "evenstream_clock_ahead_seconds",
+                "How far this machine's clock is ahead of the broker's",
+                ("role",),
+                registry=registry,
+            )
         self._rows: Counter | None = None
         self._releases: Counter | None = None
         self._zero_until: Gauge | None = None
@@ -108,6 +134,14 @@ class RoleHealth:
                 registry=registry,
             )
             self._zero_until.labels(role).set(0)
+        self._oldest_key: Gauge | None = None
+        if role != "publish":
+            self._oldest_key = Gauge(
+                "evenstream_oldest_private_key_timestamp_seconds",
+                "When the oldest private key that this role still holds began, by kind of key",
+                ("role", "kind"),
+                registry=registry,
+            )
         self._ledger: _LedgerHealth | None = None
         if role == "seal":
             self._rows = Counter("evenstream_rows", "Rows sealed", ("role",), registry=registry)
@@ -145,15 +179,32 @@ class RoleHealth:
         self._gaps.labels(self._role, topic).inc()
         log.error("%s [%d] is stopped at offset %d: %s", topic, partition, offset, reason)
 
+    def skipped(self, topic: str, batches: int) -> None:
+        """Batches were left out, which an operator has given up."""
+        if self._skipped is not None:
+            self._skipped.labels(self._role, topic).inc(batches)
+
     def lag(self, topic: str, partition: int, records: int) -> None:
         """How many records are yet to be read, by partition: a stalled one hides in a sum."""
-        self._gaps.labels(self._role, topic)
+        self._born(topic)
         self._lag.labels(self._role, topic, str(partition)).set(records)
+
+    def oldest_unread(self, topic: str, partition: int, age_seconds: float, retention_seconds: float | None) -> None:
+        """How old the oldest unread record is, and how long its topic keeps records (None: for ever, or unknown)."""
+        self._unread.labels(self._role, topic, str(partition)).set(age_seconds)
+        if retention_seconds is not None:
+            self._retention.labels(self._role, topic, str(partition)).set(age_seconds / retention_seconds)
 
     def progress(self, topic: str, partition: int, at_seconds: float) -> None:
         """A record was taken in at this time."""
-        self._gaps.labels(self._role, topic)
+        self._born(topic)
         self._progress.labels(self._role, topic, str(partition)).set(at_seconds)
+
+    def _born(self, topic: str) -> None:
+        """Counters that alerts watch begin at 0, once their topic is read."""
+        self._gaps.labels(self._role, topic)
+        if self._skipped is not None:
+            self._skipped.labels(self._role, topic)
 
     def watermark(self, topic: str, partition: int, at_seconds: float) -> None:
         """The arrival time that a partition has passed."""
@@ -169,10 +220,25 @@ class RoleHealth:
             if what in self._layout:
                 self._layout[what].labels(self._role).set(value)
 
+    def clock_ahead(self, seconds: float) -> None:
+        """How far this machine's clock is ahead of the broker's; negative where it is behind."""
+        if self._clock is not None:
+            self._clock.labels(self._role).set(seconds)
+
     def state_lost(self, until_seconds: int) -> None:
         """Rows of windows that begin before this time count as zero, in one partition at least."""
         if self._zero_until is not None:
             self._zero_until.labels(self._role).set(until_seconds)
+
+    def oldest_key(self, kind: str, began_seconds: float | None) -> None:
+        """When the oldest key of a kind ("epoch", "state") began that the role still holds; None: it holds none."""
+        if self._oldest_key is None:
+            return
+        if began_seconds is None:
+            with suppress(KeyError):
+                self._oldest_key.remove(self._role, kind)
+        else:
+            self._oldest_key.labels(self._role, kind).set(began_seconds)
 
     def window(self, measurement: str, level: str, status: str) -> None:
         """A party closed a window."""

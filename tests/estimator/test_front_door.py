@@ -25,6 +25,7 @@ def test_exported_names() -> None:
         "NoiseVariance",
         "Population",
         "RaceModel",
+        "channels_disagree",
         "check_model",
         "disparities",
         "implausible",

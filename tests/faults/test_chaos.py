@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -42,7 +41,7 @@ def test_every_row_counts_once_and_every_window_is_released_once(result: Result)
 
 
 def test_the_faults_were_really_injected(result: Result) -> None:
-    """All that the schedule holds happened: every role was killed, some within their transactions; the rest is there."""
+    """All that the schedule holds happened: every role was killed, some within their transactions, the rest too."""
     assert len(result.done.injections) == len(result.planned)
     assert result.done.kills.total() == sum(fault.kills for fault in result.planned) >= 12
     assert all(result.done.kills[role] for role in ROLES)

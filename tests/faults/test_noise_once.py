@@ -24,6 +24,7 @@ import pytest
 from in_force import put_in_force
 
 from privacy import parse_measurement
+from secure_agg import StateKeys
 from secure_agg.keyring import create as create_keys
 from secure_agg.keyring import load_role
 from streams.errors import RecordMalformed, StateUnreadable
@@ -218,7 +219,8 @@ class Seen:
     def codec(self, role: str) -> StateCodec:
         """What opens a role's state."""
         settings = self.house.settings
-        return StateCodec(load_role(settings.keys.dir, role, settings.deployment).derive("state"), role)
+        keys = StateKeys(settings.state_folder(role), settings.state_lifetime_ms)
+        return StateCodec(load_role(settings.keys.dir, role, settings.deployment).derive("state"), role, keys)
 
     def draws(self) -> dict[bytes, list[bytes]]:
         """By window, the releases that were ever drawn and written to the party's state, opened with its key."""

@@ -334,6 +334,73 @@ def test_a_topic_that_vanishes_harms_no_other(tmp_path: Path, monkeypatch: pytes
     assert all(len(epochs.numbers()) <= 4 for epochs in house.pipeline.epochs.values())
 
 
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+def test_a_topic_made_again_stops_its_own_measurement(tmp_path: Path, running: bool) -> None:
+    """Though it has grown past the old position, nothing of it is read; the other measurement stays exact."""
+    house = House(tmp_path, spec(), spec(id="old", topic="old"), sources={"ev": 1, "old": 1})
+
+    def second() -> None:
+        house.event(MEMBERS[0], house.log.clock_ms + 990, topic="old")
+        house.second()
+
+    for _ in range(30):
+        second()
+    before = house.rows("old")
+    assert before[20] == 10.0
+    house.pipeline.topic_ids["old"] = "another"
+    for _ in range(100):  # in the log in memory a topic that was made again is one that goes on
+        house.event(MEMBERS[1], house.log.clock_ms, topic="old")
+    if not running:
+        house.pipeline.start("seal")
+    house.pipeline.approve(spec(id="third"))  # which has seal look after its topics at once
+    for _ in range(30):
+        second()
+    assert house.rows("old") == before
+    assert house.rows()[50] == 200.0
+    stage = house.pipeline.stage("seal")
+    assert ("old", 0) not in stage.positions()
+    assert ["deleted and made again" in reason for reason in stage.stopped().values()] == [True]
+    house.pipeline.start("seal")  # which does not help
+    for _ in range(10):
+        second()
+    assert house.rows("old") == before
+    assert house.pipeline.stage("seal").stopped()
+
+
+def test_a_topic_with_fewer_partitions_was_made_again(tmp_path: Path) -> None:
+    """Kafka takes no partition away; this is seen on a cluster that has no topic ids as well."""
+    house = House(tmp_path, spec(), spec(id="old", topic="old"), sources={"ev": 1, "old": 2})
+    house.pipeline.topic_ids["old"] = ""
+    for _ in range(5):
+        house.second()
+    house.pipeline.sources["old"] = 1
+    for _ in range(10):
+        house.second()
+    stage = house.pipeline.stage("seal")
+    assert set(stage.stopped()) == {("old", 0), ("old", 1)}
+    assert set(stage.positions()) == {("ev", 0)}
+
+
+def test_a_lost_position_stops_its_own_measurement(tmp_path: Path) -> None:
+    """Records that were deleted before they were read: that topic is read no more, the others are."""
+    house = House(tmp_path, spec(), spec(id="old", topic="old"), sources={"ev": 1, "old": 1})
+    for _ in range(12):
+        house.second()
+    stage = house.pipeline.stage("seal")
+    assert stage.lose_position("old", 0, "it is gone")
+    before = stage._sources["old", 0].state.offset
+    stage.step([inprocess.MemoryRecord("old", 0, 7_000, None, b"{}", (1, 0))], house.log.clock_ms)
+    stage.at_end("old", 0, 7_001)
+    assert stage._sources["old", 0].state.offset == before
+    assert stage.refresh(house.log.clock_ms)
+    assert set(stage.positions()) == {("ev", 0)}
+    for _ in range(20):
+        house.second()
+    assert house.rows()[20] == house.rows()[30] == 200.0
+    assert 20 not in house.rows("old")
+    assert stage.stopped() == {("old", 0): "it is gone"}
+
+
 def test_an_epoch_that_ends_soon_makes_senders_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sender asks for an epoch that outlives what it begins, so none ends in the middle of a batch."""
     monkeypatch.setattr(inprocess, "_LIFETIME_MS", 100_000)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,96 +9,23 @@ import msgspec
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hostile import START_MS, forge, last_batch, make_pipeline, refused, run_seconds, send, totals
 from numpy.typing import NDArray
 
-from privacy import parse_measurement
 from secure_agg import EnvelopeUnreadable, EpochKeys, Identity
 from secure_agg.commitments import commit
 from secure_agg.envelopes import PURPOSES, Channel
 from streams.data_keys import ReceivingKeys
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records import frame
 from streams.records.batches import SealedBatch, SharesBatch
 from streams.records.frame import Kind, kind_of
-from streams.records.header import Header, encode_header
+from streams.records.header import encode_header
 from streams.records.metric import FairnessMetric
 from streams.records.release import SignedRelease
 from streams.roles.publish import PublishCore
 
 pytestmark = pytest.mark.slow
-
-START_MS = 1_700_000_040_000
-SPEC = """
-id: feed
-purpose: hostile records
-source: {topic: rec-events, member: m, time: ts, time_format: epoch_ms}
-cells: {decision: {field: r}}
-windows: {base: 10s, rollups: [1m], lateness: 1s}
-reference: white
-privacy: {contribution_cap: 24, rho_member_day: 0.1, cap_rule: first}
-test_only: {noise_scale_units: 0.01}
-"""
-MEMBERS = [b"m%05d" % k for k in range(400)]
-
-
-def make_pipeline(folder: Path) -> InProcessPipeline:
-    """A pipeline with one measurement and four hundred members."""
-    pipeline = InProcessPipeline(folder / "keys", partitions=2, sources={"rec-events": 2}, start_ms=START_MS - 5_000)
-    pipeline.approve(parse_measurement(SPEC, origin="test").with_effective_from(START_MS))
-    for member in MEMBERS:
-        partition = int(partition_of(np.array([member]), 2)[0])
-        attributes = json.dumps({"family_name": "Garcia", "state": "CA"}).encode()
-        pipeline.log.append("member-attributes", partition, attributes, key=member)
-    return pipeline
-
-
-def send(pipeline: InProcessPipeline, seconds: int, events: int = 10) -> None:
-    """Move the clock, and write some events."""
-    pipeline.log.clock_ms = START_MS + 1000 * seconds
-    rng = np.random.default_rng(seconds)
-    for member in rng.choice(len(MEMBERS), events):
-        event = {"m": MEMBERS[member].decode(), "ts": pipeline.log.clock_ms, "r": bool(member % 2)}
-        pipeline.log.append("rec-events", int(member) % 2, json.dumps(event).encode())
-
-
-def run_seconds(folder: Path, seconds: int) -> InProcessPipeline:
-    """A pipeline after so many seconds of events."""
-    pipeline = make_pipeline(folder)
-    for second in range(seconds):
-        send(pipeline, second)
-        pipeline.run()
-    return pipeline
-
-
-def forge(pipeline: InProcessPipeline, header: Header, *sections: bytes) -> SealedBatch:
-    """A batch under seal's own signature, whatever it says."""
-    return SealedBatch.signed(pipeline._keys["seal"].identity, header, encode_header(header), *sections)
-
-
-def totals(pipeline: InProcessPipeline) -> list[float]:
-    """Rows in each published base window."""
-    return [
-        round(sum(map(sum, window.table.values)), 4)
-        for window in pipeline.published
-        if window.level == "10s" and window.table is not None
-    ]
-
-
-def refused(pipeline: InProcessPipeline, role: str, reason: str) -> float:
-    """How many records a role has refused for a reason."""
-    labels = {"role": role, "reason": reason}
-    return pipeline.registries[role].get_sample_value("evenstream_records_refused_total", labels) or 0.0
-
-
-def last_batch(pipeline: InProcessPipeline, topic: str, kind: Kind) -> tuple[int, bytes]:
-    """Partition and value of the newest batch on a topic."""
-    for (name, partition), records in pipeline.log.partitions.items():
-        if name == topic:
-            for record in reversed(records):
-                if record.value_ and kind_of(record.value_) is kind:
-                    return partition, record.value_
-    raise AssertionError(f"no {kind.name} on {topic}")
 
 
 def _flip_header_bit(value: bytes) -> bytes:
@@ -307,9 +232,10 @@ def _with_tail(pipeline: InProcessPipeline, tail: int) -> SharesBatch:
     """A batch that claims a tail which nobody could hold, without the values."""
     batch = pass_on(pipeline)
     extension = msgspec.structs.replace(batch.extension, tail=tail)
-    sealed = SealedBatch(batch.header, batch.header_bytes, b"", batch.cells_a, batch.cells_b, batch.seal_signature)
-    signed = SharesBatch.signed(pipeline._keys["attach"].identity, sealed, extension, batch.share_a, batch.share_b)
-    return dataclasses.replace(signed, members_digest=batch.members_digest)
+    sections = batch.cells_a, batch.cells_b, batch.seal_signature
+    members = SealedBatch.decode(last_batch(pipeline, "sealed", Kind.SEALED)[1]).members
+    sealed = SealedBatch(batch.header, batch.header_bytes, members, *sections, batch.seal_version)
+    return SharesBatch.signed(pipeline._keys["attach"].identity, sealed, extension, batch.share_a, batch.share_b)
 
 
 def test_the_batch_of_these_tests_is_folded_when_it_claims_what_is_true(tmp_path: Path) -> None:

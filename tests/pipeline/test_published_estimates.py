@@ -5,57 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import scenario as scenarios
+from estimated import published, run
 
 from estimator import Disparities
-from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
-from streams.records.metric import CorrectedBy, FairnessMetric, result_of
+from streams.records.metric import CorrectedBy, result_of
 from streams.roles.publish import _CORRECTION_WINDOWS, PublishCore
-from streams.roles.seal import END_OF_LOG
-from streams.stage import TIMESTAMP_CREATE
 
 pytestmark = pytest.mark.slow
 
 PAGE = Path(__file__).parents[2] / "docs" / "estimators.md"
-
-
-@cache
-def run() -> InProcessPipeline:
-    """The scenario with three measurements, one with a rectifier at its longest level, through all roles."""
-    scenario = scenarios.build("rec-events", 4, members=3000, events_a_window=900)
-    with TemporaryDirectory() as folder:
-        pipeline = InProcessPipeline(
-            Path(folder) / "keys",
-            partitions=2,
-            sources={"rec-events": scenarios.SOURCE_PARTITIONS},
-            start_ms=scenario.end_ms,
-        )
-        for measurement in scenario.measurements:
-            pipeline.approve(measurement)
-        for key, value in scenario.members:
-            pipeline.log.append("member-attributes", int(partition_of(np.array([key]), 2)[0]), value, key=key)
-        for record in scenario.records:
-            stamp = (TIMESTAMP_CREATE, record.timestamp_ms)
-            pipeline.log.append("rec-events", record.partition, record.value, key=record.key, timestamp=stamp)
-        for i in range(scenarios.SOURCE_PARTITIONS):
-            end = (TIMESTAMP_CREATE, scenario.end_ms)
-            pipeline.log.append("rec-events", i, None, timestamp=end, headers=((END_OF_LOG, b"1"),))
-        for _ in range(5):
-            pipeline.run()
-    return pipeline
-
-
-def published() -> list[FairnessMetric]:
-    """Its records."""
-    return run().published
 
 
 def _repeat_of_the_page() -> Callable[..., Disparities]:

@@ -16,6 +16,8 @@ from streams.records.refused import decode_refused
 from streams.roles.seal import END_OF_LOG
 from streams.stage import TIMESTAMP_CREATE
 
+pytestmark = pytest.mark.timeout(400)
+
 PARTITIONS = 4
 
 

@@ -7,6 +7,7 @@ import os
 import stat
 import tempfile
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,8 +29,8 @@ def attach(folder: Path, lifetime_ms: int = LIFETIME_MS) -> EpochKeys:
 
 
 def files(folder: Path) -> set[str]:
-    """What lies in the folder."""
-    return {path.name for path in folder.iterdir()}
+    """What lies in the folder, but for the marks of what was destroyed and not announced."""
+    return {path.name for path in folder.iterdir() if path.suffix != ".destroyed"}
 
 
 def three(folder: Path) -> tuple[EpochKeys, list[int]]:
@@ -208,6 +209,40 @@ def test_numbers_rise_even_when_the_clock_does_not(tmp_path: Path) -> None:
     assert keys.numbers() == (START_MS, START_MS + 1, START_MS + 2)
 
 
+def test_workers_of_a_role_share_their_epochs(tmp_path: Path) -> None:
+    """What one has begun the other finds, and neither begins a second where the first serves."""
+    one, other = attach(tmp_path), attach(tmp_path)
+    epoch = one.ensure_current(START_MS)
+    assert other.ensure_current(START_MS + 10).number == epoch.number
+    later = other.ensure_current(START_MS + 600)
+    assert one.private(later.number).raw == later.key.raw
+    assert one.ensure_current(START_MS + 600) == later
+    assert one.ends() == other.ends() == (epoch.not_after_ms, later.not_after_ms)
+
+
+def test_two_begin_one_epoch_at_the_same_time(tmp_path: Path) -> None:
+    """Workers that all find none begin one together."""
+    workers = [attach(tmp_path) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        begun = list(pool.map(lambda worker: worker.ensure_current(START_MS).number, workers))
+    assert set(begun) == {START_MS}
+    assert files(tmp_path) == {f"{START_MS}.epoch"}
+
+
+def test_what_another_worker_destroyed_is_dropped(tmp_path: Path) -> None:
+    """A worker lets go of a key whose file is gone, keeps the others, and cannot find it again."""
+    one, numbers = three(tmp_path)
+    other = attach(tmp_path)
+    assert one.destroy_ended(START_MS + 1000) == (numbers[0],)
+    assert other.numbers() == tuple(numbers)
+    assert other.drop_destroyed() == (numbers[0],)
+    assert other.drop_destroyed() == ()
+    with pytest.raises(EnvelopeUnreadable):
+        other.private(numbers[0])
+    assert other.destroy_ended(START_MS + 1600) == (numbers[1],)
+    assert one.destroy_ended(START_MS + 1600) == (numbers[1],)
+
+
 STEP = st.one_of(
     st.tuples(st.just("wait"), st.integers(1, 900)),
     st.tuples(st.just("destroy"), st.integers(0, 1500)),
@@ -326,3 +361,21 @@ def test_epochs_print_no_key(tmp_path: Path) -> None:
         assert repr(epoch.key.raw)[2:20] not in text
     with pytest.raises(EnvelopeUnreadable, match="role 'attach' holds no private key for its epoch 17"):
         keys.private(17)
+
+
+def test_a_destroyed_epoch_is_remembered_until_it_was_announced(tmp_path: Path) -> None:
+    """Also over a restart: what was destroyed is told once, and no key file comes back with it."""
+    keys, numbers = three(tmp_path)
+    keys.destroy_ended(START_MS + 1700)
+    assert keys.unannounced() == attach(tmp_path).unannounced() == tuple(numbers[:2])
+    keys.announced(numbers[0])
+    assert attach(tmp_path).unannounced() == (numbers[1],)
+
+
+def test_a_crash_within_destruction_is_finished_at_the_next_start(tmp_path: Path) -> None:
+    """A key that was to be destroyed is not there any more after a restart, wherever the process was killed."""
+    _, numbers = three(tmp_path)
+    (tmp_path / f"{numbers[0]}.destroyed").touch()
+    again = attach(tmp_path)
+    assert again.numbers() == tuple(numbers[1:])
+    assert not (tmp_path / f"{numbers[0]}.epoch").exists()

@@ -11,7 +11,7 @@ def test_the_exported_names_are_pinned() -> None:
     assert sorted(secure_agg.__all__) == [
         "Channel", "CommitmentMismatch", "Coverage", "DataKey", "EnvelopeUnreadable", "EpochKeys", "EpochPublicKey",
         "Identity", "KemPrivateKey", "KeyFileError", "PinnedIdentities", "ROLES", "RoleKeys", "SCALE",
-        "SecureAggregationError", "SignatureInvalid", "Stream", "StreamCoverage", "Trusted", "WindowShare",
+        "SecureAggregationError", "SignatureInvalid", "StateKeys", "Stream", "StreamCoverage", "Trusted", "WindowShare",
     ]  # fmt: skip
     assert all(hasattr(secure_agg, name) for name in secure_agg.__all__)
 

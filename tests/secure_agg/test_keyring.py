@@ -14,11 +14,21 @@ from typing import NoReturn
 import pytest
 
 from secure_agg import ROLES, KeyFileError, SignatureInvalid
-from secure_agg.keyring import create, load_governance, load_role, load_trusted, read_private, write_private
+from secure_agg.keyring import (
+    create,
+    load_governance,
+    load_operator,
+    load_role,
+    load_trusted,
+    read_private,
+    write_private,
+)
 
-KEY_FILES = [f"{role}/{name}.key" for role in ROLES for name in ("identity", "state")] + [
-    f"governance/reviewer-{number}.key" for number in (1, 2, 3)
-]
+KEY_FILES = (
+    [f"{role}/{name}.key" for role in ROLES for name in ("identity", "state")]
+    + [f"governance/reviewer-{number}.key" for number in (1, 2, 3)]
+    + ["operator/operator.key"]
+)
 # RFC 8032, section 7.1, test 1: a private key and its public key.
 RFC_SECRET = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
 RFC_PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
@@ -70,7 +80,7 @@ def refused(load: Callable[[], object], root: Path) -> str:
 
 
 def test_every_role_gets_its_folder(made: Path) -> None:
-    """All roles load, verify each other's signatures, agree on what is trusted, and only they and governance exist."""
+    """All roles load, verify each other's signatures, agree on what is trusted, and only the expected files exist."""
     everyone = {role: load_role(made, role, "t") for role in ROLES}
     for role, keys in everyone.items():
         assert (keys.role, keys.identity.role, keys.identity.deployment, keys.folder) == (role, role, "t", made / role)
@@ -85,8 +95,31 @@ def test_every_role_gets_its_folder(made: Path) -> None:
         for number in (1, 2, 3)
     ]
     assert [key.public_bytes_raw() for key in load_trusted(made / "governance").governance] == reviewers
-    expected = {*KEY_FILES, *(f"{name}/trusted.json" for name in (*ROLES, "governance")), *ROLES, "governance"}
+    expected = {
+        *KEY_FILES,
+        *(f"{name}/trusted.json" for name in (*ROLES, "governance", "operator")),
+        *ROLES,
+        "governance",
+        "operator",
+    }
     assert set(snapshot(made)) == expected
+
+
+def test_an_operator_is_pinned_in_every_folder(made: Path) -> None:
+    """Its key is no reviewer's, and every role knows it."""
+    operator = load_operator(made / "operator" / "operator.key").public_key().public_bytes_raw()
+    for folder in (*ROLES, "governance", "operator"):
+        trusted = load_trusted(made / folder)
+        assert [key.public_bytes_raw() for key in trusted.operators] == [operator]
+        assert operator not in [key.public_bytes_raw() for key in trusted.governance]
+
+
+def test_keys_of_an_earlier_version_pin_no_operator(root: Path) -> None:
+    """They load as before; that nobody can skip is said where a skip record is read."""
+    pins = json.loads((root / "a" / "trusted.json").read_text())
+    del pins["operators"]
+    (root / "a" / "trusted.json").write_text(json.dumps(pins))
+    assert load_role(root, "a", "t").trusted.operators == ()
 
 
 @pytest.mark.parametrize("reviewers", [1, 5, 64])

@@ -30,6 +30,7 @@ from streams.control import ControlPlane
 from streams.errors import SettingsError
 from streams.records.header import source_digest
 from streams.records.keys import WrappedKey, sign_epoch_key, sign_wrapped_key
+from streams.records.layout import Layout, sign_layout
 from streams.settings import Settings
 
 DAY_MS = 86_400_000
@@ -449,3 +450,63 @@ def test_more_approvals_than_keys_is_an_error_at_start(make_settings: Callable[.
     ControlPlane.of(trusted, make_settings("x:1", "keys.governance_threshold=2"))
     with pytest.raises(SettingsError, match=r"threshold is 3, but trusted\.json pins only 2 governance keys"):
         ControlPlane.of(trusted, make_settings("x:1", "keys.governance_threshold=3"))
+
+
+# -- layouts ------------------------------------------------------------------------------------------------------
+
+
+def _layout_record(layout: Layout, shards: int, *, role: str = "attach", signer: str | None = None) -> bytes:
+    return sign_layout(identity(signer or role), layout.next(role, shards, START_MS)).value
+
+
+def test_a_role_without_a_record_is_one_worker() -> None:
+    """Generation 0 with one shard needs no record, for every role."""
+    control = make()
+    for role in ("seal", "attach", "a", "b"):
+        assert control.layout(role) == Layout(0, 1, ())
+
+
+def test_layouts_are_followed_role_by_role() -> None:
+    """Each record moves its own role on, and what was before is in its history; one told again changes nothing."""
+    control = make()
+    for shards in (3, 1, 2):
+        value = _layout_record(control.layout("attach"), shards)
+        control.apply_key(value)
+        control.apply_key(value)
+    assert control.layout("attach").generation == 3
+    assert [known.shards for known in control.layout("attach").history] == [1, 3, 1]
+    assert control.layout("seal") == Layout()
+    assert control.refused == 0
+
+
+def test_a_layout_that_does_not_follow_is_refused() -> None:
+    """Another role's signature, an old one, a second one of the same generation, another past: counted, no effect."""
+    control = make()
+    first = _layout_record(Layout(), 3)
+    control.apply_key(first)
+    control.apply_key(_layout_record(control.layout("attach"), 1))
+    known = control.layout("attach")
+    twice = Layout(1, 3, known.history[:1])
+    bad = [
+        first,
+        _layout_record(twice, 2),
+        _layout_record(Layout(2, 4, known.history), 2),
+        _layout_record(known, 2, signer="seal"),
+        _layout_record(known, 2)[:-1],
+    ]
+    for refused, value in enumerate(bad, 1):
+        control.apply_key(value)
+        assert control.layout("attach") == known
+        assert control.refused == refused
+    control.apply_key(_layout_record(known, 2))
+    assert control.layout("attach").shards == 2
+
+
+def test_whoever_comes_late_takes_the_newest_layout() -> None:
+    """Compaction leaves one record: it is taken as it is, whatever its generation."""
+    control, late = make(), make()
+    for shards in (2, 3) * 20:
+        control.apply_key(value := _layout_record(control.layout("attach"), shards))
+    late.apply_key(value)
+    assert late.layout("attach") == control.layout("attach")
+    assert late.layout("attach").generation == 40

@@ -13,6 +13,7 @@ from secure_agg import EnvelopeUnreadable, EpochKeys, Trusted
 from streams.control import ControlPlane
 from streams.data_keys import PROCESS_BYTES, ReceivingKeys, SendingKeys
 from streams.errors import RecipientAbsent
+from streams.records.destroyed import sign_key_destroyed
 from streams.records.keys import KeyRecord, sign_epoch_key
 
 LIFETIME_MS = 100_000
@@ -242,3 +243,32 @@ def test_there_are_no_other_channels(bench: Bench, role: str, purpose: str, reci
     bench.begin(recipient)
     with pytest.raises(ValueError, match="there is no"):
         bench.sender(role).current(purpose, recipient, NOW)
+
+
+def test_a_sender_drops_the_keys_of_epochs_that_are_over(bench: Bench) -> None:
+    """Its copy opens the same rows: it goes when a newer epoch is used, and at the latest when its own has ended."""
+    sending = bench.sender("seal")
+    bench.begin("a")
+    first, epoch = sending.current("cells", "a", NOW)
+    newer = bench.begin("a", NOW + LIFETIME_MS * 2 // 3)
+    assert newer != epoch
+    second, _ = sending.current("cells", "a", NOW + LIFETIME_MS * 2 // 3)
+    assert [key for key, _ in sending._keys.values()] == [second] != [first]
+    assert sending.missing(("a",), NOW + 3 * LIFETIME_MS) == ("a",)
+    assert sending._keys == {}
+
+
+def test_what_was_wrapped_for_a_destroyed_epoch_is_dropped(bench: Bench) -> None:
+    """Once a recipient has said so nobody seals to that epoch or looks for its keys, also where they come again."""
+    sending = bench.sender("seal")
+    epoch = bench.begin("a")
+    other = bench.begin("b")
+    for party in ("a", "b"):
+        sending.current("cells", party, NOW)
+    bench.announce(sign_key_destroyed(identity("a"), "epoch", epoch, NOW))
+    for record in bench.announced[:]:
+        bench.announce(record)
+    assert bench.control.wrapped_to("a", epoch) == []
+    assert len(bench.control.wrapped_to("b", other)) == 1
+    assert bench.control.epoch_public("a", NOW) is None
+    assert sending.missing(("a", "b"), NOW) == ("a",)

@@ -42,4 +42,5 @@ def test_json_lines_parse(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == 1
     record = json.loads(lines[0])
     assert (record["role"], record["level"], record["message"]) == ("a", "ERROR", "failed")
-    assert "two\nlines" in record["exception"]
+    assert "builtins.ValueError" in record["exception"]
+    assert "\n" in record["exception"]

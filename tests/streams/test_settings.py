@@ -89,7 +89,8 @@ def test_what_exactness_rests_on_cannot_be_passed_through(name: str) -> None:
         ("nothing.here=4", ["nothing", "no such setting"]),
         ("deployment=A_B", ["deployment", "pattern", "'A_B'"]),
         ("logging.level=LOUD", ["logging.level", "'DEBUG'", "'LOUD'"]),
-        ("seal.shard=3", ["seal", "shard is 3", "0 to 0"]),
+        ("seal.shard=-1", ["seal.shard", "greater than or equal to 0"]),
+        ("attach.shards=2", ["attach.shards", "no such setting"]),
         ("topics.min_insync_replicas=4", ["topics", "may not pass replication_factor"]),
         ("topics", ["expected name=value"]),
         ("deployment.x=1", ["deployment", "string"]),
@@ -165,13 +166,15 @@ def test_names_carry_the_deployment() -> None:
     assert settings.topic("member-attributes") == "crm.members"
     assert load("deployment=blue").topic("member-attributes") == "blue.member-attributes"
     assert settings.group("attach") == "blue.attach"
-    assert settings.transactional_id("attach", 3) == "blue.attach.3"
+    assert settings.transactional_id("attach", 3) == "blue.attach.0.3"
+    assert settings.transactional_id("attach", 3, 7) == "blue.attach.7.3"
 
 
 def test_ports_and_folders_have_defaults_by_role() -> None:
     """Five roles fit on one machine without a port set; epoch keys lie with the role unless told otherwise."""
     assert {role: load().port(role) for role in DEFAULT_PORTS} == DEFAULT_PORTS
     assert load("http.port=0").port("a") == 0
+    assert [load(f"attach.shard={shard}").port("attach") for shard in (0, 1, 2)] == [9102, 9112, 9122]
     assert load("keys.dir=k").epoch_folder("a") == Path("k/a/epochs")
     assert load("keys.dir=k", "keys.epoch_dir=m").epoch_folder("a") == Path("m/a/epochs")
 

@@ -224,3 +224,12 @@ def test_keys_are_made_for_as_many_reviewers_as_must_approve(tmp_path: Path) -> 
     made = run("--set", f"keys.dir={folder}", "keys", "init")
     assert "3 reviewers, 2 must approve" in made.output
     assert len(list((folder / "governance").glob("reviewer-*.key"))) == 3
+
+
+def test_up_wants_a_file_for_each_role(tmp_path: Path) -> None:
+    """--configs names a folder with one settings file a role; before anything starts, the missing ones are named."""
+    (tmp_path / "seal.yaml").write_text("deployment: d\n")
+    told = CliRunner().invoke(main, ["up", "--configs", str(tmp_path)])
+    assert told.exit_code == 1
+    assert f"missing: {tmp_path / 'attach.yaml'}, " in told.output
+    assert "seal.yaml" not in told.output

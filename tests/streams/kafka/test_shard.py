@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its API
 from prometheus_client import CollectorRegistry
 
 from privacy import Limits
+from secure_agg import Trusted
 from secure_agg.keyring import create, load_trusted
 from streams.control import ControlPlane
-from streams.errors import Fenced, PositionLost, StateUnreadable
+from streams.errors import Fenced, KafkaUnavailable, PositionLost, StateUnreadable, TopicMismatch
+from streams.kafka import shard as shard_module
 from streams.kafka import topics
-from streams.kafka.clients import admin, producer_config, read_to_end
+from streams.kafka.clients import admin, first_offset, producer_config, read_to_end
 from streams.kafka.control_reader import ControlReader
+from streams.kafka.deletion import Deleter
+from streams.kafka.dev_broker import DevBroker
 from streams.kafka.fencing import fence
 from streams.kafka.shard import ShardLoop
 from streams.records.layout import Layout
+from streams.scaling import scale
 from streams.settings import Settings
 from streams.stage import Out, Partition, Record
 from streams.watch.health import RoleHealth
@@ -41,6 +49,7 @@ class CountingStage:
         self.count = 0
         self.offset = 0
         self.pending: list[Out] = []
+        self.clocks: list[int] = []
 
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         self.restored.append((key, value))
@@ -59,11 +68,15 @@ class CountingStage:
         return None
 
     def step(self, records: Sequence[Record], now_ms: int) -> None:
+        self.clocks.append(now_ms)
         for record in records:
             self.count += 1
             self.offset = record.offset() + 1
             value = b"%d:%s" % (self.count, record.value() or b"")
             self.pending.append(Out(self._out, 0, None, value))
+
+    def lose_position(self, topic: str, partition: int, why: str) -> bool:
+        return False
 
     def at_end(self, topic: str, partition: int, offset: int) -> None:
         """Nothing to do."""
@@ -88,6 +101,7 @@ class Worker:
 
     settings: Settings
     control: ControlPlane
+    shard: int = 0
     stages: list[CountingStage] = field(default_factory=list)
     error: Exception | None = None
     stop: threading.Event = field(default_factory=threading.Event)
@@ -98,7 +112,7 @@ class Worker:
         self.loop = ShardLoop(
             self.settings,
             role="attach",
-            shard=0,
+            shard=self.shard,
             state_topics=(self.settings.topic("state-attach"), self.settings.topic("ledger-a")),
             build=self._build,
             control=reader,
@@ -134,19 +148,20 @@ class Shard:
     """One shard of a fresh deployment, with the workers that a test has started for it."""
 
     settings: Settings
-    control: ControlPlane
+    trusted: Trusted
     workers: list[Worker] = field(default_factory=list)
 
-    def start(self) -> Worker:
+    def start(self, shard: int = 0) -> Worker:
         """Start one more worker."""
-        self.workers.append(Worker(self.settings, self.control))
+        control = ControlPlane(self.trusted, test_cluster=True, limits=Limits.of_day(1.0))
+        self.workers.append(Worker(self.settings, control, shard))
         return self.workers[-1]
 
 
 @pytest.fixture
 def shard(kafka: str, make_settings: MakeSettings) -> Iterator[Shard]:
     """A shard with topics and keys; what a test has left running is ended."""
-    with _shard(make_settings(kafka, "topics.partitions=1")) as shard:
+    with _shard(make_settings(kafka, "topics.partitions=3")) as shard:
         yield shard
 
 
@@ -154,8 +169,7 @@ def shard(kafka: str, make_settings: MakeSettings) -> Iterator[Shard]:
 def _shard(settings: Settings) -> Iterator[Shard]:
     topics.create(settings, topics.plan(settings))
     create(settings.keys.dir, settings.deployment)
-    trusted = load_trusted(settings.keys.dir / "seal")
-    shard = Shard(settings, ControlPlane(trusted, test_cluster=True, limits=Limits.of_day(1.0)))
+    shard = Shard(settings, load_trusted(settings.keys.dir / "seal"))
     yield shard
     for worker in shard.workers:
         worker.end()
@@ -238,7 +252,7 @@ class _Slowly(list[Out]):
 def test_a_transaction_that_timed_out_is_done_again(kafka: str, make_settings: MakeSettings) -> None:
     """The broker ends the transaction of a worker that was paused: that is no fence, and the worker goes on."""
     properties = 'kafka.producer_properties={"transaction.timeout.ms": "2000", "message.timeout.ms": "2000"}'
-    with _shard(make_settings(kafka, "topics.partitions=1", properties)) as shard:
+    with _shard(make_settings(kafka, "topics.partitions=3", properties)) as shard:
         worker = shard.start()
         write(shard.settings, "sealed", (None, b"a"))
         wait_for(shard.settings, 1)
@@ -290,3 +304,231 @@ def test_state_that_does_not_open_ends_the_worker(shard: Shard) -> None:
     worker.join()
     assert isinstance(worker.error, StateUnreadable)
     assert list(read_to_end(settings, settings.topic("shares"))) == []
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_time_is_the_brokers(shard: Shard, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    """With a clock that is an hour off, before the start and while it runs, a stage is told the broker's time."""
+    right = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: right() + hours * 3_600 * 10**9)
+    settings = shard.settings
+    worker = shard.start()
+    for number in range(3):
+        write(settings, "sealed", (None, b"%d" % number))
+        wait_for(settings, number + 1)
+    monkeypatch.setattr(time, "time_ns", lambda: right() - hours * 3_600 * 10**9)
+    write(settings, "sealed", (None, b"3"))
+    wait_for(settings, 4)
+    now_ms = right() // 10**6
+    first, *others = worker.stages[-1].clocks
+    assert abs(first - now_ms) > 3_000_000  # nothing was acknowledged yet
+    assert others
+    assert all(abs(clock - now_ms) < 60_000 for clock in others)
+    ahead = worker.registry.get_sample_value("evenstream_clock_ahead_seconds", {"role": "attach"}) or 0.0
+    assert abs(ahead + hours * 3600) < 60
+
+
+def _deleted(settings: Settings) -> None:
+    client = admin(settings)  # kept until the answer is there
+    client.delete_topics([settings.topic("shares")])[settings.topic("shares")].result()
+
+
+def _made_again(settings: Settings) -> None:
+    _deleted(settings)
+    name = settings.topic("shares")
+    while name in admin(settings).list_topics(timeout=10).topics:
+        time.sleep(0.05)
+    topics.create(settings, tuple(plan for plan in topics.plan(settings) if plan.name == name))
+
+
+def _grown(settings: Settings) -> None:
+    name = settings.topic("shares")
+    client = admin(settings)
+    client.create_partitions([NewPartitions(name, 2)])[name].result()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(_deleted, "was deleted while"), (_made_again, "made again while"), (_grown, "was given 2 partitions and had 1")],
+    ids=["deleted", "made again", "grown"],
+)
+def test_a_topic_that_is_no_longer_the_one_ends_the_worker(
+    shard: Shard, change: Callable[[Settings], None], said: str
+) -> None:
+    """It does not wait for a topic to come back, and uses none that came back."""
+    worker = shard.start()
+    write(shard.settings, "sealed", (None, b"a"))
+    wait_for(shard.settings, 1)
+    topic = shard.settings.topic("shares")
+    deadline = time.monotonic() + 30
+    while topic not in worker.loop._topic_watch._known:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    change(shard.settings)
+    worker.join()
+    assert isinstance(worker.error, TopicMismatch)
+    assert said in str(worker.error)
+    assert topic in str(worker.error)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it, with patience for a busy machine."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def metric(worker: Worker, name: str) -> float | None:
+    """One of a worker's gauges."""
+    return worker.registry.get_sample_value(f"evenstream_layout_{name}", {"role": "attach"})
+
+
+def test_workers_follow_the_layout(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that the layout has no part for stands by, comes to work when it has one, and goes again; none ends."""
+    monkeypatch.setattr(shard_module, "_HAND_OVER_SECONDS", 1.0)  # nothing flows here that would show who is fenced
+    settings = shard.settings
+    first, second = shard.start(), shard.start(1)
+    until(lambda: first.loop.ready() is None and second.loop.standing_by() is not None)
+    assert "1 shards in generation 0, and this is shard 1" in str(second.loop.standing_by())
+    assert second.loop.ready() is None
+    assert second.stages == []
+    write(settings, "sealed", *[(None, b"%d" % k) for k in range(10)])
+    wait_for(settings, 10)
+    assert scale(settings, "attach", 2, 0).generation == 1
+    until(lambda: metric(first, "generation") == metric(second, "generation") == 1)
+    until(lambda: first.loop.ready() is None and second.loop.ready() is None and len(second.stages) == 1)
+    assert second.loop.standing_by() is None
+    scale(settings, "attach", 1, 0)
+    until(lambda: metric(first, "generation") == 2 and second.loop.standing_by() is not None)
+    assert first.error is second.error is None
+
+
+def test_ids_of_earlier_generations_are_fenced(shard: Shard) -> None:
+    """A zombie amid a transaction, of a generation that is past, cannot commit once a worker of the new one has begun.
+
+    Its transaction is aborted, and its id cannot be used again unnoticed: whoever takes it later reads the layout.
+    """
+    settings = shard.settings
+    scale(settings, "attach", 3, 0)
+    zombie = Producer(producer_config(settings, settings.transactional_id("attach", 2, 1)))
+    zombie.init_transactions(30)
+    zombie.begin_transaction()
+    zombie.produce(settings.topic("shares"), value=b"of a zombie", partition=0)
+    zombie.flush(10)
+    scale(settings, "attach", 1, 0)
+    worker = shard.start()
+    until(lambda: worker.loop.ready() is None)
+    with pytest.raises(KafkaException):
+        zombie.commit_transaction(10)
+    write(settings, "sealed", (None, b"a"))
+    assert wait_for(settings, 1) == [b"1:a"]
+
+
+def test_a_generation_that_is_past_is_left_again(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that learns of a layout only after it has taken its old id does no work under it."""
+    settings, built = shard.settings, []
+    real = Worker._build
+
+    def build(worker: Worker, layout: Layout) -> CountingStage:
+        built.append(layout.generation)
+        return real(worker, layout)
+
+    monkeypatch.setattr(Worker, "_build", build)
+    scale(settings, "attach", 2, 0)
+    scale(settings, "attach", 1, 0)
+    # Its first look at the control topics shows nothing: the records come when it has taken the id of generation 0.
+    polls = [lambda reader: None]
+    real_poll = ControlReader.poll
+    monkeypatch.setattr(ControlReader, "poll", lambda reader: (polls.pop() if polls else real_poll)(reader))
+    worker = shard.start()
+    write(settings, "sealed", (None, b"a"))
+    assert wait_for(settings, 1) == [b"1:a"]
+    assert polls == []
+    assert built == [2]
+    assert worker.error is None
+
+
+def test_what_the_group_says_can_be_deleted_and_the_next_worker_goes_on(shard: Shard) -> None:
+    """Positions reach the consumer group with the records that they stand for; what lies behind them is not needed."""
+    settings, said = shard.settings, list[str]()
+    deleter = Deleter(settings, said.append)
+    assert deleter.once() == 0  # nobody has committed anything
+    write(settings, "sealed", *[(None, b"%d" % k) for k in range(5)])
+    worker = shard.start()
+    wait_for(settings, 5)
+    worker.end()
+    assert deleter.once() == 1
+    assert 0 < first_offset(settings, settings.topic("sealed"), 0) <= 5
+    assert first_offset(settings, settings.topic("shares"), 0) == 0  # a and b have read nothing
+    assert [settings.topic("sealed") in line for line in said] == [True]
+    write(settings, "sealed", (None, b"5"), (None, b"6"))
+    shard.start()
+    assert wait_for(settings, 7) == [b"%d:%d" % (k + 1, k) for k in range(7)]
+    assert deleter.once() <= 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a small file system may not be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_brokers_full_disk_stops_and_loses_nothing(small_disk: Path, make_settings: MakeSettings) -> None:
+    """The broker ends; a worker waits and says so; with room and the broker back, it goes on with the next number."""
+    broker = DevBroker(small_disk / "kafka")
+    shard: Shard | None = None
+    try:
+        settings = make_settings(broker.start().bootstrap, "topics.partitions=1")
+        topics.create(settings, topics.plan(settings))
+        create(settings.keys.dir, settings.deployment)
+        control = ControlPlane(load_trusted(settings.keys.dir / "seal"), test_cluster=True, limits=Limits.of_day(1.0))
+        shard = Shard(settings, control)
+        worker = shard.start()
+        write(settings, "sealed", (None, b"before"))
+        assert wait_for(settings, 1) == [b"1:before"]
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(1 << 16))
+        producer = Producer(producer_config(settings, None))
+        deadline = time.monotonic() + 60
+        while broker.running() is not None:
+            assert time.monotonic() < deadline, "the broker lives on a full disk"
+            producer.produce(settings.topic("sealed"), value=bytes(50_000), partition=0)
+            producer.poll(0.1)
+        producer.purge()
+        filler.unlink()
+        broker.start()
+        write(settings, "sealed", (None, b"after"))
+        values = [value for value in until_last(settings, b"after") if len(value) < 100]
+        assert values[0] == b"1:before"
+        assert values[-1].endswith(b":after")
+        numbers = [int(record.split(b":")[0]) for record in until_last(settings, b"after")]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert worker.error is None
+    finally:
+        for each in shard.workers if shard is not None else ():
+            each.end()
+        broker.stop()
+
+
+def until_last(settings: Settings, last: bytes) -> list[bytes]:
+    """Values on `shares`, once the last one is as wanted."""
+    deadline = time.monotonic() + 60
+    while True:
+        with suppress(KafkaUnavailable):
+            values = [record.value() or b"" for record in read_to_end(settings, settings.topic("shares"))]
+            if values and values[-1].endswith(b":" + last):
+                return values
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

@@ -45,6 +45,10 @@ def test_the_plan_is_that_of_the_design(make_settings: MakeSettings) -> None:
     for name in ("sealed", "shares"):
         assert by_name[name].config["message.timestamp.type"] == "LogAppendTime"
         assert by_name[name].config["retention.ms"] == str(7 * 24 * 3_600_000)
+    for name in ("state-seal", "state-attach", "state-a", "state-b"):  # an old checkpoint is cleaned away in time
+        config = by_name[name].config
+        assert config["segment.ms"] == config["max.compaction.lag.ms"] == str(10 * 60_000)
+        assert int(config["delete.retention.ms"]) <= 3_600_000
     assert all(topic.config["min.insync.replicas"] == "1" for topic in plan(settings))
 
 

@@ -19,6 +19,7 @@ from known_records import (
     golden,
     hostile_frame,
     identity,
+    of_version,
     packed,
     sealed,
     shares,
@@ -60,16 +61,32 @@ def test_round_trip(members: bytes, cells_a: bytes, cells_b: bytes, share_a: byt
     assert judge_shares(passed.encode()) == passed
 
 
-@pytest.mark.parametrize(("name", "value"), [("sealed", SEALED), ("shares", SHARES)])
-def test_golden_bytes(name: str, value: bytes) -> None:
-    """The exact bytes of one batch on each topic are pinned, signatures included."""
-    assert as_hex(value) == as_hex(golden(name))
+@pytest.mark.parametrize("version", [1, 2])
+def test_golden_bytes(version: int) -> None:
+    """The exact bytes of one batch on each topic are pinned for each version, and each is read and verifies."""
+    with of_version(version):
+        batch, passed = sealed(), shares()
+    assert as_hex(batch.encode()) == as_hex(golden(f"sealed_{version}"))
+    assert as_hex(passed.encode()) == as_hex(golden(f"shares_{version}"))
+    assert judge_sealed(golden(f"sealed_{version}")) == batch
+    assert judge_shares(golden(f"shares_{version}")) == passed
 
 
-def test_golden_bytes_are_read() -> None:
-    """What an earlier version wrote is still read and still verifies."""
-    assert judge_sealed(golden("sealed")) == sealed()
-    assert judge_shares(golden("shares")) == shares()
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_batch_of_either_version_is_passed_on(version: int) -> None:
+    """Attach writes version 2 whichever seal writes; seal's signature stays what it was and is checked as that."""
+    with of_version(version):
+        batch = sealed()
+    passed = SharesBatch.signed(identity("attach"), batch, EXTENSION, b"seed for a", b"masked values for b")
+    assert (passed.seal_version, passed.version) == (version, 2)
+    assert judge_shares(passed.encode()) == passed
+    assert accepted(judge_shares, passed.encode()) == []
+
+
+def test_no_change_of_a_batch_of_version_1_is_accepted() -> None:
+    """The first version is held to the same, also where what is changed is its version."""
+    assert accepted(judge_sealed, golden("sealed_1")) == []
+    assert accepted(judge_shares, golden("shares_1")) == []
 
 
 def test_no_change_of_a_sealed_batch_is_accepted() -> None:
@@ -181,7 +198,7 @@ def test_malformed_parts_are_named(decode: Callable[[bytes], object], value: byt
         (frame.encode(Kind.RELEASE, sections), "got RELEASE"),
         (frame.encode(kind, sections[:-1]), "sections"),
         (frame.encode(kind, [*sections, b""]), "sections"),
-        (value[:2] + b"\x02" + value[3:], "version"),
+        (value[:2] + b"\x03" + value[3:], "version 2 or an earlier one, got 3: upgrade"),
     ):
         with pytest.raises(RecordMalformed, match=words):
             decode(wrong)

@@ -18,6 +18,7 @@ from known_records import (
     golden,
     hostile_frame,
     identity,
+    of_version,
     packed,
     passed_on,
     sections_of,
@@ -73,21 +74,45 @@ def test_round_trip(punctuation: Punctuation, passage: Passage) -> None:
     assert (again.punctuation, again.passage) == (punctuation, passage)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "passed"), [("punctuation_sealed", TOLD, False), ("punctuation_shares", PASSED, True)]
-)
-def test_golden_bytes(name: str, value: bytes, passed: bool) -> None:
-    """The exact bytes of punctuation on each topic are pinned, and what they say is read from them."""
-    assert as_hex(value) == as_hex(golden(name))
-    assert judge(golden(name), passed=passed).punctuation == PUNCTUATION
+@pytest.mark.parametrize("version", [1, 2])
+def test_golden_bytes(version: int) -> None:
+    """The exact bytes of punctuation on each topic are pinned for each version, and each is read and verifies."""
+    with of_version(version):
+        values = {"sealed": told().encode(), "shares": passed_on().encode()}
+    for topic, value in values.items():
+        name = f"punctuation_{topic}_{version}"
+        assert as_hex(value) == as_hex(golden(name))
+        signed = judge(golden(name), passed=topic == "shares")
+        assert (signed.punctuation, signed.version) == (PUNCTUATION, version)
+        assert signed.encode() == value
 
 
-def test_attach_passes_seals_words_on_untouched() -> None:
-    """The body and seal's signature are the same bytes in `shares`; only attach's own words and signature are new."""
-    before, after = sections_of(TOLD), sections_of(PASSED)
-    assert after[:2] == before[:2]
-    assert before[2:] == [b"", b""]
+@pytest.mark.parametrize("version", [1, 2])
+def test_attach_passes_seals_words_on_untouched(version: int) -> None:
+    """Body and seal's signature are the same bytes in `shares`, with seal's version; attach adds its own."""
+    with of_version(version):
+        value = told().encode()
+    before = sections_of(value)
+    after = sections_of(SignedPunctuation.decode(value).passed_on(identity("attach"), PASSAGE).encode())
+    assert after[:2] == [before[0], bytes((version,)) + before[1]]
+    assert before[2:] == ([b"", b""] if version == 1 else [])
     assert after[2] == packed([PASSAGE.process, PASSAGE.clock_ms, PASSAGE.measurements_offset])
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_punctuation_of_either_version_is_passed_on(version: int) -> None:
+    """Attach writes version 2 whichever seal writes; nothing of it can be changed, the mark of seal's included."""
+    with of_version(version):
+        signed = told()
+    passed = signed.passed_on(identity("attach"), PASSAGE)
+    assert judge(passed.encode(), passed=True) == passed
+    assert accepted(lambda value: judge(value, passed=True), passed.encode()) == []
+
+
+def test_what_was_passed_on_does_not_count_in_sealed() -> None:
+    """In `sealed` there is no passage yet: punctuation from `shares` is none of seal's records there."""
+    with pytest.raises(RecordMalformed, match="holds a passage"):
+        judge(PASSED, passed=False)
 
 
 def test_no_change_in_shares_is_accepted() -> None:
@@ -96,20 +121,27 @@ def test_no_change_in_shares_is_accepted() -> None:
 
 
 def test_no_change_in_sealed_is_accepted() -> None:
-    """Every change of seal's own two sections is noticed; what a forger adds in attach's place goes no further."""
-    passed = accepted(lambda value: judge(value, passed=False), TOLD)
-    assert passed == ["section 3 lengthened"]
-    signed = judge(with_section(TOLD, 3, b"\0"), passed=False)
-    assert signed.passed_on(identity("attach"), PASSAGE) == passed_on()
+    """Every change of seal's two sections is noticed; in version 1 what a forger adds goes no further."""
+    assert accepted(lambda value: judge(value, passed=False), TOLD) == []
+    with of_version(1):
+        first, on = told().encode(), passed_on()
+        assert accepted(lambda value: judge(value, passed=False), first) == ["section 3 lengthened"]
+        signed = judge(with_section(first, 3, b"\0"), passed=False)
+        assert signed.passed_on(identity("attach"), PASSAGE) == on
 
 
 def test_punctuation_without_a_passage_does_not_count_in_shares() -> None:
     """Where attach has to have passed it on, seal's record alone is refused, even if attach signed an empty passage."""
-    with pytest.raises(SignatureInvalid, match="'attach'"):
-        judge(TOLD, passed=True)
-    empty = identity("attach").sign("punctuation", told().body, b"")
+    with of_version(1):
+        first = told()
+    for signed in (told(), first):
+        with pytest.raises(SignatureInvalid, match="'attach'"):
+            judge(signed.encode(), passed=True)
+    empty = identity("attach").sign("punctuation", first.body, b"")
     with pytest.raises(RecordMalformed, match="lacks the passage"):
-        judge(with_section(TOLD, 3, empty), passed=True)
+        judge(with_section(first.encode(), 3, empty), passed=True)
+    with pytest.raises(RecordMalformed):
+        judge(with_section(PASSED, 2, b""), passed=True)
 
 
 @pytest.mark.parametrize("signer", ["attach", "a", "b", "publish"])
@@ -130,7 +162,7 @@ def test_a_signature_belongs_to_one_punctuation_and_deployment() -> None:
     """Attach's signature holds for the words it was given with, and in its own deployment."""
     other = SignedPunctuation.signed(identity("seal"), msgspec.structs.replace(PUNCTUATION, clock_ms=1))
     with pytest.raises(SignatureInvalid):
-        judge(with_section(with_section(PASSED, 0, other.body), 1, other.seal_signature), passed=True)
+        judge(with_section(with_section(PASSED, 0, other.body), 1, b"\x02" + other.seal_signature), passed=True)
     with pytest.raises(SignatureInvalid):
         told().verify(PinnedIdentities("elsewhere", TRUSTED.keys), passed=False)
 

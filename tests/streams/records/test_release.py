@@ -20,6 +20,7 @@ from known_records import (
     golden,
     hostile_frame,
     identity,
+    of_version,
     packed,
     released,
     with_section,
@@ -94,10 +95,14 @@ def test_a_debit_is_named_exactly_where_something_is_released(changes: dict[str,
         judge(released(changed(**changes)).encode())
 
 
-def test_golden_bytes() -> None:
-    """The exact bytes of one release are pinned, its values little-endian, and are still read."""
-    assert as_hex(VALUE) == as_hex(golden("release"))
-    again = judge(golden("release"))
+@pytest.mark.parametrize("version", [1, 2])
+def test_golden_bytes(version: int) -> None:
+    """The exact bytes of one release are pinned for each version, its values little-endian, and are read."""
+    with of_version(version):
+        value = released().encode()
+    assert as_hex(value) == as_hex(golden(f"release_{version}"))
+    again = judge(golden(f"release_{version}"))
+    assert again.encode() == value
     assert again.release == RELEASE
     table, moments = again.channel("table"), again.channel("moments")
     assert table is not None and moments is not None
@@ -112,8 +117,9 @@ def test_bytes_never_change() -> None:
 
 
 def test_no_change_is_accepted() -> None:
-    """Body, values and signature altered, cut or exchanged are malformed or badly signed."""
+    """Body, values and signature altered, cut or exchanged are malformed or badly signed, in either version."""
     assert accepted(judge, VALUE) == []
+    assert accepted(judge, golden("release_1")) == []
 
 
 @pytest.mark.parametrize("name", [name for name in Release.__struct_fields__ if name != "party"])

@@ -350,3 +350,17 @@ def test_a_bare_opt_out_needs_no_model(model: RaceModel, monkeypatch: pytest.Mon
     assert directory.unreadable == 0
     homes = [int(partition_of(np.array([who]), PARTITIONS)[0]) for who in (b"ann", b"bob", b"new")]
     assert [directory.members_in(j) for j in range(PARTITIONS)] == [homes.count(j) for j in range(PARTITIONS)]
+
+
+def test_partitions_that_went_to_another_worker_are_followed_no_more(directory: MemberDirectory) -> None:
+    """What is left is read on where it was; of the others no position and no number of members is kept."""
+    members = [b"m%d" % k for k in range(40)]
+    directory.positions = {("member-attributes", j): 0 for j in range(PARTITIONS)}
+    directory.load([record(member, GARCIA) for member in members])
+    counts = {j: directory.members_in(j) for j in range(PARTITIONS)}
+    assert all(counts.values())
+    before = dict(directory.positions)
+    directory.keep_only({1, 3})
+    assert {j for _, j in directory.positions} == {1, 3}
+    assert directory.positions.items() <= before.items()
+    assert [directory.members_in(j) for j in range(PARTITIONS)] == [0, counts[1], 0, counts[3]]

@@ -17,8 +17,9 @@ from streams.inprocess import InProcessPipeline
 from streams.kafka.partitioner import partition_of
 from streams.records.metric import FairnessMetric
 from streams.records.release import SignedRelease
+from streams.roles.emitted import version_of
 from streams.roles.publish import PublishCore
-from streams.roles.publish_app import Publisher, version_of
+from streams.roles.publish_app import Publisher
 from streams.settings import Settings
 
 START_MS = 20_000 * 86_400_000
@@ -185,7 +186,8 @@ def test_a_withdrawal_replaces_numbers_once(tmp_path: Path) -> None:
         for end in range(START_MS + length, START_MS + 70_001, length):
             assert (statuses[f"feed/{level}/{end}"] == "withdrawn") == (end > START_MS + 45_000)
     again = publisher_of(pipeline)
-    again._emitted = {key: version_of(headers) for key, (_, headers) in topic.items()}
+    for key, (value, headers) in topic.items():
+        again.held.read(key, value, headers)
     before = dict(topic)
     for party in "ba":
         for value in pipeline.log.values(f"releases-{party}"):
@@ -251,7 +253,7 @@ def test_versions_of_records(honest: InProcessPipeline) -> None:
 def test_what_no_build_has_written_hides_no_window(honest: InProcessPipeline, headers: Any) -> None:
     """A record under a window's key with another version, or none, is not ours: the window is emitted all the same."""
     publisher, record = publisher_of(honest), honest.published[0]
-    publisher._emitted[record.topic_key()] = version_of(headers)
+    publisher.held.read(record.topic_key(), record.encode(), headers)
     assert publisher.is_new(record)
 
 

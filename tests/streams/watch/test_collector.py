@@ -105,7 +105,7 @@ class Shown:
         self, *measurements: Approved, is_open: bool = True, clock: Callable[[], float] = lambda: START_MS / 1000
     ) -> None:
         self.registry = CollectorRegistry()
-        self.collector = FairnessCollector(self.registry, clock, Limits(0.5, 1.0, 2.0))
+        self.collector = FairnessCollector(self.registry, clock, Limits(0.5, 1.0, 2.0), retention_seconds=604_800)
         self.collector.measurements(measurements or [approved()], 0.5)
         if is_open:
             self.collector.open()

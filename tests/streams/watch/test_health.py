@@ -22,11 +22,17 @@ def exercised(role: str) -> CollectorRegistry:
     health.transaction("aborted", 0.0)
     health.refused("malformed")
     health.lag("evenstream.sealed", 3, 17)
+    health.oldest_unread("evenstream.sealed", 3, 1800.0, 7200.0)
+    health.oldest_unread("company.events", 3, 1800.0, None)
+    health.skipped("evenstream.sealed", 2)
     health.progress("evenstream.sealed", 3, 1_764_000_000.5)
     health.watermark("evenstream.sealed", 3, 1_764_000_000.0)
     health.window("feed", "10s", "released")
     health.ledger({"member-day": 0.5, "30-days": 0.25, "year": 0.125}, 1_765_000_000.0, 3)
     health.state_lost(1_764_028_800)
+    health.layout(2, 3, 1)
+    health.oldest_key("state", 1_764_000_000.0)
+    health.clock_ahead(-1.5)
     return registry
 
 
@@ -58,10 +64,40 @@ def test_values(role: str) -> None:
     assert registry.get_sample_value("evenstream_transaction_duration_seconds_count", {"role": role}) == 1
     assert registry.get_sample_value("evenstream_records_refused_total", {"role": role, "reason": "malformed"}) == 1
     assert registry.get_sample_value("evenstream_partition_lag_records", place) == 17
+    assert registry.get_sample_value("evenstream_partition_lag_seconds", place) == 1800
+    assert registry.get_sample_value("evenstream_retention_used_ratio", place) == 0.25
+    assert registry.get_sample_value("evenstream_retention_used_ratio", place | {"topic": "company.events"}) is None
+    skipped = {"role": role, "topic": "evenstream.sealed"}
+    skips = role in ("attach", "a", "b")
+    assert registry.get_sample_value("evenstream_batches_skipped_total", skipped) == (2 if skips else None)
     assert registry.get_sample_value("evenstream_partition_progress_timestamp_seconds", place) == 1_764_000_000.5
     assert registry.get_sample_value("evenstream_watermark_timestamp_seconds", place) == 1_764_000_000
     lost = registry.get_sample_value("evenstream_state_lost_until_timestamp_seconds", {"role": role})
     assert lost == (1_764_028_800 if role == "attach" else None)
+    ahead = registry.get_sample_value("evenstream_clock_ahead_seconds", {"role": role})
+    assert ahead == (-1.5 if role in ("seal", "attach") else None)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_worker_shows_its_layout(role: str) -> None:
+    """Roles that can be several workers show generation, shards and their own number; the others have no layout."""
+    registry, divided = exercised(role), role in ("seal", "attach")
+    for name, value in (("generation", 2), ("shards", 3), ("shard", 1)):
+        found = registry.get_sample_value(f"evenstream_layout_{name}", {"role": role})
+        assert found == (value if divided else None)
+
+
+def test_a_new_layout_ends_what_was_said_of_partitions() -> None:
+    """Lag and progress of a partition that went to another worker would stand still for ever, and raise an alert."""
+    registry = CollectorRegistry()
+    health = RoleHealth("attach", registry)
+    health.layout(1, 1, 0)
+    health.lag("evenstream.sealed", 3, 17)
+    health.layout(1, 1, 0)
+    place = {"role": "attach", "topic": "evenstream.sealed", "partition": "3"}
+    assert registry.get_sample_value("evenstream_partition_lag_records", place) == 17
+    health.layout(2, 2, 0)
+    assert registry.get_sample_value("evenstream_partition_lag_records", place) is None
 
 
 @pytest.mark.parametrize("role", ROLES)

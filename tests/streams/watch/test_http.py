@@ -75,6 +75,21 @@ def test_probes_say_why_on_one_line(server: HealthServer, role: Role) -> None:
     assert ask(server, "/readyz")[::2] == (503, b"waiting for a measurement\n")
 
 
+def test_a_role_that_stands_by_is_ready_and_says_so(role: Role) -> None:
+    """Having nothing to do is no fault: 200, with the reason; a fault still comes first."""
+    note = ["standing by:\nshard 2 of 1"]
+    server = HealthServer(
+        "127.0.0.1", 0, registry=role.registry, healthy=lambda: None, ready=lambda: role.unready, note=lambda: note[0]
+    )
+    try:
+        assert ask(server, "/readyz")[::2] == (200, b"standing by: shard 2 of 1\n")
+        assert ask(server, "/healthz")[::2] == (200, b"ok\n")
+        role.unready = "a partition is stopped"
+        assert ask(server, "/readyz")[::2] == (503, b"a partition is stopped\n")
+    finally:
+        server.close()
+
+
 def test_a_role_adds_paths(server: HealthServer) -> None:
     """A route of the role's own is answered, and a path that is not there names those that are."""
     assert ask(server, "/windows") == (200, "application/json", b"[]")

@@ -13,10 +13,9 @@ import yaml
 import streams.watch
 
 ROOT = Path(__file__).parents[3]
-RULES = Path(streams.watch.__file__).parent / "rules" / "budget.yaml"
-CASES = Path(__file__).parent / "rules" / "budget_test.yaml"
-METRICS = Path(__file__).parent / "golden" / "collector_metrics.txt"
-ALERTS = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+RULES = sorted((Path(streams.watch.__file__).parent / "rules").glob("*.yaml"))
+METRICS = [Path(__file__).parent / "golden" / f"{name}_metrics.txt" for name in ("collector", "health")]
+ALERTS = [rule for file in RULES for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
 PARTS = ["Meaning", "Impact", "Commands", "Fix", "Never", "Escalation"]
 
 needs_promtool = pytest.mark.skipif(
@@ -31,16 +30,19 @@ def promtool(*arguments: str) -> None:
 
 
 @needs_promtool
-def test_prometheus_reads_the_rules() -> None:
+@pytest.mark.parametrize("rules", RULES, ids=lambda rules: rules.stem)
+def test_prometheus_reads_the_rules(rules: Path) -> None:
     """The file is valid, and no expression is one that Prometheus refuses."""
-    promtool("check", "rules", str(RULES))
+    promtool("check", "rules", str(rules))
 
 
 @needs_promtool
-def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rules", RULES, ids=lambda rules: rules.stem)
+def test_alerts_fire_when_they_should(tmp_path: Path, rules: Path) -> None:
     """Each alert fires on the series that mean it and on no others."""
     cases = tmp_path / "cases.yaml"
-    cases.write_text(CASES.read_text().replace("- RULES", f"- {RULES}"))
+    text = (Path(__file__).parent / "rules" / f"{rules.stem}_test.yaml").read_text()
+    cases.write_text(text.replace("- RULES", f"- {rules}"))
     promtool("test", "rules", str(cases))
 
 
@@ -58,7 +60,7 @@ def test_every_alert_has_a_page(rule: dict[str, dict[str, str]]) -> None:
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_every_metric_of_an_alert_exists(rule: dict[str, str]) -> None:
     """An alert on a series that nobody exports would stay silent for ever."""
-    known = set(re.findall(r"evenstream_\w+", METRICS.read_text()))
+    known = {name for file in METRICS for name in re.findall(r"evenstream_\w+", file.read_text())}
     used = set(re.findall(r"evenstream_\w+", rule["expr"]))
     assert used
     assert used <= known

@@ -1,0 +1,144 @@
+"""What `fairness-metrics` holds already, as `publish` needs it at start: which windows need no estimation again.
+
+Adding two releases and estimating from them takes `publish` some milliseconds a window, a hundred times what reading
+them takes. A window whose record lies on `fairness-metrics` is not emitted again, so of it only three things matter:
+what to count it as, which groups `corrected` pooled, and what its rectifier corrects. The first two are in the record;
+the third is worked out from the releases when a window asks for it (``PublishCore``).
+
+A record is believed so far only if it rests on the two releases that were read and verified: it names their signatures
+and their spec. The newest window of each level is never taken from its record: /metrics shows its numbers, and those
+come from the releases alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from estimator.disparity import NOT_SEPARABLE
+from streams.records.metric import Status
+from streams.records.release import SignedRelease
+
+_VERSIONS = {b"1": 1, b"2": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a window, without its numbers."""
+
+    measurement: str
+    level: str
+    status: Status
+    reason: str | None
+    pools: tuple[str, ...] | None = None
+    """The groups of `corrected`, where it separated any."""
+
+
+class _Result(msgspec.Struct):
+    metric: str
+    score_bin: str
+    group: str
+    estimator: str
+    suppressed: str | None
+
+
+class _Checks(msgspec.Struct):
+    release_signature_a: str
+    release_signature_b: str
+
+
+class _Window(msgspec.Struct):
+    end_ms: int
+
+
+class _Record(msgspec.Struct):
+    """The fields of a `FairnessMetric` that are needed here; the others are skipped, unread."""
+
+    measurement: str
+    level: str
+    spec_sha256: str
+    window: _Window
+    status: Status
+    reason: str | None
+    results: list[_Result]
+    checks: _Checks | None
+
+
+_decoder = msgspec.json.Decoder(_Record)
+
+
+class EmittedWindows:
+    """See the module's text; holds some 200 bytes a window."""
+
+    def __init__(self) -> None:
+        self._versions: dict[bytes, int] = {}
+        self._outcomes: dict[bytes, tuple[bytes, Outcome]] = {}
+        self._newest: dict[tuple[str, str], int] = {}
+
+    def read(self, key: bytes, value: bytes | None, headers: Any) -> None:
+        """Take in one record of the topic, in its order."""
+        version = version_of(headers)
+        self.note(key, version)
+        self._outcomes.pop(key, None)  # the last record under a key is what stands
+        try:
+            record = _decoder.decode(value or b"")
+            names = None if record.checks is None else _digest(record)
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
+            return  # no build has written it: the window is estimated again
+        if key != f"{record.measurement}/{record.level}/{record.window.end_ms}".encode():
+            return
+        level = sys.intern(record.measurement), sys.intern(record.level)
+        self._newest[level] = max(record.window.end_ms, self._newest.get(level, 0))
+        if version == 1 and names is not None and record.status != "withdrawn":
+            self._outcomes[key] = names, Outcome(*level, record.status, record.reason, _pools(record.results))
+
+    def note(self, key: bytes, version: int) -> None:
+        """A window's record is durable."""
+        self._versions[key] = max(version, self._versions.get(key, 0))
+
+    def version(self, key: bytes) -> int:
+        """Of the record under a key; 0 where there is none."""
+        return self._versions.get(key, 0)
+
+    def outcome(self, a: SignedRelease, b: SignedRelease) -> Outcome | None:
+        """What became of the window of two releases; None where they must be added to say so. Asked once a window."""
+        release = a.release
+        names, outcome = self._outcomes.pop(release.topic_key(), (b"", None))
+        newest = self._newest.get((release.measurement, release.level), 0)
+        if outcome is None or release.end_ms >= newest or names != _of(release.spec, a.signature, b.signature):
+            return None
+        return outcome
+
+
+def version_of(headers: Any) -> int:
+    """Of a record that lies on `fairness-metrics`, by its headers: the last part of its id, 1 or 2.
+
+    0 where it is neither: then no build has written it, and it must not keep a window from being emitted.
+    """
+    for name, value in headers or ():
+        if name == "ce_id" and isinstance(value, bytes):
+            return _VERSIONS.get(value.rpartition(b"/")[2], 0)
+    return 0
+
+
+def _digest(record: _Record) -> bytes:
+    assert record.checks is not None
+    signatures = (record.checks.release_signature_a, record.checks.release_signature_b)
+    return _of(bytes.fromhex(record.spec_sha256), *map(bytes.fromhex, signatures))
+
+
+def _of(spec: bytes, signature_a: bytes, signature_b: bytes) -> bytes:
+    """What a record rests on, in 16 bytes: all three have fixed lengths."""
+    return hashlib.sha256(spec + signature_a + signature_b).digest()[:16]
+
+
+def _pools(results: list[_Result]) -> tuple[str, ...] | None:
+    corrected = [result for result in results if result.estimator == "corrected"]
+    if not corrected or corrected[0].suppressed == NOT_SEPARABLE:
+        return None
+    first = corrected[0].metric, corrected[0].score_bin
+    return tuple(sys.intern(r.group) for r in corrected if (r.metric, r.score_bin) == first)

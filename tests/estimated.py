@@ -1,0 +1,47 @@
+"""A pipeline whose windows say all that windows can say, with three measurements and a rectifier; once a session."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import scenario as scenarios
+
+from streams.inprocess import InProcessPipeline
+from streams.kafka.partitioner import partition_of
+from streams.records.metric import FairnessMetric
+from streams.roles.seal import END_OF_LOG
+from streams.stage import TIMESTAMP_CREATE
+
+
+@cache
+def run() -> InProcessPipeline:
+    """The scenario with three measurements, one with a rectifier at its longest level, through all roles."""
+    scenario = scenarios.build("rec-events", 4, members=3000, events_a_window=900)
+    with TemporaryDirectory() as folder:
+        pipeline = InProcessPipeline(
+            Path(folder) / "keys",
+            partitions=2,
+            sources={"rec-events": scenarios.SOURCE_PARTITIONS},
+            start_ms=scenario.end_ms,
+        )
+        for measurement in scenario.measurements:
+            pipeline.approve(measurement)
+        for key, value in scenario.members:
+            pipeline.log.append("member-attributes", int(partition_of(np.array([key]), 2)[0]), value, key=key)
+        for record in scenario.records:
+            stamp = (TIMESTAMP_CREATE, record.timestamp_ms)
+            pipeline.log.append("rec-events", record.partition, record.value, key=record.key, timestamp=stamp)
+        for i in range(scenarios.SOURCE_PARTITIONS):
+            end = (TIMESTAMP_CREATE, scenario.end_ms)
+            pipeline.log.append("rec-events", i, None, timestamp=end, headers=((END_OF_LOG, b"1"),))
+        for _ in range(5):
+            pipeline.run()
+    return pipeline
+
+
+def published() -> list[FairnessMetric]:
+    """Its records."""
+    return run().published
