@@ -205,10 +205,16 @@ class Injector:
     # -- zombies --------------------------------------------------------------------------------------------------
 
     def _zombie(self, fault: Fault) -> None:
-        """Stop a worker, let a second process of it take over, and let the first go on: it must find itself fenced.
+        """Stop a worker, let a second process of it take over, and let the first go on: one of the two must end.
 
-        The supervisor then starts the first again, which takes over from the second; so that one must end as well.
+        As a rule it is the first, which finds itself fenced; the supervisor then starts it again, which takes over from
+        the second, so that one must end as well. A first that was stopped while it committed sees that commit time out
+        when it wakes up, begins anew, and takes over: then it is the second that ends.
         """
+
+        def ended() -> bool:
+            return self._trial.supervisor.pid(worker) != first or not _is_child(first)
+
         worker = fault.roles[0]
         first = self._trial.supervisor.pid(worker)
         self._stop(first)
@@ -218,10 +224,10 @@ class Injector:
             if not self.wait(_FENCE_SECONDS, lambda: self._flows_since(stopped_ms)):
                 self.done.shortfalls.append(f"a second process of {worker} did not take over from a stopped one")
             self._go_on(first)
-            if not self.wait(_FENCE_SECONDS, lambda: self._trial.supervisor.pid(worker) != first):
-                self.done.shortfalls.append(f"a zombie of {worker} did not end when it woke up")
-            elif not self.wait(_FENCE_SECONDS, lambda: second.poll() is not None):
-                self.done.shortfalls.append(f"two processes of {worker} went on side by side")
+            if not self.wait(_FENCE_SECONDS, lambda: ended() or second.poll() is not None):
+                self.done.shortfalls.append(f"a zombie of {worker} woke up, and two processes went on side by side")
+            elif ended() and not self.wait(_FENCE_SECONDS, lambda: second.poll() is not None):
+                self.done.shortfalls.append(f"{worker} was started anew, and two processes went on side by side")
             self.done.others[fault.kind] += 1
         finally:
             self._go_on(first)
