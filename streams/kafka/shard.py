@@ -220,8 +220,8 @@ class ShardLoop:
             if self._shard >= layout.shards:
                 self._not_ready = None
                 self._standing_by = (
-                    f"standing by: {self._role} has {layout.shards} shards in generation {layout.generation}, and this "
-                    f"is shard {self._shard}"
+                    f"standing by: {self._role} is divided into {layout.shards} in generation {layout.generation}, and "
+                    f"this is shard {self._shard}"
                 )
                 stop.wait(_STAND_BY_SECONDS)
                 continue

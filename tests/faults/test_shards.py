@@ -211,8 +211,11 @@ def _windows(running: Deployment) -> dict[scenarios.Key, FairnessMetric]:
     return {(window.measurement, window.level, window.window.end_ms): window for window in found}
 
 
-def test_tables_equal_the_oracle(deployment: Deployment) -> None:
+def test_tables_equal_the_oracle(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
     """Over four changes of layout, kills and zombies amid them and a duel, every table equals the oracle's."""
+    pauses = ", ".join(f"{topic} {seconds:.1f} s" for topic, seconds in _longest_pauses(deployment).items())
+    with capsys.disabled():
+        print(f"\nlongest pauses, with restarts of what was killed: {pauses}")  # for whoever measures
     scenarios.check(deployment.scenario, _windows(deployment))
     settings = deployment.trial.settings
     for topic in ("releases-a", "releases-b", "fairness-metrics"):
@@ -224,7 +227,7 @@ def test_tables_equal_the_oracle(deployment: Deployment) -> None:
 def test_zombies_stand_by(deployment: Deployment) -> None:
     """Workers that woke up after their generation was over are where the layout has them: standing by, still alive."""
     for worker in ("seal.1", "seal.2", "attach.1", "attach.2"):
-        assert "has 1 shards in generation 2" in deployment.get(worker, "/readyz")
+        assert "is divided into 1 in generation 2" in deployment.get(worker, "/readyz")
 
 
 def test_two_by_mistake_settle(deployment: Deployment) -> None:
@@ -238,18 +241,16 @@ def test_two_by_mistake_settle(deployment: Deployment) -> None:
     assert all(deployment.supervisor.fenced(worker) == 0 for worker in deployment.ports if worker != "attach")
 
 
-def test_how_long_the_longest_stall_was(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
-    """Printed, and not judged but for sense: between two records of a partition, by the broker's clock."""
-    settings = deployment.trial.settings
+def _longest_pauses(running: Deployment) -> dict[str, float]:
+    """Seconds between two records of one partition, the most for each topic, by the broker's clock.
+
+    Restarts of what was killed, the duel and pauses of the stream itself are in it.
+    """
+    settings = running.trial.settings
     longest: dict[str, float] = {}
-    for topic in ("sealed", "shares"):
+    for topic in ("sealed", "shares", "fairness-metrics"):
         stamps: dict[int, list[int]] = {}
         for record in read_to_end(settings, settings.topic(topic)):
             stamps.setdefault(int(record.partition() or 0), []).append(record.timestamp()[1])
-        gaps = [later - one for times in stamps.values() for one, later in pairwise(times)]
-        longest[topic] = max(gaps) / 1000
-    with capsys.disabled():
-        print(  # it is what this is for
-            "\nlongest pause of a partition: " + ", ".join(f"{t} {s:.1f} s" for t, s in longest.items())
-        )
-    assert max(longest.values()) < 120
+        longest[topic] = max(later - one for times in stamps.values() for one, later in pairwise(times)) / 1000
+    return longest

@@ -390,7 +390,7 @@ def test_workers_follow_the_layout(shard: Shard, monkeypatch: pytest.MonkeyPatch
     settings = shard.settings
     first, second = shard.start(), shard.start(1)
     until(lambda: first.loop.ready() is None and second.loop.standing_by() is not None)
-    assert "1 shards in generation 0, and this is shard 1" in str(second.loop.standing_by())
+    assert "is divided into 1 in generation 0, and this is shard 1" in str(second.loop.standing_by())
     assert second.loop.ready() is None
     assert second.stages == []
     write(settings, "sealed", *[(None, b"%d" % k) for k in range(10)])
