@@ -181,6 +181,7 @@ def measure(trial: Trial, options: argparse.Namespace) -> None:
     report(
         took,
         delays,
+        used,
         load_rates((trial.folder / "logs" / "attach.log").read_text(), options.members),
         len(subscriber.seen),
     )
