@@ -91,7 +91,7 @@ HEADERS: dict[str, Callable[[Header], Header]] = {
     "another revision": lambda header: msgspec.structs.replace(header, revision=2),
     "another spec": lambda header: msgspec.structs.replace(header, spec=bytes(32)),
     "the next number": lambda header: msgspec.structs.replace(header, sequence=header.sequence + 1),
-    "fewer rows": lambda header: msgspec.structs.replace(header, rows=1),
+    "more rows": lambda header: msgspec.structs.replace(header, rows=header.rows + 1),
     "another partition": lambda header: msgspec.structs.replace(header, j=1 - header.j),
 }
 
