@@ -46,9 +46,7 @@ from streams.trial import TopicFollower, Trial
 START_MS = 1_700_000_040_000  # a whole minute; the log's own time, so that no clock is waited for
 SIGNALS = (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV)
 _SLICES = 8
-_READY_SECONDS = 90.0
-_CRASH_SECONDS = 90.0
-_WINDOW_SECONDS = 90.0
+_READY_SECONDS = _CRASH_SECONDS = _WINDOW_SECONDS = 180.0  # a machine that does other things besides takes its time
 _PAGES = ("/metrics", "/healthz", "/readyz")
 
 _SETTINGS = ("logging.format=json",)
@@ -260,7 +258,7 @@ class CanaryRun:
         self._await_ready()
 
     def _fail(self, worker: str, *overrides: str) -> tuple[str, subprocess.Popen[bytes]]:
-        further = [part for override in overrides for part in ("--set", override)]
+        further = [part for override in ("http.port=0", *overrides) for part in ("--set", override)]
         patched = "none" if overrides else worker
         name = f"{worker}-model" if overrides else worker
         command = [sys.executable, "-m", "streams.canary.crashing", patched, str(self._handed(worker))]
