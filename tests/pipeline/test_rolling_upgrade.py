@@ -140,7 +140,7 @@ def test_publish_waits_for_its_upgrade_and_no_window_is_void_for_it(tmp_path: Pa
     for second in range(SECONDS):
         send(pipeline, second)
         for role in ROLES:
-            with of_version(1 if role == "b" or second < 42 else 2):
+            with of_version(2 if role == "a" and second >= 42 else 1):
                 pipeline.turn(role)
         with of_version(1):
             pipeline.publish()
