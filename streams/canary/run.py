@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -328,7 +329,7 @@ class CanaryRun:
             for name, content in places.process_files(pid):
                 self._process_files[f"/proc/PID/{name} of {worker} {pid}{note}"] = content
             limits = Path(f"/proc/{pid}/limits").read_text()
-            if "Max core file size         0                    0" not in limits:
+            if not re.search(r"Max core file size +0 +0 ", limits):
                 self._outcome.shortfalls.append(f"{worker} may write core dumps")
 
     def _ask_roles(self) -> None:
