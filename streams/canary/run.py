@@ -141,6 +141,7 @@ class CanaryRun:
     def _set_up(self) -> None:
         trial = self._trial
         trial.start_kafka(self._broker.start(progress=self._say).bootstrap)
+        trial.broker = self._broker  # which it stops last, instead of deleting topics one by one
         self._source = trial.settings.topic("rec-events")
         self._members = trial.settings.topic("member-attributes")
         trial.prepare(live=(), logged=(self._source,))
