@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -140,6 +141,7 @@ class CanaryRun:
     def _set_up(self) -> None:
         trial = self._trial
         trial.start_kafka(self._broker.start(progress=self._say).bootstrap)
+        trial.broker = self._broker  # which it stops last, instead of deleting topics one by one
         self._source = trial.settings.topic("rec-events")
         self._members = trial.settings.topic("member-attributes")
         trial.prepare(live=(), logged=(self._source,))
@@ -328,7 +330,7 @@ class CanaryRun:
             for name, content in places.process_files(pid):
                 self._process_files[f"/proc/PID/{name} of {worker} {pid}{note}"] = content
             limits = Path(f"/proc/{pid}/limits").read_text()
-            if "Max core file size         0                    0" not in limits:
+            if not re.search(r"Max core file size +0 +0 ", limits):
                 self._outcome.shortfalls.append(f"{worker} may write core dumps")
 
     def _ask_roles(self) -> None:

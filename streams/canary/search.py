@@ -158,7 +158,7 @@ def _tolerance(text: bytes) -> float:
     """Half a unit of the last printed digit, and a little for the printing."""
     digits, _, exponent = text.lower().partition(b"e")
     decimals = len(digits.partition(b".")[2])
-    return 0.51 * 10.0 ** (int(exponent or b"0") - decimals)
+    return 0.51 * 10.0 ** (int(exponent or b"0") - decimals) + 2e-16  # as far apart as float64 tells numbers near 1
 
 
 def _hashed(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
