@@ -23,9 +23,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-KEPT_SHARES = 1_000
-"""So many of the last offsets of each partition of `shares` stay. At each start attach looks for its newest record of
-its own there, to see whether its state is the last one (``streams.roles.sent_shares``)."""
+KEPT = 1_000
+"""So many offsets before the slowest reader's position stay, of each partition. Where a reader has stopped,
+``evenstream skip`` sees in them how far each stream had come, and need not void what is not touched. In those of
+`shares`, at each start, attach looks for its newest record of its own, to see whether its state is the last one
+(``streams.roles.sent_shares``)."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,15 @@ class InFlight:
     Attributes:
         topic: its short name.
         readers: roles, whose consumer groups tell how far they are.
-        kept: how many of the last offsets of each partition stay.
+        kept: how many offsets before the slowest reader's position stay, of each partition.
     """
 
     topic: str
     readers: tuple[str, ...]
-    kept: int = 0
+    kept: int = KEPT
 
 
-IN_FLIGHT = (InFlight("sealed", ("attach",)), InFlight("shares", ("a", "b"), KEPT_SHARES))
+IN_FLIGHT = (InFlight("sealed", ("attach",)), InFlight("shares", ("a", "b")))
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,6 @@ def deletable(
         elif max(offsets) > end:
             yield Held(i, f"a reader is at {max(offsets)} and the partition ends at {end}: was the topic made anew?")
         else:
-            before = min(*offsets, end - topic.kept) if topic.kept else min(offsets)
+            before = min(offsets) - topic.kept
             if before > start:
                 yield Deletion(i, before)

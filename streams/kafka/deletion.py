@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
@@ -25,10 +25,12 @@ class Deleter:
 
     Args:
         say: told of each partition in which records were deleted.
+        topics: of which.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, say: Callable[[str], None], topics: Sequence[InFlight] = IN_FLIGHT) -> None:
         self._settings = settings
+        self._topics = topics
         self._say = say
         self._client: AdminClient = admin(settings)
         self._timeout = settings.kafka.request_timeout_seconds
@@ -40,7 +42,7 @@ class Deleter:
         Raises:
             KafkaUnavailable: the cluster did not answer, or refuses this principal.
         """
-        return sum(self._topic(topic) for topic in IN_FLIGHT)
+        return sum(self._topic(topic) for topic in self._topics)
 
     def _topic(self, topic: InFlight) -> int:
         name = self._settings.topic(topic.topic)

@@ -31,6 +31,7 @@ from streams.records.frame import Kind, kind_of
 from streams.records.header import Header, encode_header
 from streams.records.keys import sign_epoch_key
 from streams.records.skip import GivenUp, Skip
+from streams.retention import Deletion, InFlight, deletable
 from streams.skipping import TOPIC_OF, SkipPlan, SkipPlanner
 
 pytestmark = pytest.mark.slow
@@ -356,6 +357,27 @@ def test_records_that_were_deleted_before_they_were_read(tmp_path: Path, expecte
     check(house, expected, WINDOW)
     house.pipeline.start(role)
     assert house.stopped(role) == {}
+
+
+@pytest.mark.parametrize("name", ["attach cannot open", "b cannot open"])
+def test_a_skip_where_all_that_was_read_is_deleted_but_for_what_is_kept(
+    tmp_path: Path, expected: Tables, name: str
+) -> None:
+    """Deletion goes on behind a reader that has stopped; what it leaves shows how far each stream had come.
+
+    Else every window that is open, of every measurement of the source, would be given up.
+    """
+    house, role = stop(tmp_path, name)
+    topic, whole = TOPIC_OF[role], house.plan(role)
+    committed = int(house.stopped(role)[J].split(":")[0].removeprefix("at offset "))
+    bounds = {J: (0, len(house.log.read(topic, J)))}
+    (verdict,) = deletable(InFlight(topic, (role,), kept=10), bounds, {role: {J: committed}})
+    assert isinstance(verdict, Deletion)
+    house.log.delete(topic, J, verdict.before)
+    assert house.plan(role) == whole
+    house.skip(whole)
+    house.seconds(FAULT + 20, SECONDS)
+    check(house, expected, WINDOW)
 
 
 # -- what a skip cannot do --------------------------------------------------------------------------------------------

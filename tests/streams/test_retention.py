@@ -5,17 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.retention import IN_FLIGHT, KEPT_SHARES, Deletion, Held, InFlight, deletable
+from streams.retention import IN_FLIGHT, KEPT, Deletion, Held, InFlight, deletable
 
 SHARES = InFlight("shares", ("a", "b"), kept=10)
-SEALED = InFlight("sealed", ("attach",))
+SEALED = InFlight("sealed", ("attach",), kept=0)
 
 
 def test_the_slower_reader_decides() -> None:
-    """Partition by partition; the kept tail stays even where both have read it."""
+    """Partition by partition; what is kept before it stays, even where both have read to the end."""
     bounds = {0: (0, 100), 1: (30, 100), 2: (0, 100)}
     committed = {"a": {0: 50, 1: 100, 2: 80}, "b": {0: 70, 1: 100, 2: 0}}
-    assert list(deletable(SHARES, bounds, committed)) == [Deletion(0, 50), Deletion(1, 90)]
+    assert list(deletable(SHARES, bounds, committed)) == [Deletion(0, 40), Deletion(1, 90)]
 
 
 def test_nothing_goes_while_a_reader_is_silent() -> None:
@@ -45,19 +45,19 @@ def test_what_is_gone_is_not_deleted_again() -> None:
     kept=st.integers(0, 30),
 )
 def test_never_what_someone_needs(start: int, length: int, offsets: dict[str, int], kept: int) -> None:
-    """Whatever readers say, nothing at or above any position goes, nor of the kept tail, nor beyond the end."""
+    """Whatever readers say, nothing goes at or above any position, of what is kept before it, or beyond the end."""
     end = start + length
     topic = InFlight("shares", ("a", "b"), kept)
     for verdict in deletable(topic, {0: (start, end)}, {role: {0: offset} for role, offset in offsets.items()}):
         if isinstance(verdict, Deletion):
             assert set(offsets) == {"a", "b"}
-            assert start < verdict.before <= min(*offsets.values(), end - kept if kept else end)
+            assert start < verdict.before <= min(*offsets.values(), end) - kept
 
 
-def test_attach_keeps_what_it_looks_for_at_its_start() -> None:
-    """Of `shares` the tail stays, in which attach finds its newest record; of `sealed` nothing need stay."""
+def test_what_is_looked_for_afterwards_stays() -> None:
+    """Of `shares`, where attach finds its newest record; of both, where a skip finds how far each stream had come."""
     assert {topic.topic: (topic.readers, topic.kept) for topic in IN_FLIGHT} == {
-        "sealed": (("attach",), 0),
-        "shares": (("a", "b"), KEPT_SHARES),
+        "sealed": (("attach",), KEPT),
+        "shares": (("a", "b"), KEPT),
     }
-    assert KEPT_SHARES >= 100
+    assert KEPT >= 100

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,7 @@ from streams.kafka.dev_broker import DevBroker
 from streams.kafka.fencing import fence
 from streams.kafka.shard import ShardLoop
 from streams.records.layout import Layout
+from streams.retention import IN_FLIGHT
 from streams.scaling import scale
 from streams.settings import Settings
 from streams.stage import Out, Partition, Record
@@ -108,6 +109,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.kept = 0
         reader = ControlReader(self.settings, "attach", self.control)
         self.loop = ShardLoop(
             self.settings,
@@ -117,9 +119,13 @@ class Worker:
             build=self._build,
             control=reader,
             health=RoleHealth("attach", self.registry),
+            keep=self._keep,
         )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def _keep(self, now_ms: int) -> None:
+        self.kept += 1
 
     def _build(self, _: Layout) -> CountingStage:
         self.stages.append(CountingStage(self.settings))
@@ -393,6 +399,7 @@ def test_workers_follow_the_layout(shard: Shard, monkeypatch: pytest.MonkeyPatch
     assert "is divided into 1 in generation 0, and this is shard 1" in str(second.loop.standing_by())
     assert second.loop.ready() is None
     assert second.stages == []
+    until(lambda: second.kept > 0)  # keys that the first destroys go here too
     write(settings, "sealed", *[(None, b"%d" % k) for k in range(10)])
     wait_for(settings, 10)
     assert scale(settings, "attach", 2, 0).generation == 1
@@ -452,7 +459,7 @@ def test_a_generation_that_is_past_is_left_again(shard: Shard, monkeypatch: pyte
 def test_what_the_group_says_can_be_deleted_and_the_next_worker_goes_on(shard: Shard) -> None:
     """Positions reach the consumer group with the records that they stand for; what lies behind them is not needed."""
     settings, said = shard.settings, list[str]()
-    deleter = Deleter(settings, said.append)
+    deleter = Deleter(settings, said.append, [replace(topic, kept=0) for topic in IN_FLIGHT])
     write(settings, "sealed", *[(None, b"%d" % k) for k in range(5)])
     worker = shard.start()
     wait_for(settings, 5)
