@@ -60,9 +60,14 @@ class RetentionWatch:
         # What an aborted transaction left is looked at too: an open one must not hide how old a record is.
         extra = {"isolation.level": "read_uncommitted", "auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}
         consumer = make_consumer(self._settings, self._group, **extra)
+        shown: set[Partition] = set()
         try:
             while not self._closed.is_set():
-                for (topic, i), offset in self._positions.items():
+                positions = self._positions
+                for partition in shown - positions.keys():  # another worker's by now, which tells how it stands
+                    self._health.reads_no_more(*partition)
+                shown = set(positions)
+                for (topic, i), offset in positions.items():
                     if not self._closed.is_set():
                         self._look(consumer, topic, i, offset)
                 self._closed.wait(_INTERVAL_SECONDS)

@@ -107,6 +107,8 @@ class ShardLoop:
         health: the role's health metrics.
         verify: called with the stage when its state is restored, before it reads anything.
         tick: called at every turn with the stage and the time, for what a role does beside its records.
+        keep: called with the time at every turn, and also while the stage is blocked or this worker stands by, for what
+            must not wait for either: keys that another worker has destroyed are to go here too.
         prepare: what takes long and must be done before ``build`` is called with a layout, in pieces of well under a
             second: they are done between the turns of an older generation. It knows by itself what is done already.
     """
@@ -123,6 +125,7 @@ class ShardLoop:
         health: RoleHealth,
         verify: Callable[[Stage], None] = lambda stage: None,
         tick: Callable[[Stage, int], None] = lambda stage, now: None,
+        keep: Callable[[int], None] = lambda now: None,
         prepare: Callable[[Layout], Iterator[None]] = lambda layout: iter(()),
     ) -> None:
         self._settings = settings
@@ -136,6 +139,7 @@ class ShardLoop:
         self._health = health
         self._verify = verify
         self._tick = tick
+        self._keep = keep
         self._prepare = prepare
         self._hand_over: _HandOver | None = None
         self._fenced_before = 0  # generations below this one were fenced by this process, for good
@@ -223,6 +227,8 @@ class ShardLoop:
                     f"standing by: {self._role} is divided into {layout.shards} in generation {layout.generation}, and "
                     f"this is shard {self._shard}"
                 )
+                self._retention.tell({})
+                self._keep(self._clock.now_ms())
                 stop.wait(_STAND_BY_SECONDS)
                 continue
             if self._standing_by is not None:
@@ -331,6 +337,7 @@ class ShardLoop:
                 self._report_lag(consumer, stage)
             reason = stage.blocked(now)
             self._not_ready = reason
+            self._keep(now)
             if reason is not None:
                 stop.wait(0.1)
                 continue

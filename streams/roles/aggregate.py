@@ -359,11 +359,14 @@ class AggregateStage:
         """Time moves by punctuation only: the end of a partition means nothing here."""
 
     def due(self, now_ms: int) -> bool:
-        """At once when a window can close, a release can be sent or a state key begins; else once in an interval."""
+        """At once when a window can close, a release can be sent or a state key begins; else once in an interval.
+
+        A clock that was set back does not hold it.
+        """
         if self._codec.is_due(now_ms) or self._desk.can_send or any(True for _ in self._closable()):
             return True
         changed = self._log.changed or self._windows.changed or self._desk.changed or self._coverage_key_is_new
-        return changed and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
+        return changed and abs(now_ms - self._last_commit_ms) >= self._options.commit_interval_ms
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """First what earlier commits have made sendable, then this commit's own state."""

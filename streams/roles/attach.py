@@ -329,14 +329,17 @@ class AttachStage:
         """Time moves by punctuation only: the end of a partition means nothing here."""
 
     def due(self, now_ms: int) -> bool:
-        """Soon after punctuation, or when a new state key begins, otherwise once in a commit interval."""
+        """Soon after punctuation, or when a new state key begins, otherwise once in a commit interval.
+
+        A clock that was set back does not hold it.
+        """
         if self._codec.is_due(now_ms):
             return True
         if self._punctuated_ms is not None and (
-            len(self._punctuated) >= self._log.live or now_ms - self._punctuated_ms >= _GATHER_MS
+            len(self._punctuated) >= self._log.live or abs(now_ms - self._punctuated_ms) >= _GATHER_MS
         ):
             return True
-        return self._log.changed and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
+        return self._log.changed and abs(now_ms - self._last_commit_ms) >= self._options.commit_interval_ms
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Shares and punctuation, who has counted, and where to read on."""

@@ -30,7 +30,6 @@ from streams.log import configure_logging
 from streams.records.destroyed import KeyKind, sign_key_destroyed
 from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.settings import Settings
-from streams.stage import Stage
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 from streams.watch.http import HealthServer, Route
@@ -160,7 +159,7 @@ class RoleProcess:
             self.reader.catch_up()
 
     def _say_not_stored(self, error: OSError, now_ms: int) -> None:
-        if now_ms - self.not_stored_said_ms < _SAY_AGAIN_MS:
+        if abs(now_ms - self.not_stored_said_ms) < _SAY_AGAIN_MS:
             return
         self.not_stored_said_ms = now_ms
         log.error(
@@ -170,24 +169,24 @@ class RoleProcess:
             error.strerror,
         )
 
-    def epoch_keeper(self, epochs: EpochKeys, receiving: ReceivingKeys | None = None) -> Callable[[Stage, int], None]:
-        """A tick for the shard loop that announces the next epoch in time, and does what :meth:`state_keeper` does.
+    def epoch_keeper(self, epochs: EpochKeys, receiving: ReceivingKeys | None = None) -> Callable[[int], None]:
+        """For the shard loop to call: announces the next epoch in time, and does what :meth:`state_keeper` does.
 
         Args:
             receiving: of a role with several workers: lets go of the keys that another of them has destroyed.
         """
         return self._keeper(epochs, receiving)
 
-    def state_keeper(self) -> Callable[[Stage, int], None]:
-        """A tick for the shard loop that says which keys of this role were destroyed, and shows the oldest left."""
+    def state_keeper(self) -> Callable[[int], None]:
+        """For the shard loop to call: says which keys of this role were destroyed, and shows the oldest left."""
         return self._keeper(None, None)
 
-    def _keeper(self, epochs: EpochKeys | None, receiving: ReceivingKeys | None) -> Callable[[Stage, int], None]:
+    def _keeper(self, epochs: EpochKeys | None, receiving: ReceivingKeys | None) -> Callable[[int], None]:
         checked_ms = 0
 
-        def tick(stage: Stage, now_ms: int) -> None:
+        def keep(now_ms: int) -> None:
             nonlocal checked_ms
-            if now_ms - checked_ms > _EPOCH_CHECK_MS:
+            if abs(now_ms - checked_ms) > _EPOCH_CHECK_MS:  # a clock that was set back does not hold it
                 checked_ms = now_ms
                 self.state_keys.refresh()
                 self._announce_destroyed("state", self.state_keys, now_ms)
@@ -197,7 +196,7 @@ class RoleProcess:
                 if receiving is not None:
                     receiving.drop_destroyed()
 
-        return tick
+        return keep
 
     def _announce_destroyed(self, kind: KeyKind, keys: EpochKeys | StateKeys, now_ms: int) -> None:
         """Say which keys were destroyed; what `keys` holds wrapped for such an epoch opens nowhere, and goes."""

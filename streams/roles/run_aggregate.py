@@ -73,10 +73,9 @@ def run(settings: Settings, party: str) -> None:
         topic = names[f"releases-{party}"]
         stage.check_sent(lambda time_ms: sent_since(settings, topic, time_ms, loop.alive), now_ms())
 
-    watch, keep_epochs = LedgerWatch(party, process.health), process.epoch_keeper(epochs)
+    watch = LedgerWatch(party, process.health)
 
     def tick(stage: Stage, now: int) -> None:
-        keep_epochs(stage, now)
         assert isinstance(stage, AggregateStage)
         watch.look(stage.ledger, process.control.approved(), process.control.version, now)
 
@@ -90,5 +89,6 @@ def run(settings: Settings, party: str) -> None:
         health=process.health,
         verify=verify,
         tick=tick,
+        keep=process.epoch_keeper(epochs),
     )
     process.work(loop, stop)

@@ -162,7 +162,6 @@ def run(settings: Settings) -> None:
         assert isinstance(stage, AttachStage)
         stage.check_sent(retained, now_ms())
 
-    keep_epochs = process.epoch_keeper(epochs, receiving)
     loop = ShardLoop(
         settings,
         role="attach",
@@ -172,7 +171,7 @@ def run(settings: Settings) -> None:
         control=process.reader,
         health=process.health,
         verify=verify,
-        tick=keep_epochs,
+        keep=process.epoch_keeper(epochs, receiving),
         prepare=members.prepare,
     )
     process.work(loop, stop)

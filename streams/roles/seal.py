@@ -117,7 +117,7 @@ class SealStage:
 
     def refresh(self, now_ms: int) -> bool:
         """Take in newly approved measurements, and topics that came, went or grew; True when reading changes."""
-        overdue = now_ms - self._topics_asked_ms >= _TOPICS_INTERVAL_MS
+        overdue = abs(now_ms - self._topics_asked_ms) >= _TOPICS_INTERVAL_MS
         if self._control.version == self._control_version and not overdue:
             return False
         self._drop_revoked()
@@ -303,7 +303,10 @@ class SealStage:
         return (min(arrivals) - measurement.lateness_ms) // measurement.base_ms * measurement.base_ms
 
     def due(self, now_ms: int) -> bool:
-        """At a window's end, or a new state key's beginning, at once; otherwise once in a commit interval."""
+        """At a window's end, or a new state key's beginning, at once; otherwise once in a commit interval.
+
+        A clock that was set back does not hold it.
+        """
         if self._codec.is_due(now_ms):
             return True
         for approved in self._control.approved():
@@ -314,7 +317,7 @@ class SealStage:
         if not self._last_commit_ms and any(self._sources):
             return True  # its acknowledgement tells the broker's time, before which nothing may follow a clock
         waiting = self._batcher.waiting > 0 or bool(self._outputs)
-        return waiting and now_ms - self._last_commit_ms >= self._options.commit_interval_ms
+        return waiting and abs(now_ms - self._last_commit_ms) >= self._options.commit_interval_ms
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""

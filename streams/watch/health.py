@@ -195,6 +195,12 @@ class RoleHealth:
         if retention_seconds is not None:
             self._retention.labels(self._role, topic, str(partition)).set(age_seconds / retention_seconds)
 
+    def reads_no_more(self, topic: str, partition: int) -> None:
+        """A partition is no longer this worker's: what was last said of its oldest unread record is over."""
+        for gauge in (self._unread, self._retention):
+            with suppress(KeyError):
+                gauge.remove(self._role, topic, str(partition))
+
     def progress(self, topic: str, partition: int, at_seconds: float) -> None:
         """A record was taken in at this time."""
         self._born(topic)

@@ -158,6 +158,23 @@ def test_a_topic_that_grows_is_read_and_its_open_windows_are_void(tmp_path: Path
     assert rows[40] == rows[50] == 200.0
 
 
+def test_a_broker_clock_that_is_set_back_holds_nothing_up(tmp_path: Path) -> None:
+    """A leader's clock was an hour ahead for a while: what comes is judged and written within the commit interval."""
+    house = House(tmp_path, spec())
+    for _ in range(15):
+        house.second()
+    house.log.clock_ms += 3_600_000
+    house.second()
+    house.log.clock_ms -= 3_600_000
+    before = len(house.log.read("refused", 0))
+    for _ in range(5):
+        house.second()
+    assert len(house.log.read("refused", 0)) >= before + 4 * EVENTS_A_SECOND  # late, by the time that was reached
+    stage = house.pipeline.stage("seal")
+    assert isinstance(stage, SealStage)
+    assert stage._last_commit_ms <= house.log.clock_ms
+
+
 def test_the_second_measurement_of_a_topic_misses_nothing(tmp_path: Path) -> None:
     """When one measurement begins tomorrow and another began already, reading begins early enough for both."""
     house = House(tmp_path)
