@@ -81,6 +81,7 @@ class StateCodec:
         self._opened: dict[int, AESGCM] = {}
         self._numbers: dict[bytes, int] = {}
         self._renewed = FIRST
+        self._said = FIRST
         self._encoder = msgspec.msgpack.Encoder()
 
     # -- values ---------------------------------------------------------------------------------------------------
@@ -207,6 +208,16 @@ class StateCodec:
             return True
         return self._oldest() < newest.number and newest.number != self._renewed
 
+    def is_awaited(self) -> bool:
+        """Whether older keys wait for this worker's word, though it has no live record to write anew.
+
+        Its word counts only once a transaction of its own has committed, in whatever record: another worker may have
+        taken its place meanwhile, and have records.
+        """
+        if self._keys is None or self._numbers or len(self._keys.numbers()) < 2:
+            return False
+        return self._said < max(self._keys.numbers())
+
     def renew(self, now_ms: int) -> bool:
         """Called at the beginning of each checkpoint: whether it must hold every live record that this worker owns.
 
@@ -233,7 +244,8 @@ class StateCodec:
         """The last checkpoint is durable: keys that no live record needs are destroyed."""
         if self._keys is None or len(self._keys.numbers()) < 2:
             return
-        for number in self._keys.passed(self._worker, self._oldest(), self._workers):
+        self._said = self._oldest()
+        for number in self._keys.passed(self._worker, self._said, self._workers):
             self._opened.pop(number, None)
             log.info("state key %d is destroyed", number)
 

@@ -307,7 +307,7 @@ class SealStage:
 
         A clock that was set back does not hold it.
         """
-        if self._codec.is_due(now_ms):
+        if self._codec.is_due(now_ms) or self._codec.is_awaited():
             return True
         for approved in self._control.approved():
             if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS):
@@ -332,14 +332,17 @@ class SealStage:
                 source.changed = False
                 if source.state.arrival_ms > NEVER_MS:
                     self._health.watermark(source.topic, source.i, source.state.arrival_ms / 1000)
-        self._last_commit_ms = now_ms
+        if any(self._sources):
+            self._last_commit_ms = now_ms
+        if self._codec.is_awaited():  # a tombstone of nothing, for a transaction that a zombie cannot commit
+            outputs.append(Out(state, 0, b"source//%d" % self._options.shard, None))
         for approved in self._control.approved():
             self._told[approved.spec] = self._closed_through(approved)
         self._codec.written(state, outputs)
         return outputs
 
     def _punctuation(self, now_ms: int) -> list[Out]:
-        if not self._sources:
+        if not any(self._sources):
             return []
         counting = tuple(
             Counting(

@@ -17,6 +17,7 @@ from streams.errors import StateUnreadable
 from streams.inprocess import InProcessPipeline
 from streams.kafka.partitioner import partition_of
 from streams.roles.attach import AttachStage
+from streams.roles.seal import SealStage
 from streams.state import StateCodec, number_of
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ def spec() -> Measurement:
 class House:
     """A pipeline with an event of each of ten members a second, and state keys that live for six seconds."""
 
-    def __init__(self, folder: Path, attach_shards: int = 1) -> None:
+    def __init__(self, folder: Path, attach_shards: int = 1, seal_shards: int = 1) -> None:
         self.folder = folder / "keys"
         self.pipeline = InProcessPipeline(
             self.folder,
@@ -56,8 +57,9 @@ class House:
             start_ms=START_MS,
             state_lifetime_ms=LIFETIME_MS,
         )
-        if attach_shards > 1:
-            self.pipeline.scale("attach", attach_shards)
+        for role, shards in (("attach", attach_shards), ("seal", seal_shards)):
+            if shards > 1:
+                self.pipeline.scale(role, shards)
         self.pipeline.approve(spec())
         for member in MEMBERS:
             key = member.encode()
@@ -202,6 +204,21 @@ def test_a_key_waits_for_the_last_of_several_workers(tmp_path: Path) -> None:
     house.seconds(25)
     house.check_rows()
     house.check_shredded()
+
+
+def test_a_worker_without_a_part_of_the_state_holds_no_key(tmp_path: Path) -> None:
+    """Of three workers of seal one has none of the two source partitions: it says so, and old keys are destroyed."""
+    house = House(tmp_path, seal_shards=3)
+    house.seconds(50)
+    house.check_rows()
+    house.check_shredded()
+    assert {path.stem for path in (house.folder / "seal" / "state").glob("*.rewritten")} == {
+        f"{shard}-of-3" for shard in range(3)
+    }
+    stage = house.pipeline.stage("seal.2")
+    assert isinstance(stage, SealStage)
+    assert not stage.due(house.pipeline.log.clock_ms)
+    assert stage._last_commit_ms == 0  # what it wrote tells no broker's time
 
 
 def test_state_of_a_version_without_numbers_is_taken_over(tmp_path: Path) -> None:
