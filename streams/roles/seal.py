@@ -130,7 +130,7 @@ class SealStage:
             topic: [(a, known.get(a.spec) or decoding.EventDecoder(a.measurement)) for a in group]
             for topic, group in groups.items()
         }
-        self._sources.follow(groups)
+        self._sources.follow(groups, now_ms)
         before, self._reading = self._reading, set(self.positions())
         return self._reading != before
 

@@ -22,6 +22,9 @@ from streams.stage import Partition
 
 log = logging.getLogger(__name__)
 
+_OTHERS_AHEAD_MS = 500
+"""By how much other workers may come further until a worker's first word of a new partition is in the log."""
+
 
 @dataclass(frozen=True)
 class SourceTopic:
@@ -67,6 +70,7 @@ class SourceTopics:
         self._sources: dict[Partition, SourcePartition] = {}
         self._absent: set[str] = set()
         self._lost: dict[str, str] = {}
+        self._now_ms = NEVER_MS
 
     def __iter__(self) -> Iterator[SourcePartition]:
         """All source partitions of this worker, those of absent topics as well."""
@@ -107,12 +111,14 @@ class SourceTopics:
             if (topic, i) not in self._sources and i % self._shards == self._shard:
                 yield SourcePartition(topic, i, source_digest(topic), state, changed=False)
 
-    def follow(self, groups: Mapping[str, list[Approved]]) -> None:
+    def follow(self, groups: Mapping[str, list[Approved]], now_ms: int) -> None:
         """See to all topics.
 
         Args:
             groups: topic -> the approved measurements that read it.
+            now_ms: epoch milliseconds.
         """
+        self._now_ms = now_ms
         absent = {topic for topic, group in groups.items() if not self._follow(topic, group)}
         for topic in sorted(absent - self._absent):
             log.error("source topic %r does not exist, or cannot be read now; its measurements wait for it", topic)
@@ -182,6 +188,9 @@ class SourceTopics:
         if is_new and reached > NEVER_MS:
             # The topic has grown. What came to the new partition before it was seen is late; windows that are open now
             # lack it, and are void.
+            if group[0].measurement.source.arrival == "live" and not any(key[0] == topic for key in self._sources):
+                # How far the others were when this worker began is long past: windows have been closed since.
+                reached = max(reached, self._now_ms + _OTHERS_AHEAD_MS)
             return SourceState(offset, reached, sequences, {a.spec.hex(): reached + 1 for a in group})
         since = {a.spec.hex(): since_ms for a, (_, since_ms) in zip(group, found, strict=True)}
         return SourceState(offset, NEVER_MS, sequences, since)

@@ -158,6 +158,25 @@ def test_a_topic_that_grows_is_read_and_its_open_windows_are_void(tmp_path: Path
     assert rows[40] == rows[50] == 200.0
 
 
+@pytest.mark.parametrize("seconds", range(15, 20))
+def test_a_topic_that_grows_for_a_worker_that_had_none_of_it(tmp_path: Path, seconds: int) -> None:
+    """It knows how far the others are only from its start: what comes for windows closed since is late, and no stop."""
+    house = House(tmp_path, spec())
+    house.log.clock_ms += 2_000  # topics are asked for in the middle of windows
+    house.pipeline.scale("seal", 2)
+    for _ in range(seconds):
+        house.second()
+    house.pipeline.sources["ev"] = 2
+    for _ in range(40):
+        house.second(sources=2)
+    assert house.stopped() == []
+    rows = house.rows()
+    assert rows[40] == rows[50] == 200.0
+    refused = len(house.log.read("refused", 0))
+    assert rows[20] == "measurement_applied_late" or float(rows[20] or 0) >= 200.0 - refused
+    assert "measurement_applied_late" in (rows[20], rows[30])
+
+
 def test_a_broker_clock_that_is_set_back_holds_nothing_up(tmp_path: Path) -> None:
     """A leader's clock was an hour ahead for a while: what comes is judged and written within the commit interval."""
     house = House(tmp_path, spec())

@@ -42,7 +42,7 @@ def follow(part: Part, count: int, stored: dict[int, SourceState]) -> dict[int, 
     sources = SourceTopics(part, lambda _: count, lambda topic, i, _: START)
     for i, state in stored.items():
         sources.restore("ev", i, state)
-    sources.follow({"ev": [approved]})
+    sources.follow({"ev": [approved]}, 0)
     return {source.i: source.state for source in sources}
 
 
