@@ -15,6 +15,8 @@ import yaml
 from privacy.errors import MeasurementError
 
 MAX_TEXT_BYTES = 128 * 1024
+_MAX_BRACKETS = 32
+"""How deep brackets may be nested: PyYAML takes time with the square of it, and a spec has four."""
 
 
 _BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
@@ -40,6 +42,11 @@ class _StrictLoader(yaml.SafeLoader):
                 None, None, "anchors (&, *) are not allowed in a spec; write the value out", event.start_mark
             )
         return super().compose_node(parent, index)
+
+    def fetch_flow_collection_start(self, token_class: type[yaml.Token]) -> None:
+        if self.flow_level >= _MAX_BRACKETS:
+            raise yaml.scanner.ScannerError(None, None, "the text is nested too deeply to be a spec", self.get_mark())
+        super().fetch_flow_collection_start(token_class)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

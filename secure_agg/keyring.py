@@ -190,7 +190,7 @@ def load_trusted_file(path: Path) -> Trusted:
         ) from None
     except OSError as error:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise KeyFileError(
             f"{path} must be JSON with deployment, identities (role: public key in hex), governance and operators "
             "(public keys)"

@@ -83,7 +83,7 @@ class StateKeys:
             key = StateKey(int(stored["number"]), int(stored["began_ms"]), bytes.fromhex(stored["key"]))
             if key.number != number or len(key.secret) != _KEY_BYTES:
                 raise ValueError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise KeyFileError(
                 f"{path.name} is not a state key file (NUMBER.state: JSON with number, began_ms, key). State that was "
                 "sealed under it cannot be read without it: restore the file"

@@ -127,6 +127,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"the settings file {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"the settings file {path} is not YAML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"the settings file {path} is nested too deeply to be one of settings") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -139,7 +141,7 @@ def _read_value(path: Sequence[str], text: str, name: str) -> Any:
         return text
     try:
         return yaml.load(text, _TextLoader)  # noqa: S506  # it is a SafeLoader
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise SettingsError(f"{name}: {text!r} is not a YAML value; quote it") from None
 
 
