@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from privacy.shallow_yaml import ShallowLoader
 from streams.errors import SettingsError
 from streams.settings.fields import ENV_PREFIX, Settings
 
@@ -21,7 +22,7 @@ _SERVICE_LINK = re.compile(r"[A-Z0-9_]+_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(
 """What Kubernetes puts into every pod for a Service named evenstream-...; EVENSTREAM_HTTP__PORT has two underscores."""
 
 
-class _TextLoader(yaml.SafeLoader):
+class _TextLoader(ShallowLoader):
     """YAML whose scalars stay text (or null): pydantic knows what each should be, and a password 0123 is not 83."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way to say it
