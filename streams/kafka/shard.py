@@ -109,6 +109,8 @@ class ShardLoop:
         tick: called at every turn with the stage and the time, for what a role does beside its records.
         prepare: what takes long and must be done before ``build`` is called with a layout, in pieces of well under a
             second: they are done between the turns of an older generation. It knows by itself what is done already.
+        let_go: called while this worker has no part, or waits for a recipient's key: forgets what other workers of the
+            role have destroyed meanwhile.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class ShardLoop:
         verify: Callable[[Stage], None] = lambda stage: None,
         tick: Callable[[Stage, int], None] = lambda stage, now: None,
         prepare: Callable[[Layout], Iterator[None]] = lambda layout: iter(()),
+        let_go: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._group = settings.group(role)
@@ -137,6 +140,7 @@ class ShardLoop:
         self._verify = verify
         self._tick = tick
         self._prepare = prepare
+        self._let_go = let_go
         self._hand_over: _HandOver | None = None
         self._fenced_before = 0  # generations below this one were fenced by this process, for good
         self._standing_by: str | None = None
@@ -223,6 +227,7 @@ class ShardLoop:
                     f"standing by: {self._role} is divided into {layout.shards} in generation {layout.generation}, and "
                     f"this is shard {self._shard}"
                 )
+                self._let_go()
                 stop.wait(_STAND_BY_SECONDS)
                 continue
             if self._standing_by is not None:
@@ -332,6 +337,7 @@ class ShardLoop:
             reason = stage.blocked(now)
             self._not_ready = reason
             if reason is not None:
+                self._let_go()
                 stop.wait(0.1)
                 continue
             messages = consumer.consume(_RECORDS_A_POLL, _POLL_SECONDS)
