@@ -73,6 +73,10 @@ class StateKeys:
                 self._keys[number] = self._read(number)
             except FileNotFoundError:
                 continue  # destroyed by another worker since the folder was listed
+            except KeyFileError:
+                if self._path(number).exists():
+                    raise
+                continue  # or since it was seen to exist
 
     def _read(self, number: int) -> StateKey:
         path = self._path(number)

@@ -182,6 +182,12 @@ class RoleProcess:
         """A tick for the shard loop that says which keys of this role were destroyed, and shows the oldest left."""
         return self._keeper(None, None)
 
+    def let_go(self, receiving: ReceivingKeys | None = None) -> None:
+        """Forget the keys that another worker of the role has destroyed: a process without a part has no tick."""
+        self.state_keys.refresh()
+        if receiving is not None:
+            receiving.drop_destroyed()
+
     def _keeper(self, epochs: EpochKeys | None, receiving: ReceivingKeys | None) -> Callable[[Stage, int], None]:
         checked_ms = 0
 
@@ -189,13 +195,11 @@ class RoleProcess:
             nonlocal checked_ms
             if now_ms - checked_ms > _EPOCH_CHECK_MS:
                 checked_ms = now_ms
-                self.state_keys.refresh()
+                self.let_go(receiving)
                 self._announce_destroyed("state", self.state_keys, now_ms)
                 if epochs is not None:
                     self.announce_epoch(epochs, now_ms)
                     self._announce_destroyed("epoch", epochs, now_ms)
-                if receiving is not None:
-                    receiving.drop_destroyed()
 
         return tick
 
@@ -206,7 +210,8 @@ class RoleProcess:
             wrapped = self.control.wrapped_to(self.role, number) if kind == "epoch" else []
             tombstones = [KeyRecord(record.topic_key(), None) for record in wrapped]
             try:
-                self.reader.announce(sign_key_destroyed(self.keys.identity, kind, number, now_ms), *tombstones)
+                # The word comes last: once it is read, nobody knows any more what was wrapped for the epoch.
+                self.reader.announce(*tombstones, sign_key_destroyed(self.keys.identity, kind, number, now_ms))
             except KafkaUnavailable as error:  # it is destroyed; saying so can wait
                 log.warning("that %s key %d is destroyed could not be said yet: %s", kind, number, error)
                 return

@@ -174,5 +174,6 @@ def run(settings: Settings) -> None:
         verify=verify,
         tick=keep_epochs,
         prepare=members.prepare,
+        let_go=lambda: process.let_go(receiving),
     )
     process.work(loop, stop)

@@ -180,5 +180,6 @@ def run(settings: Settings) -> None:
         control=process.reader,
         health=process.health,
         tick=tick,
+        let_go=process.let_go,
     )
     process.work(loop, stop)

@@ -105,6 +105,7 @@ class Worker:
     stages: list[CountingStage] = field(default_factory=list)
     error: Exception | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    let_go: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -117,6 +118,7 @@ class Worker:
             build=self._build,
             control=reader,
             health=RoleHealth("attach", self.registry),
+            let_go=self.let_go.set,
         )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -393,6 +395,7 @@ def test_workers_follow_the_layout(shard: Shard, monkeypatch: pytest.MonkeyPatch
     assert "is divided into 1 in generation 0, and this is shard 1" in str(second.loop.standing_by())
     assert second.loop.ready() is None
     assert second.stages == []
+    assert second.let_go.wait(5)  # it has no tick by which it would hear of keys that others have destroyed
     write(settings, "sealed", *[(None, b"%d" % k) for k in range(10)])
     wait_for(settings, 10)
     assert scale(settings, "attach", 2, 0).generation == 1
