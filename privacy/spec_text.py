@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from privacy.errors import MeasurementError
+from privacy.shallow_yaml import ShallowLoader
 
 MAX_TEXT_BYTES = 128 * 1024
 
@@ -28,8 +29,8 @@ def _kept_resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
     }
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader without anchors and repeated keys, and with YAML 1.2's words for booleans and floats."""
+class _StrictLoader(ShallowLoader):
+    """A safe loader without anchors and repeated keys, and with YAML 1.2's words for booleans and floats."""
 
     yaml_implicit_resolvers = _kept_resolvers()
 

@@ -97,7 +97,7 @@ class EpochKeys:
                     # A copy would survive the destruction of its epoch, and come back at the next start.
                     raise ValueError
                 yield Epoch(self.role, number, int(stored["not_after_ms"]), key)
-            except (ValueError, KeyError, TypeError, OverflowError, EnvelopeUnreadable):
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError, EnvelopeUnreadable):
                 raise KeyFileError(
                     f"{path.name} is not an epoch key file (NUMBER.epoch: JSON with epoch, not_after_ms, key). "
                     "If it was damaged, rows sealed to that epoch are lost: remove the file and expect that partition "

@@ -46,7 +46,11 @@ def write_private(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
         raise
     # A key that is used before its name is on the disk would be lost with the power, and what it sealed with it.
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:
@@ -64,6 +68,8 @@ def destroy_private(path: Path) -> None:
             os.fsync(file.fileno())
     except FileNotFoundError:
         return
+    # Else a power cut could bring the name back after the role has said that the key is destroyed.
+    _sync_folder(path.parent)
 
 
 def read_private(path: Path) -> bytes:
@@ -190,7 +196,7 @@ def load_trusted_file(path: Path) -> Trusted:
         ) from None
     except OSError as error:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise KeyFileError(
             f"{path} must be JSON with deployment, identities (role: public key in hex), governance and operators "
             "(public keys)"

@@ -73,6 +73,10 @@ class StateKeys:
                 self._keys[number] = self._read(number)
             except FileNotFoundError:
                 continue  # destroyed by another worker since the folder was listed
+            except KeyFileError:
+                if self._path(number).exists():
+                    raise
+                continue  # or since it was seen to exist
 
     def _read(self, number: int) -> StateKey:
         path = self._path(number)
@@ -83,7 +87,7 @@ class StateKeys:
             key = StateKey(int(stored["number"]), int(stored["began_ms"]), bytes.fromhex(stored["key"]))
             if key.number != number or len(key.secret) != _KEY_BYTES:
                 raise ValueError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise KeyFileError(
                 f"{path.name} is not a state key file (NUMBER.state: JSON with number, began_ms, key). State that was "
                 "sealed under it cannot be read without it: restore the file"

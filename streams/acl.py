@@ -110,7 +110,7 @@ TABLE: Mapping[str, Access] = {
     "governance": Access(
         "reviewers' commands: measurement, concern, ledger, transparency",
         reads=(
-            "measurements", "decisions", "concerns", "ledger-a", "ledger-b", "releases-a", "releases-b",
+            "measurements", "keys", "decisions", "concerns", "ledger-a", "ledger-b", "releases-a", "releases-b",
             "fairness-metrics",
         ),
         writes=("measurements", "decisions", "concerns"),

@@ -6,6 +6,9 @@ each role says on `keys`, signed, which of its keys it has destroyed. So whoever
 noise by now, without any key. What a role says is believed here: a copy that someone made is not seen.
 
 Records that aborted transactions left are looked at as well: anyone who may read a topic can read them.
+
+A batch of a later format version says under which keys it lies in a way that this version cannot read. Signed by the
+topic's writer, it is not passed over as if it held nothing: what cannot be judged is told, and is no success.
 """
 
 from __future__ import annotations
@@ -107,10 +110,17 @@ class Found:
     Attributes:
         oldest: by topic; a topic without any such record is left out.
         openable: what should not open any more.
+        newer: by topic, how many batches of a later format version were met: nothing is known of these.
     """
 
     oldest: dict[str, Oldest] = field(default_factory=dict)
     openable: list[Openable] = field(default_factory=list)
+    newer: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether nothing opens that should not, and all could be judged."""
+        return not self.openable and not self.newer
 
 
 @dataclass(frozen=True)
@@ -137,6 +147,7 @@ def check(
     destroyed: Callable[[str, KeyKind, int], KeyDestroyed | None],
     limits: Limits,
     progress: Callable[[int], None] = lambda count: None,
+    is_newer: Callable[[str, bytes], bool] = lambda topic, value: False,
 ) -> Found:
     """Look at each topic's records from the oldest on, as far as the limit.
 
@@ -145,6 +156,7 @@ def check(
         read: a partition's records, oldest first, aborted ones as well.
         destroyed: what a role has said of a key.
         progress: called with the number of records that were looked at.
+        is_newer: whether a topic's writer signed these bytes in a format version that is not known here.
     """
     found = Found()
     openable: dict[tuple[str, KeyName], Openable] = {}
@@ -161,6 +173,8 @@ def check(
                     break
                 keys = keys_of(topic, record.value())
                 if not keys:
+                    if is_newer(topic, record.value() or b""):
+                        found.newer[topic] = found.newer.get(topic, 0) + 1
                     continue
                 said = {key: destroyed(key.role, key.kind, key.number) for key in sorted(keys)}
                 known = found.oldest.get(topic)
@@ -183,7 +197,8 @@ def check(
 def as_json(found: Found, limits: Limits) -> dict[str, Any]:
     """The same for machines."""
     return {
-        "in_order": not found.openable,
+        "in_order": found.in_order,
+        "newer_version": found.newer,
         "oldest": [
             {
                 "topic": oldest.topic,

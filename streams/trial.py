@@ -247,16 +247,18 @@ class Trial:
 
     def stop(self) -> None:
         """Stop what was started, roles first, and remove what no one needs afterwards; logs and the truth stay."""
-        if self._supervisor is not None:
-            self._supervisor.stop()
-        if self.broker is not None:
-            self.broker.stop()
-        elif self._made:
-            topics.delete(
-                self.settings_of(ADMIN), self._made
-            )  # a cluster that was there before gets none of it to keep
-        for folder in (self.folder / "kafka", self.folder / "principals", self._keys, self._epochs):
-            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            if self._supervisor is not None:
+                self._supervisor.stop()
+            if self.broker is not None:
+                self.broker.stop()
+            elif self._made:
+                topics.delete(
+                    self.settings_of(ADMIN), self._made
+                )  # a cluster that was there before gets none of it to keep
+        finally:  # passwords and private keys go, whatever the cluster answers
+            for folder in (self.folder / "kafka", self.folder / "principals", self._keys, self._epochs):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class TopicFollower:

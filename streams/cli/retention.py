@@ -19,6 +19,7 @@ from streams.kafka import deletion
 from streams.kafka.clients import partition_count, read_to_end, wait_for_kafka
 from streams.log import configure_logging
 from streams.public_topics import PublicTopics, trusted_keys
+from streams.records import frame
 from streams.report.numbers import moment
 from streams.retention_check import TOPICS, Found, Limits, as_json
 from streams.retention_check import check as look
@@ -28,6 +29,7 @@ from streams.stage import Record
 
 _PROGRESS_SECONDS = 2.0
 _HOUR_MS = 3_600_000
+_WRITERS = {"sealed": "seal", "shares": "attach"}
 
 
 @click.group()
@@ -77,16 +79,31 @@ def check(invocation: Invocation, trusted: Path | None, as_machine: bool) -> Non
             click.echo(f"{count:,} records looked at", err=True)
 
     partitions = {name: partition_count(settings, settings.topic(name)) for name in TOPICS}
-    found = look(partitions, lambda topic, i: _records(settings, topic, i), control.destroyed, limits, progress)
+    found = look(
+        partitions,
+        lambda topic, i: _records(settings, topic, i),
+        control.destroyed,
+        limits,
+        progress,
+        lambda topic, value: topic in _WRITERS and frame.is_newer(value, _WRITERS[topic], keys.identities),
+    )
     if as_machine:
         click.echo(json.dumps(as_json(found, limits), indent=2))
     else:
         _print(found)
+    problems = []
     if found.openable:
-        raise EvenstreamError(
+        problems.append(
             f"{sum(entry.count for entry in found.openable):,} records are older than they may be and can still be "
             "opened; see docs/operations.md"
         )
+    if found.newer:
+        problems.append(
+            f"{sum(found.newer.values()):,} batches of {', '.join(found.newer)} are of a later format version, so that "
+            "nothing is known of them: upgrade this command"
+        )
+    if problems:
+        raise EvenstreamError("\n".join(problems))
 
 
 def _records(settings: Settings, topic: str, i: int) -> Iterator[Record]:

@@ -54,6 +54,7 @@ _COMMIT_TIMEOUT_SECONDS = 9.0  # below transaction.timeout.ms, so that the broke
 _RETRY_SECONDS = 0.2
 _LAG_INTERVAL_SECONDS = 1.0
 _STAND_BY_SECONDS = 0.1
+_LET_GO_SECONDS = 1.0
 _HAND_OVER_SECONDS = 30.0  # for so long a worker of an old generation waits for those that are new in the next
 # Two questions more for a transaction, so not for each: nobody needs the group's copy of the positions to the second.
 _GROUP_OFFSETS_SECONDS = 5.0
@@ -107,10 +108,10 @@ class ShardLoop:
         health: the role's health metrics.
         verify: called with the stage when its state is restored, before it reads anything.
         tick: called at every turn with the stage and the time, for what a role does beside its records.
-        keep: called with the time at every turn, and also while the stage is blocked or this worker stands by, for what
-            must not wait for either: keys that another worker has destroyed are to go here too.
         prepare: what takes long and must be done before ``build`` is called with a layout, in pieces of well under a
             second: they are done between the turns of an older generation. It knows by itself what is done already.
+        let_go: called while this worker has no part, or waits for a recipient's key: forgets what other workers of the
+            role have destroyed meanwhile.
     """
 
     def __init__(
@@ -125,8 +126,8 @@ class ShardLoop:
         health: RoleHealth,
         verify: Callable[[Stage], None] = lambda stage: None,
         tick: Callable[[Stage, int], None] = lambda stage, now: None,
-        keep: Callable[[int], None] = lambda now: None,
         prepare: Callable[[Layout], Iterator[None]] = lambda layout: iter(()),
+        let_go: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._group = settings.group(role)
@@ -139,8 +140,9 @@ class ShardLoop:
         self._health = health
         self._verify = verify
         self._tick = tick
-        self._keep = keep
         self._prepare = prepare
+        self._let_go = let_go
+        self._let_go_at = 0.0
         self._hand_over: _HandOver | None = None
         self._fenced_before = 0  # generations below this one were fenced by this process, for good
         self._standing_by: str | None = None
@@ -228,7 +230,7 @@ class ShardLoop:
                     f"this is shard {self._shard}"
                 )
                 self._retention.tell({})
-                self._keep(self._clock.now_ms())
+                self._forget()
                 stop.wait(_STAND_BY_SECONDS)
                 continue
             if self._standing_by is not None:
@@ -240,6 +242,11 @@ class ShardLoop:
                     return None
             return layout
         return None
+
+    def _forget(self) -> None:
+        if time.monotonic() - self._let_go_at >= _LET_GO_SECONDS:
+            self._let_go_at = time.monotonic()
+            self._let_go()
 
     def _moves_on(self, layout: Layout) -> bool:
         """Whether this worker should give up its place in ``layout`` for one in a newer layout, or for none."""
@@ -337,8 +344,8 @@ class ShardLoop:
                 self._report_lag(consumer, stage)
             reason = stage.blocked(now)
             self._not_ready = reason
-            self._keep(now)
             if reason is not None:
+                self._forget()
                 stop.wait(0.1)
                 continue
             messages = consumer.consume(_RECORDS_A_POLL, _POLL_SECONDS)

@@ -30,6 +30,7 @@ from streams.log import configure_logging
 from streams.records.destroyed import KeyKind, sign_key_destroyed
 from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.settings import Settings
+from streams.stage import Stage
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 from streams.watch.http import HealthServer, Route
@@ -169,34 +170,38 @@ class RoleProcess:
             error.strerror,
         )
 
-    def epoch_keeper(self, epochs: EpochKeys, receiving: ReceivingKeys | None = None) -> Callable[[int], None]:
-        """For the shard loop to call: announces the next epoch in time, and does what :meth:`state_keeper` does.
+    def epoch_keeper(self, epochs: EpochKeys, receiving: ReceivingKeys | None = None) -> Callable[[Stage, int], None]:
+        """A tick for the shard loop that announces the next epoch in time, and does what :meth:`state_keeper` does.
 
         Args:
             receiving: of a role with several workers: lets go of the keys that another of them has destroyed.
         """
         return self._keeper(epochs, receiving)
 
-    def state_keeper(self) -> Callable[[int], None]:
-        """For the shard loop to call: says which keys of this role were destroyed, and shows the oldest left."""
+    def state_keeper(self) -> Callable[[Stage, int], None]:
+        """A tick for the shard loop that says which keys of this role were destroyed, and shows the oldest left."""
         return self._keeper(None, None)
 
-    def _keeper(self, epochs: EpochKeys | None, receiving: ReceivingKeys | None) -> Callable[[int], None]:
+    def let_go(self, receiving: ReceivingKeys | None = None) -> None:
+        """Forget the keys that another worker of the role has destroyed: a process without a part has no tick."""
+        self.state_keys.refresh()
+        if receiving is not None:
+            receiving.drop_destroyed()
+
+    def _keeper(self, epochs: EpochKeys | None, receiving: ReceivingKeys | None) -> Callable[[Stage, int], None]:
         checked_ms = 0
 
-        def keep(now_ms: int) -> None:
+        def tick(stage: Stage, now_ms: int) -> None:
             nonlocal checked_ms
             if abs(now_ms - checked_ms) > _EPOCH_CHECK_MS:  # a clock that was set back does not hold it
                 checked_ms = now_ms
-                self.state_keys.refresh()
+                self.let_go(receiving)
                 self._announce_destroyed("state", self.state_keys, now_ms)
                 if epochs is not None:
                     self.announce_epoch(epochs, now_ms)
                     self._announce_destroyed("epoch", epochs, now_ms)
-                if receiving is not None:
-                    receiving.drop_destroyed()
 
-        return keep
+        return tick
 
     def _announce_destroyed(self, kind: KeyKind, keys: EpochKeys | StateKeys, now_ms: int) -> None:
         """Say which keys were destroyed; what `keys` holds wrapped for such an epoch opens nowhere, and goes."""
@@ -205,7 +210,8 @@ class RoleProcess:
             wrapped = self.control.wrapped_to(self.role, number) if kind == "epoch" else []
             tombstones = [KeyRecord(record.topic_key(), None) for record in wrapped]
             try:
-                self.reader.announce(sign_key_destroyed(self.keys.identity, kind, number, now_ms), *tombstones)
+                # The word comes last: once it is read, nobody knows any more what was wrapped for the epoch.
+                self.reader.announce(*tombstones, sign_key_destroyed(self.keys.identity, kind, number, now_ms))
             except KafkaUnavailable as error:  # it is destroyed; saying so can wait
                 log.warning("that %s key %d is destroyed could not be said yet: %s", kind, number, error)
                 return

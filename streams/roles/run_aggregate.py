@@ -73,9 +73,10 @@ def run(settings: Settings, party: str) -> None:
         topic = names[f"releases-{party}"]
         stage.check_sent(lambda time_ms: sent_since(settings, topic, time_ms, loop.alive), now_ms())
 
-    watch = LedgerWatch(party, process.health)
+    watch, keep_epochs = LedgerWatch(party, process.health), process.epoch_keeper(epochs)
 
     def tick(stage: Stage, now: int) -> None:
+        keep_epochs(stage, now)
         assert isinstance(stage, AggregateStage)
         watch.look(stage.ledger, process.control.approved(), process.control.version, now)
 
@@ -89,6 +90,5 @@ def run(settings: Settings, party: str) -> None:
         health=process.health,
         verify=verify,
         tick=tick,
-        keep=process.epoch_keeper(epochs),
     )
     process.work(loop, stop)

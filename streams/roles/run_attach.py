@@ -162,6 +162,7 @@ def run(settings: Settings) -> None:
         assert isinstance(stage, AttachStage)
         stage.check_sent(retained, now_ms())
 
+    keep_epochs = process.epoch_keeper(epochs, receiving)
     loop = ShardLoop(
         settings,
         role="attach",
@@ -171,7 +172,8 @@ def run(settings: Settings) -> None:
         control=process.reader,
         health=process.health,
         verify=verify,
-        keep=process.epoch_keeper(epochs, receiving),
+        tick=keep_epochs,
         prepare=members.prepare,
+        let_go=lambda: process.let_go(receiving),
     )
     process.work(loop, stop)

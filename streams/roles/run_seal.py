@@ -165,6 +165,12 @@ def run(settings: Settings) -> None:
         )
 
     probe = IdleProbe(client, settings.seal.idle_check_ms, settings.seal.idle_margin_ms)
+    keep_state_keys = process.state_keeper()
+
+    def tick(stage: Stage, now: int) -> None:
+        probe(stage, now)
+        keep_state_keys(stage, now)
+
     loop = ShardLoop(
         settings,
         role="seal",
@@ -173,7 +179,7 @@ def run(settings: Settings) -> None:
         build=build,
         control=process.reader,
         health=process.health,
-        tick=probe,
-        keep=process.state_keeper(),
+        tick=tick,
+        let_go=process.let_go,
     )
     process.work(loop, stop)

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from privacy.shallow_yaml import ShallowLoader
 from streams.errors import SettingsError
 from streams.settings.fields import ENV_PREFIX, Settings
 
@@ -21,7 +22,7 @@ _SERVICE_LINK = re.compile(r"[A-Z0-9_]+_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(
 """What Kubernetes puts into every pod for a Service named evenstream-...; EVENSTREAM_HTTP__PORT has two underscores."""
 
 
-class _TextLoader(yaml.SafeLoader):
+class _TextLoader(ShallowLoader):
     """YAML whose scalars stay text (or null): pydantic knows what each should be, and a password 0123 is not 83."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way to say it
@@ -103,6 +104,11 @@ def _is_properties(path: Sequence[Any]) -> bool:
     return len(path) > 1 and path[0] == "kafka" and str(path[1]).endswith("properties")
 
 
+def _may_hold_password(path: Sequence[Any]) -> bool:
+    """Whether a value may be, or hold, what is given to Kafka's client: one of its properties, or the whole group."""
+    return _is_properties(path) or (len(path) == 1 and path[0] == "kafka")
+
+
 def _takes_text(path: Sequence[str]) -> bool:
     """Whether the setting is text, which is taken as it stands."""
     if _is_properties(path):
@@ -126,7 +132,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"the settings file {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the settings file {path} is not YAML: {error}") from None
+        raise SettingsError(f"the settings file {path} is not YAML{_place(error)}") from None
+    except RecursionError:
+        raise SettingsError(f"the settings file {path} is nested too deeply to be one of settings") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -134,13 +142,25 @@ def _read_file(path: Path) -> dict[str, Any]:
     return content
 
 
+def _place(error: Exception) -> str:
+    """Where a file stops being YAML. The parser's own words quote the line, and a password may stand there."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return ": it holds bytes that are no text"
+    return (
+        f": line {mark.line + 1}, column {mark.column + 1}. Quote a value that begins with one of @ ` % ! & * or holds "
+        "': ' or ' #'"
+    )
+
+
 def _read_value(path: Sequence[str], text: str, name: str) -> Any:
     if _takes_text(path):
         return text
     try:
         return yaml.load(text, _TextLoader)  # noqa: S506  # it is a SafeLoader
-    except yaml.YAMLError:
-        raise SettingsError(f"{name}: {text!r} is not a YAML value; quote it") from None
+    except (yaml.YAMLError, RecursionError):
+        shown = "this" if _may_hold_password(path) else repr(text)
+        raise SettingsError(f"{name}: {shown} is not a YAML value; quote it") from None
 
 
 def _put(merged: dict[str, Any], path: list[str], value: Any, name: str) -> None:
@@ -162,7 +182,7 @@ def _explain(error: ValidationError) -> str:
             lines.append(f"{name}: there is no such setting; `evenstream settings` lists them all")
         elif problem["type"] == "value_error":  # our own words, which say what came
             lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
-        elif _is_properties(problem["loc"]):  # it may be a password
+        elif _may_hold_password(problem["loc"]):
             lines.append(f"{name}: {problem['msg']}")
         else:
             lines.append(f"{name}: {problem['msg']}; got {problem['input']!r}")

@@ -70,6 +70,7 @@ from streams.records.debit import SignedDebit
 from streams.records.frame import Kind, sha256
 from streams.records.header import decode_header, encode_header
 from streams.records.keys import decode_key_record
+from streams.records.layout import Layout
 from streams.records.metric import FairnessMetric
 from streams.records.punctuation import SignedPunctuation
 from streams.records.refused import Refused, decode_refused, encode_refused
@@ -341,7 +342,7 @@ def signed_punctuation(data: bytes) -> None:
     """Any body under seal's own signature, as `attach` follows it: it is refused, or it stops its partition."""
     signature = frame.sign(identity("seal"), Kind.PUNCTUATION, 2, (sha256(data),))
     value = frame.encode(Kind.PUNCTUATION, (data, signature))
-    log = SignedLog("sealed", (5,), _health("attach"), "seal", TRUSTED)
+    log = SignedLog("sealed", "sealed", (5,), _control(), _health("attach"))
 
     def take(partition: Any, value: bytes) -> None:
         signed = SignedPunctuation.decode(value)
@@ -606,7 +607,7 @@ def state_values(data: bytes) -> None:
 @functools.cache
 def _stages() -> dict[str, Any]:
     pipeline = InProcessPipeline(_folder() / "keys-of-stages", partitions=1, sources={"ev": 1})
-    stages = {role: pipeline._build(role) for role in ("seal", "attach", "a")}
+    stages = {role: pipeline._build(role, Layout()) for role in ("seal", "attach", "a")}
     assert isinstance(stages["seal"], SealStage) and isinstance(stages["a"], AggregateStage)
     return stages
 

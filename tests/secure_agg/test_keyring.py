@@ -16,6 +16,7 @@ import pytest
 from secure_agg import ROLES, KeyFileError, SignatureInvalid
 from secure_agg.keyring import (
     create,
+    destroy_private,
     load_governance,
     load_operator,
     load_role,
@@ -352,3 +353,21 @@ def test_what_lies_in_the_way_gets_no_secret(tmp_path: Path) -> None:
         assert stat.S_IMODE((tmp_path / name).lstat().st_mode) == 0o600
         assert not (tmp_path / name).is_symlink()
     assert bystander.read_text() == "untouched"
+
+
+def test_destruction_is_on_the_disk_before_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder without the name is synced as well: else a power cut brings a key back that was said to be gone."""
+    path = tmp_path / "some.key"
+    write_private(path, b"content")
+    synced: list[tuple[bool, bool]] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    destroy_private(path)
+    assert synced == [(False, False), (True, False)]
+    destroy_private(path)  # what is not there is no error
+    assert len(synced) == 2

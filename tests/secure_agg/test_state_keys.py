@@ -165,3 +165,17 @@ def test_only_a_place_of_the_layout_may_speak(tmp_path: Path) -> None:
     keys, _, second = two(tmp_path)
     with pytest.raises(ValueError, match="none of"):
         keys.passed("3", second, ["0", "1"])
+
+
+def test_a_key_that_goes_while_it_is_looked_up_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker destroys it between the listing of the folder and the reading of the file."""
+    _, first, second = two(tmp_path)
+    read = state_keys.read_private
+
+    def late(path: Path) -> bytes:
+        if path.name == f"{first}.state":
+            path.unlink()
+        return read(path)
+
+    monkeypatch.setattr(state_keys, "read_private", late)
+    assert worker(tmp_path).numbers() == (second,)

@@ -53,6 +53,12 @@ def test_one_writer(topic: str, writers: set[str]) -> None:
     assert {role for role, access in TABLE.items() if topic in access.writes} == writers
 
 
+def test_reviewers_may_read_what_their_commands_read() -> None:
+    """The transparency page is made by `governance`, and tells until when the recipients' epochs last."""
+    assert {"measurements", "keys", "decisions", "ledger-a", "ledger-b"} <= set(TABLE["governance"].reads)
+    assert "keys" not in TABLE["governance"].writes
+
+
 def test_nobody_reads_what_it_must_not_see(make_settings: Callable[..., Settings]) -> None:
     """As DESIGN's table has it: events, member attributes, another's state and shares without noise."""
     settings = make_settings()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from known_records import EXTENSION, HEADER, passed_on, sealed, shares, told
+from known_records import EXTENSION, HEADER, TRUSTED, identity, later, passed_on, sealed, shares, told
 
 from streams.inprocess import MemoryRecord
+from streams.records import frame
 from streams.records.destroyed import KeyDestroyed, KeyKind
 from streams.retention_check import KeyName, Limits, as_json, check, keys_of
 from streams.state import StateCodec
@@ -135,3 +136,18 @@ def test_json_says_the_same() -> None:
         "time_ms": NOW - 99_000,
     }  # fmt: skip
     assert said["oldest"][0]["keys"] == [{"role": "b", "kind": "state", "number": 77, "destroyed_ms": None}]
+
+
+def test_what_it_cannot_read_is_not_called_gone() -> None:
+    """A batch of a later version, signed by its writer, may hold anyone; what nobody signed holds nobody."""
+    topics = Topics()
+    topics.put("sealed", 0, 30_000, later(identity("seal"), frame.Kind.SEALED))
+    topics.put("sealed", 0, 20_000, later(identity("attach"), frame.Kind.SEALED))
+
+    def newer(topic: str, value: bytes) -> bool:
+        return frame.is_newer(value, "seal", TRUSTED)
+
+    found = check({"sealed": 1}, topics.read, lambda *key: None, LIMITS, is_newer=newer)
+    assert (found.newer, found.openable, found.oldest) == ({"sealed": 1}, [], {})
+    assert not found.in_order
+    assert as_json(found, LIMITS)["in_order"] is False

@@ -137,6 +137,33 @@ def test_a_password_is_not_repeated_in_an_error() -> None:
     assert "hunter2" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "password", ["@hunter2", "%hunter2", "!hunter2 x", "*hunter2", '"hunter2', "hunter2: x", "`hunter2", "[hunter2"]
+)
+def test_a_file_that_is_not_yaml_is_told_by_its_place_alone(tmp_path: Path, password: str) -> None:
+    """The parser's own message quotes the line, and a password that was not quoted may be what it stumbles over."""
+    file = tmp_path / "seal.yaml"
+    file.write_text(f"kafka:\n  properties:\n    sasl.password: {password}\n")
+    with pytest.raises(SettingsError) as raised:
+        load(file=file)
+    assert "hunter2" not in str(raised.value)
+    assert re.search(r"is not YAML: line [34], column \d+", str(raised.value))
+
+
+@pytest.mark.parametrize(
+    "given", ["kafka=[hunter2]", "kafka={properties: {sasl.password: hunter2", "kafka.properties={hunter2"]
+)
+def test_the_group_that_holds_passwords_is_not_repeated_either(given: str) -> None:
+    """Whatever is wrong with it, and wherever it comes from."""
+    name, _, value = given.partition("=")
+    environment = {environment_name(name): value}
+    for overrides, sources in (((given,), {}), ((), environment)):
+        with pytest.raises(SettingsError) as raised:
+            load(*overrides, **sources)
+        assert "hunter2" not in str(raised.value)
+        assert "kafka" in str(raised.value).lower()
+
+
 @pytest.mark.parametrize("content", ["- a\n- b\n", "a: [\n"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
     """A settings file must be a YAML mapping."""

@@ -131,7 +131,7 @@ def test_a_newer_versions_value_is_told_from_one_that_does_not_open() -> None:
 def kept_in_state() -> Iterator[type[msgspec.Struct]]:
     """Every Struct of the stages' modules, which keep what they remember in state."""
     for module in pkgutil.iter_modules(roles.__path__):
-        if module.name.startswith(("run_", "publish", "emitted", "supervisor")):
+        if module.name.startswith(("run_", "publish", "supervisor", "emitted")):
             continue
         for found in vars(importlib.import_module(f"streams.roles.{module.name}")).values():
             if isinstance(found, type) and issubclass(found, msgspec.Struct) and found.__module__.endswith(module.name):

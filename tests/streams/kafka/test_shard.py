@@ -106,10 +106,10 @@ class Worker:
     stages: list[CountingStage] = field(default_factory=list)
     error: Exception | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    let_go: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.kept = 0
         reader = ControlReader(self.settings, "attach", self.control)
         self.loop = ShardLoop(
             self.settings,
@@ -119,13 +119,10 @@ class Worker:
             build=self._build,
             control=reader,
             health=RoleHealth("attach", self.registry),
-            keep=self._keep,
+            let_go=self.let_go.set,
         )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-
-    def _keep(self, now_ms: int) -> None:
-        self.kept += 1
 
     def _build(self, _: Layout) -> CountingStage:
         self.stages.append(CountingStage(self.settings))
@@ -399,7 +396,7 @@ def test_workers_follow_the_layout(shard: Shard, monkeypatch: pytest.MonkeyPatch
     assert "is divided into 1 in generation 0, and this is shard 1" in str(second.loop.standing_by())
     assert second.loop.ready() is None
     assert second.stages == []
-    until(lambda: second.kept > 0)  # keys that the first destroys go here too
+    assert second.let_go.wait(5)  # it has no tick by which it would hear of keys that others have destroyed
     write(settings, "sealed", *[(None, b"%d" % k) for k in range(10)])
     wait_for(settings, 10)
     assert scale(settings, "attach", 2, 0).generation == 1

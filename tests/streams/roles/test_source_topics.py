@@ -11,7 +11,7 @@ from streams.control import Approved
 from streams.records.header import source_digest
 from streams.records.punctuation import NEVER_MS
 from streams.roles.source_partition import SourceState
-from streams.roles.source_topics import SourceTopics
+from streams.roles.source_topics import SourceTopic, SourceTopics
 
 SPEC = """
 id: feed
@@ -39,7 +39,7 @@ def follow(part: Part, count: int, stored: dict[int, SourceState]) -> dict[int, 
     """What a worker has of a topic with ``count`` partitions, after it has restored this state."""
     measurement = parse_measurement(SPEC, origin="test").with_effective_from(0)
     approved = Approved(measurement, bytes(32), source_digest("ev"), 0, 1 << 50, 0)
-    sources = SourceTopics(part, lambda _: count, lambda topic, i, _: START)
+    sources = SourceTopics(part, lambda _: SourceTopic("", count), lambda topic, i, _: START)
     for i, state in stored.items():
         sources.restore("ev", i, state)
     sources.follow({"ev": [approved]}, 0)
