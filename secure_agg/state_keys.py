@@ -18,7 +18,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,7 +147,9 @@ class StateKeys:
         if worker not in workers:
             raise ValueError(f"worker {worker!r} is none of {', '.join(workers)}")
         if self._said(worker) != number:
-            write_private(self.folder / f"{worker}.rewritten", str(number).encode())
+            # Where a fenced one is at the same file, the word is said again after the next commit.
+            with suppress(FileExistsError, FileNotFoundError):
+                write_private(self.folder / f"{worker}.rewritten", str(number).encode())
         needed = min(number, *(self._said(other) for other in workers))
         newest = max(self._keys, default=0)
         ended = tuple(n for n in self.numbers() if n < min(needed, newest))
