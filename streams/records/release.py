@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Annotated, Literal
 
 import msgspec
@@ -106,6 +105,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Release)
+_RING_HALF = 2.0**63
 
 
 def _in_order(channels: tuple[ReleasedChannel, ...]) -> bool:
@@ -165,10 +165,15 @@ class SignedRelease:
             release = _decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the second: text that is not UTF-8
             raise RecordMalformed(f"release: {error}") from None
-        # What is not a window, or no amount of noise, would fail in `publish` instead, at every restart.
-        finite = all(0 <= channel.sigma_units < inf and 0 <= channel.rho < inf for channel in release.channels)
-        if not (release.start_ms < release.end_ms and finite):
-            raise RecordMalformed("release: expected a window that ends after its start, and finite noise and cost")
+        # What is not a window, or no amount of noise, would fail in `publish` instead, at every restart. More noise than
+        # the ring holds is none, and its variance would pass what a float can be.
+        sound = all(
+            0 <= channel.sigma_units < _RING_HALF and 0 <= channel.rho < _RING_HALF**2 for channel in release.channels
+        )
+        if not (release.start_ms < release.end_ms and sound):
+            raise RecordMalformed(
+                "release: expected a window that ends after its start, and noise and cost that can be, below 2^63 and 2^126"
+            )
         if not _in_order(release.channels):
             raise RecordMalformed("release: expected the table, then rectifier and moments, each once and in its shape")
         expected = 8 * release.size if release.status == "released" else 0

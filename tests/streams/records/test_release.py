@@ -220,7 +220,7 @@ def test_out_of_range_is_malformed(name: str, value: Any) -> None:
         *(
             {"channels": (TABLE, msgspec.structs.replace(MOMENTS, **{name: value}))}
             for name in ("sigma_units", "rho")
-            for value in (float("nan"), float("inf"), -1.0)
+            for value in (float("nan"), float("inf"), 2.0**126, -1.0)
         ),
         {"start_ms": RELEASE.end_ms},
         {"start_ms": RELEASE.end_ms + 1},
