@@ -165,14 +165,14 @@ class SignedRelease:
             release = _decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the second: text that is not UTF-8
             raise RecordMalformed(f"release: {error}") from None
-        # What is not a window, or no amount of noise, would fail in `publish` instead, at every restart. More noise than
-        # the ring holds is none, and its variance would pass what a float can be.
+        # What is not a window, or no amount of noise, would fail in `publish` instead, at every restart. More noise
+        # than the ring holds is none, and its variance would pass what a float can be.
         sound = all(
             0 <= channel.sigma_units < _RING_HALF and 0 <= channel.rho < _RING_HALF**2 for channel in release.channels
         )
         if not (release.start_ms < release.end_ms and sound):
             raise RecordMalformed(
-                "release: expected a window that ends after its start, and noise and cost that can be, below 2^63 and 2^126"
+                "release: expected a window that ends after its start, noise below 2^63 and a cost below 2^126"
             )
         if not _in_order(release.channels):
             raise RecordMalformed("release: expected the table, then rectifier and moments, each once and in its shape")
