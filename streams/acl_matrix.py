@@ -42,7 +42,7 @@ from streams.errors import EvenstreamError
 from streams.kafka import topics
 from streams.kafka.clients import admin, make_consumer, make_producer
 from streams.kafka.dev_security import BrokerSecurity
-from streams.kafka.refusals import is_refusal, operation_names
+from streams.kafka.refusals import describe_groups, is_refusal, operation_names
 from streams.settings import PRINCIPALS, Settings
 from streams.trial import Trial
 
@@ -302,17 +302,14 @@ class _Principal:
     def ask(self, groups: tuple[str, ...]) -> Came:
         client = admin(self._settings)
         found: dict[Place, frozenset[str]] = {}
-        asked = client.describe_consumer_groups(
-            list(groups), include_authorized_operations=True, request_timeout=_SECONDS
-        )
-        for group, answer in asked.items():
+        for group, answer in describe_groups(client, groups, _SECONDS).items():
             try:
-                operations = operation_names(answer.result(_SECONDS).authorized_operations or ())
+                operations = operation_names(answer.result().authorized_operations or ())
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                     operations = frozenset({"Describe"})
                 elif self._is_answer(error.args[0]):
-                    raise EvenstreamError(f"{self._role}: {error.args[0].str()}") from None
+                    raise EvenstreamError(f"{self._role}: group {group}: {error.args[0].name()}") from None
                 else:
                     operations = frozenset()
             found[self._role, "group", group] = operations
