@@ -32,10 +32,8 @@ _UNSETTLED = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
-        KafkaError._TIMED_OUT,  # noqa: SLF001  # its public name for it
     )
 )
-_ASK_SECONDS = 5.0
 _AGAIN_SECONDS = 0.2
 
 
@@ -109,16 +107,16 @@ def describe_groups(client: AdminClient, groups: Sequence[str], seconds: float) 
     """What the broker says of each group and of what may be done with it, all of it answered.
 
     A new cluster makes the topic of its groups when the first of them is asked about. Until that is done, and whenever
-    groups move to another broker, it answers that it does not coordinate them, or librdkafka waits until its time is
-    over; neither says anything of the principal, so it is asked again until ``seconds`` are over.
+    groups move to another broker, it answers that it does not coordinate them; that says nothing of the principal, so
+    it is asked again until ``seconds`` are over. Each question has all of the time: librdkafka 2.16 may end the process
+    when one that waits for a coordinator runs out of it.
     """
     deadline = time.monotonic() + seconds
     answers: dict[str, Future[Any]] = {}
     unsettled = list(groups)
     while unsettled:
-        left = max(deadline - time.monotonic(), 0.1)
         answers |= client.describe_consumer_groups(
-            unsettled, include_authorized_operations=True, request_timeout=min(left, _ASK_SECONDS)
+            unsettled, include_authorized_operations=True, request_timeout=seconds
         )
         unsettled = [group for group in unsettled if _is_unsettled(answers[group])]
         if time.monotonic() > deadline:
