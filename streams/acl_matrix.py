@@ -63,6 +63,7 @@ _LEGEND = (
     "P add partitions, A change configuration; a transactional id: W begin transactions"
 )
 _SECONDS = 60.0
+_TRY_SECONDS = 3.0
 Place = tuple[str, str, str]
 """(role, kind of resource, name)."""
 
@@ -145,6 +146,7 @@ def examine(settings_of: Callable[[str], Settings], plans: tuple[topics.TopicPla
         *(base.group(name) for name in ("seal", "attach", "a", "b", "publish.0123abcd", "state-reader")),
         f"{foreign}.publish.0123abcd",
     )
+    _await_coordinators(base, groups, names[0])
     observed: dict[Place, frozenset[str]] = {}
     tries = 0
 
@@ -168,6 +170,31 @@ def examine(settings_of: Callable[[str], Settings], plans: tuple[topics.TopicPla
                 topics.create(base, plans)
     found = acl.rules(base)
     return Matrix(names, ids, groups, observed, {place: _expected(found, place) for place in observed}, tries)
+
+
+def _await_coordinators(settings: Settings, groups: tuple[str, ...], topic: str) -> None:
+    """Return when the cluster answers for each group: a new one makes their topic when the first is asked for.
+
+    Each try has a client of its own: one that asked too early may wait until its time is over.
+    """
+    deadline = time.monotonic() + _SECONDS
+    for group in groups:
+        while (error := _without_coordinator(settings, group, topic)) is not None:
+            if time.monotonic() > deadline:
+                raise EvenstreamError(f"group {group} has no coordinator: {error.name()}")
+            time.sleep(0.1)
+
+
+def _without_coordinator(settings: Settings, group: str, topic: str) -> KafkaError | None:
+    consumer = make_consumer(settings, group)
+    try:
+        consumer.committed([TopicPartition(topic, 0)], timeout=_TRY_SECONDS)
+    except KafkaException as error:
+        found: KafkaError = error.args[0]
+        return found
+    finally:
+        consumer.close()
+    return None
 
 
 def _expected(found: tuple[Rule, ...], place: Place) -> frozenset[str]:
