@@ -42,7 +42,7 @@ from streams.errors import EvenstreamError
 from streams.kafka import topics
 from streams.kafka.clients import admin, make_consumer, make_producer
 from streams.kafka.dev_security import BrokerSecurity
-from streams.kafka.refusals import is_refusal, operation_names
+from streams.kafka.refusals import describe_groups, is_refusal, operation_names
 from streams.settings import PRINCIPALS, Settings
 from streams.trial import Trial
 
@@ -63,6 +63,7 @@ _LEGEND = (
     "P add partitions, A change configuration; a transactional id: W begin transactions"
 )
 _SECONDS = 60.0
+_TRY_SECONDS = 3.0
 Place = tuple[str, str, str]
 """(role, kind of resource, name)."""
 
@@ -145,6 +146,7 @@ def examine(settings_of: Callable[[str], Settings], plans: tuple[topics.TopicPla
         *(base.group(name) for name in ("seal", "attach", "a", "b", "publish.0123abcd", "state-reader")),
         f"{foreign}.publish.0123abcd",
     )
+    _await_coordinators(base, groups, names[0])
     observed: dict[Place, frozenset[str]] = {}
     tries = 0
 
@@ -168,6 +170,31 @@ def examine(settings_of: Callable[[str], Settings], plans: tuple[topics.TopicPla
                 topics.create(base, plans)
     found = acl.rules(base)
     return Matrix(names, ids, groups, observed, {place: _expected(found, place) for place in observed}, tries)
+
+
+def _await_coordinators(settings: Settings, groups: tuple[str, ...], topic: str) -> None:
+    """Return when the cluster answers for each group: a new one makes their topic when the first is asked for.
+
+    Each try has a client of its own: one that asked too early may wait until its time is over.
+    """
+    deadline = time.monotonic() + _SECONDS
+    for group in groups:
+        while (error := _without_coordinator(settings, group, topic)) is not None:
+            if time.monotonic() > deadline:
+                raise EvenstreamError(f"group {group} has no coordinator: {error.name()}")
+            time.sleep(0.1)
+
+
+def _without_coordinator(settings: Settings, group: str, topic: str) -> KafkaError | None:
+    consumer = make_consumer(settings, group)
+    try:
+        consumer.committed([TopicPartition(topic, 0)], timeout=_TRY_SECONDS)
+    except KafkaException as error:
+        found: KafkaError = error.args[0]
+        return found
+    finally:
+        consumer.close()
+    return None
 
 
 def _expected(found: tuple[Rule, ...], place: Place) -> frozenset[str]:
@@ -302,17 +329,14 @@ class _Principal:
     def ask(self, groups: tuple[str, ...]) -> Came:
         client = admin(self._settings)
         found: dict[Place, frozenset[str]] = {}
-        asked = client.describe_consumer_groups(
-            list(groups), include_authorized_operations=True, request_timeout=_SECONDS
-        )
-        for group, answer in asked.items():
+        for group, answer in describe_groups(client, groups, _SECONDS).items():
             try:
-                operations = operation_names(answer.result(_SECONDS).authorized_operations or ())
+                operations = operation_names(answer.result().authorized_operations or ())
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                     operations = frozenset({"Describe"})
                 elif self._is_answer(error.args[0]):
-                    raise EvenstreamError(f"{self._role}: {error.args[0].str()}") from None
+                    raise EvenstreamError(f"{self._role}: group {group}: {error.args[0].name()}") from None
                 else:
                     operations = frozenset()
             found[self._role, "group", group] = operations

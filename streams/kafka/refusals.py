@@ -6,7 +6,9 @@ Its transactional id cannot be asked about; ``init_transactions`` tells.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -24,6 +26,15 @@ _REFUSALS = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     )
 )
+
+_UNSETTLED = frozenset(
+    (
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    )
+)
+_AGAIN_SECONDS = 0.2
 
 
 def is_refusal(error: KafkaError) -> bool:
@@ -75,12 +86,14 @@ def lacking(settings: Settings, role: str, client: AdminClient) -> list[str]:
     topics, group = needs(role)
     names = {settings.topic(topic): wanted for topic, wanted in topics.items()}
     groups = [] if group is None else [settings.group(group)]
-    options = {"include_authorized_operations": True, "request_timeout": settings.kafka.request_timeout_seconds}
+    seconds = settings.kafka.request_timeout_seconds
     found: list[str] = []
     try:
         # Both questions are under way before the first answer is waited for: a role's start should be short.
-        asked = client.describe_topics(TopicCollection(list(names)), **options)
-        asked_groups = client.describe_consumer_groups(groups, **options) if groups else {}
+        asked = client.describe_topics(
+            TopicCollection(list(names)), include_authorized_operations=True, request_timeout=seconds
+        )
+        asked_groups = describe_groups(client, groups, seconds)
         for kind, answers in (("topic", asked), ("group", asked_groups)):
             for name, answer in answers.items():
                 wanted = names.get(name, frozenset({"Read"}))
@@ -88,6 +101,34 @@ def lacking(settings: Settings, role: str, client: AdminClient) -> list[str]:
     except KafkaException as error:
         raise KafkaUnavailable(f"what this principal may do could not be asked: {error.args[0].str()}") from None
     return found
+
+
+def describe_groups(client: AdminClient, groups: Sequence[str], seconds: float) -> dict[str, Future[Any]]:
+    """What the broker says of each group and of what may be done with it, all of it answered.
+
+    A new cluster makes the topic of its groups when the first of them is asked about. Until that is done, and whenever
+    groups move to another broker, it answers that it does not coordinate them; that says nothing of the principal, so
+    it is asked again until ``seconds`` are over. Each question has all of the time: librdkafka 2.16 may end the process
+    when one that waits for a coordinator runs out of it.
+    """
+    deadline = time.monotonic() + seconds
+    answers: dict[str, Future[Any]] = {}
+    unsettled = list(groups)
+    while unsettled:
+        answers |= client.describe_consumer_groups(
+            unsettled, include_authorized_operations=True, request_timeout=seconds
+        )
+        unsettled = [group for group in unsettled if _is_unsettled(answers[group])]
+        if time.monotonic() > deadline:
+            break
+        if unsettled:
+            time.sleep(_AGAIN_SECONDS)
+    return answers
+
+
+def _is_unsettled(answer: Future[Any]) -> bool:
+    error = answer.exception()
+    return isinstance(error, KafkaException) and error.args[0].code() in _UNSETTLED
 
 
 def explained(settings: Settings, role: str, what: str, client: AdminClient) -> AccessRefused:

@@ -171,7 +171,7 @@ def create(settings: Settings, plans: tuple[TopicPlan, ...]) -> Report:
     """Make the topics that are missing, and compare those that exist.
 
     Raises:
-        KafkaUnavailable: the cluster refused to make one, with its reason.
+        KafkaUnavailable: the cluster could not make one, with its reason. AccessRefused: this principal may not.
     """
     client = admin(settings)
     timeout = settings.kafka.request_timeout_seconds
@@ -187,6 +187,8 @@ def create(settings: Settings, plans: tuple[TopicPlan, ...]) -> Report:
             created.append(name)
         except KafkaException as error:
             kafka_error: KafkaError = error.args[0]
+            if is_refusal(kafka_error):
+                raise refused(settings, f"it may not create topic {name}") from None
             if kafka_error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise KafkaUnavailable(
                     f"topic {name} could not be made: {kafka_error.str()}. On a cluster with fewer than "

@@ -221,7 +221,6 @@ def make_app(publisher: Publisher, folder: Path) -> faust.App:
     )
     metrics_topic = settings.topic("fairness-metrics")
     partitions = partition_count(settings, metrics_topic)
-    metrics = app.topic(metrics_topic, key_type=bytes, value_type=bytes, value_serializer="raw")
 
     watch = TopicWatch(settings, "publish")
 
@@ -236,13 +235,17 @@ def make_app(publisher: Publisher, folder: Path) -> faust.App:
         if not publisher.is_new(window):
             return
         try:
-            sent = await metrics.send(
-                key=window.topic_key(),
-                value=window.encode(),
-                headers=window.headers(settings.deployment),
+            # By the producer itself: a Faust topic makes a second future of each record, which nobody can await, and
+            # whose failure Python tells with a traceback.
+            producer = await app.maybe_start_producer()
+            await producer.send_and_wait(
+                metrics_topic,
+                window.topic_key(),
+                window.encode(),
                 partition=window.partition(partitions),
+                timestamp=None,
+                headers=window.headers(settings.deployment),
             )
-            await sent
         except Exception as error:  # Faust would restart its agent, and the window would never be emitted
             publisher.give_up(f"a window's record could not be written: {error}")
             await asyncio.Event().wait()  # for the end of this process: nothing may be emitted after it

@@ -158,7 +158,7 @@ def test_a_developer_gets_a_file_for_each_principal(
         assert done.exit_code == 0, done.output
     refused = runner.invoke(main, ["--config", str(folder / "company.yaml"), "topics", "create"])
     assert refused.exit_code == 1
-    assert "Topic authorization failed" in refused.output
+    assert "Kafka refuses the principal User:mine-company: it may not create topic mine." in refused.output
 
 
 # -- the matrix -------------------------------------------------------------------------------------------------------
