@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,10 +66,15 @@ class Canaries:
     """Race probabilities of the known ones, by id: shape (6,)."""
 
     @classmethod
-    def draw(cls, model: RaceModel) -> Canaries:
-        """Draw a run's canaries."""
+    def draw(cls, model: RaceModel, no_places: Iterable[str] = ()) -> Canaries:
+        """Draw a run's canaries.
+
+        Args:
+            no_places: ZCTAs and tracts that would be found where no member is (``own_texts``).
+        """
         rng = np.random.default_rng(secrets.randbits(128))
-        known = _known_people(rng, model, _COUNTED + 6)
+        taken = set(no_places)
+        known = _known_people(rng, model, taken, _COUNTED + 6)
         members = [
             Canary("counted", _member_id("-\u00fc" if k == 0 else ""), known.pop(), events=2) for k in range(_COUNTED)
         ]
@@ -80,14 +85,14 @@ class Canaries:
             Canary("opts out at run time", _member_id(), known.pop()),
             Canary("over the cap", _member_id(), known.pop(), events=40),
             Canary("removed at run time", _member_id(), known.pop()),
-            Canary("unknown names", _member_id(), _unknown_person(rng)),
+            Canary("unknown names", _member_id(), _unknown_person(rng, taken)),
             Canary("unknown member", _member_id(), None),
-            Canary("unknown Self-ID", _member_id(), _unknown_person(rng) | {"self_id": ["martian"]}),
+            Canary("unknown Self-ID", _member_id(), _unknown_person(rng, taken) | {"self_id": ["martian"]}),
         ]
-        cut = _unknown_person(rng)
+        cut = _unknown_person(rng, taken)
         members.append(Canary("unreadable record", _member_id(), cut, json.dumps(cut).encode()[:-1]))
         for kind in ("malformed events", "oversized events", "late events", "events from the future"):
-            members.append(Canary(kind, _member_id(), _unknown_person(rng), in_events=True))
+            members.append(Canary(kind, _member_id(), _unknown_person(rng, taken), in_events=True))
         people = [member for member in members if "tract" in (member.attributes or {}) and _is_known(member)]
         codes = model.encode({name: [_text(m, name) for m in people] for name in model.attributes})
         vectors = dict(zip([m.member_id for m in people], model.posterior_of_codes(codes), strict=True))
@@ -182,23 +187,28 @@ def _member_id(ending: str = "") -> str:
     return f"canary-{secrets.token_hex(8)}{ending}"
 
 
-def _unknown_person(rng: np.random.Generator) -> dict[str, object]:
-    """Names that are in no table, and a place of which there is none."""
+def _unknown_person(rng: np.random.Generator, taken: set[str]) -> dict[str, object]:
+    """Names that are in no table, and a place of which there is none.
+
+    Nobody else lives there: seal may hold the places of those whose events carry them, and must not hold the others'.
+    """
     names = ["".join(rng.choice(list(_LETTERS), 11).tolist()).capitalize() for _ in range(2)]
-    return {
-        "family_name": names[0],
-        "given_name": names[1],
-        "zcta": f"00{rng.integers(1, 99):03d}",
-        "tract": f"99{rng.integers(10**8, 10**9 - 1):09d}",
-    }
+    while True:
+        zcta, tract = f"00{rng.integers(1, 99):03d}", f"99{rng.integers(10**8, 10**9 - 1):09d}"
+        if zcta not in taken and tract not in taken:
+            taken |= {zcta, tract}
+            return {"family_name": names[0], "given_name": names[1], "zcta": zcta, "tract": tract}
 
 
-def _known_people(rng: np.random.Generator, model: RaceModel, count: int) -> list[dict[str, object]]:
+def _known_people(
+    rng: np.random.Generator, model: RaceModel, no_places: Container[str], count: int
+) -> list[dict[str, object]]:
     """Rare names and real places whose race probabilities tell: several of the six are no small numbers."""
     surnames = [name for name in load_surnames(2010).codes if len(name) >= 9]
     given_names = [name for name in load_given_names().codes if len(name) >= 8]
     places = load_places()
-    tracts, zctas = list(places.tracts), list(places.zctas)
+    tracts = [tract for tract in places.tracts if tract not in no_places]
+    zctas = [zcta for zcta in places.zctas if zcta not in no_places]
     people: list[dict[str, object]] = []
     while len(people) < count:
         person: dict[str, object] = {

@@ -57,6 +57,6 @@ def _lines(outcome: Outcome) -> Iterator[str]:
 
 
 def described(find: Find) -> str:
-    """One find: what, in which encoding, of whom, where. A canary is nobody, so its id may be shown."""
+    """One find: what, in which encoding, of whom, where, and the bytes. A canary is nobody, so they may be shown."""
     trace = find.trace
-    return f"{trace.what} of {trace.who} ({trace.encoding}) in {find.place} at byte {find.offset}"
+    return f"{trace.what} of {trace.who} ({trace.encoding}) in {find.place} at byte {find.offset}: {trace.data[:64]!r}"

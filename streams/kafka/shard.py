@@ -144,6 +144,7 @@ class ShardLoop:
         self._let_go = let_go
         self._let_go_at = 0.0
         self._hand_over: _HandOver | None = None
+        self._paused: set[tuple[str, int]] = set()
         self._fenced_before = 0  # generations below this one were fenced by this process, for good
         self._standing_by: str | None = None
         self._retention = RetentionWatch(settings, role, health)
@@ -295,6 +296,7 @@ class ShardLoop:
         self._verify(stage)
         stage.refresh(self._clock.now_ms())
         consumer = make_consumer(self._settings, self._group)
+        self._paused.clear()
         try:
             # What is due at once goes out before anything is read; its acknowledgement tells the broker's time.
             while stage.due(now := self._clock.now_ms()) and stage.blocked(now) is None:
@@ -323,8 +325,11 @@ class ShardLoop:
 
     def _assign(self, consumer: Consumer, stage: Stage) -> None:
         positions = [TopicPartition(topic, i, offset) for (topic, i), offset in stage.positions().items()]
+        # librdkafka leaves a paused partition paused, whatever is assigned; what is stopped still is paused again.
+        if self._paused:
+            consumer.resume([TopicPartition(topic, i) for topic, i in self._paused])
+            self._paused.clear()
         consumer.assign(positions)
-        self._paused: set[tuple[str, int]] = set()
 
     def _turns(
         self, stop: threading.Event, layout: Layout, stage: Stage, producer: Producer, consumer: Consumer

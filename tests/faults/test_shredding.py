@@ -77,12 +77,16 @@ class Traffic:
 
     def _run(self) -> None:
         while not self._stop.wait(0.1):
-            for k in range(5):
-                now_ms = time.time_ns() // 1_000_000
-                event = {"m": f"m{(self.sent + k) % MEMBERS}", "ts": now_ms, "r": k % 2 == 0}
-                self._feed.send(self._topic, None, json.dumps(event).encode())
-            self._feed.flush()
-            self.sent += 5
+            self.send()
+
+    def send(self) -> None:
+        """Five events."""
+        for k in range(5):
+            now_ms = time.time_ns() // 1_000_000
+            event = {"m": f"m{(self.sent + k) % MEMBERS}", "ts": now_ms, "r": k % 2 == 0}
+            self._feed.send(self._topic, None, json.dumps(event).encode())
+        self._feed.flush()
+        self.sent += 5
 
     def stop(self) -> None:
         self._stop.set()
@@ -94,7 +98,7 @@ class Left:
     """All that there is when the roles have stopped.
 
     Attributes:
-        destroyed: what roles have said: (role, kind, number).
+        destroyed: what roles have said, or could not say any more when they were stopped: (role, kind, number).
         while_running: what `retention check` said then.
         excess: rows that were published or refused, less those that were sent.
         starts: by topic and partition, its first offset after deletion.
@@ -172,6 +176,20 @@ def _destroyed(trial: Trial) -> set[tuple[str, str, int]]:
     return set(_control(trial)._destroyed)
 
 
+def _not_yet_said(trial: Trial) -> set[tuple[str, str, int]]:
+    """What stopped roles have destroyed and not said yet: they say so once a second, after the deed."""
+    epochs = {role: EpochKeys(role, trial.settings.epoch_folder(role), 1) for role in RECIPIENTS}
+    states = {role: StateKeys(trial.settings.state_folder(role), 1) for role in STATEFUL}
+    found = {(role, "epoch", number) for role, keys in epochs.items() for number in keys.unannounced()}
+    return found | {(role, "state", number) for role, keys in states.items() for number in keys.unannounced()}
+
+
+def _batches(trial: Trial) -> int:
+    """How many batches of rows attach has passed on."""
+    records = read_to_end(trial.settings, trial.settings.topic("shares"))
+    return sum(frame.kind_of(record.value() or b"") is Kind.SHARES for record in records)
+
+
 def _rows(trial: Trial) -> float:
     windows = [FairnessMetric.decode(v) for v in trial.all_values("fairness-metrics")]
     assert not [w.reason for w in windows if w.table is None]
@@ -240,8 +258,12 @@ def left(kafka: str, kafka_logs: Path, tmp_path_factory: pytest.TempPathFactory)
         # On a machine that stands still for seconds a row may come too late; then it is refused, and counted there.
         _await(trial, lambda: _rows(trial) + len(trial.all_values("refused")) > traffic.sent - 0.5, "rows were lost")
         found.excess = _rows(trial) + len(trial.all_values("refused")) - traffic.sent
+        # Their windows took seconds to come. These rows are sealed to the epochs that the roles are stopped in.
+        batches = _batches(trial)
+        traffic.send()
+        _await(trial, lambda: _batches(trial) > batches, "the last rows were not passed on")
         trial.supervisor.stop()
-        found.destroyed = _destroyed(trial)
+        found.destroyed = _destroyed(trial) | _not_yet_said(trial)
         yield found
     finally:
         traffic.stop()
