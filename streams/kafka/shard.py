@@ -15,9 +15,9 @@ Goals, and how each is met.
   ready to be one itself: what takes long (loading members) is done before anyone is fenced.
 * **No half state.** After any abort, time-out or ambiguous commit the producer and the stage are thrown away, and both
   are built anew from committed state. librdkafka has no KIP-890 client side, so nothing less is safe.
-* **Others see how far it is.** Now and then the positions go to the role's consumer group as well, in the same
-  transaction: a copy for deletion (``streams.retention``) and for lag tools, never ahead of the truth, and never read
-  here.
+* **Others see how far it is.** Now and then the positions go to the role's consumer group as well, after they were
+  committed: a copy for deletion (``streams.retention``) and for lag tools, never ahead of the truth, and never read
+  here. Nobody waits for it: librdkafka's ``send_offsets_to_transaction`` has no end where the broker dies amid it.
 * **Latency.** The loop polls every 10 ms and commits when the stage says so, at punctuation, else once a second.
 """
 
@@ -56,7 +56,7 @@ _LAG_INTERVAL_SECONDS = 1.0
 _STAND_BY_SECONDS = 0.1
 _LET_GO_SECONDS = 1.0
 _HAND_OVER_SECONDS = 30.0  # for so long a worker of an old generation waits for those that are new in the next
-# Two questions more for a transaction, so not for each: nobody needs the group's copy of the positions to the second.
+# A question more for a transaction, so not for each: nobody needs the group's copy of the positions to the second.
 _GROUP_OFFSETS_SECONDS = 5.0
 
 
@@ -408,7 +408,6 @@ class ShardLoop:
                 producer.begin_transaction()
                 for out in outputs:
                     _produce(producer, out, self._clock)
-                self._tell_group(producer, consumer, stage)
                 producer.commit_transaction(_COMMIT_TIMEOUT_SECONDS)
             except KafkaException as error:
                 meaning, took = self._translate(_cause(producer, error)), time.monotonic() - started
@@ -418,16 +417,17 @@ class ShardLoop:
                     raise _Rewind(f"it stood open for {took:.0f} s, longer than the broker waits") from error
                 raise meaning from error
             self._health.transaction("committed", time.monotonic() - started)
+            self._tell_group(consumer, stage)
         stage.committed()
 
-    def _tell_group(self, producer: Producer, consumer: Consumer, stage: Stage) -> None:
+    def _tell_group(self, consumer: Consumer, stage: Stage) -> None:
         if time.monotonic() - self._group_offsets_at < _GROUP_OFFSETS_SECONDS:
             return
         # Set before it is tried: where the group's coordinator fails, the next transactions go on without it.
         self._group_offsets_at = time.monotonic()
         positions = [TopicPartition(topic, i, offset) for (topic, i), offset in stage.positions().items()]
         if positions:
-            producer.send_offsets_to_transaction(positions, consumer.consumer_group_metadata(), _COMMIT_TIMEOUT_SECONDS)
+            consumer.commit(offsets=positions, asynchronous=True)
 
     def _translate(self, error: KafkaException) -> Exception:
         kafka_error: KafkaError = error.args[0]

@@ -30,7 +30,7 @@ from streams.settings import Settings, load_settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
-_SOURCE_CONFIG = {"message.timestamp.type": "CreateTime", "max.message.bytes": "15000000"}
+_SOURCE_CONFIG = {**topics.LOGGED_SOURCE, "max.message.bytes": "15000000"}
 
 
 @dataclass

@@ -347,12 +347,12 @@ def _made_again(settings: Settings) -> None:
 def _grown(settings: Settings) -> None:
     name = settings.topic("shares")
     client = admin(settings)
-    client.create_partitions([NewPartitions(name, 2)])[name].result()
+    client.create_partitions([NewPartitions(name, 4)])[name].result()
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(_deleted, "was deleted while"), (_made_again, "made again while"), (_grown, "was given 2 partitions and had 1")],
+    [(_deleted, "was deleted while"), (_made_again, "made again while"), (_grown, "was given 4 partitions and had 3")],
     ids=["deleted", "made again", "grown"],
 )
 def test_a_topic_that_is_no_longer_the_one_ends_the_worker(
@@ -494,8 +494,7 @@ def test_a_brokers_full_disk_stops_and_loses_nothing(small_disk: Path, make_sett
         settings = make_settings(broker.start().bootstrap, "topics.partitions=1")
         topics.create(settings, topics.plan(settings))
         create(settings.keys.dir, settings.deployment)
-        control = ControlPlane(load_trusted(settings.keys.dir / "seal"), test_cluster=True, limits=Limits.of_day(1.0))
-        shard = Shard(settings, control)
+        shard = Shard(settings, load_trusted(settings.keys.dir / "seal"))
         worker = shard.start()
         write(settings, "sealed", (None, b"before"))
         assert wait_for(settings, 1) == [b"1:before"]
