@@ -5,8 +5,8 @@ below the offsets that their readers have committed, is hygiene on top (DESIGN s
 may commit to these groups can have unread records deleted (docs/threat-model.md).
 
 **How the committed offsets are known.** The truth about positions is in each role's encrypted state. A copy goes to the
-role's consumer group, once its transaction is committed (``streams.kafka.shard``): the groups DEPLOYMENT.attach, DEPLOYMENT.a and
-DEPLOYMENT.b. It is never ahead of the truth, and no role ever reads it.
+role's consumer group, once its transaction is committed (``streams.kafka.shard``): the groups DEPLOYMENT.attach,
+DEPLOYMENT.a and DEPLOYMENT.b. It is never ahead of the truth, and no role ever reads it.
 
 **What the command needs of Kafka**, under a principal of its own, `retention`, which holds no key of any role:
 

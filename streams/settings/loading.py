@@ -139,6 +139,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise SettingsError(f"the settings file {path} must hold a mapping of settings, not {type(content).__name__}")
+    if any(not isinstance(name, str) for name in content):
+        raise SettingsError(f"the settings file {path} has an entry without a name; see `evenstream settings`")
     return content
 
 
