@@ -60,21 +60,23 @@ from secure_agg.keyring import Trusted, create, load_governance, load_role, load
 from secure_agg.sharing import expand
 from streams.concern_book import ConcernBook
 from streams.control import ControlPlane
-from streams.errors import InputError, RecordMalformed, SettingsError, StateUnreadable
+from streams.errors import InputError, RecordMalformed, SettingsError, SkipInvalid, StateUnreadable
 from streams.inprocess import InProcessPipeline, MemoryRecord
 from streams.kafka.partitioner import partition_of
 from streams.records import frame
 from streams.records.batches import SealedBatch, SharesBatch
 from streams.records.concern import decode_concern, encode_concern, new_concern, normal_text
 from streams.records.debit import SignedDebit
+from streams.records.destroyed import decode_key_destroyed
 from streams.records.frame import Kind, sha256
 from streams.records.header import decode_header, encode_header
 from streams.records.keys import decode_key_record
-from streams.records.layout import Layout
+from streams.records.layout import Layout, decode_layout, sign_layout
 from streams.records.metric import FairnessMetric
 from streams.records.punctuation import SignedPunctuation
 from streams.records.refused import Refused, decode_refused, encode_refused
 from streams.records.release import SignedRelease
+from streams.records.skip import Skip
 from streams.replay import read_members
 from streams.roles.aggregate import AggregateStage
 from streams.roles.attach import AttachedPartition
@@ -313,6 +315,41 @@ def keys(data: bytes) -> None:
     found = decode_key_record(data, TRUSTED)
     assert control.refused == 0
     assert data in _golden("epoch_key", "wrapped_key"), found
+
+
+def _layout_record() -> bytes:
+    return sign_layout(identity("seal"), Layout().next("seal", 3, 0)).value or b""
+
+
+@target(*_golden("key_destroyed"), _layout_record(), weight=1)
+def role_words(data: bytes) -> None:
+    """What a role says on `keys` of itself: its layout, and keys that it has destroyed."""
+    sound = (*_golden("key_destroyed"), _layout_record())
+    control = _control()
+    control.apply_key(data)
+    assert control.refused == (data not in sound)
+    if frame.kind_of(data) is Kind.LAYOUT:
+        decode_layout(data, TRUSTED)
+    else:
+        decode_key_destroyed(data, TRUSTED)
+    assert data in sound
+
+
+@target(sections_of(_layout_record())[0], *(sections_of(value)[0] for value in _golden("key_destroyed")), weight=0.3)
+def signed_role_words(data: bytes) -> None:
+    """Bodies of such records that the role itself has signed: nonsense of its own."""
+    control = _control()
+    for kind, name in ((Kind.LAYOUT, "layout"), (Kind.KEY_DESTROYED, "key-destroyed")):
+        for role in ("seal", "attach"):
+            control.apply_key(frame.encode(kind, (data, identity(role).sign(name, data))))
+
+
+@target((GOLDEN / "skip.json").read_bytes(), weight=1, allowed=(SkipInvalid,))
+def skips(data: bytes) -> None:
+    """An operator's word on `measurements`, and what a role's view of the topic makes of it."""
+    _control().apply_measurement(0, data)
+    Skip.decode(data).verify(deployment=TRUSTED.deployment, operator_keys={})
+    raise AssertionError("a skip was verified without any operator's key")
 
 
 @target(*(sections_of(value)[0] for value in _golden("epoch_key", "wrapped_key")), weight=0.3)
