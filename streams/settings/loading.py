@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from privacy.shallow_yaml import ShallowLoader
 from streams.errors import SettingsError
 from streams.settings.fields import ENV_PREFIX, Settings
 
@@ -22,13 +22,18 @@ _SERVICE_LINK = re.compile(r"[A-Z0-9_]+_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(
 """What Kubernetes puts into every pod for a Service named evenstream-...; EVENSTREAM_HTTP__PORT has two underscores."""
 
 
-class _TextLoader(ShallowLoader):
+@cache
+def _text_loader() -> type[yaml.SafeLoader]:
     """YAML whose scalars stay text (or null): pydantic knows what each should be, and a password 0123 is not 83."""
+    from privacy.shallow_yaml import ShallowLoader  # here: it brings numpy with it, which `--help` need not wait for
 
-    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way to say it
-        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    class TextLoader(ShallowLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own way to say it
+            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    return TextLoader
 
 
 def load_settings(
@@ -128,7 +133,7 @@ def _takes_text(path: Sequence[str]) -> bool:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(), _TextLoader)  # noqa: S506  # it is a SafeLoader
+        content = yaml.load(path.read_text(), _text_loader())  # noqa: S506  # it is a SafeLoader
     except OSError as error:
         raise SettingsError(f"the settings file {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -159,7 +164,7 @@ def _read_value(path: Sequence[str], text: str, name: str) -> Any:
     if _takes_text(path):
         return text
     try:
-        return yaml.load(text, _TextLoader)  # noqa: S506  # it is a SafeLoader
+        return yaml.load(text, _text_loader())  # noqa: S506  # it is a SafeLoader
     except (yaml.YAMLError, RecursionError):
         shown = "this" if _may_hold_password(path) else repr(text)
         raise SettingsError(f"{name}: {shown} is not a YAML value; quote it") from None

@@ -20,6 +20,7 @@ from streams.inprocess import InProcessPipeline
 from streams.kafka.partitioner import partition_of
 from streams.records.debit import NO_DEBIT, SignedDebit
 from streams.records.keys import sign_epoch_key
+from streams.records.layout import Layout
 from streams.records.release import SignedRelease
 from streams.roles.attach import AttachStage
 from streams.roles.seal import SealStage
@@ -335,7 +336,7 @@ def test_an_opt_out_survives_a_rewind(tmp_path: Path) -> None:
     house.second(events=False)
     partition = int(partition_of(np.array([b"m1"]), PARTITIONS)[0])
     read = len(house.log.read("member-attributes", partition))
-    stage = house.pipeline._build("attach")  # what the shard loop does after an abort
+    stage = house.pipeline._build("attach", Layout())  # what the shard loop does after an abort
     assert isinstance(stage, AttachStage)
     assert stage.positions()["member-attributes", partition] == read
     for _ in range(15):

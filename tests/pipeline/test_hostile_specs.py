@@ -188,7 +188,7 @@ def test_each_role_ends_an_expired_measurement_for_itself(tmp_path: Path, role: 
     else:
         assert set(ends) <= {START_MS + 10_000}
         (reason,) = house.pipeline.stage(role).stopped().values()
-        assert reason == "a batch names a window that its measurement does not have"
+        assert reason == "at offset 20: a batch names a window that its measurement does not have"
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -292,6 +292,7 @@ def test_another_rotation_key_is_refused(tmp_path: Path) -> None:
         stage._health,
         stage._directory,
         SelectionKeys(bytes(32), bytes(32)),
+        stage._clocks,
     )
     with pytest.raises(StateUnreadable, match="another rotation key"):
         other.restore("state-attach", b"rotation-key", kept)

@@ -26,7 +26,8 @@ from streams.errors import InputError
 from streams.governance import View, discrepancies, empty_log
 from streams.inprocess import _LIFETIME_MS, InProcessPipeline
 from streams.kafka.partitioner import partition_of
-from streams.records.batches import SealedBatch, SharesBatch
+from streams.records import frame
+from streams.records.batches import SealedBatch
 from streams.records.frame import Kind, kind_of
 from streams.records.header import Header, encode_header
 from streams.records.keys import sign_epoch_key
@@ -227,21 +228,15 @@ def _lost_with_its_punctuation(house: House) -> None:
 def _unreadable_for(party: str) -> Fault:
     def act(house: House) -> None:
         place = house.newest("shares", Kind.SHARES)
-        batch = SharesBatch.decode(house.log.partitions["shares", J][place].value_ or b"")
-        shares = [batch.share_a, batch.share_b]
-        shares["ab".index(party)] = bytes(60)
-        identity = house.pipeline._keys["attach"].identity
-        signature = identity.sign(
-            "shares", batch.header_bytes, batch.extension_bytes, *(_sha256(share) for share in shares)
-        )
-        forged = replace(batch, share_a=shares[0], share_b=shares[1], attach_signature=signature)
-        house.put("shares", place, forged.encode())
+        value = house.log.partitions["shares", J][place].value_ or b""
+        sections = frame.decode(value, Kind.SHARES, 9)[:-1]
+        sections[6 + "ab".index(party)] = bytes(60)
+        digests = tuple(hashlib.sha256(section).digest() for section in sections)
+        version = frame.version_of(value)
+        signature = frame.sign(house.pipeline._keys["attach"].identity, Kind.SHARES, version, digests)
+        house.put("shares", place, frame.encode(Kind.SHARES, [*sections, signature], version))
 
     return act
-
-
-def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
 
 
 FAULTS: dict[str, tuple[str, Fault, bool]] = {
