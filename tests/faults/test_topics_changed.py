@@ -181,11 +181,12 @@ def test_a_source_made_again_stops_its_own_measurement(house: House) -> None:
     """Running and started anew: nothing of the new topic is read, though it has grown past the old positions."""
     before = house.rows("again")
     house.make_again(house.sources["again"], topics.input_plan(house.settings, (), tuple(house.sources.values())))
+    # What comes within the five seconds between two questions may still be read: docs/operations.md says so.
+    house.until(lambda: "source topic" in house.log("seal") and "stopped" in house.log("seal"), "seal says so")
+    house.until(lambda: house.sources["again"] in house.readiness("seal"), "/readyz says so")
     for number in range(3, 9):
         house.window(number, "again")  # more records than the old topic had
         house.window(number, "again")
-    house.until(lambda: "source topic" in house.log("seal") and "stopped" in house.log("seal"), "seal says so")
-    house.until(lambda: house.sources["again"] in house.readiness("seal"), "/readyz says so")
     for number in range(5, 7):
         house.window(number, "kept")
     house.until(lambda: len(house.rows("kept")) == 7, "the other one goes on")
