@@ -115,13 +115,18 @@ class Revocation:
 
 def is_revocation(data: bytes) -> bool:
     """Whether a record of `measurements` means to be a revocation; a signed spec has no ``kind``."""
-    if len(data) > _MAX_BYTES:
+    return is_of_kind(data, _KIND, _MAX_BYTES)
+
+
+def is_of_kind(data: bytes, kind: str, most_bytes: int) -> bool:
+    """Whether bytes are a JSON object, no longer than that, whose ``kind`` is this."""
+    if len(data) > most_bytes:
         return False
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
         return False
-    return isinstance(content, dict) and content.get("kind") == _KIND
+    return isinstance(content, dict) and content.get("kind") == kind
 
 
 def revoke(

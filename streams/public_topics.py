@@ -70,6 +70,12 @@ class PublicTopics:
             control.apply_measurement(int(message.offset() or 0), message.value())
         return control
 
+    def add_keys(self, control: ControlPlane) -> ControlPlane:
+        """Give a view what `keys` holds now: epochs, layouts, and the keys that roles say they have destroyed."""
+        for message in self.messages("keys"):
+            control.apply_key(message.value())
+        return control
+
     def configurations(self, names: tuple[str, ...]) -> dict[str, dict[str, str]]:
         """What the cluster says of topics' properties, by short name; what it does not tell is left out.
 

@@ -13,7 +13,8 @@ from secure_agg import KeyFileError
 from secure_agg.keyring import load_role, load_trusted
 from streams.control import ControlPlane
 from streams.errors import EvenstreamError, InputError, KafkaUnavailable
-from streams.kafka.clients import make_producer, read_to_end
+from streams.kafka.clients import make_producer
+from streams.public_topics import PublicTopics
 from streams.records.layout import SHARDED_ROLES, Layout, sign_layout
 from streams.settings import Settings
 
@@ -39,10 +40,7 @@ def present(settings: Settings, role: str) -> Layout:
         trusted = load_trusted(settings.keys.dir / role)
     except KeyFileError as error:
         raise EvenstreamError(str(error)) from None
-    control = ControlPlane.of(trusted, settings)
-    for record in read_to_end(settings, settings.topic("keys")):
-        control.apply_key(record.value())
-    return control.layout(role)
+    return PublicTopics(settings, trusted).add_keys(ControlPlane.of(trusted, settings)).layout(role)
 
 
 def scale(settings: Settings, role: str, shards: int, now_ms: int) -> Layout:

@@ -294,9 +294,8 @@ def outcome_of(status: str, reason: str | None) -> str:
 
 
 def _epochs(topics: PublicTopics, control: ControlPlane | Unread, now_ms: int) -> dict[str, int | None]:
-    keys = control if isinstance(control, ControlPlane) else ControlPlane.of(topics.trusted, topics.settings)
-    for message in topics.messages("keys"):
-        keys.apply_key(message.value())
+    known = control if isinstance(control, ControlPlane) else ControlPlane.of(topics.trusted, topics.settings)
+    keys = topics.add_keys(known)
     found = {role: keys.epoch_public(role, now_ms) for role in RECIPIENTS}
     return {role: None if public is None else public.not_after_ms for role, public in found.items()}
 

@@ -29,7 +29,6 @@ from streams.stage import Record
 
 _PROGRESS_SECONDS = 2.0
 _HOUR_MS = 3_600_000
-_WRITERS = {"sealed": "seal", "shares": "attach"}
 
 
 @click.group()
@@ -64,9 +63,7 @@ def check(invocation: Invocation, trusted: Path | None, as_machine: bool) -> Non
     settings = invocation.settings()
     keys = trusted_keys(settings, trusted)
     wait_for_kafka(settings, settings.kafka.request_timeout_seconds)
-    control = ControlPlane.of(keys, settings)
-    for message in PublicTopics(settings, keys).messages("keys"):
-        control.apply_key(message.value())
+    control = PublicTopics(settings, keys).add_keys(ControlPlane.of(keys, settings))
     now_ms = time.time_ns() // 1_000_000
     allowance_ms = int(settings.retention.allowance_hours * _HOUR_MS)
     limits = Limits.at(now_ms, settings.epoch_lifetime_ms, settings.state_lifetime_ms, allowance_ms)
@@ -85,7 +82,7 @@ def check(invocation: Invocation, trusted: Path | None, as_machine: bool) -> Non
         control.destroyed,
         limits,
         progress,
-        lambda topic, value: topic in _WRITERS and frame.is_newer(value, _WRITERS[topic], keys.identities),
+        lambda topic, value: topic in frame.WRITERS and frame.is_newer(value, frame.WRITERS[topic], keys.identities),
     )
     if as_machine:
         click.echo(json.dumps(as_json(found, limits), indent=2))

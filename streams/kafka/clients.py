@@ -191,20 +191,10 @@ def partition_count(settings: Settings, topic: str) -> int:
     return found
 
 
-def find_partition_count(settings: Settings, topic: str, client: AdminClient | None = None) -> int | None:
-    """How many partitions a topic has; None where it does not exist or may not be read.
-
-    Raises:
-        KafkaUnavailable: the cluster did not answer.
-    """
-    found = _partitions(settings, topic, client or admin(settings))
-    return found if isinstance(found, int) else None
-
-
 def _partitions(settings: Settings, topic: str, client: AdminClient) -> int | KafkaError | None:
     """How many partitions a topic has, or the error in place of them."""
     try:
-        metadata = (client or shared_admin(settings)).list_topics(topic, timeout=settings.kafka.request_timeout_seconds)
+        metadata = client.list_topics(topic, timeout=settings.kafka.request_timeout_seconds)
     except KafkaException as error:
         raise KafkaUnavailable(f"the partitions of {topic} could not be asked: {error.args[0].str()}") from None
     found = metadata.topics.get(topic)

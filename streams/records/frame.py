@@ -39,6 +39,8 @@ _HEAD = struct.Struct("<2sBBH")
 _LENGTH = struct.Struct("<I")
 _MAGIC = b"ES"
 _SIGNED_AS = "frame"
+WRITERS = {"sealed": "seal", "shares": "attach"}
+"""Which role writes a topic of the data's way, by the topic's short name."""
 _READERS = {"seal": "attach", "attach": "the parties a and b", "a": "publish", "b": "publish"}
 
 

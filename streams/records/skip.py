@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from msgspec import Meta
 
 from privacy import key_id
+from privacy.revocation import is_of_kind
 from secure_agg import Stream
 from streams.errors import SkipInvalid
 from streams.records.header import Count, Milliseconds
@@ -178,13 +179,7 @@ class Skip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def is_skip(data: bytes) -> bool:
     """Whether a record of `measurements` means to be a skip; a signed spec has no ``kind``."""
-    if len(data) > _MAX_BYTES:
-        return False
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.get("kind") == _KIND
+    return is_of_kind(data, _KIND, _MAX_BYTES)
 
 
 def _canonical(content: Mapping[str, object]) -> bytes:

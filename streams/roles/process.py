@@ -22,7 +22,7 @@ from streams.data_keys import ReceivingKeys, SendingKeys
 from streams.errors import EvenstreamError, KafkaUnavailable, TopicMismatch
 from streams.hardening import harden
 from streams.kafka import topics
-from streams.kafka.clients import admin, wait_for_kafka
+from streams.kafka.clients import shared_admin, wait_for_kafka
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.refusals import lacking, lacks
 from streams.kafka.shard import ShardLoop
@@ -99,7 +99,7 @@ class RoleProcess:
         except KeyFileError as error:
             raise EvenstreamError(str(error)) from None
         wait_for_kafka(settings, _KAFKA_SECONDS)
-        missing = lacking(settings, role, admin(settings))
+        missing = lacking(settings, role, shared_admin(settings))
         if missing:
             raise lacks(settings, missing)
         own = {settings.topic(name) for name in compared_topics(role)}  # a role's principal may not see the others

@@ -29,8 +29,6 @@ from streams.watch.health import RoleHealth
 
 log = logging.getLogger(__name__)
 
-_WRITERS = {"sealed": "seal", "shares": "attach"}
-
 Taker = Callable[[LogPartition, bytes], None]
 """Takes in the value of one record, or raises: ``RecordMalformed``, ``ProtocolStop``, a ``SecureAggregationError``."""
 
@@ -104,7 +102,7 @@ class SignedLog:
             return
         value = record.value() or b""
         try:
-            frame.stop_at_newer(value, _WRITERS[self._name], self._control.trusted.identities)
+            frame.stop_at_newer(value, frame.WRITERS[self._name], self._control.trusted.identities)
             taker = punctuation if frame.kind_of(value) is Kind.PUNCTUATION else batch
             self._judge(partition, value, taker)
         except (RecordMalformed, SignatureInvalid) as error:
