@@ -84,6 +84,9 @@ def admin_config(settings: Settings, **extra: Any) -> dict[str, Any]:
     return {
         **_base(settings),
         "socket.timeout.ms": int(settings.kafka.request_timeout_seconds * 1000),
+        # By default an answer of a broker that was still starting (no leader, an old leader epoch) is believed for 15
+        # minutes, and every question about offsets fails meanwhile.
+        "metadata.max.age.ms": 1000,
         **extra,
         **settings.kafka.properties,
         **settings.kafka.admin_properties,

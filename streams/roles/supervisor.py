@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 """Role -> its command line after ``evenstream``."""
 
 _QUICK_SECONDS = 5.0
+_BACKOFF_SECONDS = 0.25
 _MAX_BACKOFF_SECONDS = 10.0
 _MAX_FENCED_SECONDS = 3600.0
 _STOP_SECONDS = 15.0
@@ -125,8 +126,8 @@ class Supervisor:
             child.fenced_ends = 0 if lived_seconds > _MAX_FENCED_SECONDS else child.fenced_ends
             child.fenced_ends += 1
             return self.pause_after_fence(child.fenced_ends)
-        child.quick_ends = child.quick_ends + 1 if lived_seconds < _QUICK_SECONDS else 0
-        return min(_MAX_BACKOFF_SECONDS, 0.5 * float(2**child.quick_ends)) if child.quick_ends else 0.0
+        child.quick_ends = times = child.quick_ends + 1 if lived_seconds < _QUICK_SECONDS else 0
+        return min(_MAX_BACKOFF_SECONDS, _BACKOFF_SECONDS * float(2 ** (times - 1))) if times else 0.0
 
     def pause_after_fence(self, times: int) -> float:
         """How long a worker stays away that was fenced so many times: twice as long each time, an hour at most."""
