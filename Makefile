@@ -52,7 +52,7 @@ jars: $(STAMP)
 	@$(BIN)/evenstream dev kafka fetch
 
 kafka: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m kafka
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m kafka
 
 chaos: $(STAMP) ## Kill anything at any time, and show that every row counts once; about ten minutes (MINUTES=2, SEED=n)
 	@$(BIN)/evenstream chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(OPTIONS)

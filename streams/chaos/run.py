@@ -25,7 +25,7 @@ from streams.records.metric import FairnessMetric
 from streams.trial import Trial
 
 _NOTICE_MS = 4_000
-_QUIET_SECONDS = 10.0
+_QUIET_SECONDS = 5.0
 _SETTLE_SECONDS = 120.0
 _LAST_WINDOWS_SECONDS = 180.0
 _FIRST_WINDOWS = 3
