@@ -176,14 +176,14 @@ def wait_for_kafka(settings: Settings, timeout_seconds: float) -> None:
 def broker_count(settings: Settings) -> int:
     """How many brokers the cluster has, or raise :class:`KafkaUnavailable`."""
     try:
-        return len(admin(settings).list_topics(timeout=settings.kafka.request_timeout_seconds).brokers)
+        return len(shared_admin(settings).list_topics(timeout=settings.kafka.request_timeout_seconds).brokers)
     except KafkaException as error:
         raise KafkaUnavailable(f"the cluster's brokers could not be asked: {error.args[0].str()}") from None
 
 
 def partition_count(settings: Settings, topic: str) -> int:
     """How many partitions a topic has, or raise :class:`TopicMismatch` or :class:`AccessRefused`."""
-    found = _partitions(settings, topic, admin(settings))
+    found = _partitions(settings, topic, shared_admin(settings))
     if isinstance(found, KafkaError) and is_refusal(found):
         raise refused(settings, f"it may not describe topic {topic}")
     if not isinstance(found, int):
