@@ -36,7 +36,7 @@ from streams.errors import Fenced, PositionLost
 from streams.kafka.broker_clock import BrokerClock, local_ms
 from streams.kafka.clients import admin, make_consumer, make_producer, read_to_end, transaction_timeout_seconds
 from streams.kafka.control_reader import ControlReader
-from streams.kafka.fencing import FENCED, fence
+from streams.kafka.fencing import FENCED, fence, reason_of, taken_over
 from streams.kafka.refusals import explained, is_refusal, refused_reading
 from streams.kafka.retention_watch import RetentionWatch
 from streams.kafka.topic_watch import TopicWatch
@@ -410,7 +410,7 @@ class ShardLoop:
                     _produce(producer, out, self._clock)
                 producer.commit_transaction(_COMMIT_TIMEOUT_SECONDS)
             except KafkaException as error:
-                meaning, took = self._translate(_cause(producer, error)), time.monotonic() - started
+                meaning, took = self._translate(reason_of(producer, error)), time.monotonic() - started
                 if isinstance(meaning, Fenced) and took > self._transaction_seconds:
                     # librdkafka calls it fenced as well when the broker has ended a transaction that stood open too
                     # long, as those of a process that was paused do. Whoever did take over meanwhile is fenced in turn.
@@ -432,10 +432,7 @@ class ShardLoop:
     def _translate(self, error: KafkaException) -> Exception:
         kafka_error: KafkaError = error.args[0]
         if kafka_error.code() in FENCED:
-            return Fenced(
-                f"another instance took over {self._transactional_id!r}; this one stops, so that the two do not fence "
-                "each other for ever. If only one should run, find the other"
-            )
+            return taken_over(self._transactional_id)
         if is_refusal(kafka_error):
             what = f"{kafka_error.str()}, transactional id {self._transactional_id}"
             return explained(self._settings, self._role, what, admin(self._settings))
@@ -451,20 +448,6 @@ class ShardLoop:
                 continue
             if high >= 0:
                 self._health.lag(topic, i, max(0, high - max(offset, 0)))
-
-
-def _cause(producer: Producer, error: KafkaException) -> KafkaException:
-    """What is behind an error of a producer that is of no use any more.
-
-    librdkafka says only "fatal" to whoever produces after the answer that fenced it has come; to whoever begins a
-    transaction it says why. Without this a zombie would take over from its successor.
-    """
-    if error.args[0].code() == KafkaError._FATAL:  # noqa: SLF001  # its API
-        try:
-            producer.begin_transaction()
-        except KafkaException as cause:
-            return cause
-    return error
 
 
 def _produce(producer: Producer, out: Out, clock: BrokerClock) -> None:
