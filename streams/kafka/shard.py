@@ -10,7 +10,8 @@ Goals, and how each is met.
 * **As many workers as the role's layout says** (``streams.records.layout``), followed live. The transactional id names
   generation and shard. After ``init_transactions()`` the layout is read again: a worker that took an id of a generation
   that is past lets go of it, so an id that was fenced stays fenced. Then every id of the earlier generations is fenced,
-  before state is read. A worker that the layout has no place for stands by.
+  before state is read, and that this one has begun is kept on disk: the topic can be taken back (``streams.layouts``).
+  A worker that the layout has no place for stands by.
 * **A short hand-over.** A worker of the old generation works on until one of the new has fenced it, or until it is
   ready to be one itself: what takes long (loading members) is done before anyone is fenced.
 * **No half state.** After any abort, time-out or ambiguous commit the producer and the stage are thrown away, and both
@@ -40,6 +41,7 @@ from streams.kafka.fencing import FENCED, fence, reason_of, taken_over
 from streams.kafka.refusals import explained, is_refusal, refused_reading
 from streams.kafka.retention_watch import RetentionWatch
 from streams.kafka.topic_watch import TopicWatch
+from streams.layouts import BegunLayout
 from streams.records.layout import Layout
 from streams.settings import Settings
 from streams.stage import Out, Record, Stage
@@ -145,6 +147,8 @@ class ShardLoop:
         self._let_go_at = 0.0
         self._hand_over: _HandOver | None = None
         self._paused: set[tuple[str, int]] = set()
+        self._begun = BegunLayout(settings.layout_file(role), control.control.trusted.identities)
+        self._out_of_place: Layout | None = None
         self._fenced_before = 0  # generations below this one were fenced by this process, for good
         self._standing_by: str | None = None
         self._retention = RetentionWatch(settings, role, health)
@@ -178,6 +182,7 @@ class ShardLoop:
             Fenced: another instance took over this shard.
             PositionLost: the log no longer holds what comes next.
         """
+        self._take_begun()
         self._retention.start()
         try:
             self._sessions(stop)
@@ -261,11 +266,44 @@ class ShardLoop:
             self._hand_over = _HandOver(newest, steps, stays and newest.shards <= layout.shards, time.monotonic())
         return self._hand_over.is_due()
 
-    def _fence_earlier(self, layout: Layout) -> None:
-        """Fence every id of the generations before this one."""
+    def _take_begun(self) -> None:
+        begun = self._begun.read()
+        if begun is not None:
+            self._control.control.layouts.begin(*begun)
+
+    def _look_at_layouts(self) -> None:
+        """Say once, and count, that `keys` holds another layout than the one in force."""
+        layouts = self._control.control.layouts
+        said, found = self._out_of_place, layouts.out_of_place(self._role)
+        self._out_of_place = found
+        if found is not None and found != said:
+            held = layouts.of(self._role)
+            self._health.refused("layout")
+            log.error(
+                "`keys` holds generation %d of %s as its newest layout, expected generation %d, which its workers have "
+                "begun: an old record was put back, or the newest one taken away. They stay in generation %d. Write "
+                "the next one where %s is, or with a copy of it: `evenstream scale %s %d --begun FILE`",
+                found.generation,
+                self._role,
+                held.generation,
+                held.generation,
+                self._begun.path,
+                self._role,
+                held.shards,
+            )
+
+    def _begin(self, layout: Layout) -> None:
+        """Fence every id of the generations before this one, then remember that it has begun.
+
+        Whatever began was remembered, so a history that does not reach back to it leaves nobody out.
+        """
         if self._fenced_before >= layout.generation:
             return
-        earlier = [known for known in layout.history if known.generation >= self._fenced_before]
+        begun = self._begun.read()
+        before = () if begun is None else Layout.of(begun[0]).generations()
+        earlier = {
+            known for known in (*layout.history, *before) if self._fenced_before <= known.generation < layout.generation
+        }
         fence(
             self._settings,
             [
@@ -274,6 +312,7 @@ class ShardLoop:
                 for shard in range(known.shards)
             ],
         )
+        self._begun.keep(layout, self._control.control.layouts.value(self._role))
         self._fenced_before = layout.generation
 
     # -- one producer's life --------------------------------------------------------------------------------------
@@ -286,9 +325,11 @@ class ShardLoop:
         except KafkaException as error:
             raise self._translate(error) from error
         self._control.catch_up()
+        self._take_begun()
+        self._look_at_layouts()
         if self._layout() != layout:
             return  # it has moved on before the id was ours: this id may have been fenced already
-        self._fence_earlier(layout)
+        self._begin(layout)
         self._hand_over = None
         stage = self._build(layout)
         for topic in self._state_topics:
@@ -340,6 +381,7 @@ class ShardLoop:
             now = self._clock.now_ms()
             self._topic_watch.look()
             self._control.poll()
+            self._look_at_layouts()
             if self._moves_on(layout):
                 return  # what is not committed is read again by whoever owns it then
             if stage.refresh(now):
