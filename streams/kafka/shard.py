@@ -114,6 +114,7 @@ class ShardLoop:
             second: they are done between the turns of an older generation. It knows by itself what is done already.
         let_go: called while this worker has no part, or waits for a recipient's key: forgets what other workers of the
             role have destroyed meanwhile.
+        hold: why nothing may be read or written now, whatever the stage says; None where it may.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class ShardLoop:
         tick: Callable[[Stage, int], None] = lambda stage, now: None,
         prepare: Callable[[Layout], Iterator[None]] = lambda layout: iter(()),
         let_go: Callable[[], None] = lambda: None,
+        hold: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._group = settings.group(role)
@@ -144,6 +146,7 @@ class ShardLoop:
         self._tick = tick
         self._prepare = prepare
         self._let_go = let_go
+        self._hold = hold
         self._let_go_at = 0.0
         self._hand_over: _HandOver | None = None
         self._paused: set[tuple[str, int]] = set()
@@ -340,7 +343,7 @@ class ShardLoop:
         self._paused.clear()
         try:
             # What is due at once goes out before anything is read; its acknowledgement tells the broker's time.
-            while stage.due(now := self._clock.now_ms()) and stage.blocked(now) is None:
+            while stage.due(now := self._clock.now_ms()) and self._blocked(stage, now) is None:
                 self._commit(producer, consumer, stage, now)
             self._assign(consumer, stage)
             self._turns(stop, layout, stage, producer, consumer)
@@ -389,7 +392,7 @@ class ShardLoop:
             if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
                 lag_at = time.monotonic()
                 self._report_lag(consumer, stage)
-            reason = stage.blocked(now)
+            reason = self._blocked(stage, now)
             self._not_ready = reason
             if reason is not None:
                 self._forget()
@@ -408,6 +411,9 @@ class ShardLoop:
             while stage.due(now) and not stop.is_set():
                 self._commit(producer, consumer, stage, now)
                 now = self._clock.now_ms()
+
+    def _blocked(self, stage: Stage, now: int) -> str | None:
+        return self._hold() or stage.blocked(now)
 
     def _sort_out(self, messages: list[Message], stage: Stage) -> tuple[list[Message], list[tuple[str, int, int]]]:
         """Records, and the partitions that were read to their end: (topic, partition, end offset)."""

@@ -107,6 +107,7 @@ class Worker:
     error: Exception | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
+    hold: str | None = None
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -120,6 +121,7 @@ class Worker:
             control=reader,
             health=RoleHealth("attach", self.registry),
             let_go=self.let_go.set,
+            hold=lambda: self.hold,
         )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -194,6 +196,19 @@ def wait_for(settings: Settings, count: int) -> list[bytes]:
             return values
         time.sleep(0.05)
     raise AssertionError(f"expected {count} records, got {len(values)}")
+
+
+def test_what_is_held_reads_and_writes_nothing(shard: Shard) -> None:
+    """As long as there is a reason, which /readyz says; afterwards it goes on with what came meanwhile."""
+    worker = shard.start()
+    until(lambda: worker.loop.ready() is None)
+    worker.hold = "a revocation may be there"
+    until(lambda: worker.loop.ready() == worker.hold)
+    write(shard.settings, "sealed", (None, b"a"))
+    time.sleep(0.5)
+    assert list(read_to_end(shard.settings, shard.settings.topic("shares"))) == []
+    worker.hold = None
+    assert wait_for(shard.settings, 1) == [b"1:a"]
 
 
 def test_the_last_value_of_each_key_is_restored(shard: Shard) -> None:
