@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from confluent_kafka import KafkaError, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.control import ControlPlane
 from streams.errors import KafkaUnavailable
@@ -60,7 +60,10 @@ class ControlReader:
         """Compare how far was read with the high watermarks that came with the last records, or without any."""
         self._looked_at = time.monotonic()
         for topic, position in self._next.items():
-            watermarks = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), cached=True)
+            try:
+                watermarks = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), cached=True)
+            except KafkaException:  # no broker has told yet
+                continue
             if watermarks is not None:
                 self._held_back.look(topic, position, int(watermarks[1]))
 
