@@ -303,7 +303,7 @@ class ShardLoop:
         if self._fenced_before >= layout.generation:
             return
         begun = self._begun.read()
-        before = () if begun is None else Layout.of(begun[0]).generations()
+        before = (Layout() if begun is None else Layout.of(begun[0])).generations()
         earlier = {
             known for known in (*layout.history, *before) if self._fenced_before <= known.generation < layout.generation
         }

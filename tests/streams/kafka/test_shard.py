@@ -476,28 +476,30 @@ def test_a_layout_that_was_put_back_is_refused(shard: Shard) -> None:
     assert present(elsewhere, "attach").generation == 3
 
 
-def test_a_layout_that_leaves_out_what_was_begun_fences_it(shard: Shard) -> None:
+@pytest.mark.parametrize("begun", [0, 2])
+def test_a_layout_that_leaves_out_what_was_begun_fences_it(shard: Shard, begun: int) -> None:
     """One that is more generations ahead than its history names: what a worker had begun is fenced all the same."""
     settings = shard.settings
-    scale(settings, "attach", 1, 0)
+    for generation in range(begun):
+        scale(settings, "attach", 2 - generation, 0)
     first = shard.start()
     until(lambda: first.loop.ready() is None)
     first.end()
-    zombie = Producer(producer_config(settings, settings.transactional_id("attach", 0, 1)))
+    zombie = Producer(producer_config(settings, settings.transactional_id("attach", 0, begun)))
     zombie.init_transactions(30)
     zombie.begin_transaction()
     zombie.produce(settings.topic("shares"), value=b"of a zombie", partition=0)
     zombie.flush(10)
     layout = present(settings, "attach")
-    for _ in range(HISTORY + 1):
+    for _ in range(HISTORY + 2):
         record = layout.next("attach", 1, 0)
         layout = Layout.of(record)
-    assert layout.history[0].generation > 1
+    assert layout.history[0].generation > begun
     signed = sign_layout(load_role(settings.keys.dir, "attach", settings.deployment).identity, record)
     write(settings, "keys", (signed.key, signed.value))
     second = shard.start()
     until(lambda: second.loop.ready() is None)
-    assert metric(second, "generation") == HISTORY + 2
+    assert metric(second, "generation") == begun + HISTORY + 2
     with pytest.raises(KafkaException):
         zombie.commit_transaction(10)
 
