@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import faust
-from faust.app import BootStrategy
 
 from streams.control import limits_of
 from streams.errors import AccessRefused, EvenstreamError, KafkaUnavailable, TopicMismatch
@@ -164,16 +163,6 @@ class Publisher:
         return None if self.failure is None else str(self.failure)
 
 
-class _BootStrategy(BootStrategy):
-    """Faust consumes and never produces: one producer that cannot be fenced would be one too many."""
-
-    enable_kafka_producer = False
-
-
-class _App(faust.App):
-    BootStrategy = _BootStrategy
-
-
 def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust.App:
     """The Faust app around a publisher.
 
@@ -182,7 +171,7 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
         folder: for Faust's own use.
     """
     settings = publisher.settings
-    app = _App(
+    app = faust.App(
         f"{settings.group('publish')}.{os.urandom(4).hex()}",
         broker=[f"kafka://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
         broker_credentials=credentials(settings.kafka.properties),
@@ -195,6 +184,7 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
         broker_commit_interval=5.0,
         stream_wait_empty=False,
     )
+    app.boot_strategy.enable_kafka_producer = False  # one that cannot be fenced would be one too many
     releases = app.topic(
         *publisher.topics, key_type=bytes, value_type=bytes, value_serializer="raw", key_serializer="raw"
     )
