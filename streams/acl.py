@@ -100,6 +100,7 @@ TABLE: Mapping[str, Access] = {
         "role publish, with its page",
         reads=("measurements", "keys", "decisions", "releases-a", "releases-b", "fairness-metrics", "concerns"),
         writes=("fairness-metrics", "concerns"),
+        transactions="publish.",
         group="publish.",
     ),
     "retention": Access(

@@ -33,6 +33,7 @@ from privacy import (
 )
 from secure_agg import EpochPublicKey, SignatureInvalid, Trusted
 from streams.errors import ProtocolStop, RecordMalformed, SettingsError, SkipInvalid
+from streams.layouts import Layouts
 from streams.records import frame
 from streams.records.destroyed import KeyDestroyed, KeyKind, decode_key_destroyed
 from streams.records.frame import Kind
@@ -169,8 +170,9 @@ class ControlPlane:
         self._revocations: dict[bytes, dict[int, Revocation]] = {}
         self._epochs: dict[tuple[str, int], EpochPublicKey] = {}
         self._wrapped: dict[tuple[str, bytes, str, str, int], WrappedKey] = {}
-        self._layouts: dict[str, Layout] = {}
         self._destroyed: dict[tuple[str, KeyKind, int], KeyDestroyed] = {}
+        self.layouts = Layouts()
+        """How roles are divided among workers."""
         self.skips = Skips()
         """What operators have given up of stopped partitions."""
         self.version = 0
@@ -381,20 +383,11 @@ class ControlPlane:
             self._wrapped[key] = record
 
     def _apply_layout(self, value: bytes) -> None:
-        record = decode_layout(value, self.trusted.identities)
-        layout, known = Layout.of(record), self._layouts.get(record.role)
-        if layout == known:
-            return  # the same record, told again
-        if known is not None and not layout.follows(known):
-            raise RecordMalformed(
-                f"a layout of {record.role!r} with generation {layout.generation} does not follow generation "
-                f"{known.generation} with {known.shards} shards"
-            )
-        self._layouts[record.role] = layout
+        self.layouts.take_in(decode_layout(value, self.trusted.identities), value)
 
     def layout(self, role: str) -> Layout:
         """Into how many shards a role is divided now, and was before; generation 0 where none was ever written."""
-        return self._layouts.get(role, Layout())
+        return self.layouts.of(role)
 
     def _take_in_destroyed(self, record: KeyDestroyed) -> None:
         """The first word stands. Nobody seals to that epoch any more, and what was wrapped for it opens nowhere."""

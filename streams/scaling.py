@@ -7,6 +7,9 @@ only then reads the topic to its end.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from confluent_kafka import KafkaException
 
 from secure_agg import KeyFileError
@@ -14,6 +17,7 @@ from secure_agg.keyring import load_role, load_trusted
 from streams.control import ControlPlane
 from streams.errors import EvenstreamError, InputError, KafkaUnavailable
 from streams.kafka.clients import make_producer
+from streams.layouts import BegunLayout, Layouts
 from streams.public_topics import PublicTopics
 from streams.records.layout import SHARDED_ROLES, Layout, sign_layout
 from streams.settings import Settings
@@ -29,28 +33,48 @@ def most_shards(settings: Settings, role: str) -> int:
     return settings.topics.partitions if role == "attach" else MOST_SEAL_SHARDS
 
 
-def present(settings: Settings, role: str) -> Layout:
-    """The layout as `keys` holds it now, checked with the keys that the role's folder pins.
+def present(settings: Settings, role: str, begun: Path | None = None) -> Layout:
+    """The layout in force, checked with the keys that the role's folder pins.
+
+    That is what `keys` holds now, unless the role's workers have begun a later one.
+
+    Args:
+        begun: the file in which they keep that, or a copy; by default that in the role's state folder, if it is here.
 
     Raises:
-        InputError: the role cannot be divided. EvenstreamError: its key folder is missing, or Kafka.
+        InputError: the role cannot be divided, or there is no such file.
+        EvenstreamError: its key folder is missing, the file is no layout of the role, or Kafka.
     """
+    return _layouts(settings, role, begun).of(role)
+
+
+def _layouts(settings: Settings, role: str, begun: Path | None) -> Layouts:
     most_shards(settings, role)
     try:
         trusted = load_trusted(settings.keys.dir / role)
     except KeyFileError as error:
         raise EvenstreamError(str(error)) from None
-    return PublicTopics(settings, trusted).add_keys(ControlPlane.of(trusted, settings)).layout(role)
+    control = ControlPlane.of(trusted, settings)
+    path = begun or settings.layout_file(role)
+    if begun is not None or os.access(path, os.R_OK):  # a folder that is the role's alone says nothing
+        kept = BegunLayout(path, trusted.identities).read()
+        if kept is None:
+            raise InputError(f"{path} does not exist; workers keep the layout that they have begun in such a file")
+        if kept[0].role != role:
+            raise InputError(f"{path} holds a layout of {kept[0].role!r}, expected one of {role!r}")
+        control.layouts.begin(*kept)
+    return PublicTopics(settings, trusted).add_keys(control).layouts
 
 
-def scale(settings: Settings, role: str, shards: int, now_ms: int) -> Layout:
+def scale(settings: Settings, role: str, shards: int, now_ms: int, begun: Path | None = None) -> Layout:
     """Divide a role's partitions among ``shards`` workers from now on; they follow by themselves.
 
     Args:
         now_ms: epoch milliseconds, written into the record.
+        begun: see :func:`present`.
 
     Returns:
-        The layout in force: the one that was there, where it has as many shards already.
+        The layout in force: the one that was there, where it has as many shards already and `keys` holds it.
 
     Raises:
         InputError: too many, too few, or a role that cannot be divided.
@@ -67,8 +91,9 @@ def scale(settings: Settings, role: str, shards: int, now_ms: int) -> Layout:
     producer = make_producer(settings, f"{settings.deployment}.operator.scale-{role}")
     try:
         producer.init_transactions(_TRANSACTION_SECONDS)
-        known = present(settings, role)
-        if known.shards == shards:
+        layouts = _layouts(settings, role, begun)
+        known = layouts.of(role)
+        if known.shards == shards and layouts.out_of_place(role) is None:
             return known
         record = known.next(role, shards, now_ms)
         signed = sign_layout(identity, record)

@@ -29,7 +29,7 @@ Kind = Literal[
 
 ROLES = ("seal", "attach", "a", "b", "publish")
 TRANSACTIONAL = ("seal", "attach", "a", "b")
-"""Roles that write in transactions; `publish` does not, and is exact without."""
+"""Roles whose transactions can be caught open; one of `publish` is there for some milliseconds a window."""
 DIVIDED = ("seal", "attach")
 """Roles that may have several workers."""
 SHARDS = 3
@@ -57,7 +57,6 @@ _WITHOUT_KILLS = ("transaction time-out", "zombie", "hand-over")
 _ROLES_OF: dict[Kind, Sequence[str]] = {
     "kill in a transaction": TRANSACTIONAL,
     "transaction time-out": TRANSACTIONAL,
-    "zombie": TRANSACTIONAL,
     "hand-over": DIVIDED,
     "hand-over with kills": DIVIDED,
 }

@@ -19,7 +19,7 @@ _TOPICS: Mapping[str, tuple[str, ...]] = {
     "attach": ("shares", "state-attach"),
     "a": ("releases-a", "ledger-a", "state-a"),
     "b": ("releases-b", "ledger-b", "state-b"),
-    "publish": (),
+    "publish": ("fairness-metrics",),
 }
 """What each role writes in transactions."""
 
@@ -44,8 +44,6 @@ class OpenTransactions:
     def of(self, worker: str) -> bool:
         """Whether one of the worker's role is open; False as well where the broker does not answer."""
         role = worker.partition(".")[0]
-        if not self._partitions[role]:
-            return False
         try:
             committed = self._ends(role, IsolationLevel.READ_COMMITTED)
             return committed != self._ends(role, IsolationLevel.READ_UNCOMMITTED)

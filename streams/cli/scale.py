@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 
@@ -14,8 +15,13 @@ from streams.records.layout import SHARDED_ROLES, Layout
 @click.command()
 @click.argument("role", type=click.Choice(SHARDED_ROLES))
 @click.argument("shards", type=int, required=False)
+@click.option(
+    "--begun",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File in which the role's workers keep what they have begun, or a copy; by default that of its state folder.",
+)
 @click.pass_obj
-def scale(invocation: Invocation, role: str, shards: int | None) -> None:
+def scale(invocation: Invocation, role: str, shards: int | None, begun: Path | None) -> None:
     """Divide the partitions of seal or attach among SHARDS workers; without a number, say how it is now.
 
     Needs the role's key folder. Workers follow while they run: start those that are to come first (ROLE.shard=N), and
@@ -25,11 +31,11 @@ def scale(invocation: Invocation, role: str, shards: int | None) -> None:
 
     settings = invocation.settings()
     wait_for_kafka(settings, settings.kafka.request_timeout_seconds)
-    before = scaling.present(settings, role)
+    before = scaling.present(settings, role, begun)
     if shards is None:
         click.echo(f"{role}: {_told(before)}")
         return
-    layout = scaling.scale(settings, role, shards, time.time_ns() // 1_000_000)
+    layout = scaling.scale(settings, role, shards, time.time_ns() // 1_000_000, begun)
     if layout.generation == before.generation:
         click.echo(f"{role}: {_told(layout)}; nothing to do")
         return

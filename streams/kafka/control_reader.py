@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
-from confluent_kafka import KafkaError, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.control import ControlPlane
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import make_consumer, make_producer, partition_end
+from streams.kafka.held_back import HeldBack
 from streams.kafka.refusals import is_refusal, refused, refused_reading
 from streams.records.keys import KeyRecord
 from streams.settings import Settings
@@ -17,15 +19,25 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 _CATCH_UP_SECONDS = 15.0
+_LOOK_SECONDS = 1.0
 
 
 class ControlReader:
     """Follows the two control topics from their beginning.
 
     Not thread-safe: it belongs to the thread that runs the shard loop.
+
+    Args:
+        held_back: called with a topic and for how many seconds an open transaction has hidden what is behind it.
     """
 
-    def __init__(self, settings: Settings, role: str, control: ControlPlane) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        role: str,
+        control: ControlPlane,
+        held_back: Callable[[str, float], None] = lambda topic, seconds: None,
+    ) -> None:
         self.control = control
         control.catch_up = self.catch_up
         self._measurements = settings.topic("measurements")
@@ -35,10 +47,34 @@ class ControlReader:
         self._settings = settings
         self._producer = make_producer(settings, None)
         self._next = {self._measurements: 0, self._keys: 0}
+        self._held_back = HeldBack(held_back)
+        self._looked_at = float("-inf")
 
     def poll(self) -> None:
         """Apply what has come, without waiting."""
         self._apply(0.0)
+        if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+            self._look()
+
+    def _look(self) -> None:
+        """Compare how far was read with the high watermarks that came with the last records, or without any."""
+        self._looked_at = time.monotonic()
+        for topic, position in self._next.items():
+            try:
+                watermarks = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), cached=True)
+            except KafkaException:  # no broker has told yet
+                continue
+            if watermarks is not None:
+                self._held_back.look(topic, position, int(watermarks[1]))
+
+    def revocations_hidden(self) -> str | None:
+        """Why nothing may be released now: a revocation may be on `measurements` and cannot be seen; None else."""
+        if not self._held_back.hidden(self._measurements):
+            return None
+        return (
+            f"{self._measurements} is held back behind an open transaction: a revocation may be there, and nothing is "
+            "released until it is read"
+        )
 
     def _apply(self, timeout_seconds: float) -> None:
         for message in self._consumer.consume(500, timeout_seconds):
@@ -70,6 +106,7 @@ class ControlReader:
             if time.monotonic() > deadline:
                 raise KafkaUnavailable(f"{', '.join(ends)} could not be read to the end in {_CATCH_UP_SECONDS:.0f} s")
             self._apply(0.02)
+        self._look()
 
     def announce(self, *records: KeyRecord) -> None:
         """Write records to `keys` and wait until they are durable, so that no batch can be ahead of its key."""

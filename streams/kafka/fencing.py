@@ -1,4 +1,7 @@
-"""Fences transactional ids: whoever still holds one can commit nothing more, and what it left open is aborted."""
+"""Fences transactional ids: whoever still holds one can commit nothing more, and what it left open is aborted.
+
+And what is said to a process that finds itself fenced.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 
+from streams.errors import Fenced
 from streams.kafka.clients import make_producer
 from streams.settings import Settings
 
@@ -51,3 +55,25 @@ def _take_over(settings: Settings, transactional_id: str) -> None:
             time.sleep(_RETRY_SECONDS)
         else:
             return
+
+
+def taken_over(transactional_id: str) -> Fenced:
+    """The error for a producer whose id another one has taken over."""
+    return Fenced(
+        f"another instance took over {transactional_id!r}; this one stops, so that the two do not fence each other for "
+        "ever. If only one should run, find the other"
+    )
+
+
+def reason_of(producer: Producer, error: KafkaException) -> KafkaException:
+    """What is behind an error of a producer that is of no use any more.
+
+    librdkafka says only "fatal" to whoever produces after the answer that fenced it has come; to whoever begins a
+    transaction it says why. Without this a zombie would take over from its successor.
+    """
+    if error.args[0].code() == KafkaError._FATAL:  # noqa: SLF001  # its API
+        try:
+            producer.begin_transaction()
+        except KafkaException as reason:
+            return reason
+    return error

@@ -10,7 +10,8 @@ Goals, and how each is met.
 * **As many workers as the role's layout says** (``streams.records.layout``), followed live. The transactional id names
   generation and shard. After ``init_transactions()`` the layout is read again: a worker that took an id of a generation
   that is past lets go of it, so an id that was fenced stays fenced. Then every id of the earlier generations is fenced,
-  before state is read. A worker that the layout has no place for stands by.
+  before state is read, and that this one has begun is kept on disk: the topic can be taken back (``streams.layouts``).
+  A worker that the layout has no place for stands by.
 * **A short hand-over.** A worker of the old generation works on until one of the new has fenced it, or until it is
   ready to be one itself: what takes long (loading members) is done before anyone is fenced.
 * **No half state.** After any abort, time-out or ambiguous commit the producer and the stage are thrown away, and both
@@ -36,10 +37,11 @@ from streams.errors import Fenced, PositionLost
 from streams.kafka.broker_clock import BrokerClock, local_ms
 from streams.kafka.clients import admin, make_consumer, make_producer, read_to_end, transaction_timeout_seconds
 from streams.kafka.control_reader import ControlReader
-from streams.kafka.fencing import FENCED, fence
+from streams.kafka.fencing import FENCED, fence, reason_of, taken_over
 from streams.kafka.refusals import explained, is_refusal, refused_reading
 from streams.kafka.retention_watch import RetentionWatch
 from streams.kafka.topic_watch import TopicWatch
+from streams.layouts import BegunLayout
 from streams.records.layout import Layout
 from streams.settings import Settings
 from streams.stage import Out, Record, Stage
@@ -112,6 +114,7 @@ class ShardLoop:
             second: they are done between the turns of an older generation. It knows by itself what is done already.
         let_go: called while this worker has no part, or waits for a recipient's key: forgets what other workers of the
             role have destroyed meanwhile.
+        hold: why nothing may be read or written now, whatever the stage says; None where it may.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class ShardLoop:
         tick: Callable[[Stage, int], None] = lambda stage, now: None,
         prepare: Callable[[Layout], Iterator[None]] = lambda layout: iter(()),
         let_go: Callable[[], None] = lambda: None,
+        hold: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._group = settings.group(role)
@@ -142,9 +146,12 @@ class ShardLoop:
         self._tick = tick
         self._prepare = prepare
         self._let_go = let_go
+        self._hold = hold
         self._let_go_at = 0.0
         self._hand_over: _HandOver | None = None
         self._paused: set[tuple[str, int]] = set()
+        self._begun = BegunLayout(settings.layout_file(role), control.control.trusted.identities)
+        self._out_of_place: Layout | None = None
         self._fenced_before = 0  # generations below this one were fenced by this process, for good
         self._standing_by: str | None = None
         self._retention = RetentionWatch(settings, role, health)
@@ -178,6 +185,7 @@ class ShardLoop:
             Fenced: another instance took over this shard.
             PositionLost: the log no longer holds what comes next.
         """
+        self._take_begun()
         self._retention.start()
         try:
             self._sessions(stop)
@@ -261,11 +269,44 @@ class ShardLoop:
             self._hand_over = _HandOver(newest, steps, stays and newest.shards <= layout.shards, time.monotonic())
         return self._hand_over.is_due()
 
-    def _fence_earlier(self, layout: Layout) -> None:
-        """Fence every id of the generations before this one."""
+    def _take_begun(self) -> None:
+        begun = self._begun.read()
+        if begun is not None:
+            self._control.control.layouts.begin(*begun)
+
+    def _look_at_layouts(self) -> None:
+        """Say once, and count, that `keys` holds another layout than the one in force."""
+        layouts = self._control.control.layouts
+        said, found = self._out_of_place, layouts.out_of_place(self._role)
+        self._out_of_place = found
+        if found is not None and found != said:
+            held = layouts.of(self._role)
+            self._health.refused("layout")
+            log.error(
+                "`keys` holds generation %d of %s as its newest layout, expected generation %d, which its workers have "
+                "begun: an old record was put back, or the newest one taken away. They stay in generation %d. Write "
+                "the next one where %s is, or with a copy of it: `evenstream scale %s %d --begun FILE`",
+                found.generation,
+                self._role,
+                held.generation,
+                held.generation,
+                self._begun.path,
+                self._role,
+                held.shards,
+            )
+
+    def _begin(self, layout: Layout) -> None:
+        """Fence every id of the generations before this one, then remember that it has begun.
+
+        Whatever began was remembered, so a history that does not reach back to it leaves nobody out.
+        """
         if self._fenced_before >= layout.generation:
             return
-        earlier = [known for known in layout.history if known.generation >= self._fenced_before]
+        begun = self._begun.read()
+        before = (Layout() if begun is None else Layout.of(begun[0])).generations()
+        earlier = {
+            known for known in (*layout.history, *before) if self._fenced_before <= known.generation < layout.generation
+        }
         fence(
             self._settings,
             [
@@ -274,6 +315,7 @@ class ShardLoop:
                 for shard in range(known.shards)
             ],
         )
+        self._begun.keep(layout, self._control.control.layouts.value(self._role))
         self._fenced_before = layout.generation
 
     # -- one producer's life --------------------------------------------------------------------------------------
@@ -286,9 +328,11 @@ class ShardLoop:
         except KafkaException as error:
             raise self._translate(error) from error
         self._control.catch_up()
+        self._take_begun()
+        self._look_at_layouts()
         if self._layout() != layout:
             return  # it has moved on before the id was ours: this id may have been fenced already
-        self._fence_earlier(layout)
+        self._begin(layout)
         self._hand_over = None
         stage = self._build(layout)
         for topic in self._state_topics:
@@ -299,7 +343,7 @@ class ShardLoop:
         self._paused.clear()
         try:
             # What is due at once goes out before anything is read; its acknowledgement tells the broker's time.
-            while stage.due(now := self._clock.now_ms()) and stage.blocked(now) is None:
+            while stage.due(now := self._clock.now_ms()) and self._blocked(stage, now) is None:
                 self._commit(producer, consumer, stage, now)
             self._assign(consumer, stage)
             self._turns(stop, layout, stage, producer, consumer)
@@ -340,6 +384,7 @@ class ShardLoop:
             now = self._clock.now_ms()
             self._topic_watch.look()
             self._control.poll()
+            self._look_at_layouts()
             if self._moves_on(layout):
                 return  # what is not committed is read again by whoever owns it then
             if stage.refresh(now):
@@ -347,7 +392,7 @@ class ShardLoop:
             if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
                 lag_at = time.monotonic()
                 self._report_lag(consumer, stage)
-            reason = stage.blocked(now)
+            reason = self._blocked(stage, now)
             self._not_ready = reason
             if reason is not None:
                 self._forget()
@@ -366,6 +411,9 @@ class ShardLoop:
             while stage.due(now) and not stop.is_set():
                 self._commit(producer, consumer, stage, now)
                 now = self._clock.now_ms()
+
+    def _blocked(self, stage: Stage, now: int) -> str | None:
+        return self._hold() or stage.blocked(now)
 
     def _sort_out(self, messages: list[Message], stage: Stage) -> tuple[list[Message], list[tuple[str, int, int]]]:
         """Records, and the partitions that were read to their end: (topic, partition, end offset)."""
@@ -410,7 +458,7 @@ class ShardLoop:
                     _produce(producer, out, self._clock)
                 producer.commit_transaction(_COMMIT_TIMEOUT_SECONDS)
             except KafkaException as error:
-                meaning, took = self._translate(_cause(producer, error)), time.monotonic() - started
+                meaning, took = self._translate(reason_of(producer, error)), time.monotonic() - started
                 if isinstance(meaning, Fenced) and took > self._transaction_seconds:
                     # librdkafka calls it fenced as well when the broker has ended a transaction that stood open too
                     # long, as those of a process that was paused do. Whoever did take over meanwhile is fenced in turn.
@@ -432,10 +480,7 @@ class ShardLoop:
     def _translate(self, error: KafkaException) -> Exception:
         kafka_error: KafkaError = error.args[0]
         if kafka_error.code() in FENCED:
-            return Fenced(
-                f"another instance took over {self._transactional_id!r}; this one stops, so that the two do not fence "
-                "each other for ever. If only one should run, find the other"
-            )
+            return taken_over(self._transactional_id)
         if is_refusal(kafka_error):
             what = f"{kafka_error.str()}, transactional id {self._transactional_id}"
             return explained(self._settings, self._role, what, admin(self._settings))
@@ -451,20 +496,6 @@ class ShardLoop:
                 continue
             if high >= 0:
                 self._health.lag(topic, i, max(0, high - max(offset, 0)))
-
-
-def _cause(producer: Producer, error: KafkaException) -> KafkaException:
-    """What is behind an error of a producer that is of no use any more.
-
-    librdkafka says only "fatal" to whoever produces after the answer that fenced it has come; to whoever begins a
-    transaction it says why. Without this a zombie would take over from its successor.
-    """
-    if error.args[0].code() == KafkaError._FATAL:  # noqa: SLF001  # its API
-        try:
-            producer.begin_transaction()
-        except KafkaException as cause:
-            return cause
-    return error
 
 
 def _produce(producer: Producer, out: Out, clock: BrokerClock) -> None:

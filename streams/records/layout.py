@@ -92,11 +92,19 @@ class Layout:
 
     def follows(self, known: Layout) -> bool:
         """Whether this may take the place of ``known``: newer, and its history does not contradict it."""
-        if self.generation <= known.generation:
-            return False
         # One that is older than the history reaches, and was compacted away meanwhile, cannot be compared.
-        return known.generation < self.history[0].generation or (
-            Generation(known.generation, known.shards) in self.history
+        return self.is_after(known)
+
+    def generations(self) -> tuple[Generation, ...]:
+        """This one, and those before it that its history names."""
+        return (*self.history, Generation(self.generation, self.shards))
+
+    def is_after(self, earlier: Layout) -> bool:
+        """Whether ``earlier`` may have been before this one: lower, and not another than the history names."""
+        if earlier.generation >= self.generation:
+            return False
+        return earlier.generation < self.history[0].generation or (
+            Generation(earlier.generation, earlier.shards) in self.history
         )
 
     def owns(self, shard: int, count: int) -> range:

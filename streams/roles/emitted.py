@@ -97,7 +97,7 @@ class EmittedWindows:
             self._outcomes[key] = names, Outcome(*level, record.status, record.reason, _pools(record.results))
 
     def note(self, key: bytes, version: int) -> None:
-        """A window's record is durable."""
+        """A window's record is on the topic, or on its way there."""
         self._versions[key] = max(version, self._versions.get(key, 0))
 
     def version(self, key: bytes) -> int:

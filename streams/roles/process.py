@@ -109,14 +109,15 @@ class RoleProcess:
             raise TopicMismatch("the topics are not as the protocol needs them:\n" + "\n".join(differences))
         control = ControlPlane.of(keys.trusted, settings)
         registry = CollectorRegistry()
+        health = RoleHealth(role, registry)
         return cls(
             role=role,
             settings=settings,
             keys=keys,
             control=control,
-            reader=ControlReader(settings, role, control),
+            reader=ControlReader(settings, role, control, health.control_held_back),
             registry=registry,
-            health=RoleHealth(role, registry),
+            health=health,
         )
 
     @cached_property

@@ -4,7 +4,8 @@ At start all releases are read to their end and the state is rebuilt from them; 
 holds are neither estimated nor emitted again (``emitted``), and those that it lacks are written at once. Then a Faust
 agent follows both release topics. Faust's positions carry no meaning: a release that comes twice is recognised by its
 bytes, so the app reads from the beginning under a group of its own (which also spares it the wait for a predecessor's
-session to time out), and nothing exact rests on Faust.
+session to time out), and nothing exact rests on Faust. It writes nothing: that is ``metrics_writer``'s, in transactions
+that fence any other publisher.
 """
 
 from __future__ import annotations
@@ -17,23 +18,21 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from typing import Any
 
 import faust
-from confluent_kafka import KafkaError, Message
-from faust.transport.drivers.aiokafka import Producer
 
 from streams.control import limits_of
 from streams.errors import AccessRefused, EvenstreamError, KafkaUnavailable, TopicMismatch
-from streams.kafka.clients import admin, make_producer, partition_count, read_to_end
+from streams.kafka.clients import admin, read_to_end
 from streams.kafka.faust_credentials import credentials
 from streams.kafka.refusals import lacking, lacks
 from streams.kafka.topic_watch import TopicWatch
-from streams.kafka.topics import METRIC_BYTES
 from streams.records.metric import FairnessMetric
 from streams.roles.emitted import EmittedWindows
+from streams.roles.metrics_writer import MetricsWriter
 from streams.roles.process import RoleProcess
 from streams.roles.publish import PublishCore
 from streams.roles.publish_concerns import ConcernDesk
@@ -43,8 +42,9 @@ from streams.watch.collector import FairnessCollector
 log = logging.getLogger(__name__)
 
 _CONTROL_SECONDS = 0.2
-_WRITE_SECONDS = 15.0
 _RIGHTS_SECONDS = 5.0
+_MOST_WAITING = 1000
+"""Windows that wait for the transaction before them; then reading waits."""
 
 
 class Publisher:
@@ -69,7 +69,7 @@ class Publisher:
         )
         self.topics = {settings.topic("releases-a"): "a", settings.topic("releases-b"): "b"}
         self.not_ready: str | None = "replaying releases"
-        self.failed: str | None = None
+        self.failure: EvenstreamError | None = None
         self._shown_version = -1
         self._lock = threading.Lock()
         self.concerns = ConcernDesk(settings, process.registry, process.control, self.core.statement)
@@ -140,64 +140,34 @@ class Publisher:
         """Whether a window has not been emitted yet, or only what a withdrawal takes the place of."""
         return window.version > self.held.version(window.topic_key())
 
-    def give_up(self, reason: str) -> None:
+    def take_new(self, windows: Iterable[FairnessMetric]) -> list[FairnessMetric]:
+        """Those that are new, each once, in their order; from now on they are not.
+
+        Whether they become durable or not: where they do not, this process ends.
+        """
+        fresh = []
+        for window in windows:
+            if self.is_new(window):
+                self.held.note(window.topic_key(), window.version)
+                fresh.append(window)
+        return fresh
+
+    def give_up(self, error: EvenstreamError) -> None:
         """End this process; the next one finds what is missing on `fairness-metrics`, and emits it."""
-        log.error("%s; ending, to be restarted", reason)
-        self.failed = reason
+        log.error("%s; ending", error)
+        self.failure = error
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def emitted(self, window: FairnessMetric) -> None:
-        """A window's record is durable."""
-        self.held.note(window.topic_key(), window.version)
+    def failed(self) -> str | None:
+        """Why this process ends, or None."""
+        return None if self.failure is None else str(self.failure)
 
 
-def write_missing(publisher: Publisher, windows: Sequence[FairnessMetric]) -> None:
-    """Write what replay has found missing on `fairness-metrics`, before Faust is up: that takes it seconds.
-
-    Raises:
-        KafkaUnavailable: not all of it is durable. The next start finds what is missing, and writes it.
-    """
-    if not windows:
-        return
-    settings, failures = publisher.settings, list[str]()
-    topic = settings.topic("fairness-metrics")
-    partitions = partition_count(settings, topic)
-    producer = make_producer(settings, None, **{"message.max.bytes": METRIC_BYTES})
-
-    def delivered(error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            failures.append(error.str())
-
-    for window in windows:
-        producer.produce(
-            topic,
-            key=window.topic_key(),
-            value=window.encode(),
-            headers=window.headers(settings.deployment),  # type: ignore[arg-type]  # its stub is narrower than what it takes
-            partition=window.partition(partitions),
-            on_delivery=delivered,
-        )
-        producer.poll(0)
-    left = producer.flush(_WRITE_SECONDS)
-    if left or failures:
-        why = failures[0] if failures else "no acknowledgement"
-        raise KafkaUnavailable(f"{left or len(failures)} windows' records could not be written to {topic}: {why}")
-    for window in windows:
-        publisher.emitted(window)
-
-
-class _IdempotentProducer(Producer):
-    """Faust's producer, told to number its records: else one that is sent again because the broker went away between
-    writing and acknowledging it would be on the topic twice."""
-
-    def _settings_extra(self) -> dict[str, Any]:
-        return {"acks": "all", "enable_idempotence": True}
-
-
-def make_app(publisher: Publisher, folder: Path) -> faust.App:
+def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust.App:
     """The Faust app around a publisher.
 
     Args:
+        writer: writes what the publisher has found to say.
         folder: for Faust's own use.
     """
     settings = publisher.settings
@@ -212,44 +182,30 @@ def make_app(publisher: Publisher, folder: Path) -> faust.App:
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=5.0,
-        producer_max_request_size=METRIC_BYTES,
         stream_wait_empty=False,
     )
-    app.producer_transport.Producer = _IdempotentProducer  # type: ignore[misc]  # how Faust lets one be chosen
+    app.boot_strategy.enable_kafka_producer = False  # one that cannot be fenced would be one too many
     releases = app.topic(
         *publisher.topics, key_type=bytes, value_type=bytes, value_serializer="raw", key_serializer="raw"
     )
-    metrics_topic = settings.topic("fairness-metrics")
-    partitions = partition_count(settings, metrics_topic)
-
     watch = TopicWatch(settings, "publish")
 
-    # One record at a time, so that a withdrawal cannot be overtaken by the numbers whose place it takes.
-    writing = asyncio.Lock()
+    # One queue and one reader of it, so that a withdrawal cannot be overtaken by the numbers whose place it takes.
+    waiting: asyncio.Queue[FairnessMetric] = asyncio.Queue(_MOST_WAITING)
 
-    async def emit(window: FairnessMetric) -> None:
-        async with writing:
-            await write(window)
-
-    async def write(window: FairnessMetric) -> None:
-        if not publisher.is_new(window):
-            return
-        try:
-            # By the producer itself: a Faust topic makes a second future of each record, which nobody can await, and
-            # whose failure Python tells with a traceback.
-            producer = await app.maybe_start_producer()
-            await producer.send_and_wait(
-                metrics_topic,
-                window.topic_key(),
-                window.encode(),
-                partition=window.partition(partitions),
-                timestamp=None,
-                headers=window.headers(settings.deployment),
-            )
-        except Exception as error:  # Faust would restart its agent, and the window would never be emitted
-            publisher.give_up(f"a window's record could not be written: {error}")
-            await asyncio.Event().wait()  # for the end of this process: nothing may be emitted after it
-        publisher.emitted(window)
+    @app.task
+    async def write() -> None:
+        while True:
+            windows = [await waiting.get()]
+            while not waiting.empty():  # what came during the transaction before goes into one
+                windows.append(waiting.get_nowait())
+            try:
+                await asyncio.to_thread(writer.write, publisher.take_new(windows))
+            except Exception as error:  # Faust would start its task again, after a window that was never emitted
+                if not isinstance(error, EvenstreamError):
+                    error = EvenstreamError(f"a window's record could not be written: {error}")
+                publisher.give_up(error)
+                return  # nothing may be emitted after it
 
     @app.agent(releases)
     async def join(stream: Any) -> None:
@@ -258,7 +214,7 @@ def make_app(publisher: Publisher, folder: Path) -> faust.App:
             party = publisher.topics[event.message.topic]
             window = publisher.take(party, event.value, live=True)
             if window is not None:
-                await emit(window)
+                await waiting.put(window)
 
     client = admin(settings)
 
@@ -270,7 +226,7 @@ def make_app(publisher: Publisher, folder: Path) -> faust.App:
         except KafkaUnavailable:  # an outage, which is waited for
             return
         if missing:
-            publisher.give_up(str(lacks(settings, missing)))
+            publisher.give_up(lacks(settings, missing))
 
     @app.timer(interval=_CONTROL_SECONDS)
     async def follow_control() -> None:
@@ -278,9 +234,9 @@ def make_app(publisher: Publisher, folder: Path) -> faust.App:
             watch.look()
             publisher.process.reader.poll()
         except (AccessRefused, TopicMismatch) as error:
-            publisher.give_up(str(error))
+            publisher.give_up(error)
         for window in publisher.refresh_measurements():
-            await emit(window)
+            await waiting.put(window)
         publisher.concerns.follow()
 
     return app
@@ -291,20 +247,22 @@ def run(settings: Settings) -> None:
     process = RoleProcess.start("publish", settings)
     publisher = Publisher(process)
     server = process.serve(
-        lambda: publisher.failed, lambda: publisher.not_ready, publisher.concerns.routes, publisher.concerns.forms
+        publisher.failed, lambda: publisher.not_ready, publisher.concerns.routes, publisher.concerns.forms
     )
-    write_missing(publisher, publisher.replay())
+    # Before anything is read: nobody else can write from here on, so what is read stays true.
+    writer = MetricsWriter(settings, process.health)
+    # What is missing is written before Faust is up: that takes it seconds.
+    writer.write(publisher.take_new(publisher.replay()))
     publisher.concerns.follow()
     # Faust makes a folder for tables, of which there are none; one name a deployment, so that kills leave one at most.
     folder = Path(tempfile.gettempdir()) / f"evenstream-{settings.group('publish')}"
-    app = make_app(publisher, folder)
+    app = make_app(publisher, writer, folder)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
     try:
         worker.execute_from_commandline()
     except SystemExit:  # how Faust ends, whatever it ends with
-        if publisher.failed is not None:
-            missing = lacking(settings, "publish", admin(settings))
-            raise lacks(settings, missing) if missing else EvenstreamError(publisher.failed) from None
+        if publisher.failure is not None:
+            raise publisher.failure from None
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)

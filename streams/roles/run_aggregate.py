@@ -90,5 +90,6 @@ def run(settings: Settings, party: str) -> None:
         health=process.health,
         verify=verify,
         tick=tick,
+        hold=process.reader.revocations_hidden,
     )
     process.work(loop, stop)

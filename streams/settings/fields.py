@@ -308,6 +308,10 @@ class Settings(BaseModel):
         """Where the keys of a role's state lie."""
         return (self.keys.state_dir or self.keys.epoch_dir or self.keys.dir) / role / "state"
 
+    def layout_file(self, role: str) -> Path:
+        """Where a role's workers keep the layout that they have begun last, for all of them."""
+        return self.state_folder(role) / "layout"
+
     @property
     def epoch_lifetime_ms(self) -> int:
         """How long senders may use one epoch key, milliseconds."""

@@ -84,6 +84,12 @@ class RoleHealth:
                 ("role", "topic"),
                 registry=registry,
             )
+        self._held_back = Gauge(
+            "evenstream_control_held_back_seconds",
+            "For how long an open transaction has hidden what is behind it on a control topic",
+            ("role", "topic"),
+            registry=registry,
+        )
         labels = ("role", "topic", "partition")
         self._lag = Gauge("evenstream_partition_lag_records", "Records not yet read", labels, registry=registry)
         self._unread = Gauge(
@@ -183,6 +189,10 @@ class RoleHealth:
         """Batches were left out, which an operator has given up."""
         if self._skipped is not None:
             self._skipped.labels(self._role, topic).inc(batches)
+
+    def control_held_back(self, topic: str, seconds: float) -> None:
+        """For how long a control topic has held what this role does not get to see; 0 where all was read."""
+        self._held_back.labels(self._role, topic).set(seconds)
 
     def lag(self, topic: str, partition: int, records: int) -> None:
         """How many records are yet to be read, by partition: a stalled one hides in a sum."""

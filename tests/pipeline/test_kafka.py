@@ -139,8 +139,7 @@ def test_each_window_was_published_once(finished: Run) -> None:
     for topic in ("releases-a", "releases-b", "fairness-metrics"):
         keys = Counter(record.key() for record in read_to_end(finished.settings, finished.settings.topic(topic)))
         assert len(keys) == len(finished.scenario.tables)
-        if topic != "fairness-metrics":
-            assert set(keys.values()) == {1}
+        assert set(keys.values()) == {1}
 
 
 def test_refused_rows_say_why_and_where_and_nothing_else(finished: Run) -> None:

@@ -91,7 +91,7 @@ def test_a_shards_transactional_id_is_its_roles(make_settings: Callable[..., Set
     """Whatever generation and shard: only the role itself may use it, and neither another role nor deployment."""
     settings = make_settings()
     found = rules(settings)
-    for role in ("seal", "attach", "a", "b"):
+    for role in ROLES:
         name = f"{settings.group(role)}.7.12"
         assert [r for r in PRINCIPALS if allowed(found, r, "transactional_id", name)] == [role]
         assert not any(allowed(found, r, "transactional_id", f"x{name}") for r in PRINCIPALS)

@@ -41,9 +41,9 @@ def test_the_short_form_kills_each_role_the_broker_and_leaves_a_zombie(seed: int
 
 
 @given(SEEDS)
-def test_only_roles_with_transactions_are_caught_in_one(seed: int) -> None:
-    """publish writes no transaction, so none of its can time out, be cut or be fenced."""
-    caught = ("kill in a transaction", "transaction time-out", "zombie")
+def test_only_roles_with_long_transactions_are_caught_in_one(seed: int) -> None:
+    """One of publish's lasts some milliseconds a window: none is looked for to time out or to be cut."""
+    caught = ("kill in a transaction", "transaction time-out")
     assert all("publish" not in fault.roles for fault in plan(seed, 8) if fault.kind in caught)
 
 

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from privacy import Limits
 from secure_agg import Trusted
-from secure_agg.keyring import create, load_trusted
+from secure_agg.keyring import create, load_role, load_trusted
 from streams.control import ControlPlane
 from streams.errors import Fenced, KafkaUnavailable, PositionLost, StateUnreadable, TopicMismatch
 from streams.kafka import shard as shard_module
@@ -28,9 +28,9 @@ from streams.kafka.deletion import Deleter
 from streams.kafka.dev_broker import DevBroker
 from streams.kafka.fencing import fence
 from streams.kafka.shard import ShardLoop
-from streams.records.layout import Layout
+from streams.records.layout import HISTORY, Layout, decode_layout, sign_layout
 from streams.retention import IN_FLIGHT
-from streams.scaling import scale
+from streams.scaling import present, scale
 from streams.settings import Settings
 from streams.stage import Out, Partition, Record
 from streams.watch.health import RoleHealth
@@ -107,6 +107,7 @@ class Worker:
     error: Exception | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
+    hold: str | None = None
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -120,6 +121,7 @@ class Worker:
             control=reader,
             health=RoleHealth("attach", self.registry),
             let_go=self.let_go.set,
+            hold=lambda: self.hold,
         )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -194,6 +196,19 @@ def wait_for(settings: Settings, count: int) -> list[bytes]:
             return values
         time.sleep(0.05)
     raise AssertionError(f"expected {count} records, got {len(values)}")
+
+
+def test_what_is_held_reads_and_writes_nothing(shard: Shard) -> None:
+    """As long as there is a reason, which /readyz says; afterwards it goes on with what came meanwhile."""
+    worker = shard.start()
+    until(lambda: worker.loop.ready() is None)
+    worker.hold = "a revocation may be there"
+    until(lambda: worker.loop.ready() == worker.hold)
+    write(shard.settings, "sealed", (None, b"a"))
+    time.sleep(0.5)
+    assert list(read_to_end(shard.settings, shard.settings.topic("shares"))) == []
+    worker.hold = None
+    assert wait_for(shard.settings, 1) == [b"1:a"]
 
 
 def test_the_last_value_of_each_key_is_restored(shard: Shard) -> None:
@@ -331,14 +346,14 @@ def test_time_is_the_brokers(shard: Shard, monkeypatch: pytest.MonkeyPatch, hour
     assert abs(ahead + hours * 3600) < 60
 
 
-def _deleted(settings: Settings) -> None:
+def _deleted(settings: Settings, topic: str = "shares") -> None:
     client = admin(settings)  # kept until the answer is there
-    client.delete_topics([settings.topic("shares")])[settings.topic("shares")].result()
+    client.delete_topics([settings.topic(topic)])[settings.topic(topic)].result()
 
 
-def _made_again(settings: Settings) -> None:
-    _deleted(settings)
-    name = settings.topic("shares")
+def _made_again(settings: Settings, topic: str = "shares") -> None:
+    _deleted(settings, topic)
+    name = settings.topic(topic)
     while name in admin(settings).list_topics(timeout=10).topics:
         time.sleep(0.05)
     topics.create(settings, tuple(plan for plan in topics.plan(settings) if plan.name == name))
@@ -427,6 +442,66 @@ def test_ids_of_earlier_generations_are_fenced(shard: Shard) -> None:
         zombie.commit_transaction(10)
     write(settings, "sealed", (None, b"a"))
     assert wait_for(settings, 1) == [b"1:a"]
+
+
+def test_a_layout_that_was_put_back_is_refused(shard: Shard) -> None:
+    """`keys` restored from a backup: a worker that starts stays in the generation that was begun, counts, and says so.
+
+    The next layout goes above both, and fences what worked in the one that the backup knows nothing of.
+    """
+    settings = shard.settings
+    scale(settings, "attach", 3, 0)
+    (old,) = [(record.key(), record.value()) for record in read_to_end(settings, settings.topic("keys"))]
+    scale(settings, "attach", 1, 0)
+    first = shard.start()
+    until(lambda: first.loop.ready() is None)
+    first.end()
+    kept = settings.layout_file("attach")
+    assert decode_layout(kept.read_bytes(), shard.trusted.identities).generation == 2
+    _made_again(settings, "keys")
+    write(settings, "keys", old)
+    second = shard.start()
+    until(lambda: second.loop.ready() is None)
+    assert metric(second, "generation") == 2
+    refused = {"role": "attach", "reason": "layout"}
+    assert second.registry.get_sample_value("evenstream_records_refused_total", refused) == 1
+    write(settings, "sealed", (None, b"a"))
+    assert wait_for(settings, 1) == [b"1:a"]
+    # From a machine that does not know what has begun, as the command line does it: first without the file, then with.
+    elsewhere = settings.model_copy(update={"keys": settings.keys.model_copy(update={"state_dir": kept.parent / "no"})})
+    assert present(elsewhere, "attach").generation == 1
+    assert present(elsewhere, "attach", kept).generation == 2
+    assert scale(elsewhere, "attach", 1, 0, kept).generation == 3
+    until(lambda: metric(second, "generation") == 3 and second.loop.ready() is None)
+    assert present(elsewhere, "attach").generation == 3
+
+
+@pytest.mark.parametrize("begun", [0, 2])
+def test_a_layout_that_leaves_out_what_was_begun_fences_it(shard: Shard, begun: int) -> None:
+    """One that is more generations ahead than its history names: what a worker had begun is fenced all the same."""
+    settings = shard.settings
+    for generation in range(begun):
+        scale(settings, "attach", 2 - generation, 0)
+    first = shard.start()
+    until(lambda: first.loop.ready() is None)
+    first.end()
+    zombie = Producer(producer_config(settings, settings.transactional_id("attach", 0, begun)))
+    zombie.init_transactions(30)
+    zombie.begin_transaction()
+    zombie.produce(settings.topic("shares"), value=b"of a zombie", partition=0)
+    zombie.flush(10)
+    layout = present(settings, "attach")
+    for _ in range(HISTORY + 2):
+        record = layout.next("attach", 1, 0)
+        layout = Layout.of(record)
+    assert layout.history[0].generation > begun
+    signed = sign_layout(load_role(settings.keys.dir, "attach", settings.deployment).identity, record)
+    write(settings, "keys", (signed.key, signed.value))
+    second = shard.start()
+    until(lambda: second.loop.ready() is None)
+    assert metric(second, "generation") == begun + HISTORY + 2
+    with pytest.raises(KafkaException):
+        zombie.commit_transaction(10)
 
 
 def test_a_generation_that_is_past_is_left_again(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:

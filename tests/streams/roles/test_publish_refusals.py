@@ -161,10 +161,8 @@ def counted(publisher: Publisher) -> dict[tuple[str, str], float]:
 
 def emit(publisher: Publisher, records: list[FairnessMetric], topic: dict[bytes, tuple[bytes, Any]]) -> None:
     """As the app does it."""
-    for record in records:
-        if publisher.is_new(record):
-            topic[record.topic_key()] = record.encode(), record.headers("demo")
-            publisher.emitted(record)
+    for record in publisher.take_new(records):
+        topic[record.topic_key()] = record.encode(), record.headers("demo")
 
 
 def test_a_withdrawal_replaces_numbers_once(tmp_path: Path) -> None:
@@ -207,6 +205,21 @@ def test_a_withdrawal_replaces_numbers_once(tmp_path: Path) -> None:
     assert counted(again) == counted(publisher)
     # Eight that were joined, and of them the minute and those that end at 50, 60 and 70 s.
     assert (sum(counted(publisher).values()), counted(publisher)["withdrawn", "revoked"]) == (12, 4)
+
+
+def test_one_transaction_holds_each_record_once_and_no_numbers_after_a_withdrawal(tmp_path: Path) -> None:
+    """Of what waited for the transaction before, a repeat is left out, and numbers that come too late as well."""
+    pipeline = run(tmp_path, 25)
+    publisher = publisher_of(pipeline)
+    windows = [
+        publisher.take(party, value, live=True) for party in "ab" for value in pipeline.log.values(f"releases-{party}")
+    ]
+    numbers = next(window for window in windows if window is not None)
+    pipeline.revoke(spec(), START_MS)
+    withdrawal = next(w for w in publisher.refresh_measurements() if w.topic_key() == numbers.topic_key())
+    assert publisher.take_new([numbers, numbers, withdrawal, withdrawal]) == [numbers, withdrawal]
+    assert publisher.take_new([numbers, withdrawal]) == []
+    assert publisher_of(pipeline).take_new([withdrawal, numbers]) == [withdrawal]
 
 
 @pytest.mark.parametrize("moments", [(FAR_MS, 45_000), (60_000, 45_000), (45_000, FAR_MS)], ids=str)

@@ -21,6 +21,7 @@ def exercised(role: str) -> CollectorRegistry:
     health.transaction("committed", 0.02)
     health.transaction("aborted", 0.0)
     health.refused("malformed")
+    health.control_held_back("evenstream.keys", 12.5)
     health.lag("evenstream.sealed", 3, 17)
     health.oldest_unread("evenstream.sealed", 3, 1800.0, 7200.0)
     health.oldest_unread("company.events", 3, 1800.0, None)
@@ -63,6 +64,8 @@ def test_values(role: str) -> None:
     assert registry.get_sample_value("evenstream_transactions_total", {"role": role, "result": "aborted"}) == 1
     assert registry.get_sample_value("evenstream_transaction_duration_seconds_count", {"role": role}) == 1
     assert registry.get_sample_value("evenstream_records_refused_total", {"role": role, "reason": "malformed"}) == 1
+    held_back = {"role": role, "topic": "evenstream.keys"}
+    assert registry.get_sample_value("evenstream_control_held_back_seconds", held_back) == 12.5
     assert registry.get_sample_value("evenstream_partition_lag_records", place) == 17
     assert registry.get_sample_value("evenstream_partition_lag_seconds", place) == 1800
     assert registry.get_sample_value("evenstream_retention_used_ratio", place) == 0.25
