@@ -20,6 +20,7 @@ from streams.roles.member_directory import MemberDirectory
 from streams.roles.process import RoleProcess, stop_on_signals
 from streams.settings import Settings
 from streams.stage import Record, Stage
+from streams.watch.health import RoleHealth
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,14 @@ class RetainedTopics:
         return first_offset(self._settings, self._sealed, j)
 
 
-def load_members(settings: Settings, directory: MemberDirectory, owned: Sequence[int]) -> Iterator[None]:
-    """Read partitions of `member-attributes` to their end, a piece at a time."""
+def load_members(
+    settings: Settings, directory: MemberDirectory, owned: Sequence[int], health: RoleHealth | None = None
+) -> Iterator[None]:
+    """Read partitions of `member-attributes` to their end, a piece at a time.
+
+    Raises:
+        MembersMisplaced: more of their records lie in wrong partitions than ``attach.misplaced_ratio`` allows.
+    """
     topic = settings.topic("member-attributes")
     partitions = partition_count(settings, topic)
     if partitions != settings.topics.partitions:
@@ -75,6 +82,11 @@ def load_members(settings: Settings, directory: MemberDirectory, owned: Sequence
         seconds,
         directory.store.bytes_per_member,
     )
+    if directory.misplaced:
+        if health is not None:
+            health.refused("misplaced", directory.misplaced)
+        directory.require_placed(settings.attach.misplaced_ratio)
+        log.error("%s", directory.misplaced_report())
     if directory.unreadable_self_ids:
         log.warning(
             "%d Self-IDs name no group of the model (%s): their members count without one",
@@ -90,8 +102,9 @@ class ShardMembers:
     beside the one that is in use; where it only takes some away, these are followed no more.
     """
 
-    def __init__(self, settings: Settings, new: Callable[[], MemberDirectory]) -> None:
+    def __init__(self, settings: Settings, new: Callable[[], MemberDirectory], health: RoleHealth) -> None:
         self._settings = settings
+        self._health = health
         self._topic = settings.topic("member-attributes")
         self._new = new
         self._loaded = new()
@@ -103,7 +116,7 @@ class ShardMembers:
         if self._follows(self._loaded, owned) or (self._next is not None and self._next[0] == layout):
             return
         fresh = self._new()
-        yield from load_members(self._settings, fresh, owned)
+        yield from load_members(self._settings, fresh, owned, self._health)
         self._next = layout, fresh
 
     def take(self, layout: Layout) -> MemberDirectory:
@@ -134,7 +147,9 @@ def run(settings: Settings) -> None:
     receiving = process.receiving_keys(epochs)
     clocks = PartitionClocks(settings.epoch_folder("attach"), settings.topics.partitions)
     member_key = process.keys.derive("members")
-    members = ShardMembers(settings, lambda: MemberDirectory(model, member_key, settings.topics.partitions))
+    members = ShardMembers(
+        settings, lambda: MemberDirectory(model, member_key, settings.topics.partitions), process.health
+    )
 
     def build(layout: Layout) -> AttachStage:
         return AttachStage(

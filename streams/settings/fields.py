@@ -202,6 +202,12 @@ class AttachSettings(_Sharded):
         pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$",
         description="module:attribute, a callable without arguments that returns the group model",
     )
+    misplaced_ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="largest share of member-attributes records in wrong partitions with which attach starts",
+    )
 
 
 class AggregateSettings(Group):
