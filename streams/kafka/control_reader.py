@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from confluent_kafka import KafkaError, Producer, TopicPartition
 
@@ -23,10 +24,16 @@ class ControlReader:
     """Follows the two control topics from their beginning.
 
     Not thread-safe: it belongs to the thread that runs the shard loop.
+
+    Args:
+        alive: called whenever Kafka has answered, or is waited for once more: that is no hang.
     """
 
-    def __init__(self, settings: Settings, role: str, control: ControlPlane) -> None:
+    def __init__(
+        self, settings: Settings, role: str, control: ControlPlane, alive: Callable[[], None] = lambda: None
+    ) -> None:
         self.control = control
+        self._alive = alive
         control.catch_up = self.catch_up
         self._measurements = settings.topic("measurements")
         self._keys = settings.topic("keys")
@@ -65,14 +72,19 @@ class ControlReader:
             KafkaUnavailable: that took longer than 15 s.
         """
         deadline = time.monotonic() + _CATCH_UP_SECONDS
-        ends = {topic: partition_end(self._consumer, topic, 0, _CATCH_UP_SECONDS) for topic in self._next}
+        ends = {}
+        for topic in self._next:
+            self._alive()
+            ends[topic] = partition_end(self._consumer, topic, 0, _CATCH_UP_SECONDS)
         while any(self._next[topic] < end for topic, end in ends.items()):
             if time.monotonic() > deadline:
                 raise KafkaUnavailable(f"{', '.join(ends)} could not be read to the end in {_CATCH_UP_SECONDS:.0f} s")
+            self._alive()
             self._apply(0.02)
 
     def announce(self, *records: KeyRecord) -> None:
         """Write records to `keys` and wait until they are durable, so that no batch can be ahead of its key."""
+        self._alive()
         try:
             _write(self._settings, self._producer, self._keys, *((record.key, record.value) for record in records))
         except KafkaUnavailable:

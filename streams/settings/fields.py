@@ -242,6 +242,12 @@ class HttpSettings(Group):
         description="port; 0 takes a free one; default 9100 publish, 9101 seal, 9102 attach, 9103 a, 9104 b, "
         "and 10 more for each shard",
     )
+    hang_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="seconds without a turn of its main loop after which a role calls itself hung; Kafka's time-outs "
+        "are up to 45",
+    )
 
 
 class LoggingSettings(Group):
