@@ -344,9 +344,10 @@ class ShardLoop:
             if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
                 lag_at = time.monotonic()
                 self._report_lag(consumer, stage)
+            # Said once a turn, and not taken back in between: whoever asks does so while the loop waits for records.
             reason = stage.blocked(now)
-            self._not_ready = reason
             if reason is not None:
+                self._not_ready = reason
                 self._forget()
                 stop.wait(0.1)
                 continue
