@@ -36,7 +36,7 @@ def test_a_role_has_its_own_file_and_a_shard_its_roles(tmp_path: Path, monkeypat
 
 
 def test_up_knows_where_each_worker_answers(tmp_path: Path) -> None:
-    """By the worker's own settings: its file's, its shard's port; where all addresses are listened on, this machine's."""
+    """By the worker's own settings: its file's, its shard's port; this machine's where it listens everywhere."""
     own = tmp_path / "a.yaml"
     own.write_text("http: {host: 127.0.0.9, port: 7000}")
     invocation = Invocation(None, ("http.host=0.0.0.0",))
