@@ -318,6 +318,7 @@ class ShardLoop:
             else:
                 stage.restore(topic, b"", record.value())
         for key, value in latest.items():
+            self._alive()
             stage.restore(topic, key, value)
 
     def _assign(self, consumer: Consumer, stage: Stage) -> None:

@@ -117,11 +117,12 @@ class Supervisor:
             self._children[worker] = _Child(self._spawn(worker), time.monotonic())
         if self._asking is None:
             # Beside the watch, which must not wait for whoever does not answer.
-            self._asking = threading.Thread(target=self._ask, name="healthz", daemon=True)
+            self._over = threading.Event()
+            self._asking = threading.Thread(target=self._ask, args=(self._over,), name="healthz", daemon=True)
             self._asking.start()
 
-    def _ask(self) -> None:
-        while not self._over.wait(_ASK_SECONDS):
+    def _ask(self, over: threading.Event) -> None:
+        while not over.wait(_ASK_SECONDS):
             for worker, child in list(self._children.items()):
                 pid = child.process.pid
                 address = ("127.0.0.1", self.ports[worker]) if worker in self.ports else self.addresses.get(worker)
@@ -213,6 +214,7 @@ class Supervisor:
     def stop(self) -> None:
         """End the roles: SIGTERM, and SIGKILL for what has not ended after the grace. Only processes started here."""
         self._over.set()
+        self._asking = None
         children = [child.process for child in self._children.values() if child.process.poll() is None]
         for process in children:
             process.send_signal(signal.SIGTERM)

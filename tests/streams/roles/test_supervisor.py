@@ -75,7 +75,7 @@ from streams.pulse import Pulse
 from streams.watch.http import HealthServer
 port, hang, deaf = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "deaf"
 signal.signal(signal.SIGTERM, lambda *_: None if deaf else sys.exit(0))
-pulse = Pulse(1.0)
+pulse = Pulse(0.5)
 pulse.start()
 HealthServer("127.0.0.1", port, registry=CollectorRegistry(), healthy=pulse.hang, ready=pulse.hang)
 while True:
@@ -129,7 +129,7 @@ def test_a_worker_that_hangs_is_ended_and_started_again(
         assert (supervisor.hangs, supervisor.restarts) == (1, 1)
         assert "role attach is ended, and started again: it says 'the main loop has not turned for" in caplog.text
         assert find_complaint("127.0.0.1", port) is None
-        second, later = supervisor.pid("attach"), time.monotonic() + 2
+        second, later = supervisor.pid("attach"), time.monotonic() + 1
         _until(supervisor, lambda: time.monotonic() > later)
         assert supervisor.pid("attach") == second
     finally:
@@ -143,11 +143,11 @@ def test_a_worker_that_is_stopped_is_left_alone(monkeypatch: pytest.MonkeyPatch,
     supervisor = _serve(monkeypatch, tmp_path, port)
     try:
         _until(supervisor, lambda: _is_up(port))
-        pid, later = supervisor.pid("attach"), time.monotonic() + 3
+        pid, later = supervisor.pid("attach"), time.monotonic() + 2
         os.kill(pid, signal.SIGSTOP)
         _until(supervisor, lambda: time.monotonic() > later)
         os.kill(pid, signal.SIGCONT)
-        later = time.monotonic() + 2
+        later = time.monotonic() + 1
         _until(supervisor, lambda: time.monotonic() > later)
         assert (supervisor.pid("attach"), supervisor.hangs, supervisor.restarts) == (pid, 0, 0)
     finally:
