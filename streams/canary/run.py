@@ -209,7 +209,8 @@ class CanaryRun:
         self._feed.flush()
 
     def _misplace(self) -> None:
-        """A record in a wrong partition: attach goes on, but would not start on such a topic, so it comes last."""
+        """A record in a wrong partition: attach goes on, but of so few members it is too large a share for a start, so
+        it comes last."""
         stray = self.canaries.of("unknown names")
         key, partitions = stray.member_id.encode(), self._trial.settings.topics.partitions
         wrong = (int(partition_of(np.array([key]), partitions)[0]) + 1) % partitions

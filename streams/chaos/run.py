@@ -171,6 +171,8 @@ class ChaosRun:
         self._await_last(injector, visible, end_ms)
         ordinary = ordinary_delay(visible, self._first_fault_ms(injector.done, end_ms))
         restarts = self._trial.restarts
+        if hangs := self._trial.supervisor.hangs:
+            injector.done.shortfalls.append(f"{hangs} times a role called itself hung, and was ended")
         self._injector.close()
         self._trial.supervisor.stop()
         return self._judge(

@@ -9,6 +9,7 @@ import click
 from streams.cli import Invocation
 from streams.errors import InputError
 from streams.log import configure_logging
+from streams.settings import load_settings
 
 
 @click.command()
@@ -71,4 +72,15 @@ def up(invocation: Invocation, seal_workers: int, attach_workers: int, configs: 
     if missing:
         raise InputError(f"--configs needs one settings file a role; missing: {', '.join(missing)}")
     configure_logging("up", invocation.settings().logging)
-    Supervisor(invocation.arguments(), configs=own).run(stop_on_signals(), workers_of(seal_workers, attach_workers))
+    workers = workers_of(seal_workers, attach_workers)
+    addresses = {worker: _address(invocation, own, worker) for worker in workers}
+    Supervisor(invocation.arguments(), configs=own, addresses=addresses).run(stop_on_signals(), workers)
+
+
+def _address(invocation: Invocation, own: dict[str, Path], worker: str) -> tuple[str, int]:
+    """Where a worker will answer /healthz; where it takes any free port (``http.port`` is 0), nobody can know."""
+    role, _, shard = worker.partition(".")
+    overrides = [*invocation.overrides, *([f"{role}.shard={shard}"] if shard else [])]
+    settings = load_settings(own.get(role, invocation.config), overrides)
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # to ask at, not to listen on
+    return everywhere.get(settings.http.host, settings.http.host), settings.port(role)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -221,6 +221,7 @@ def read_to_end(
     begin: int | Mapping[int, int] = 0,
     await_transactions: bool = True,
     timeout_seconds: float = 60.0,
+    alive: Callable[[], None] = lambda: None,
 ) -> Iterator[Message]:
     """Every record that a topic holds now, from ``begin`` on (an offset, or one by partition), in order by partition.
 
@@ -231,6 +232,7 @@ def read_to_end(
     Args:
         partitions: which; all of them by default.
         await_transactions: False stops at the last stable offset, for topics whose producers are not ours to wait for.
+        alive: called at each poll: to wait for Kafka is no hang.
 
     Raises:
         TopicMismatch: there is no such topic.
@@ -250,6 +252,7 @@ def read_to_end(
         waiting = {i for i, end in ends.items() if end > 0 or not await_transactions}
         heard = time.monotonic()
         while waiting:
+            alive()
             messages = consumer.consume(5_000, 0.05)
             if not messages and time.monotonic() - heard > timeout_seconds:
                 raise KafkaUnavailable(
@@ -272,17 +275,20 @@ def read_to_end(
         consumer.close()
 
 
-def read_since(settings: Settings, topic: str, time_ms: int) -> Iterator[Message]:
+def read_since(
+    settings: Settings, topic: str, time_ms: int, alive: Callable[[], None] = lambda: None
+) -> Iterator[Message]:
     """A topic with one partition, from its first record of this time on, uncommitted records as well.
 
     Args:
         time_ms: epoch milliseconds; 0 reads all of it, whatever timestamps there are.
+        alive: as for :func:`read_to_end`.
 
     Raises:
         KafkaUnavailable: where to begin could not be asked, or nothing came for long.
     """
     begin = _offset_of(settings, topic, time_ms) if time_ms > 0 else 0
-    yield from read_to_end(settings, topic, isolation="read_uncommitted", begin=begin)
+    yield from read_to_end(settings, topic, isolation="read_uncommitted", begin=begin, alive=alive)
 
 
 def _offset_of(settings: Settings, topic: str, time_ms: int) -> int:
@@ -301,11 +307,13 @@ def _offset_of(settings: Settings, topic: str, time_ms: int) -> int:
     return end if found.offset < 0 else int(found.offset)
 
 
-def read_tails(settings: Settings, topic: str, partitions: Sequence[int], count: int) -> Iterator[Message]:
+def read_tails(
+    settings: Settings, topic: str, partitions: Sequence[int], count: int, alive: Callable[[], None] = lambda: None
+) -> Iterator[Message]:
     """Committed records of the last ``count`` offsets of each partition."""
     ends = _high_watermarks(settings, topic, partitions)
     yield from read_to_end(
-        settings, topic, partitions=partitions, begin={i: max(0, end - count) for i, end in ends.items()}
+        settings, topic, partitions=partitions, begin={i: max(0, end - count) for i, end in ends.items()}, alive=alive
     )
 
 

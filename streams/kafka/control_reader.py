@@ -29,6 +29,7 @@ class ControlReader:
 
     Args:
         held_back: called with a topic and for how many seconds an open transaction has hidden what is behind it.
+        alive: called whenever Kafka has answered, or is waited for once more: that is no hang.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class ControlReader:
         role: str,
         control: ControlPlane,
         held_back: Callable[[str, float], None] = lambda topic, seconds: None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.control = control
+        self._alive = alive
         control.catch_up = self.catch_up
         self._measurements = settings.topic("measurements")
         self._keys = settings.topic("keys")
@@ -101,15 +104,20 @@ class ControlReader:
             KafkaUnavailable: that took longer than 15 s.
         """
         deadline = time.monotonic() + _CATCH_UP_SECONDS
-        ends = {topic: partition_end(self._consumer, topic, 0, _CATCH_UP_SECONDS) for topic in self._next}
+        ends = {}
+        for topic in self._next:
+            self._alive()
+            ends[topic] = partition_end(self._consumer, topic, 0, _CATCH_UP_SECONDS)
         while any(self._next[topic] < end for topic, end in ends.items()):
             if time.monotonic() > deadline:
                 raise KafkaUnavailable(f"{', '.join(ends)} could not be read to the end in {_CATCH_UP_SECONDS:.0f} s")
+            self._alive()
             self._apply(0.02)
         self._look()
 
     def announce(self, *records: KeyRecord) -> None:
         """Write records to `keys` and wait until they are durable, so that no batch can be ahead of its key."""
+        self._alive()
         try:
             _write(self._settings, self._producer, self._keys, *((record.key, record.value) for record in records))
         except KafkaUnavailable:

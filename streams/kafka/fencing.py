@@ -6,7 +6,7 @@ And what is said to a process that finds itself fenced.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -26,10 +26,13 @@ _TIMEOUT_SECONDS = 30.0
 _RETRY_SECONDS = 0.1
 
 
-def fence(settings: Settings, transactional_ids: Sequence[str]) -> None:
+def fence(settings: Settings, transactional_ids: Sequence[str], alive: Callable[[], None] = lambda: None) -> None:
     """Take each id over and let it go again; when this returns, no holder of one can commit.
 
     Several workers may do so with the same ids at the same time.
+
+    Args:
+        alive: called after each id: many take long, and that is no hang.
 
     Raises:
         KafkaException: an id could not be taken over.
@@ -37,7 +40,8 @@ def fence(settings: Settings, transactional_ids: Sequence[str]) -> None:
     if not transactional_ids:
         return
     with ThreadPoolExecutor(min(_AT_ONCE, len(transactional_ids))) as pool:
-        list(pool.map(partial(_take_over, settings), transactional_ids))
+        for _ in pool.map(partial(_take_over, settings), transactional_ids):
+            alive()
 
 
 def _take_over(settings: Settings, transactional_id: str) -> None:

@@ -112,6 +112,7 @@ class ShardLoop:
         tick: called at every turn with the stage and the time, for what a role does beside its records.
         prepare: what takes long and must be done before ``build`` is called with a layout, in pieces of well under a
             second: they are done between the turns of an older generation. It knows by itself what is done already.
+        alive: called at every turn, and within what takes long or waits for Kafka (``streams.pulse``).
         let_go: called while this worker has no part, or waits for a recipient's key: forgets what other workers of the
             role have destroyed meanwhile.
         hold: why nothing may be read or written now, whatever the stage says; None where it may.
@@ -132,6 +133,7 @@ class ShardLoop:
         prepare: Callable[[Layout], Iterator[None]] = lambda layout: iter(()),
         let_go: Callable[[], None] = lambda: None,
         hold: Callable[[], str | None] = lambda: None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._group = settings.group(role)
@@ -147,6 +149,7 @@ class ShardLoop:
         self._prepare = prepare
         self._let_go = let_go
         self._hold = hold
+        self._alive = alive
         self._let_go_at = 0.0
         self._hand_over: _HandOver | None = None
         self._paused: set[tuple[str, int]] = set()
@@ -159,7 +162,6 @@ class ShardLoop:
         self._topic_watch = TopicWatch(settings, role)
         self._group_offsets_at = 0.0
         self._not_ready: str | None = "starting"
-        self._turned_at = time.monotonic()
 
     def ready(self) -> str | None:
         """Why this shard is not at work, or None."""
@@ -168,15 +170,6 @@ class ShardLoop:
     def standing_by(self) -> str | None:
         """Why this worker has nothing to do, which is no fault; None while it has."""
         return self._standing_by
-
-    def alive(self) -> None:
-        """Say that the shard is at work, from within something that takes long."""
-        self._turned_at = time.monotonic()
-
-    def healthy(self) -> str | None:
-        """Why this shard should be restarted, or None."""
-        silent = time.monotonic() - self._turned_at
-        return None if silent < 60 else f"the shard loop has not turned for {silent:.0f} s"
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set.
@@ -228,7 +221,7 @@ class ShardLoop:
     def _await_place(self, stop: threading.Event) -> Layout | None:
         """A layout in which this shard has a part, everything prepared for it; None when told to stop."""
         while not stop.is_set():
-            self.alive()
+            self._alive()
             self._control.poll()
             layout = self._layout()
             self._health.layout(layout.generation, layout.shards, self._shard)
@@ -246,7 +239,7 @@ class ShardLoop:
                 self._standing_by, self._not_ready = None, "starting"
             begun = self._hand_over
             for _ in begun.steps if begun is not None and begun.to == layout else self._prepare(layout):
-                self.alive()
+                self._alive()
                 if stop.is_set():
                     return None
             return layout
@@ -314,6 +307,7 @@ class ShardLoop:
                 for known in earlier
                 for shard in range(known.shards)
             ],
+            self._alive,
         )
         self._begun.keep(layout, self._control.control.layouts.value(self._role))
         self._fenced_before = layout.generation
@@ -327,6 +321,7 @@ class ShardLoop:
             producer.init_transactions(_INIT_TIMEOUT_SECONDS)
         except KafkaException as error:
             raise self._translate(error) from error
+        self._alive()
         self._control.catch_up()
         self._take_begun()
         self._look_at_layouts()
@@ -337,7 +332,9 @@ class ShardLoop:
         stage = self._build(layout)
         for topic in self._state_topics:
             self._restore(stage, topic)
+        self._alive()
         self._verify(stage)
+        self._alive()
         stage.refresh(self._clock.now_ms())
         consumer = make_consumer(self._settings, self._group)
         self._paused.clear()
@@ -357,14 +354,15 @@ class ShardLoop:
         ledger's) are all given, in order.
         """
         latest: dict[bytes, bytes | None] = {}
-        for record in read_to_end(self._settings, topic):
-            self.alive()  # a long restoration is no hang
+        for record in read_to_end(self._settings, topic, alive=self._alive):
+            self._alive()  # a long restoration is no hang
             key = record.key()
             if isinstance(key, bytes):
                 latest[key] = record.value()
             else:
                 stage.restore(topic, b"", record.value())
         for key, value in latest.items():
+            self._alive()
             stage.restore(topic, key, value)
 
     def _assign(self, consumer: Consumer, stage: Stage) -> None:
@@ -380,7 +378,7 @@ class ShardLoop:
     ) -> None:
         lag_at = 0.0
         while not stop.is_set():
-            self._turned_at = time.monotonic()
+            self._alive()
             now = self._clock.now_ms()
             self._topic_watch.look()
             self._control.poll()
@@ -392,9 +390,10 @@ class ShardLoop:
             if time.monotonic() - lag_at > _LAG_INTERVAL_SECONDS:
                 lag_at = time.monotonic()
                 self._report_lag(consumer, stage)
+            # Said once a turn, and not taken back in between: whoever asks does so while the loop waits for records.
             reason = self._blocked(stage, now)
-            self._not_ready = reason
             if reason is not None:
+                self._not_ready = reason
                 self._forget()
                 stop.wait(0.1)
                 continue
@@ -449,6 +448,7 @@ class ShardLoop:
             self._paused.update(fresh)
 
     def _commit(self, producer: Producer, consumer: Consumer, stage: Stage, now: int) -> None:
+        self._alive()
         outputs = stage.checkpoint(now)
         if outputs:
             started = time.monotonic()

@@ -9,6 +9,7 @@ in RAM for one batch; the arrays that we own are overwritten.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +38,8 @@ from streams.roles.signed_log import SignedLog
 from streams.stage import Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
+
+log = logging.getLogger(__name__)
 
 _RECIPIENTS = ("a", "b")
 _ROTATION_KEY = b"rotation-key"
@@ -222,12 +225,14 @@ class AttachStage:
 
     def _load(self, attributes: Sequence[Record]) -> None:
         directory = self._directory
-        wrong, self_ids = directory.unreadable + directory.misplaced, directory.unreadable_self_ids
-        directory.load(attributes, at_run_time=True)
-        for _ in range(directory.unreadable + directory.misplaced - wrong):
-            self._health.refused("attributes")
-        for _ in range(directory.unreadable_self_ids - self_ids):
-            self._health.refused("self_id")
+        unreadable, misplaced = directory.unreadable, directory.misplaced
+        self_ids = directory.unreadable_self_ids
+        directory.load(attributes)
+        self._health.refused("attributes", directory.unreadable - unreadable)
+        self._health.refused("misplaced", directory.misplaced - misplaced)
+        self._health.refused("self_id", directory.unreadable_self_ids - self_ids)
+        if directory.misplaced > misplaced:
+            log.error("%s", directory.misplaced_report())
 
     def _punctuation(self, now_ms: int, partition: LogPartition, value: bytes) -> None:
         signed = SignedPunctuation.decode(value)

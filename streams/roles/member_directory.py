@@ -9,6 +9,11 @@ Attribute records are the company's own JSON: the group model's ``attributes``, 
 read, or that the model cannot code (fail closed).
 A key that can be no member's id is left aside.
 
+A record in another partition than murmur2 gives its key is refused: nothing that it says is taken in. It may have been
+an opt-out, and partitions have no order among each other, so its member does not count while it is there, whatever the
+member's own partition says, before it or after it. A topic with many of them was written by another partitioner, and
+most of its members would be missing: that ends the role.
+
 ``self_id`` is what the member said: a list of the model's group names (several: a multi-select), or one name. Anything
 else, and a list with a name that is none of the model's, is no Self-ID and counted; the member counts all the same,
 since probabilities do not come from it.
@@ -16,7 +21,6 @@ since probabilities do not come from it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -30,8 +34,6 @@ from streams.kafka.partitioner import partition_of
 from streams.roles.attribute_records import AttributeReader, are_member_ids, is_bare_opt_out, is_member_id
 from streams.roles.group_model import codes_of
 from streams.stage import Partition, Record
-
-log = logging.getLogger(__name__)
 
 
 class MemberDirectory:
@@ -51,7 +53,7 @@ class MemberDirectory:
         self.unreadable = 0
         """Attribute records whose key or value could not be read; their members do not count."""
         self.misplaced = 0
-        """Attribute records that lay in a wrong partition when they came at run time; their members do not count."""
+        """Attribute records that lay in a wrong partition; their members do not count."""
         self.unreadable_self_ids = 0
         """Self-IDs that are no list of the model's groups; their members count, without Self-ID."""
         self.positions: dict[Partition, int] = {}
@@ -59,17 +61,13 @@ class MemberDirectory:
         self._partitions = partitions
         self._reader = AttributeReader(model)
         self._members: dict[int, int] = {}
+        self._taken = 0
+        self._held = np.zeros(0, dtype=np.uint64)  # tags of members of whom a record lies in a wrong partition
+        self._out_of_reach = 0
+        self._misplaced_at = ""
 
-    def load(self, records: Sequence[Record], *, at_run_time: bool = False) -> None:
-        """Take in attribute records, in order within each partition.
-
-        Args:
-            at_run_time: a key in a wrong partition then takes its member out, and is logged: one stray record must not
-                end a role, and an opt-out must act wherever it lies.
-
-        Raises:
-            MembersMisplaced: not ``at_run_time``, and a key lies in another partition than murmur2 gives it.
-        """
+    def load(self, records: Sequence[Record]) -> None:
+        """Take in attribute records, in order within each partition."""
         last = dict(zip([record.partition() for record in records], records, strict=True))
         self.positions |= {(record.topic(), j): record.offset() + 1 for j, record in last.items()}
         keys = [record.key() for record in records]
@@ -79,27 +77,67 @@ class MemberDirectory:
             keys = [record.key() for record in records]
         if not records:
             return
+        self._taken += len(records)
         ids = np.array(keys, dtype=np.bytes_)
-        actual = np.array([record.partition() for record in records], dtype=np.int64)
-        placed = np.asarray(partition_of(ids, self._partitions) == actual)
-        if not placed.all():
-            report = _misplaced(records, placed)
-            if not at_run_time:
-                raise MembersMisplaced(report)
-            log.error("%s", report)
-            self.misplaced += int((~placed).sum())
+        home = partition_of(ids, self._partitions)
+        wrong = home != np.array([record.partition() for record in records], dtype=np.int64)
+        if wrong.any():
+            self._hold(records, ids, home, wrong)
+        out = np.isin(self.store.tag(ids), self._held) if self._held.size else wrong
         # Whoever is taken out, and nothing else, needs no decoding: a million opt-outs take seconds.
         codes = np.zeros((len(records), self.model.code_width), dtype=np.uint32)
         self_id = np.zeros(len(records), dtype=np.uint16)
         flags = np.full(len(records), FLAG_OPTED_OUT, dtype=np.uint8)
         values = [record.value() for record in records]
-        where = np.flatnonzero(placed & ~np.fromiter(map(is_bare_opt_out, values), np.bool_, len(values)))
+        where = np.flatnonzero(~out & ~np.fromiter(map(is_bare_opt_out, values), np.bool_, len(values)))
         if where.size:
             codes[where], self_id[where], flags[where] = self._said([values[place] or b"" for place in where])
         new = self.store.upsert(ids, codes, self_id, flags)
-        for j, count in zip(*np.unique(actual[new], return_counts=True), strict=True):
+        for j, count in zip(*np.unique(home[new], return_counts=True), strict=True):
             self._members[int(j)] = self._members.get(int(j), 0) + int(count)
         self.version += 1
+
+    def _hold(
+        self,
+        records: Sequence[Record],
+        ids: NDArray[np.bytes_],
+        home: NDArray[np.int64],
+        wrong: NDArray[np.bool_],
+    ) -> None:
+        """Members of whom a record lies in a wrong partition do not count from here on."""
+        self._held = np.union1d(self._held, self.store.tag(ids[wrong]))
+        self.misplaced += int(wrong.sum())
+        self._out_of_reach += int((~np.isin(home[wrong], [j for _, j in self.positions])).sum())
+        first = records[int(np.flatnonzero(wrong)[0])]
+        self._misplaced_at = f"{first.topic()} partition {first.partition()} offset {first.offset()}"
+
+    def misplaced_report(self) -> str:
+        """What there is to say of records in wrong partitions; names the last place found, and no member."""
+        report = (
+            f"{self.misplaced} of {self._taken} attribute records lie in another partition than Kafka's murmur2 gives "
+            f"their key, such as {self._misplaced_at}: they are refused, and their members do not count"
+        )
+        if self._out_of_reach:
+            report += (
+                f". {self._out_of_reach} of them are of members that another worker counts, who does not see them: an "
+                "opt-out among them has no effect, write it again with `evenstream members opt-out`"
+            )
+        return report
+
+    def require_placed(self, most_ratio: float) -> None:
+        """Called when the topic was read to its end: whether few enough records lie in wrong partitions.
+
+        Args:
+            most_ratio: how large a share of the records may.
+
+        Raises:
+            MembersMisplaced: more do. Those members would be missing, and numbers of the others alone be wrong.
+        """
+        if self.misplaced > most_ratio * self._taken:
+            raise MembersMisplaced(
+                f"{self.misplaced_report()}. That is more than attach.misplaced_ratio ({most_ratio:g}): write the "
+                "topic with partitioner=murmur2_random (librdkafka) or a Java client. Nothing is counted until then"
+            )
 
     def keep_only(self, partitions: Collection[int]) -> None:
         """Follow these partitions and no others. What was loaded of others is never asked for, and not kept up."""
@@ -165,12 +203,3 @@ class MemberDirectory:
         known = index >= 0
         index[known] = np.where(self.store.flags[index[known]] & FLAG_OPTED_OUT, -1, index[known])
         return index
-
-
-def _misplaced(records: Sequence[Record], placed: NDArray[np.bool_]) -> str:
-    first = records[int(np.flatnonzero(~placed)[0])]
-    return (
-        f"{first.topic()} partition {first.partition()} offset {first.offset()} holds a key that Kafka's murmur2 "
-        f"partitioner puts elsewhere ({int((~placed).sum())} of {len(records)} keys of this batch do): write the topic "
-        "with partitioner=murmur2_random (librdkafka) or a Java client, or its members stay unknown"
-    )

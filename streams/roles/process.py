@@ -27,6 +27,7 @@ from streams.kafka.control_reader import ControlReader
 from streams.kafka.refusals import lacking, lacks
 from streams.kafka.shard import ShardLoop
 from streams.log import configure_logging
+from streams.pulse import Pulse
 from streams.records.destroyed import KeyKind, sign_key_destroyed
 from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.settings import Settings
@@ -82,6 +83,7 @@ class RoleProcess:
     reader: ControlReader
     registry: CollectorRegistry
     health: RoleHealth
+    pulse: Pulse
     not_stored_said_ms: int = 0
 
     @classmethod
@@ -110,14 +112,16 @@ class RoleProcess:
         control = ControlPlane.of(keys.trusted, settings)
         registry = CollectorRegistry()
         health = RoleHealth(role, registry)
+        pulse = Pulse(settings.http.hang_seconds)
         return cls(
             role=role,
             settings=settings,
             keys=keys,
             control=control,
-            reader=ControlReader(settings, role, control, health.control_held_back),
+            reader=ControlReader(settings, role, control, health.control_held_back, pulse.beat),
             registry=registry,
             health=health,
+            pulse=pulse,
         )
 
     @cached_property
@@ -221,10 +225,11 @@ class RoleProcess:
 
     def work(self, loop: ShardLoop, stop: threading.Event) -> None:
         """Drive the role's stage, and answer its health server, until ``stop`` is set."""
-        server = self.serve(loop.healthy, loop.ready, note=loop.standing_by)
+        server = self.serve(lambda: None, loop.ready, note=loop.standing_by)
         try:
             loop.run(stop)
         finally:
+            self.pulse.close()
             server.close()
             self.reader.close()
 
@@ -236,16 +241,24 @@ class RoleProcess:
         forms: dict[str, Route] | None = None,
         note: Callable[[], str | None] = lambda: None,
     ) -> HealthServer:
-        """Begin to answer /metrics, /healthz and /readyz."""
+        """Begin to answer /metrics, /healthz and /readyz; a main loop that hangs is neither healthy nor ready."""
         host, port = self.settings.http.host, self.settings.port(self.role)
         try:
             server = HealthServer(
-                host, port, registry=self.registry, healthy=healthy, ready=ready, routes=routes, forms=forms, note=note
+                host,
+                port,
+                registry=self.registry,
+                healthy=lambda: self.pulse.hang() or healthy(),
+                ready=lambda: self.pulse.hang() or ready(),
+                routes=routes,
+                forms=forms,
+                note=note,
             )
         except OSError as error:
             raise EvenstreamError(
                 f"role {self.role!r} cannot listen on {host}:{port} ({error.strerror}); set http.port to a free port, "
                 "or to 0 for any"
             ) from None
+        self.pulse.start()
         log.info("metrics on http://%s:%d/metrics", host, server.port)
         return server

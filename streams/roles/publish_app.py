@@ -18,7 +18,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from streams.watch.collector import FairnessCollector
 
 log = logging.getLogger(__name__)
 
+_BEAT_SECONDS = 1.0
 _CONTROL_SECONDS = 0.2
 _RIGHTS_SECONDS = 5.0
 _MOST_WAITING = 1000
@@ -81,14 +82,16 @@ class Publisher:
         """
         oldest_ms = 1000 * (time.time() - self.settings.topics.metrics_retention_hours * 3600)
         self.process.reader.catch_up()
-        for record in read_to_end(self.settings, self.settings.topic("fairness-metrics")):
+        alive = self.process.pulse.beat
+        for record in read_to_end(self.settings, self.settings.topic("fairness-metrics"), alive=alive):
             key = record.key()
             if isinstance(key, bytes):
                 self.held.read(key, record.value(), record.headers())
         fresh = []
         for topic, party in self.topics.items():
             # What an aborted transaction left counts too: every copy of a release is the same signed bytes.
-            for record in read_to_end(self.settings, topic, isolation="read_uncommitted"):
+            for record in read_to_end(self.settings, topic, isolation="read_uncommitted", alive=alive):
+                alive()
                 window = self.take(party, record.value() or b"", live=False)
                 if window is not None and record.timestamp()[1] >= oldest_ms and self.is_new(window):
                     fresh.append(window)
@@ -128,6 +131,7 @@ class Publisher:
             return []
         self._shown_version = control.version
         for approved in control.approved():
+            self.process.pulse.beat()
             self.core.statement(approved)  # worked out now, and not when the first window waits for it
         with self._lock:
             withdrawn = self.core.withdrawals()
@@ -242,6 +246,12 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
     return app
 
 
+def _beat(loop: asyncio.AbstractEventLoop, beat: Callable[[], None]) -> None:
+    """Tell at every second that the event loop turns, from before Faust's own timers until the loop's end."""
+    beat()
+    loop.call_later(_BEAT_SECONDS, _beat, loop, beat)
+
+
 def run(settings: Settings) -> None:
     """Run `publish` until it is told to stop."""
     process = RoleProcess.start("publish", settings)
@@ -258,6 +268,7 @@ def run(settings: Settings) -> None:
     folder = Path(tempfile.gettempdir()) / f"evenstream-{settings.group('publish')}"
     app = make_app(publisher, writer, folder)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
+    worker.loop.call_soon(_beat, worker.loop, process.pulse.beat)
     try:
         worker.execute_from_commandline()
     except SystemExit:  # how Faust ends, whatever it ends with
@@ -265,6 +276,7 @@ def run(settings: Settings) -> None:
             raise publisher.failure from None
         raise
     finally:
+        process.pulse.close()
         shutil.rmtree(folder, ignore_errors=True)
         server.close()
         publisher.concerns.close()

@@ -26,11 +26,11 @@ def sent_since(settings: Settings, topic: str, time_ms: int, alive: Callable[[],
     """What lies on a party's own topic from a time on, aborted records as well.
 
     Args:
-        alive: called with each record: a long reading is no hang.
+        alive: called with each record, and while Kafka is waited for: neither is a hang.
     """
     began = told = time.monotonic()
     count = 0
-    for count, record in enumerate(read_since(settings, topic, time_ms), 1):
+    for count, record in enumerate(read_since(settings, topic, time_ms, alive), 1):
         alive()
         if time.monotonic() - told > _PROGRESS_SECONDS:
             told = time.monotonic()
@@ -71,7 +71,7 @@ def run(settings: Settings, party: str) -> None:
     def verify(stage: Stage) -> None:
         assert isinstance(stage, AggregateStage)
         topic = names[f"releases-{party}"]
-        stage.check_sent(lambda time_ms: sent_since(settings, topic, time_ms, loop.alive), now_ms())
+        stage.check_sent(lambda time_ms: sent_since(settings, topic, time_ms, process.pulse.beat), now_ms())
 
     watch, keep_epochs = LedgerWatch(party, process.health), process.epoch_keeper(epochs)
 
@@ -91,5 +91,6 @@ def run(settings: Settings, party: str) -> None:
         verify=verify,
         tick=tick,
         hold=process.reader.revocations_hidden,
+        alive=process.pulse.beat,
     )
     process.work(loop, stop)

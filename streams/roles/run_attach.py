@@ -20,6 +20,7 @@ from streams.roles.member_directory import MemberDirectory
 from streams.roles.process import RoleProcess, stop_on_signals
 from streams.settings import Settings
 from streams.stage import Record, Stage
+from streams.watch.health import RoleHealth
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +32,21 @@ _OWN_OFFSETS = 100
 class RetainedTopics:
     """`shares` and `sealed` on Kafka; see ``streams.roles.sent_shares.RetainedLog``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, alive: Callable[[], None]) -> None:
         self._settings = settings
+        self._alive = alive
         self._shares, self._sealed = settings.topic("shares"), settings.topic("sealed")
 
     def tails(self, partitions: Sequence[int]) -> dict[int, list[bytes]]:
         found: dict[int, list[bytes]] = {j: [] for j in partitions}
-        for record in read_tails(self._settings, self._shares, partitions, _OWN_OFFSETS):
+        for record in read_tails(self._settings, self._shares, partitions, _OWN_OFFSETS, self._alive):
             found[int(record.partition() or 0)].append(record.value() or b"")
         return found
 
     def whole(self, j: int) -> Iterator[bytes]:
-        return (record.value() or b"" for record in read_to_end(self._settings, self._shares, partitions=[j]))
+        for record in read_to_end(self._settings, self._shares, partitions=[j], alive=self._alive):
+            self._alive()
+            yield record.value() or b""
 
     def trimmed(self, j: int) -> bool:
         return first_offset(self._settings, self._shares, j) > 0
@@ -51,8 +55,18 @@ class RetainedTopics:
         return first_offset(self._settings, self._sealed, j)
 
 
-def load_members(settings: Settings, directory: MemberDirectory, owned: Sequence[int]) -> Iterator[None]:
-    """Read partitions of `member-attributes` to their end, a piece at a time."""
+def load_members(
+    settings: Settings,
+    directory: MemberDirectory,
+    owned: Sequence[int],
+    health: RoleHealth | None = None,
+    alive: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """Read partitions of `member-attributes` to their end, a piece at a time.
+
+    Raises:
+        MembersMisplaced: more of their records lie in wrong partitions than ``attach.misplaced_ratio`` allows.
+    """
     topic = settings.topic("member-attributes")
     partitions = partition_count(settings, topic)
     if partitions != settings.topics.partitions:
@@ -64,7 +78,7 @@ def load_members(settings: Settings, directory: MemberDirectory, owned: Sequence
     directory.positions = {(topic, j): 0 for j in owned}
     started = time.monotonic()
     # The company's own transactions are not waited for: what they commit later comes while the role runs.
-    records = read_to_end(settings, topic, partitions=owned, await_transactions=False)
+    records = read_to_end(settings, topic, partitions=owned, await_transactions=False, alive=alive)
     while chunk := list(islice(records, _LOADED_AT_ONCE)):
         directory.load(cast(list[Record], chunk))
         yield
@@ -75,6 +89,11 @@ def load_members(settings: Settings, directory: MemberDirectory, owned: Sequence
         seconds,
         directory.store.bytes_per_member,
     )
+    if directory.misplaced:
+        if health is not None:
+            health.refused("misplaced", directory.misplaced)
+        directory.require_placed(settings.attach.misplaced_ratio)
+        log.error("%s", directory.misplaced_report())
     if directory.unreadable_self_ids:
         log.warning(
             "%d Self-IDs name no group of the model (%s): their members count without one",
@@ -90,8 +109,12 @@ class ShardMembers:
     beside the one that is in use; where it only takes some away, these are followed no more.
     """
 
-    def __init__(self, settings: Settings, new: Callable[[], MemberDirectory]) -> None:
+    def __init__(
+        self, settings: Settings, new: Callable[[], MemberDirectory], health: RoleHealth, alive: Callable[[], None]
+    ) -> None:
         self._settings = settings
+        self._health = health
+        self._alive = alive
         self._topic = settings.topic("member-attributes")
         self._new = new
         self._loaded = new()
@@ -103,7 +126,7 @@ class ShardMembers:
         if self._follows(self._loaded, owned) or (self._next is not None and self._next[0] == layout):
             return
         fresh = self._new()
-        yield from load_members(self._settings, fresh, owned)
+        yield from load_members(self._settings, fresh, owned, self._health, self._alive)
         self._next = layout, fresh
 
     def take(self, layout: Layout) -> MemberDirectory:
@@ -134,7 +157,12 @@ def run(settings: Settings) -> None:
     receiving = process.receiving_keys(epochs)
     clocks = PartitionClocks(settings.epoch_folder("attach"), settings.topics.partitions)
     member_key = process.keys.derive("members")
-    members = ShardMembers(settings, lambda: MemberDirectory(model, member_key, settings.topics.partitions))
+    members = ShardMembers(
+        settings,
+        lambda: MemberDirectory(model, member_key, settings.topics.partitions),
+        process.health,
+        process.pulse.beat,
+    )
 
     def build(layout: Layout) -> AttachStage:
         return AttachStage(
@@ -156,7 +184,7 @@ def run(settings: Settings) -> None:
             clocks,
         )
 
-    retained = RetainedTopics(settings)
+    retained = RetainedTopics(settings, process.pulse.beat)
 
     def verify(stage: Stage) -> None:
         assert isinstance(stage, AttachStage)
@@ -175,5 +203,6 @@ def run(settings: Settings) -> None:
         tick=keep_epochs,
         prepare=members.prepare,
         let_go=lambda: process.let_go(receiving),
+        alive=process.pulse.beat,
     )
     process.work(loop, stop)

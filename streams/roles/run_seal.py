@@ -75,10 +75,13 @@ class IdleProbe:
         return ends
 
 
-def _start_offset(settings: Settings) -> Callable[[str, int, Approved], tuple[int, int] | None]:
+def _start_offset(
+    settings: Settings, alive: Callable[[], None]
+) -> Callable[[str, int, Approved], tuple[int, int] | None]:
     """Where to begin with a source partition that this deployment has never read."""
 
     def start(topic: str, i: int, approved: Approved) -> tuple[int, int] | None:
+        alive()  # many partitions, and a broker that is slow to answer, are no hang
         consumer = make_consumer(settings, settings.group("seal-start"))
         timeout = settings.kafka.request_timeout_seconds
         try:
@@ -106,11 +109,14 @@ def _start_offset(settings: Settings) -> Callable[[str, int, Approved], tuple[in
     return start
 
 
-def _source_topic(settings: Settings, client: AdminClient) -> Callable[[Approved], SourceTopic | None]:
+def _source_topic(
+    settings: Settings, client: AdminClient, alive: Callable[[], None]
+) -> Callable[[Approved], SourceTopic | None]:
     """Asks for a source topic, and says once where its clock does not suit the measurement."""
     judged: set[str] = set()
 
     def ask(approved: Approved) -> SourceTopic | None:
+        alive()
         source = approved.measurement.source
         try:
             found = find_topic(client, source.topic, settings.kafka.request_timeout_seconds)
@@ -140,7 +146,7 @@ def run(settings: Settings) -> None:
     process = RoleProcess.start("seal", settings)
     process.reader.catch_up()
     client = admin(settings)
-    source_topic = _source_topic(settings, client)
+    source_topic = _source_topic(settings, client, process.pulse.beat)
 
     def build(layout: Layout) -> SealStage:
         options = SealOptions(
@@ -161,7 +167,7 @@ def run(settings: Settings) -> None:
             process.state_codec(),
             process.health,
             source_topic,
-            _start_offset(settings),
+            _start_offset(settings, process.pulse.beat),
         )
 
     probe = IdleProbe(client, settings.seal.idle_check_ms, settings.seal.idle_margin_ms)
@@ -181,5 +187,6 @@ def run(settings: Settings) -> None:
         health=process.health,
         tick=tick,
         let_go=process.let_go,
+        alive=process.pulse.beat,
     )
     process.work(loop, stop)

@@ -202,6 +202,12 @@ class AttachSettings(_Sharded):
         pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$",
         description="module:attribute, a callable without arguments that returns the group model",
     )
+    misplaced_ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="largest share of member-attributes records in wrong partitions with which attach starts",
+    )
 
 
 class AggregateSettings(Group):
@@ -235,6 +241,12 @@ class HttpSettings(Group):
         le=65535,
         description="port; 0 takes a free one; default 9100 publish, 9101 seal, 9102 attach, 9103 a, 9104 b, "
         "and 10 more for each shard",
+    )
+    hang_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="seconds without a turn of its main loop after which a role calls itself hung; Kafka's time-outs "
+        "are up to 45",
     )
 
 

@@ -176,9 +176,10 @@ class RoleHealth:
         if result == "committed":
             self._duration.labels(self._role).observe(seconds)
 
-    def refused(self, reason: str) -> None:
-        """A record was refused."""
-        self._refused.labels(self._role, reason).inc()
+    def refused(self, reason: str, count: int = 1) -> None:
+        """Records were refused; none of a reason makes no series of it."""
+        if count:
+            self._refused.labels(self._role, reason).inc(count)
 
     def stop(self, topic: str, partition: int, offset: int, reason: str) -> None:
         """A partition was stopped."""

@@ -1,7 +1,7 @@
 """Nothing left behind, on a real Kafka: what is destroyed opens nowhere, what is read is deleted, and both show.
 
-Real roles run with epochs and state keys of seconds. Then the whole of Kafka's data folder is taken, byte by byte, and
-everything that is left in the roles' folders, and each is tried on each.
+Real roles run with epochs and state keys of seconds, attach as two workers that share them. Then the whole of Kafka's
+data folder is taken, byte by byte, and everything that is left in the roles' folders, and each is tried on each.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from streams.records.frame import Kind
 from streams.records.keys import WrappedKey, decode_key_record
 from streams.records.metric import FairnessMetric
 from streams.retention import IN_FLIGHT
+from streams.roles.supervisor import workers_of
+from streams.scaling import scale
 from streams.state import number_of
 from streams.trial import Trial
 
@@ -44,6 +46,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 RECIPIENTS = ("attach", "a", "b")
 STATEFUL = ("seal", *RECIPIENTS)
 PARTITIONS = 2
+WORKERS = workers_of(1, 2)
 MEMBERS = 1_000
 EPOCH_SECONDS = 14.0
 STATE_SECONDS = 8.0
@@ -238,7 +241,8 @@ def left(kafka: str, kafka_logs: Path, tmp_path_factory: pytest.TempPathFactory)
     trial.approve(parse_measurement(SPEC.format(topic=source), origin="test").with_effective_from(from_ms), now_ms)
     traffic, found = Traffic(trial, source), Left(trial, kafka_logs)
     try:
-        trial.start_roles()
+        scale(trial.settings, "attach", 2, now_ms)
+        trial.start_roles(WORKERS)
         time.sleep(max(0.0, from_ms / 1000 - time.time()))  # rows before it would not count
         traffic.start()
         wanted = {(role, "epoch") for role in RECIPIENTS} | {(role, "state") for role in STATEFUL}
@@ -251,7 +255,8 @@ def left(kafka: str, kafka_logs: Path, tmp_path_factory: pytest.TempPathFactory)
             for name in ("sealed", "shares")
             for j in range(PARTITIONS)
         }
-        os.kill(trial.supervisor.pid("attach"), signal.SIGKILL)
+        for worker in ("attach", "attach.1"):
+            os.kill(trial.supervisor.pid(worker), signal.SIGKILL)
         before = _rows(trial)
         _await(trial, lambda: _rows(trial) > before + 50, "nothing came after a restart behind deleted records")
         traffic.stop()

@@ -602,7 +602,7 @@ def member_attributes(data: bytes) -> None:
     directory = _directory()
     key = b"m%d" % (data[0] if data else 0)
     records = [MemoryRecord("member-attributes", 0, 0, name, data, (1, 0)) for name in (key, data[:140], b"other")]
-    directory.load(records, at_run_time=True)
+    directory.load(records)
     assert directory.store.codes.shape[1] == directory.model.code_width
 
 

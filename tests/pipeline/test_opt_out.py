@@ -116,6 +116,28 @@ def test_it_acts_from_the_next_batch_on_in_every_channel(tmp_path: Path, way: st
         assert np.allclose(sums[second] / sums[second][0], full, atol=1e-3)  # the rectifier goes down alike
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_one_in_a_wrong_partition_acts_all_the_same(tmp_path: Path, way: str) -> None:
+    """An opt-out that another partitioner put elsewhere is counted as misplaced, takes its member out, and stays."""
+    house = House(tmp_path, ALL_COUNT)
+    house.seconds(12)
+    home = int(partition_of(np.array([LEAVER.encode()]), PARTITIONS)[0])
+    house.pipeline.log.append("member-attributes", 1 - home, WAYS[way], key=LEAVER.encode())
+    house.seconds(13)
+    house.pipeline._directories.clear()  # a new process reads the topic again, partition after partition
+    house.pipeline.start("attach")
+    house.attributes(LEAVER, json.dumps(PROFILE).encode())
+    house.seconds(25)
+    rows = {second: values[2] for second, values in house.sums().items()}
+    assert rows[10] == pytest.approx(2 * len(MEMBERS), abs=1e-3)
+    for second in (20, 30, 40):
+        assert rows[second] <= 2 * len(MEMBERS) - 1
+    assert rows[40] == pytest.approx(2 * len(MEMBERS) - 2, abs=1e-3)
+    labels = {"role": "attach", "reason": "misplaced"}
+    registry = house.pipeline.registries["attach"]
+    assert registry.get_sample_value("evenstream_records_refused_total", labels) == 1
+
+
 def test_who_comes_back_counts_again(tmp_path: Path) -> None:
     """The company's own record undoes it, and what the member had used of the day's cap is still used."""
     house = House(tmp_path, ALL_COUNT.replace("contribution_cap: 24", "contribution_cap: 4"))

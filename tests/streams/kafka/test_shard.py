@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import threading
 import time
@@ -51,6 +52,7 @@ class CountingStage:
         self.offset = 0
         self.pending: list[Out] = []
         self.clocks: list[int] = []
+        self.halted: dict[Partition, str] = {}
 
     def restore(self, topic: str, key: bytes, value: bytes | None) -> None:
         self.restored.append((key, value))
@@ -93,7 +95,7 @@ class CountingStage:
         """Nothing waits for durability here."""
 
     def stopped(self) -> Mapping[Partition, str]:
-        return {}
+        return self.halted
 
 
 @dataclass
@@ -111,6 +113,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.turns = itertools.count()
         reader = ControlReader(self.settings, "attach", self.control)
         self.loop = ShardLoop(
             self.settings,
@@ -122,6 +125,7 @@ class Worker:
             health=RoleHealth("attach", self.registry),
             let_go=self.let_go.set,
             hold=lambda: self.hold,
+            alive=lambda: next(self.turns),
         )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -238,6 +242,29 @@ def test_a_successor_takes_over_exactly_there(shard: Shard) -> None:
     assert isinstance(first.error, Fenced)
     assert "another instance" in str(first.error)
     assert second.error is None
+
+
+def test_a_stopped_partition_is_said_for_as_long_as_it_lasts(shard: Shard) -> None:
+    """Whenever /readyz is asked, also while the loop waits for records; and the loop goes on turning."""
+    worker = shard.start()
+    write(shard.settings, "sealed", (None, b"x"))
+    wait_for(shard.settings, 1)
+    sealed = shard.settings.topic("sealed")
+    worker.stages[0].halted[sealed, 0] = "at offset 1: a gap"
+    deadline = time.monotonic() + 10
+    while worker.loop.ready() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    turns, said = next(worker.turns), set()
+    for _ in range(300):
+        said.add(worker.loop.ready())
+        time.sleep(0.001)
+    assert said == {f"{sealed} [0] is stopped: at offset 1: a gap"}
+    assert next(worker.turns) - turns > 5
+    worker.stages[0].halted.clear()
+    while worker.loop.ready() is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def test_an_aborted_transaction_is_done_again(shard: Shard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -227,31 +228,63 @@ def test_what_cannot_be_read_takes_the_member_out(directory: MemberDirectory, at
 
 
 @pytest.mark.parametrize("shift", [1, 2, 3])
-def test_a_misplaced_key_is_refused(directory: MemberDirectory, shift: int) -> None:
-    """A topic written with another partitioner is refused with the place, the number and the remedy, but no member."""
-    batch = [record(b"ann", GARCIA), record(b"bob", GARCIA, shift=shift), record(b"cid", GARCIA, shift=shift)]
-    with pytest.raises(MembersMisplaced, match=r"offset 42 .*\(2 of 3 keys.*murmur2_random") as caught:
-        directory.load(batch)
-    assert "bob" not in str(caught.value)
-    assert counts(directory, b"ann") == [False]
+@pytest.mark.parametrize("said", [GARCIA, GARCIA | {"opt_out": True}, None, b"{"], ids=brief)
+def test_a_misplaced_record_takes_its_member_out_and_nobody_else(
+    directory: MemberDirectory, shift: int, said: Any
+) -> None:
+    """It may have been an opt-out: whatever it says, and in whichever order partitions are read, its member is out."""
+    stray = record(b"bob", said, shift=shift)
+    others = [record(b"ann", GARCIA), record(b"cid", GARCIA)]
+    for order in ([stray, record(b"bob", GARCIA)], [record(b"bob", GARCIA), stray]):
+        for cut in range(len(order) + 1):
+            fresh = MemberDirectory(directory.model, bytes(32), PARTITIONS)
+            fresh.load([*others, *order[:cut]])
+            fresh.load(order[cut:])
+            assert counts(fresh, b"ann", b"bob", b"cid") == [True, False, True]
+            assert fresh.misplaced == 1
+            index = fresh.store.lookup(np.array([b"bob"]))
+            assert not fresh.store.codes[index].any()
+            fresh.load([record(b"bob", GARCIA | {"opt_out": False})])
+            assert counts(fresh, b"ann", b"bob", b"cid") == [True, False, True]
+    assert fresh.unreadable == 0
 
 
-def test_tombstones_are_checked_for_their_place_too(directory: MemberDirectory) -> None:
-    """An opt-out in another partition would never reach the member's rows, so it is refused as well."""
-    with pytest.raises(MembersMisplaced):
-        directory.load([record(b"ann", None, shift=1)])
+def test_a_misplaced_record_makes_nobody_known(directory: MemberDirectory) -> None:
+    """Neither a member of whom nothing else is known nor one that opted out counts by a record in a wrong partition."""
+    directory.load([record(b"out", {"opt_out": True}), record(b"ann", GARCIA)])
+    directory.load([record(b"out", GARCIA, shift=1), record(b"new", GARCIA, shift=2)])
+    assert counts(directory, b"out", b"new", b"ann") == [False, False, True]
 
 
-def test_a_misplaced_key_at_run_time_takes_its_member_out(directory: MemberDirectory) -> None:
-    """Once the role runs, a stray record ends nothing: its member is out, whatever it says, and the others count."""
-    directory.load([record(b"ann", GARCIA), record(b"bob", GARCIA), record(b"cid", GARCIA)])
-    directory.load(
-        [record(b"ann", GARCIA, shift=1), record(b"dan", GARCIA), record(b"cid", None, shift=2)], at_run_time=True
+def test_the_report_names_numbers_and_a_place_and_no_member(directory: MemberDirectory) -> None:
+    """Counted are members' records; of those whose member another worker counts it says that an opt-out is lost."""
+    directory.positions = {("member-attributes", j): 0 for j in range(PARTITIONS)}
+    directory.load([record(b"ann", GARCIA), record(b"bob", GARCIA, shift=1), record(None, GARCIA)])
+    report = directory.misplaced_report()
+    assert re.match(r"1 of 2 attribute records .*member-attributes partition \d offset 42: ", report)
+    assert "bob" not in report
+    assert "another worker" not in report
+    home = int(partition_of(np.array([b"bob"]), PARTITIONS)[0])
+    of_other = MemberDirectory(directory.model, bytes(32), PARTITIONS)
+    of_other.positions = {("member-attributes", (home + 1) % PARTITIONS): 0}
+    of_other.load([record(b"bob", None, shift=1)])
+    assert re.search(
+        r"1 of them are of members that another worker counts.*members opt-out", of_other.misplaced_report()
     )
-    assert counts(directory, b"ann", b"bob", b"cid", b"dan") == [False, True, False, True]
-    assert directory.misplaced == 2
-    directory.load([record(b"ann", GARCIA)], at_run_time=True)
-    assert counts(directory, b"ann") == [True]
+
+
+def test_too_many_misplaced_records_are_refused(directory: MemberDirectory) -> None:
+    """A topic that another partitioner wrote is refused with numbers, place, setting and remedy; a stray one is not."""
+    members = [b"m%03d" % k for k in range(99)]
+    directory.load([record(member, GARCIA) for member in members])
+    directory.require_placed(0.0)
+    directory.load([record(b"bob", GARCIA, shift=1)])
+    directory.require_placed(0.01)
+    with pytest.raises(MembersMisplaced):
+        directory.require_placed(0.0)
+    directory.load([record(b"eve", GARCIA, shift=3)])
+    with pytest.raises(MembersMisplaced, match=r"^2 of 101 .*attach.misplaced_ratio \(0.01\).*murmur2_random"):
+        directory.require_placed(0.01)
 
 
 def test_positions_follow_what_was_taken_in(directory: MemberDirectory) -> None:

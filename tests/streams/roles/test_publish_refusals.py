@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from privacy import Limits, Measurement, parse_measurement
 from streams.inprocess import InProcessPipeline
 from streams.kafka.partitioner import partition_of
+from streams.pulse import Pulse
 from streams.records.metric import FairnessMetric
 from streams.records.release import SignedRelease
 from streams.roles.emitted import version_of
@@ -142,7 +143,10 @@ def test_whose_refusal_it_was(honest: InProcessPipeline) -> None:
 def publisher_of(pipeline: InProcessPipeline) -> Publisher:
     """`publish` around the in-process releases, without Kafka."""
     process: Any = SimpleNamespace(
-        settings=Settings(), control=pipeline.controls["publish"], registry=CollectorRegistry()
+        settings=Settings(),
+        control=pipeline.controls["publish"],
+        registry=CollectorRegistry(),
+        pulse=Pulse(60.0),
     )
     return Publisher(process)
 

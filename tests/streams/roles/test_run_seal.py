@@ -52,7 +52,7 @@ def test_nothing_is_claimed_that_is_not_read(
     monkeypatch.setattr(run_seal, "now_ms", lambda: clock_ms)
     measurement = parse_measurement(SPEC, origin="test")
     approved = Approved(measurement, bytes(32), bytes(32), begins_ms, 1 << 53, 0)
-    begun = run_seal._start_offset(make_settings())("ev", 0, approved)
+    begun = run_seal._start_offset(make_settings(), lambda: None)("ev", 0, approved)
     assert begun is not None
     offset, since_ms = begun
     assert all(stamp < since_ms for stamp in _Log.stamps[:offset])

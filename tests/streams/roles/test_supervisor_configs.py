@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.cli import Invocation
+from streams.cli.roles import _address
 from streams.roles.supervisor import Supervisor
 
 
@@ -31,3 +33,13 @@ def test_a_role_has_its_own_file_and_a_shard_its_roles(tmp_path: Path, monkeypat
         "publish": ["common.yaml"],
     }
     assert told["seal"][-1] == "seal"
+
+
+def test_up_knows_where_each_worker_answers(tmp_path: Path) -> None:
+    """By the worker's own settings: its file's, its shard's port; this machine's where it listens everywhere."""
+    own = tmp_path / "a.yaml"
+    own.write_text("http: {host: 127.0.0.9, port: 7000}")
+    invocation = Invocation(None, ("http.host=0.0.0.0",))
+    assert _address(invocation, {}, "seal") == ("127.0.0.1", 9101)
+    assert _address(invocation, {}, "attach.2") == ("127.0.0.1", 9122)
+    assert _address(Invocation(None, ()), {"a": own}, "a") == ("127.0.0.9", 7000)
