@@ -5,6 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-locks
 
+# Bytecode is kept: without it every process compiles the project anew, and every worker of pytest each test's asserts.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Tests write thousands of small files, and sync each key to the disk; in memory, where there is room, that is free.
+IN_MEMORY := $(shell grep -s ' /dev/shm ' /proc/mounts | grep -qv noexec && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 1000000 {print "/dev/shm"}')
+
 .DEFAULT_GOAL := help
 .PHONY: help demo acl-matrix test check lint types imports unit jars kafka chaos accuracy audit-privacy canary fuzz sbom audit-deps wheel peers lock census clean
 
@@ -44,6 +50,9 @@ types: $(STAMP)
 imports: $(STAMP)
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
+# One thread a process: matrices here are small, and two workers with two threads each only wait for one another.
+unit: export OPENBLAS_NUM_THREADS := 1
+unit: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
 unit: $(STAMP)
 	@$(BIN)/python -m pytest -q -n auto -m "not kafka" $(UNIT_OPTIONS)
 

@@ -10,7 +10,6 @@ import pytest
 import scenario as scenarios
 
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records.refused import decode_refused
 from streams.roles.seal import END_OF_LOG
 from streams.stage import TIMESTAMP_CREATE
@@ -27,8 +26,7 @@ def _pipeline(folder: Path, scenario: scenarios.Scenario, batch_rows: int) -> In
     for measurement in scenario.measurements:
         pipeline.approve(measurement)
     for key, value in scenario.members:
-        partition = int(partition_of(np.array([key]), 4)[0])
-        pipeline.log.append("member-attributes", partition, value, key=key)
+        pipeline.write_attributes(key, value)
     return pipeline
 
 

@@ -35,7 +35,6 @@ from secure_agg import SCALE
 from secure_agg.keyring import create
 from secure_agg.ring import to_signed
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records.release import Release, SignedRelease
 from streams.roles.channel_layout import ChannelLayout
 
@@ -284,10 +283,8 @@ def _said(release: Release) -> Release:
 
 
 def _member(pipeline: InProcessPipeline, name: str, secret: Secret) -> None:
-    key = name.encode()
     value = {"is": str(secret.code), "self_id": list(secret.said), "opt_out": secret.opt_out}
-    partition = int(partition_of(np.array([key]), PARTITIONS)[0])
-    pipeline.log.append("member-attributes", partition, json.dumps(value).encode(), key=key)
+    pipeline.write_attributes(name.encode(), json.dumps(value).encode())
 
 
 # -- the comparison ---------------------------------------------------------------------------------------------------

@@ -27,7 +27,6 @@ from streams.governance import Governance
 from streams.inprocess import InProcessPipeline
 from streams.kafka import topics
 from streams.kafka.clients import read_to_end
-from streams.kafka.partitioner import partition_of
 from streams.records.batches import SealedBatch
 from streams.records.frame import Kind, kind_of
 from streams.records.metric import FairnessMetric
@@ -59,7 +58,7 @@ def pipeline_of(folder: Path) -> InProcessPipeline:
     for measurement in SCENARIO.measurements:
         pipeline.approve(measurement)
     for key, value in SCENARIO.members:
-        pipeline.log.append("member-attributes", int(partition_of(np.array([key]), 4)[0]), value, key=key)
+        pipeline.write_attributes(key, value)
     return pipeline
 
 
