@@ -51,10 +51,11 @@ imports: $(STAMP)
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
 # One thread a process: matrices here are small, and two workers with two threads each only wait for one another.
+# Neighbours stay on one worker until another has nothing left to do: what a module's tests share is made once.
 unit: export OPENBLAS_NUM_THREADS := 1
 unit: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
 unit: $(STAMP)
-	@$(BIN)/python -m pytest -q -n auto -m "not kafka" $(UNIT_OPTIONS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not kafka" $(UNIT_OPTIONS)
 
 # Before the tests, and apart from them: here its progress can be seen, and a missing Java or Maven is one clear message.
 jars: $(STAMP)
