@@ -35,6 +35,32 @@ def key_id(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
+def verify_pinned(
+    name: str,
+    signature: bytes,
+    message: bytes,
+    keys: Mapping[str, Ed25519PublicKey],
+    *,
+    record: str,
+    whose: str,
+    error: type[Exception],
+) -> None:
+    """Raise ``error`` unless the key that is pinned under this name, which is its own :func:`key_id`, signed this.
+
+    Args:
+        record: what was signed, "revocation" say. whose: of whom the keys are, "governance" say; both for the message.
+    """
+    pinned = keys.get(name)
+    if pinned is None or key_id(pinned) != name:
+        raise error(
+            f"expected a {record} by one of the {len(keys)} {whose} keys, got one by a key that is not trusted here"
+        )
+    try:
+        pinned.verify(signature, message)
+    except InvalidSignature:
+        raise error(f"{whose} key {name} did not sign this {record}: it was changed after signing") from None
+
+
 def _message(deployment: str, spec: bytes) -> bytes:
     name = deployment.encode()
     return b"evenstream/1/measurement\0" + len(name).to_bytes(2, "little") + name + spec

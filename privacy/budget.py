@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import repeat
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -178,7 +179,8 @@ class DailyDebits:
     def _stretch(self, first_day: int, last_day: int) -> dict[CountingDays, F]:
         stretch = range(first_day, last_day + 1)
         return {
-            counting: np.array([by_day.get(day, 0.0) for day in stretch]) for counting, by_day in self._daily.items()
+            counting: np.fromiter(map(by_day.get, stretch, repeat(0.0)), np.float64, len(stretch))
+            for counting, by_day in self._daily.items()
         }
 
 

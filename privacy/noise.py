@@ -36,14 +36,19 @@ def _mechanism(size: int, scale_units: float) -> Any:
     return _opendp().measurements.make_gaussian(*_space(size), scale=scale_units)
 
 
+@lru_cache(maxsize=1024)
 def scale_for(l2_units: float, rho: float) -> float:
-    """The smallest scale (fixed-point units) at which OpenDP grants ``rho`` zCDP at this L2 sensitivity (units)."""
+    """The smallest scale (fixed-point units) at which OpenDP grants ``rho`` zCDP at this L2 sensitivity (units).
+
+    OpenDP searches for it in some sixty steps (0.1 s), and every plan of a measurement asks for the same few: kept.
+    """
     mod, measurements, space = _opendp().mod, _opendp().measurements, _space(1)
     return float(
         mod.binary_search_param(lambda scale: measurements.make_gaussian(*space, scale=scale), d_in=l2_units, d_out=rho)
     )
 
 
+@lru_cache(maxsize=1024)
 def rho_of(l2_units: float, scale_units: float) -> float:
     """The zCDP rho that OpenDP grants at this scale and L2 sensitivity (units)."""
     return float(_mechanism(1, scale_units).map(l2_units))

@@ -14,10 +14,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from privacy.approvals import key_id
+from privacy.approvals import key_id, verify_pinned
 from privacy.errors import RevocationError
 from privacy.measurement import Measurement
 
@@ -99,18 +98,16 @@ class Revocation:
         """Raise :class:`RevocationError` unless one of the pinned keys, by their ids, signed it for this deployment."""
         if self.deployment != deployment:
             raise RevocationError(f"this revocation was signed for deployment {self.deployment!r}, not {deployment!r}")
-        pinned = governance_keys.get(self.key_id)
-        if pinned is None or key_id(pinned) != self.key_id:
-            raise RevocationError(
-                f"expected a revocation by one of the {len(governance_keys)} governance keys, got one by a key that is "
-                "not trusted here"
-            )
-        try:
-            pinned.verify(self.signature, _message(deployment, self.canonical_bytes()))
-        except InvalidSignature:
-            raise RevocationError(
-                f"governance key {self.key_id} did not sign this revocation: it was changed after signing"
-            ) from None
+        message = _message(deployment, self.canonical_bytes())
+        verify_pinned(
+            self.key_id,
+            self.signature,
+            message,
+            governance_keys,
+            record="revocation",
+            whose="governance",
+            error=RevocationError,
+        )
 
 
 def is_revocation(data: bytes) -> bool:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -188,9 +189,9 @@ class Windows(Part):
             parse_duration(text)
         return value
 
-    @property
+    @cached_property
     def levels(self) -> tuple[Level, ...]:
-        """All levels, the base first."""
+        """All levels, the base first; worked out once, as every release and every window asks for them."""
         return tuple(Level(name=name, length_ms=parse_duration(name)) for name in (self.base, *self.rollups))
 
 

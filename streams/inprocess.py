@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import dropwhile
 from pathlib import Path
 
+import numpy as np
 from prometheus_client import CollectorRegistry
 
 from estimator import RaceModel
@@ -23,6 +24,7 @@ from secure_agg.keyring import create, load_governance, load_operator, load_role
 from secure_agg.partition_clocks import PartitionClocks
 from streams.control import Approved, ControlPlane
 from streams.data_keys import ReceivingKeys, SendingKeys
+from streams.kafka.partitioner import partition_of
 from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.records.layout import Layout, sign_layout
 from streams.records.metric import FairnessMetric
@@ -148,6 +150,17 @@ class RetainedMemory:
 
     def sealed_start(self, j: int) -> int:
         return self.log.starts.get(("sealed", j), 0)
+
+
+@cache
+def _race_model() -> RaceModel:
+    """The race model, made once a process: nothing of it changes, and tests make hundreds of pipelines."""
+    return RaceModel.load()
+
+
+@cache
+def _home(member: bytes, partitions: int) -> int:
+    return int(partition_of(np.array([member]), partitions)[0])
 
 
 def _split(worker: str) -> tuple[str, int]:
@@ -309,6 +322,12 @@ class InProcessPipeline:
         for offset in range(control.measurements_offset, len(self._measurements)):
             control.apply_measurement(offset, self._measurements[offset])
 
+    # -- members --------------------------------------------------------------------------------------------------
+
+    def write_attributes(self, member: bytes, value: bytes | None) -> None:
+        """Write a member's attributes (None: a tombstone) into the partition where every client writes them."""
+        self.log.append("member-attributes", _home(member, self.partitions), value, key=member)
+
     # -- stages ---------------------------------------------------------------------------------------------------
 
     def _build(self, worker: str, layout: Layout) -> Stage:
@@ -360,7 +379,7 @@ class InProcessPipeline:
         """A worker's member directory, read to the topic's end; it outlives a crash, as it outlives an abort."""
         directory = self._directories.get(worker)
         if directory is None or any(("member-attributes", j) not in directory.positions for j in owned):
-            model = self._model or RaceModel.load()
+            model = self._model or _race_model()
             directory = MemberDirectory(model, self._keys["attach"].derive("members"), self.partitions)
             directory.positions = {("member-attributes", j): 0 for j in owned}
             self._directories[worker] = directory

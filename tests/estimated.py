@@ -6,11 +6,9 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import scenario as scenarios
 
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records.metric import FairnessMetric
 from streams.roles.seal import END_OF_LOG
 from streams.stage import TIMESTAMP_CREATE
@@ -30,7 +28,7 @@ def run() -> InProcessPipeline:
         for measurement in scenario.measurements:
             pipeline.approve(measurement)
         for key, value in scenario.members:
-            pipeline.log.append("member-attributes", int(partition_of(np.array([key]), 2)[0]), value, key=key)
+            pipeline.write_attributes(key, value)
         for record in scenario.records:
             stamp = (TIMESTAMP_CREATE, record.timestamp_ms)
             pipeline.log.append("rec-events", record.partition, record.value, key=record.key, timestamp=stamp)

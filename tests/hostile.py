@@ -11,7 +11,6 @@ import numpy as np
 from estimator import RaceModel
 from privacy import parse_measurement
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records.batches import SealedBatch
 from streams.records.frame import Kind, kind_of
 from streams.records.header import Header, encode_header
@@ -48,10 +47,9 @@ def make_pipeline(folder: Path, *, more: str = "") -> InProcessPipeline:
         parse_measurement(SPEC.replace("cap_rule", f"{more}cap_rule"), origin="test").with_effective_from(START_MS)
     )
     for number, member in enumerate(MEMBERS):
-        partition = int(partition_of(np.array([member]), 2)[0])
         said = ["hispanic", "white"][number % 2] if number % 3 == 0 else None
         attributes = json.dumps({"family_name": "Garcia", "state": "CA", "self_id": said}).encode()
-        pipeline.log.append("member-attributes", partition, attributes, key=member)
+        pipeline.write_attributes(member, attributes)
     return pipeline
 
 

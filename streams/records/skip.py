@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import Meta
 
 from privacy import key_id
+from privacy.approvals import verify_pinned
 from privacy.revocation import is_of_kind
 from secure_agg import Stream
 from streams.errors import SkipInvalid
@@ -157,18 +157,15 @@ class Skip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise SkipInvalid(
                 "trusted.json pins no operator key (`operators`), so nobody can skip: it was made by an earlier version"
             )
-        pinned = operator_keys.get(self.key_id)
-        if pinned is None or key_id(pinned) != self.key_id:
-            raise SkipInvalid(
-                f"expected a skip record by one of the {len(operator_keys)} operator keys, got one by a key that is "
-                "not trusted here"
-            )
-        try:
-            pinned.verify(base64.b64decode(self.signature), self._message())
-        except InvalidSignature:
-            raise SkipInvalid(
-                f"operator key {self.key_id} did not sign this skip record: it was changed after signing"
-            ) from None
+        verify_pinned(
+            self.key_id,
+            base64.b64decode(self.signature),
+            self._message(),
+            operator_keys,
+            record="skip record",
+            whose="operator",
+            error=SkipInvalid,
+        )
 
     def _message(self) -> bytes:
         content = msgspec.to_builtins(self)

@@ -90,6 +90,7 @@ class RoleHealth:
             ("role", "topic"),
             registry=registry,
         )
+        self._read = set[str]()
         labels = ("role", "topic", "partition")
         self._lag = Gauge("evenstream_partition_lag_records", "Records not yet read", labels, registry=registry)
         self._unread = Gauge(
@@ -219,6 +220,9 @@ class RoleHealth:
 
     def _born(self, topic: str) -> None:
         """Counters that alerts watch begin at 0, once their topic is read."""
+        if topic in self._read:
+            return
+        self._read.add(topic)
         self._gaps.labels(self._role, topic)
         if self._skipped is not None:
             self._skipped.labels(self._role, topic)

@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -47,7 +48,7 @@ def filled(count: int, chunk: int = 4096) -> MemberStore:
     return store
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(st.lists(ENTRY, min_size=1, max_size=30), max_size=6), st.lists(ID, min_size=1, max_size=20))
 def test_behaves_like_a_dict(batches: list[list[Entry]], others: list[bytes]) -> None:
     """After any batches (repeated ids, any bytes) it holds what a dict would: of equal ids the last entry wins."""

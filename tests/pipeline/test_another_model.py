@@ -15,7 +15,6 @@ from privacy import Measurement, parse_measurement
 from secure_agg import SCALE
 from streams.errors import GroupModelUnusable
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records.frame import Kind, kind_of
 
 START_MS = 1_700_000_040_000
@@ -77,7 +76,7 @@ def made(folder: Path, model: GenderModel, *specs: Measurement) -> InProcessPipe
             "family_name": 7,
         }
         value = json.dumps(attributes).encode()
-        pipeline.log.append("member-attributes", int(partition_of(np.array([key]), PARTITIONS)[0]), value, key=key)
+        pipeline.write_attributes(key, value)
     pipeline.run()
     return pipeline
 

@@ -11,7 +11,6 @@ import scenario as scenarios
 
 from privacy import Measurement, Rotation, parse_measurement
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.roles.attach import AttachStage
 from streams.roles.seal import END_OF_LOG
 from streams.stage import TIMESTAMP_CREATE
@@ -33,7 +32,7 @@ def _pipeline(folder: Path, scenario: scenarios.Scenario, shards: int) -> InProc
     for measurement in scenario.measurements:
         pipeline.approve(measurement)
     for key, value in scenario.members:
-        pipeline.log.append("member-attributes", int(partition_of(np.array([key]), PARTITIONS)[0]), value, key=key)
+        pipeline.write_attributes(key, value)
     for record in scenario.records:
         pipeline.log.append(
             "rec-events",
@@ -114,9 +113,7 @@ def test_members_rotate_alike_over_workers_measurements_and_crashes(tmp_path: Pa
     for measurement in (few, more):
         pipeline.approve(measurement)
     for member in members:
-        key = member.encode()
-        home = int(partition_of(np.array([key]), PARTITIONS)[0])
-        pipeline.log.append("member-attributes", home, b'{"family_name": "Smith"}', key=key)
+        pipeline.write_attributes(member.encode(), b'{"family_name": "Smith"}')
     for day in range(days):
         for again in range(2):
             stamp = (TIMESTAMP_CREATE, day * DAY_MS + again)

@@ -10,7 +10,6 @@ import pytest
 import scenario as scenarios
 
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records.refused import decode_refused
 from streams.roles.seal import END_OF_LOG
 from streams.stage import TIMESTAMP_CREATE
@@ -27,8 +26,7 @@ def _pipeline(folder: Path, scenario: scenarios.Scenario, batch_rows: int) -> In
     for measurement in scenario.measurements:
         pipeline.approve(measurement)
     for key, value in scenario.members:
-        partition = int(partition_of(np.array([key]), 4)[0])
-        pipeline.log.append("member-attributes", partition, value, key=key)
+        pipeline.write_attributes(key, value)
     return pipeline
 
 
@@ -47,7 +45,7 @@ def _check(pipeline: InProcessPipeline, scenario: scenarios.Scenario) -> None:
     assert refused == scenario.refused
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_tables_equal_the_oracle(tmp_path: Path, seed: int) -> None:
     """Every channel of all measurements and levels equals the oracle's to the last fixed-point unit."""
     scenario = scenarios.build("rec-events", seed)

@@ -73,9 +73,8 @@ class House:
 
     def attributes(self, member: str, *, opt_out: bool = False) -> None:
         """Write a member's attributes."""
-        key = member.encode()
         value = json.dumps({"family_name": "Smith", "state": "MA", "opt_out": opt_out}).encode()
-        self.log.append("member-attributes", int(partition_of(np.array([key]), PARTITIONS)[0]), value, key=key)
+        self.pipeline.write_attributes(member.encode(), value)
 
     def event(self, member: str, time_ms: int, *, topic: str = "ev", i: int = 0) -> None:
         """Write an event; it arrives now."""

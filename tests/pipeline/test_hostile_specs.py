@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from reviewed import EXPIRES_MS, REVIEW, REVIEWED
 
@@ -19,7 +18,6 @@ from privacy import Limits, Measurement, SignedMeasurement, approve, parse_measu
 from secure_agg.keyring import load_governance
 from streams.control import ControlPlane
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records.batches import SealedBatch
 from streams.records.frame import Kind, kind_of
 
@@ -56,9 +54,7 @@ class House:
         for number in range(30):
             member = b"m%d" % number
             attributes = json.dumps({"family_name": "Garcia", "state": "CA"}).encode()
-            self.pipeline.log.append(
-                "member-attributes", int(partition_of(np.array([member]), 1)[0]), attributes, key=member
-            )
+            self.pipeline.write_attributes(member, attributes)
 
     def sign(self, spec: Measurement, *, deployment: str = "inprocess", reviewers: int = 2) -> SignedMeasurement:
         """A spec with so many approvals."""

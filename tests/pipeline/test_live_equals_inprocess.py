@@ -21,7 +21,6 @@ from streams.feed import Feed
 from streams.inprocess import InProcessPipeline
 from streams.kafka import topics
 from streams.kafka.clients import read_to_end
-from streams.kafka.partitioner import partition_of
 from streams.records.metric import FairnessMetric, Interval
 from streams.roles.seal import END_OF_LOG
 from streams.roles.supervisor import Supervisor
@@ -50,7 +49,7 @@ def _in_process(folder: Path, scenario: scenarios.Scenario, source: str) -> Wind
     for measurement in scenario.measurements:
         pipeline.approve(measurement)
     for key, value in scenario.members:
-        pipeline.log.append("member-attributes", int(partition_of(np.array([key]), 4)[0]), value, key=key)
+        pipeline.write_attributes(key, value)
     for record in scenario.records:
         stamp = TIMESTAMP_CREATE, record.timestamp_ms
         pipeline.log.append(source, record.partition, record.value, key=record.key, timestamp=stamp)

@@ -51,8 +51,7 @@ class House:
         for measurement in specs or (spec(),):
             self.pipeline.approve(measurement)
         for member in MEMBERS:
-            key = member.encode()
-            self.log.append("member-attributes", home(member), b'{"family_name": "Smith", "state": "MA"}', key=key)
+            self.pipeline.write_attributes(member.encode(), b'{"family_name": "Smith", "state": "MA"}')
         self.pipeline.run()
 
     @property

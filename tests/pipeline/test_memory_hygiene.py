@@ -21,7 +21,6 @@ from secure_agg import ring
 from secure_agg.envelopes import DataKey
 from streams.errors import ProtocolStop
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.roles import aggregate, attach
 from streams.roles.channel_layout import ChannelLayout
 from streams.roles.windows import OpenWindows
@@ -128,8 +127,7 @@ def run(folder: Path, model: RememberingModel) -> InProcessPipeline:
     for k in range(20):
         key = b"m%02d" % k
         attributes = {"family_name": "Garcia", "state": "CA"} | ({"self_id": ["white"]} if k % 3 == 0 else {})
-        partition = int(partition_of(np.array([key]), 2)[0])
-        pipeline.log.append("member-attributes", partition, json.dumps(attributes).encode(), key=key)
+        pipeline.write_attributes(key, json.dumps(attributes).encode())
     pipeline.run()
     for second in range(14):
         pipeline.log.clock_ms += 1000

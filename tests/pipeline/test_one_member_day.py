@@ -35,7 +35,6 @@ from secure_agg import SCALE
 from secure_agg.keyring import create
 from secure_agg.ring import to_signed
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records.release import Release, SignedRelease
 from streams.roles.channel_layout import ChannelLayout
 
@@ -284,10 +283,8 @@ def _said(release: Release) -> Release:
 
 
 def _member(pipeline: InProcessPipeline, name: str, secret: Secret) -> None:
-    key = name.encode()
     value = {"is": str(secret.code), "self_id": list(secret.said), "opt_out": secret.opt_out}
-    partition = int(partition_of(np.array([key]), PARTITIONS)[0])
-    pipeline.log.append("member-attributes", partition, json.dumps(value).encode(), key=key)
+    pipeline.write_attributes(name.encode(), json.dumps(value).encode())
 
 
 # -- the comparison ---------------------------------------------------------------------------------------------------
@@ -375,9 +372,9 @@ added_events = st.lists(
 days = st.sampled_from([MIDNIGHT_MS - DAY_MS, MIDNIGHT_MS])
 MANY = [Added(step, 0, 0, 3, kind, True) for step in range(STEPS) for kind in ("feed", "list")]
 SOMEONE = Secret(1, ("middle",))
-# An example is two pipelines, a second each: to shrink a failure would take minutes.
+# An example is two pipelines, a second each: to shrink a failure would take minutes. Each run draws others.
 examples = settings(
-    max_examples=8,
+    max_examples=5,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
@@ -431,11 +428,19 @@ def test_who_opens_a_window_first_decides_nothing_of_others(keys: Path) -> None:
     assert _are_own_rows(_moved(before, after, MIDNIGHT_MS), SOMEONE) > 0
 
 
+MANY_EVENTS = _with(_stream(1), MANY, MIDNIGHT_MS)
+
+
+@pytest.fixture(scope="module")
+def counted(keys: Path) -> Left:
+    """What leaves the parties where a member of many events counts up to its caps."""
+    return _run(keys, MANY_EVENTS, SOMEONE)
+
+
 @pytest.mark.parametrize("silent", [Secret(None), Secret(1, ("middle",), opt_out=True)], ids=["unknown", "opted out"])
-def test_nothing_outside_attach_tells_which_rows_counted(keys: Path, silent: Secret) -> None:
+def test_nothing_outside_attach_tells_which_rows_counted(keys: Path, counted: Left, silent: Secret) -> None:
     """The same rows, counted or not: health figures of all roles, and what lies on each topic by key and length."""
-    events = _with(_stream(2), MANY, MIDNIGHT_MS)
-    counted, not_counted = _run(keys, events, SOMEONE), _run(keys, events, silent)
+    not_counted = _run(keys, MANY_EVENTS, silent)
     assert any(window.any() for windows in _moved(counted, not_counted, MIDNIGHT_MS).values() for window in windows)
     assert counted.health == not_counted.health
     assert all(len(samples) > 5 for samples in counted.health.values())
@@ -448,10 +453,9 @@ def test_nothing_outside_attach_tells_which_rows_counted(keys: Path, silent: Sec
 # -- what the comparison sees -----------------------------------------------------------------------------------------
 
 
-def test_the_claims_are_reached(keys: Path) -> None:
+def test_the_claims_are_reached(keys: Path, counted: Left) -> None:
     """A member of many events counts up to its cap in all measurements: the bounds above were put to use."""
-    before = _stream(1)
-    moved = _moved(_run(keys, before, SOMEONE), _run(keys, _with(before, MANY, MIDNIGHT_MS), SOMEONE), MIDNIGHT_MS)
+    moved = _moved(_run(keys, _stream(1), SOMEONE), counted, MIDNIGHT_MS)
     assert _are_own_rows(moved, SOMEONE) >= 2 * (2 + 1 + 3)
     tables = [np.linalg.norm(np.array(moved[name, "1m", "table"])) / SCALE for name in ("feed", "ranked")]
     assert tables == [2, 3]
@@ -459,12 +463,11 @@ def test_the_claims_are_reached(keys: Path) -> None:
 
 def test_a_cap_of_one_more_is_seen(keys: Path) -> None:
     """With one row more than the cap allows, the comparison fails."""
-    before = _stream(1)
     with patch(
         "streams.roles.counted_rows.ContributionCap",
         lambda rule, cap, key: ContributionCap(rule, min(cap + 1, 24), key),
     ):
-        moved = _moved(_run(keys, before, SOMEONE), _run(keys, _with(before, MANY, MIDNIGHT_MS), SOMEONE), MIDNIGHT_MS)
+        moved = _moved(_run(keys, _stream(1), SOMEONE), _run(keys, MANY_EVENTS, SOMEONE), MIDNIGHT_MS)
     with pytest.raises(AssertionError, match="feed"):
         _within(moved, "add_remove")
     with pytest.raises(AssertionError):

@@ -15,7 +15,6 @@ import pytest
 
 from privacy import parse_measurement
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records import frame
 from streams.records.batches import SealedBatch, SharesBatch
 from streams.records.frame import Kind
@@ -67,9 +66,7 @@ class House:
 
     def attributes(self, member: str, value: bytes | None) -> None:
         """Write a member's record."""
-        key = member.encode()
-        home = int(partition_of(np.array([key]), PARTITIONS)[0])
-        self.pipeline.log.append("member-attributes", home, value, key=key)
+        self.pipeline.write_attributes(member.encode(), value)
 
     def seconds(self, count: int) -> None:
         """Let seconds pass."""

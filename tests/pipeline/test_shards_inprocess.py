@@ -11,7 +11,6 @@ import pytest
 import scenario as scenarios
 
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records.refused import decode_refused
 from streams.roles.seal import END_OF_LOG
 from streams.stage import TIMESTAMP_CREATE
@@ -31,7 +30,7 @@ def _pipeline(folder: Path, scenario: scenarios.Scenario) -> InProcessPipeline:
     for measurement in scenario.measurements:
         pipeline.approve(measurement)
     for key, value in scenario.members:
-        pipeline.log.append("member-attributes", int(partition_of(np.array([key]), PARTITIONS)[0]), value, key=key)
+        pipeline.write_attributes(key, value)
     for record in scenario.records:
         stamp = (TIMESTAMP_CREATE, record.timestamp_ms)
         pipeline.log.append("rec-events", record.partition, record.value, key=record.key, timestamp=stamp)

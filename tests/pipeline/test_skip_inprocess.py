@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -25,7 +24,6 @@ from streams import inprocess
 from streams.errors import InputError
 from streams.governance import View, discrepancies, empty_log
 from streams.inprocess import _LIFETIME_MS, InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.records import frame
 from streams.records.batches import SealedBatch
 from streams.records.frame import Kind, kind_of
@@ -71,9 +69,8 @@ class House:
         self.log = self.pipeline.log
         self.pipeline.approve(parse_measurement(SPEC, origin="test").with_effective_from(START_MS))
         for member in MEMBERS:
-            key = member.encode()
             value = json.dumps({"family_name": "Garcia", "state": "CA"}).encode()
-            self.log.append("member-attributes", int(partition_of(np.array([key]), 2)[0]), value, key=key)
+            self.pipeline.write_attributes(member.encode(), value)
         self.pipeline.run()
 
     def seconds(

@@ -15,7 +15,6 @@ from secure_agg import StateKeys, state_keys
 from secure_agg.keyring import load_role
 from streams.errors import StateUnreadable
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.roles.attach import AttachStage
 from streams.roles.seal import SealStage
 from streams.state import StateCodec, number_of
@@ -62,9 +61,7 @@ class House:
                 self.pipeline.scale(role, shards)
         self.pipeline.approve(spec())
         for member in MEMBERS:
-            key = member.encode()
-            home = int(partition_of(np.array([key]), PARTITIONS)[0])
-            self.pipeline.log.append("member-attributes", home, b'{"family_name": "Smith"}', key=key)
+            self.pipeline.write_attributes(member.encode(), b'{"family_name": "Smith"}')
 
     def events(self) -> None:
         """Let a second pass, and write its events."""

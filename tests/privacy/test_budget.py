@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy import (
@@ -75,7 +76,7 @@ COSTS = st.lists(st.sampled_from([0.0, 0.0, 0.1, 0.25, 0.4]), min_size=9, max_si
 
 
 @given(costs=COSTS, k=st.integers(1, 4), y=st.integers(1, 9), days=st.integers(1, 9))
-@settings(deadline=None, max_examples=300)
+@examples(300)
 def test_it_is_what_the_worst_person_spends(costs: list[float], k: int, y: int, days: int) -> None:
     """Cycles of 4 days, windows of up to 9: exactly the worst of all members, and with a yearly cap never less."""
     rho = np.array(costs)
@@ -90,7 +91,7 @@ def test_it_is_what_the_worst_person_spends(costs: list[float], k: int, y: int, 
 
 
 @given(data=st.data(), days=st.integers(1, 8))
-@settings(deadline=None, max_examples=200)
+@examples(200)
 def test_nobody_spends_more_of_several_rotations(data: st.DataObject, days: int) -> None:
     """Two rotations, whose days are one order's first k: no order of residues costs a member more than is said."""
     costs = [data.draw(st.lists(st.floats(0, 1), min_size=10, max_size=10)) for _ in range(2)]
@@ -111,7 +112,7 @@ def test_nobody_spends_more_of_several_rotations(data: st.DataObject, days: int)
 
 
 @given(data=st.data(), days=st.sampled_from([1, 30, 365]))
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_it_is_at_most_each_revision_at_its_own_worst(data: st.DataObject, days: int) -> None:
     """Never above the plain rule: for each revision min(k or Y, days on which it is live) times rho, added up."""
     ones = data.draw(revisions(longest=500))
@@ -137,7 +138,7 @@ def revisions(draw: st.DrawFn, longest: int = 60) -> list[LiveRevision]:
 
 
 @given(ones=revisions(), days=st.sampled_from([1, 2, 7, 30]), gap=st.integers(0, 3_000_000))
-@settings(deadline=None, max_examples=150)
+@examples(150)
 def test_cutting_long_stretches_short_changes_nothing(ones: list[LiveRevision], days: int, gap: int) -> None:
     """The peak is that of every window day by day, its first day attains it, and dates far away cost nothing."""
     size = 200

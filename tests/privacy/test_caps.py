@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -63,7 +64,7 @@ class Oracle:
 
 
 @given(rule=RULES, cap=st.sampled_from([1, 2, 3, 24]), batches=st.lists(BATCH, max_size=5))
-@settings(deadline=None, max_examples=150)
+@examples(150)
 def test_the_cap_equals_a_plain_loop(rule: Rule, cap: int, batches: list[list[tuple[int, int]]]) -> None:
     """Row by row, over batches with repeated and unknown members, the arrays decide as the loop does."""
     oracle, tested = Oracle(rule, cap, b"key"), ContributionCap(rule, cap, b"key")
@@ -72,7 +73,7 @@ def test_the_cap_equals_a_plain_loop(rule: Rule, cap: int, batches: list[list[tu
 
 
 @given(rule=RULES, cap=st.integers(1, 3), batches=st.lists(BATCH, min_size=1, max_size=6), crash=st.integers(0, 5))
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_a_restart_changes_nothing(rule: Rule, cap: int, batches: list[list[tuple[int, int]]], crash: int) -> None:
     """A cap restored from what was kept of the counted rows goes on exactly as the one that never stopped."""
     steady, current = ContributionCap(rule, cap, b"key"), ContributionCap(rule, cap, b"key")
@@ -89,7 +90,7 @@ def test_a_restart_changes_nothing(rule: Rule, cap: int, batches: list[list[tupl
 
 
 @given(batches=st.lists(BATCH, max_size=5), cap=st.integers(1, 3))
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_a_lost_key_cannot_break_the_cap(batches: list[list[tuple[int, int]]], cap: int) -> None:
     """Sensitivity rests on a count: even if each batch met another key, a member counts at most c rows."""
     total: Counter[int] = Counter()
@@ -183,7 +184,7 @@ def test_first_keeps_no_hours() -> None:
 
 
 @given(rule=RULES, cap=st.integers(1, 3), batches=st.lists(BATCH, min_size=1, max_size=6))
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_combined_marks_are_worth_what_they_stand_for(
     rule: Rule, cap: int, batches: list[list[tuple[int, int]]]
 ) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy import Measurement, parse_measurement, plan_noise
@@ -30,7 +31,7 @@ def spec(shares: str, *, cap: int = 2, rho: float = 0.1, more: str = "") -> Meas
 
 
 @given(cap=st.integers(1, 24), rho=st.floats(1e-3, 5.0), table=st.floats(0.05, 0.8), part=st.floats(0.05, 0.95))
-@settings(deadline=None, max_examples=15)
+@examples(15)
 def test_levels_and_channels_spend_what_was_approved(cap: int, rho: float, table: float, part: float) -> None:
     """Whatever the shares, the sum over levels and channels is the approved rho, from just below."""
     moments = (1 - table) * part

@@ -10,7 +10,8 @@ from datetime import date, timedelta
 from time import process_time
 
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy import BudgetExceeded, CountingDays, Exhaustion, Ledger, LedgerBroken, Limits, LiveRevision
@@ -231,7 +232,7 @@ def test_a_respelt_record_is_rewritten() -> None:
 
 
 @given(position=st.integers(0, 2), where=st.integers(0, 10_000), bit=st.integers(0, 7))
-@settings(deadline=None, max_examples=200)
+@examples(200)
 def test_any_flipped_bit_before_the_last_record_is_noticed(position: int, where: int, bit: int) -> None:
     """Flip one bit anywhere in a chain: it is refused, or, in the last record, at least not as it was."""
     records = three_records()
@@ -247,7 +248,7 @@ def test_any_flipped_bit_before_the_last_record_is_noticed(position: int, where:
 
 
 @given(debits=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.floats(0.01, 0.4)), max_size=30))
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_no_order_of_debits_passes_the_limit(debits: list[tuple[int, int, float]]) -> None:
     """Whatever is asked for, no day is ever spent past the limit, and the records replay to the same sums."""
     ledger, records = Ledger("b", Limits.of_day(0.6)), []
@@ -352,7 +353,7 @@ def worst_person(debits: list[tuple[int, float, int, int]], first: int, days: in
         max_size=50,
     )
 )
-@settings(deadline=None, max_examples=15)
+@examples(15)
 def test_no_order_of_debits_passes_a_limit_for_any_person(asked: list[tuple[int, int, float, tuple[int, int]]]) -> None:
     """Days in any order, measurements of several rotations: no member, in no window, spends past any limit."""
     limits = Limits(0.12, 0.4, 0.8)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 import privacy.noise as noise
@@ -59,7 +60,7 @@ def test_a_year_of_small_days_is_not_small() -> None:
 
 
 @given(cap=st.integers(1, 24), rho=st.floats(1e-4, 5.0), share=st.floats(0.05, 0.95))
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_scales_follow_the_closed_form_and_never_overspend(cap: int, rho: float, share: float) -> None:
     """Per level sigma = c sqrt 2 / sqrt(2 rho_level), the cost is just below the grant, and so is the sum."""
     plan = plan_noise(
@@ -91,7 +92,7 @@ def test_adding_or_removing_costs_half_of_replacing() -> None:
 
 
 @given(c=st.integers(1, 24), data=st.data())
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_no_member_moves_a_level_by_more_than_its_sensitivity(c: int, data: st.DataObject) -> None:
     """Exact fixed-point rows of one member, anywhere in a level's tables, stay within both L2 bounds."""
     scale, table = UNITS_PER_ROW, row_sensitivity("table", 6, self_id=False)
@@ -181,7 +182,7 @@ def test_epsilon_refuses_what_promises_nothing(rho: float, delta: float) -> None
 
 
 @given(rho=st.floats(1e-4, 20.0), delta=st.sampled_from([1e-6, 1e-9, 1e-12]))
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_epsilon_is_within_the_textbook_bound(rho: float, delta: float) -> None:
     """OpenDP's conversion is never worse than rho + 2 sqrt(rho ln 1/delta) (Bun and Steinke, proposition 1.3)."""
     assert 0 < epsilon(rho, delta) <= rho + 2 * math.sqrt(rho * math.log(1 / delta)) + 1e-9

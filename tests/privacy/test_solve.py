@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy import Measurement, MeasurementError, Period, epsilon, parse_measurement, plan_noise, solve
@@ -34,7 +35,7 @@ def spec(k: int | None = None, y: int | None = None, more: str = "") -> Measurem
     per=st.sampled_from(["member-day", "30-days", "year"]),
     rotation=st.sampled_from([(None, None), (5, None), (5, 20), (30, 40)]),
 )
-@settings(deadline=None, max_examples=20)
+@examples(20)
 def test_the_target_is_met_from_just_below(
     wanted: float, delta: float, per: Period, rotation: tuple[int | None, int | None]
 ) -> None:

@@ -6,7 +6,8 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -54,7 +55,7 @@ def oracle(batches: list[Batch]) -> list[list[int]]:
 
 
 @given(batches=BATCHES)
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_two_parties_make_the_table(batches: list[Batch]) -> None:
     """Each party folds its own share of every batch; the sum of both tables is exactly the table of the values."""
     a, b = WindowShare.empty(CELLS, COLUMNS, TAIL), WindowShare.empty(CELLS, COLUMNS, TAIL)
@@ -73,7 +74,7 @@ def test_two_parties_make_the_table(batches: list[Batch]) -> None:
 
 
 @given(batches=BATCHES, data=st.data())
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_partitions_may_be_interleaved_in_any_order(batches: list[Batch], data: st.DataObject) -> None:
     """Batches of different streams, folded in any order, give the same table and the same coverage."""
     numbered = list(enumerate(batches))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,7 +120,7 @@ def test_salts_are_fresh() -> None:
 
 
 @given(batches=st.lists(BATCH, max_size=12))
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_the_digest_is_as_documented(batches: list[Batch]) -> None:
     """For any batches the digest equals one computed by hand from the documented layout."""
     assert covered(batches).digest() == plain_digest(batches)
@@ -131,7 +132,7 @@ def test_the_digest_of_nothing_is_pinned() -> None:
 
 
 @given(batches=st.lists(BATCH, max_size=10), data=st.data())
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_streams_may_be_met_in_any_order(batches: list[Batch], data: st.DataObject) -> None:
     """Kafka orders batches within a partition only: any interleaving of whole streams has the same digest."""
     order = data.draw(st.permutations(sorted({batch[:3] for batch in batches})))
@@ -140,7 +141,7 @@ def test_streams_may_be_met_in_any_order(batches: list[Batch], data: st.DataObje
 
 
 @given(batches=st.lists(BATCH, max_size=10), others=st.lists(BATCH, max_size=10))
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_other_batches_have_other_coverage(batches: list[Batch], others: list[Batch]) -> None:
     """One batch dropped, added or swapped in any stream changes the digest, so the tables are never added."""
 
@@ -185,7 +186,7 @@ def test_the_chain_tells_order_and_headers() -> None:
 
 
 @given(batches=st.lists(BATCH, min_size=1, max_size=8), cut=st.integers(0, 8))
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_coverage_goes_on_after_a_restart(batches: list[Batch], cut: int) -> None:
     """Put together again from its stored fields, coverage ends where the one that never stopped does."""
     restored = Coverage(
@@ -212,7 +213,7 @@ def test_a_roll_up_is_a_chain_in_time_order() -> None:
 
 
 @given(key=st.binary(min_size=32, max_size=32), digest=st.binary(min_size=32, max_size=32), binding=st.binary())
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_what_a_release_shows_is_an_hmac(key: bytes, digest: bytes, binding: bytes) -> None:
     """HMAC-SHA-256 by its definition, over the domain tag, the window and the coverage; the same for both parties."""
     shown = authenticate(key, digest, binding)

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_agg import ROLES, Identity, PinnedIdentities, RoleKeys, Trusted
@@ -46,7 +47,7 @@ def test_the_oracle_is_rfc_5869() -> None:
 
 
 @given(secret=st.binary(min_size=32, max_size=32), purpose=st.text(max_size=20), role=st.sampled_from(ROLES))
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_keys_are_derived_by_hkdf(secret: bytes, purpose: str, role: str) -> None:
     """`derive` is HKDF-SHA-256 without salt over deployment, role and purpose: the same after every restart."""
     derived = role_keys(secret, role).derive(purpose)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_agg import Channel, EnvelopeUnreadable, EpochKeys, EpochPublicKey, KeyFileError
@@ -251,7 +252,7 @@ STEP = st.one_of(
 
 
 @given(steps=st.lists(STEP, max_size=12))
-@settings(deadline=None, max_examples=25)
+@examples(25)
 def test_whatever_happens_senders_have_a_good_epoch(steps: list[tuple[str, int]]) -> None:
     """Over any waits, destructions and restarts: the current epoch has half its life left, and disk and RAM agree."""
     with tempfile.TemporaryDirectory() as name:

@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_agg import ROLES, Identity, PinnedIdentities, SignatureInvalid
@@ -113,7 +114,7 @@ def test_the_oracle_is_rfc_8032(secret: str, public: str, message: str, signatur
 
 
 @given(vector=st.sampled_from(RFC_8032), kind=st.text(max_size=10), parts=st.lists(st.binary(max_size=80), max_size=4))
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_a_record_is_signed_as_ed25519_over_its_frame(
     vector: tuple[str, str, str, str], kind: str, parts: list[bytes]
 ) -> None:
@@ -156,7 +157,7 @@ def test_any_altered_bit_is_refused() -> None:
     parts=st.lists(st.binary(max_size=6), max_size=4),
     others=st.lists(st.binary(max_size=6), max_size=4),
 )
-@settings(deadline=None, max_examples=80)
+@examples(80)
 def test_only_the_same_parts_in_the_same_cut_verify(parts: list[bytes], others: list[bytes]) -> None:
     """Lengths are signed: ("ab", "c"), ("a", "bc"), a swap, a part more or less are all other messages."""
     signer = identity()

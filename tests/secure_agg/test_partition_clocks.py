@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_agg import partition_clocks
@@ -69,7 +70,7 @@ STEP = st.tuples(
 
 
 @given(steps=st.lists(STEP, max_size=40))
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_no_epoch_ends_before_all_have_committed_past_it(steps: list[tuple[int, int, bool, int]]) -> None:
     """Over hand-overs and late words of zombies: what is said to be passed, every partition has committed."""
     ends = [50, 150, 300]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def oracle(rows: Rows) -> list[list[int]]:
 
 
 @given(rows=ROWS)
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_sums_equal_those_of_big_integers(rows: Rows) -> None:
     """For any rows, also at the ring's ends, each cell holds the exact sum modulo 2^64."""
     total = sum_by_cell(*arrays(rows), CELLS)
@@ -46,7 +47,7 @@ def test_sums_equal_those_of_big_integers(rows: Rows) -> None:
 
 
 @given(rows=ROWS, data=st.data())
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_the_order_of_rows_does_not_matter(rows: Rows, data: st.DataObject) -> None:
     """`seal` shuffles every batch: no order of its rows changes a sum."""
     shuffled = data.draw(st.permutations(rows))
@@ -54,7 +55,7 @@ def test_the_order_of_rows_does_not_matter(rows: Rows, data: st.DataObject) -> N
 
 
 @given(rows=ROWS, cut=st.integers(0, 60))
-@settings(deadline=None, max_examples=50)
+@examples(50)
 def test_sums_of_parts_add_up(rows: Rows, cut: int) -> None:
     """A batch may be cut anywhere: the sums of its parts, added in the ring, are its sum."""
     parts = sum_by_cell(*arrays(rows[:cut]), CELLS) + sum_by_cell(*arrays(rows[cut:]), CELLS)

@@ -6,7 +6,8 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def test_the_oracle_is_rfc_8439() -> None:
 
 
 @given(seed=st.binary(min_size=32, max_size=32), count=st.integers(0, 40))
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_expanding_equals_a_plain_chacha20(seed: bytes, count: int) -> None:
     """For any seed and length, also within a block, elements are the little-endian words of the stream."""
     stream = b"".join(chacha20_block(seed, block, bytes(12)) for block in range(count // 8 + 1))
@@ -113,7 +114,7 @@ def test_a_seed_of_another_length_is_refused(length: int) -> None:
 
 
 @given(values=VALUES)
-@settings(deadline=None, max_examples=80)
+@examples(80)
 def test_the_shares_add_up(values: NDArray[np.uint64]) -> None:
     """For any shape and any elements, share a plus share b is the value, by Python's own integers."""
     before = values.copy()
@@ -127,7 +128,7 @@ def test_the_shares_add_up(values: NDArray[np.uint64]) -> None:
 
 
 @given(values=hnp.arrays(np.uint64, (5, 6), elements=ELEMENT))
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_views_are_split_as_copies_are(values: NDArray[np.uint64]) -> None:
     """A transposed or strided array is shared in its own order of elements, not in that of memory."""
     for view in (values.T, values[::-1, ::2]):

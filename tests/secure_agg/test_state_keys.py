@@ -7,7 +7,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_agg import KeyFileError, StateKeys, state_keys
@@ -94,7 +95,7 @@ def test_a_key_stays_while_one_worker_needs_it(tmp_path: Path) -> None:
 
 
 @given(said=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=20))
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_no_key_goes_that_a_worker_needs(said: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever three workers say in whatever order, a key is there as long as one has not passed it."""
     folder = tmp_path_factory.mktemp("law")

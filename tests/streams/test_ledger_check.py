@@ -16,7 +16,6 @@ from reviewed import REVIEWED
 from privacy import Limits, Measurement, parse_measurement
 from secure_agg import Identity
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.ledger_check import Findings, Records, check
 from streams.records.debit import NO_DEBIT, SignedDebit
 from streams.records.release import SignedRelease
@@ -50,8 +49,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessPipelin
     pipeline = InProcessPipeline(folder, partitions=1, sources={"ev": 1}, start_ms=START_MS, limits=LIMITS)
     pipeline.approve(spec("feed", 0.1))
     pipeline.approve(spec("jobs", 0.2, ", channel_shares: {table: 0.6, moments: 0.2, rectifier: 0.2}"))
-    key = b"m1"
-    pipeline.log.append("member-attributes", int(partition_of(np.array([key]), 1)[0]), b'{"state": "MA"}', key=key)
+    pipeline.write_attributes(b"m1", b'{"state": "MA"}')
     for _ in range(75):
         pipeline.log.clock_ms += 1000
         event = json.dumps({"m": "m1", "ts": pipeline.log.clock_ms - 10, "r": True}).encode()

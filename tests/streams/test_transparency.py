@@ -153,8 +153,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture
-def spoiled(world: World) -> World:
-    """The same, to be changed."""
+def spoiled(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The same, to be changed; with a short forecast, which no change is about, as each is gathered anew."""
+    monkeypatch.setattr("privacy.ledger.FORECAST_DAYS", 20)
     held = {name: list(records) for name, records in world.topics.held.items()}
     return World(world.settings, replace(world.topics, held=held, read={}), world.folder)
 

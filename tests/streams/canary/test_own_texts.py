@@ -12,6 +12,7 @@ from streams.canary.own_texts import places_in_programs
 from streams.errors import EvenstreamError
 
 
+@pytest.mark.slow
 def test_places_in_a_programs_texts_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Quoted as the canary looks for them; not five digits that stand in something longer, or without quotes."""
     text = f"'{54_321}', \"{43_210}\", zcta={32_109}, {98_765_432_101}; 65432, '765430', 123456789012"

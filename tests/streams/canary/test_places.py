@@ -102,6 +102,7 @@ def test_names_of_files_are_searched_as_well(tmp_path: Path) -> None:
     assert len(hunt.search_files(SEARCHER, "files", [path]).finds) == 1
 
 
+@pytest.mark.slow
 def test_a_process_that_holds_a_trace_is_found() -> None:
     """The eye of memory sees, where this user may look; this very process holds the trace."""
     eye = hunt.eye_of_memory(SEARCHER, [TRACE])

@@ -6,7 +6,8 @@ from itertools import count
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy import ContributionCap
@@ -52,7 +53,7 @@ class Topic:
     rule=st.sampled_from(["first", "hours"]),
     commits=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=60),
 )
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_length_and_number_follow_from_the_rows_alone(rule: str, commits: list[tuple[int, int]]) -> None:
     """With the same rows and other counts, every transaction writes as many records of the same lengths."""
     nobody, some = Topic(rule), Topic(rule)
@@ -67,7 +68,7 @@ def test_length_and_number_follow_from_the_rows_alone(rule: str, commits: list[t
     rule=st.sampled_from(["first", "hours"]),
     commits=st.lists(st.integers(1, 40), min_size=1, max_size=60),
 )
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_what_is_found_again_is_what_counted(rule: str, commits: list[int]) -> None:
     """Merged or not, the chunks of a restart say of each member what the rows did, and agree with the index."""
     topic = Topic(rule)

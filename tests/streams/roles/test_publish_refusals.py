@@ -8,13 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from privacy import Limits, Measurement, parse_measurement
 from streams.inprocess import InProcessPipeline
-from streams.kafka.partitioner import partition_of
 from streams.pulse import Pulse
 from streams.records.metric import FairnessMetric
 from streams.records.release import SignedRelease
@@ -53,7 +51,7 @@ def run(folder: Path, seconds: int, *, budget_of_a: float | None = None) -> InPr
     for number in range(20):
         member = b"m%d" % number
         value = json.dumps({"family_name": "Garcia", "state": "CA"}).encode()
-        pipeline.log.append("member-attributes", int(partition_of(np.array([member]), 1)[0]), value, key=member)
+        pipeline.write_attributes(member, value)
     for second in range(seconds):
         pipeline.log.clock_ms = START_MS + 1000 * second
         for number in range(20):
