@@ -15,6 +15,7 @@ import pytest
 
 from privacy import parse_measurement
 from streams.inprocess import InProcessPipeline
+from streams.kafka.partitioner import partition_of
 from streams.records import frame
 from streams.records.batches import SealedBatch, SharesBatch
 from streams.records.frame import Kind
