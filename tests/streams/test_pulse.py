@@ -42,15 +42,16 @@ import time
 from streams.pulse import Pulse
 pulse = Pulse(1.5)
 pulse.start()
+last = time.monotonic()
 print("up", flush=True)
-before = time.monotonic()
-while time.monotonic() - before < 3:
-    last = time.monotonic()
+for _ in range(300):
     time.sleep(0.1)
-    if time.monotonic() - last > 2:  # it was stopped: nobody has told the pulse anything
+    now = time.monotonic()
+    if now - last > 2:  # it was stopped: nobody has told the pulse anything
         print("woken", pulse.hang(), flush=True)
         break
     pulse.beat()
+    last = now
 """
 
 
