@@ -27,7 +27,7 @@ test: $(STAMP) ## Everything: check, and the tests on a real Kafka; under 15 min
 	$(call each,lint imports unit jars kafka)
 
 check: export UNIT_OPTIONS := --hypothesis-profile=quick -m "not kafka and not slow"
-check: $(STAMP) ## The quick part: lint, types, imports, unit tests; under 90 seconds
+check: $(STAMP) ## The quick part: lint, types, imports, unit tests; under two minutes
 	$(call each,lint imports unit)
 
 # Runs every part, so that one run tells all that is wrong, and says at the end which parts failed. Types are checked
