@@ -9,7 +9,7 @@ STAMP := $(VENV)/.made-from-locks
 unexport PYTHONDONTWRITEBYTECODE
 
 # Tests write thousands of small files, and sync each key to the disk; in memory, where there is room, that is free.
-IN_MEMORY := $(shell grep -s ' /dev/shm ' /proc/mounts | grep -qv noexec && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 1000000 {print "/dev/shm"}')
+IN_MEMORY := $(shell grep -s ' /dev/shm ' /proc/mounts | grep -qv noexec && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 3000000 {print "/dev/shm"}')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo acl-matrix test check lint types imports unit jars kafka chaos accuracy audit-privacy canary fuzz sbom audit-deps wheel peers lock census clean
@@ -65,6 +65,7 @@ jars: $(STAMP)
 	@$(BIN)/evenstream dev kafka fetch
 
 # Only files that name Kafka: collecting all of the others costs each process half a minute.
+kafka: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
 kafka: $(STAMP)
 	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m kafka $$(grep -rlw kafka tests --include='test_*.py')
 

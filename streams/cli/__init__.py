@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,9 @@ def main(ctx: click.Context, config: Path | None, overrides: tuple[str, ...]) ->
     ctx.obj = Invocation(config, overrides)
     # A command says itself what went wrong, and `measurement status` and `verify` which records have no effect. A
     # role's log lets both through again.
-    for name in ("librdkafka", "streams.control"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for logger in (logging.getLogger("librdkafka"), logging.getLogger("streams.control")):
+        ctx.call_on_close(partial(logger.setLevel, logger.level))  # whoever calls this as a function has loggers too
+        logger.setLevel(logging.CRITICAL)
 
 
 def is_terminal() -> bool:

@@ -83,9 +83,6 @@ def admin_config(settings: Settings, **extra: Any) -> dict[str, Any]:
     """A client for administrative requests."""
     return {
         **_base(settings),
-        # After a broker was killed, questions with the leader epoch of before are refused (FENCED_LEADER_EPOCH), and
-        # librdkafka asks with what it has cached: by default for 15 minutes, in which ends could not be asked.
-        "metadata.max.age.ms": 3_000,
         "socket.timeout.ms": int(settings.kafka.request_timeout_seconds * 1000),
         # By default an answer of a broker that was still starting (no leader, an old leader epoch) is believed for 15
         # minutes, and every question about offsets fails meanwhile.
