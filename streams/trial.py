@@ -257,7 +257,10 @@ class Trial:
                     self.settings_of(ADMIN), self._made
                 )  # a cluster that was there before gets none of it to keep
         finally:  # passwords and private keys go, whatever the cluster answers
-            for folder in (self.folder / "kafka", self.folder / "principals", self._keys, self._epochs):
+            folders = [self.folder / "kafka", self.folder / "principals", self._keys, self._epochs]
+            if self._supervisor is not None:  # its roles may have been killed, and killed ones leave theirs
+                folders.append(self.settings.faust_folder())
+            for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

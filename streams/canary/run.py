@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -395,7 +394,7 @@ class CanaryRun:
         searcher, trial = self._searcher, self._trial
         logs = places.files_below(trial.folder / "logs")
         brokers = [path for path in places.files_below(self._broker.folder) if self._data not in path.parents]
-        faust = Path(tempfile.gettempdir()) / f"evenstream-{trial.settings.group('publish')}"
+        faust = trial.settings.faust_folder()
         kept = [path for path in places.files_below(trial.folder) if path not in logs]
         kept += places.files_below(trial.settings.keys.epoch_dir or trial.settings.keys.dir)
         kept += places.files_below(faust) if faust.exists() else []

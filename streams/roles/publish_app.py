@@ -15,7 +15,6 @@ import logging
 import os
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterable, Callable, Iterable
@@ -264,8 +263,7 @@ def run(settings: Settings) -> None:
     # What is missing is written before Faust is up: that takes it seconds.
     writer.write(publisher.take_new(publisher.replay()))
     publisher.concerns.follow()
-    # Faust makes a folder for tables, of which there are none; one name a deployment, so that kills leave one at most.
-    folder = Path(tempfile.gettempdir()) / f"evenstream-{settings.group('publish')}"
+    folder = settings.faust_folder()
     app = make_app(publisher, writer, folder)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
     worker.loop.call_soon(_beat, worker.loop, process.pulse.beat)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 from typing import Literal, Self
 
@@ -323,6 +324,10 @@ class Settings(BaseModel):
     def layout_file(self, role: str) -> Path:
         """Where a role's workers keep the layout that they have begun last, for all of them."""
         return self.state_folder(role) / "layout"
+
+    def faust_folder(self) -> Path:
+        """What Faust makes for tables, of which there are none; one name a deployment, so that kills leave one only."""
+        return Path(tempfile.gettempdir()) / f"evenstream-{self.group('publish')}"
 
     @property
     def epoch_lifetime_ms(self) -> int:

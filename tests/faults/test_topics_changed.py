@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -304,8 +303,7 @@ def test_publish_is_rebuilt_to_the_same_bytes(house: House) -> None:
     house.delete(topic)
     house.until(lambda: f"{topic} was deleted while this role ran" in house.log("publish"), "publish says so")
     shutil.rmtree(house.settings.keys.dir / "publish" / "epochs", ignore_errors=True)
-    folder = Path(tempfile.gettempdir()) / f"evenstream-{house.settings.group('publish')}"
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(house.settings.faust_folder(), ignore_errors=True)
     house.make(topic, topics.plan(house.settings))
     house.until(lambda: len(house.metrics()) == len(records), "fairness-metrics is whole again")
     assert house.metrics() == records
