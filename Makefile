@@ -67,7 +67,7 @@ jars: $(STAMP)
 # Only files that name Kafka: collecting all of the others costs each process half a minute.
 kafka: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
 kafka: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m kafka $$(grep -rlw kafka tests --include='test_*.py')
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m kafka $$(grep -rlw kafka tests --include='test_*.py')
 
 chaos: $(STAMP) ## Kill anything at any time, and show that every row counts once; about ten minutes (MINUTES=2, SEED=n)
 	@$(BIN)/evenstream chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(OPTIONS)

@@ -150,6 +150,8 @@ def test_every_trace_of_a_run_says_enough() -> None:
     }
     assert len(canaries.vectors) == 12
     assert Searcher(traces).search([b"a log line of someone else, 2026-11-26 0.123"], "here").finds == []
+    counters = np.random.default_rng(6).integers(1 << 12, 1 << 15, 5_000_000, dtype=np.int32)  # as any process has them
+    assert Searcher(traces).search([counters.tobytes()], "here").finds == []
 
 
 def test_a_trace_is_told_with_its_place() -> None:
