@@ -225,7 +225,7 @@ class RoleProcess:
 
     def work(self, loop: ShardLoop, stop: threading.Event) -> None:
         """Drive the role's stage, and answer its health server, until ``stop`` is set."""
-        server = self.serve(lambda: None, loop.ready, note=loop.standing_by)
+        server = self.serve(loop.ready, note=loop.standing_by)
         try:
             loop.run(stop)
         finally:
@@ -235,7 +235,6 @@ class RoleProcess:
 
     def serve(
         self,
-        healthy: Callable[[], str | None],
         ready: Callable[[], str | None],
         routes: dict[str, Route] | None = None,
         forms: dict[str, Route] | None = None,
@@ -248,7 +247,7 @@ class RoleProcess:
                 host,
                 port,
                 registry=self.registry,
-                healthy=lambda: self.pulse.hang() or healthy(),
+                healthy=self.pulse.hang,
                 ready=lambda: self.pulse.hang() or ready(),
                 routes=routes,
                 forms=forms,

@@ -161,9 +161,9 @@ class Publisher:
         self.failure = error
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def failed(self) -> str | None:
-        """Why this process ends, or None."""
-        return None if self.failure is None else str(self.failure)
+    def ready(self) -> str | None:
+        """Why this process does not publish, or None. One that has failed ends by itself, and is not hung."""
+        return self.not_ready if self.failure is None else str(self.failure)
 
 
 def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust.App:
@@ -255,9 +255,7 @@ def run(settings: Settings) -> None:
     """Run `publish` until it is told to stop."""
     process = RoleProcess.start("publish", settings)
     publisher = Publisher(process)
-    server = process.serve(
-        publisher.failed, lambda: publisher.not_ready, publisher.concerns.routes, publisher.concerns.forms
-    )
+    server = process.serve(publisher.ready, publisher.concerns.routes, publisher.concerns.forms)
     # Before anything is read: nobody else can write from here on, so what is read stays true.
     writer = MetricsWriter(settings, process.health)
     # What is missing is written before Faust is up: that takes it seconds.
