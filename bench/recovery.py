@@ -116,7 +116,7 @@ def rest(trial: Trial, subscriber: Subscriber, seconds: float) -> None:
 
 def load_rates(log: str, members: int) -> list[float]:
     """Members a second, of each start of attach."""
-    seconds = [float(found) for found in re.findall(r"member store loaded in ([0-9.]+) s", log)]
+    seconds = [float(found) for found in re.findall(r"member store of \d+ partitions loaded in ([0-9.]+) s", log)]
     return [members / max(second, 0.1) for second in seconds]
 
 
