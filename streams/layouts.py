@@ -73,11 +73,12 @@ class BegunLayout:
 
     Args:
         path: in the folder of the role's state keys, which its workers share (``Settings.layout_file``).
-        trusted: who must have signed it.
+        role: whose layout it is. trusted: who must have signed it.
     """
 
-    def __init__(self, path: Path, trusted: PinnedIdentities) -> None:
+    def __init__(self, path: Path, role: str, trusted: PinnedIdentities) -> None:
         self.path = path
+        self._role = role
         self._trusted = trusted
 
     def read(self) -> tuple[LayoutRecord, bytes] | None:
@@ -88,7 +89,10 @@ class BegunLayout:
         """
         try:
             value = self.path.read_bytes()
-            return decode_layout(value, self._trusted), value
+            record = decode_layout(value, self._trusted)
+            if record.role != self._role:
+                raise RecordMalformed(f"it is one of {record.role!r}, expected one of {self._role!r}")
+            return record, value
         except FileNotFoundError:
             return None
         except (OSError, RecordMalformed, SignatureInvalid) as error:

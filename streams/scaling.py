@@ -57,11 +57,9 @@ def _layouts(settings: Settings, role: str, begun: Path | None) -> Layouts:
     control = ControlPlane.of(trusted, settings)
     path = begun or settings.layout_file(role)
     if begun is not None or os.access(path, os.R_OK):  # a folder that is the role's alone says nothing
-        kept = BegunLayout(path, trusted.identities).read()
+        kept = BegunLayout(path, role, trusted.identities).read()
         if kept is None:
             raise InputError(f"{path} does not exist; workers keep the layout that they have begun in such a file")
-        if kept[0].role != role:
-            raise InputError(f"{path} holds a layout of {kept[0].role!r}, expected one of {role!r}")
         control.layouts.begin(*kept)
     return PublicTopics(settings, trusted).add_keys(control).layouts
 

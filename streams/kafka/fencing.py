@@ -49,7 +49,7 @@ def _take_over(settings: Settings, transactional_id: str) -> None:
     while True:
         producer = make_producer(settings, transactional_id)
         try:
-            producer.init_transactions(_TIMEOUT_SECONDS)
+            producer.init_transactions(max(1.0, deadline - time.monotonic()))
         except KafkaException as error:
             code = error.args[0].code()
             if code in FENCED:

@@ -153,7 +153,7 @@ class ShardLoop:
         self._let_go_at = 0.0
         self._hand_over: _HandOver | None = None
         self._paused: set[tuple[str, int]] = set()
-        self._begun = BegunLayout(settings.layout_file(role), control.control.trusted.identities)
+        self._begun = BegunLayout(settings.layout_file(role), role, control.control.trusted.identities)
         self._out_of_place: Layout | None = None
         self._fenced_before = 0  # generations below this one were fenced by this process, for good
         self._standing_by: str | None = None
@@ -395,6 +395,8 @@ class ShardLoop:
             if reason is not None:
                 self._not_ready = reason
                 self._forget()
+                if self._hold() is not None:  # which may last: whoever seals to this role needs its next epoch
+                    self._tick(stage, now)
                 stop.wait(0.1)
                 continue
             messages = consumer.consume(_RECORDS_A_POLL, _POLL_SECONDS)

@@ -12,7 +12,7 @@ missing, and writes it (``emitted``). So after any failure the process ends, and
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from confluent_kafka import KafkaException
 
@@ -28,7 +28,7 @@ from streams.watch.health import RoleHealth
 _INIT_SECONDS = 30.0
 _COMMIT_SECONDS = 9.0  # below transaction.timeout.ms, so that the broker does not abort behind our back
 _MOST_WINDOWS = 500
-_MOST_BYTES = METRIC_BYTES  # of a transaction, but for its last window: written well within its time-out
+_MOST_BYTES = 2_000_000  # of a transaction, but for its last window: acknowledged within seconds on a slow link too
 
 
 class MetricsWriter:
@@ -51,8 +51,11 @@ class MetricsWriter:
         except KafkaException as error:
             raise self._explained(error, 0.0) from error
 
-    def write(self, windows: Iterable[FairnessMetric]) -> None:
+    def write(self, windows: Iterable[FairnessMetric], alive: Callable[[], None] = lambda: None) -> None:
         """Write records, in their order; when this returns, all of them are durable. Waits: some milliseconds.
+
+        Args:
+            alive: called after each transaction: to write years of windows takes long, and is no hang.
 
         Raises:
             Fenced: another instance took over; nothing more can be written.
@@ -69,6 +72,7 @@ class MetricsWriter:
                 self._health.transaction("aborted", 0.0)
                 raise self._explained(reason_of(self._producer, error), time.monotonic() - began) from error
             self._health.transaction("committed", time.monotonic() - began)
+            alive()
 
     def _parts(self, windows: Iterable[FairnessMetric]) -> Iterator[list[tuple[FairnessMetric, bytes]]]:
         """What goes into each transaction."""

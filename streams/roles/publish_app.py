@@ -17,14 +17,14 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from typing import Any
 
 import faust
 
 from streams.control import limits_of
-from streams.errors import AccessRefused, EvenstreamError, KafkaUnavailable, TopicMismatch
+from streams.errors import AccessRefused, EvenstreamError, KafkaUnavailable, PositionLost, TopicMismatch
 from streams.kafka.clients import admin, read_to_end
 from streams.kafka.faust_credentials import credentials
 from streams.kafka.refusals import lacking, lacks
@@ -236,7 +236,7 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
         try:
             watch.look()
             publisher.process.reader.poll()
-        except (AccessRefused, TopicMismatch) as error:
+        except (AccessRefused, PositionLost, TopicMismatch) as error:
             publisher.give_up(error)
         for window in publisher.refresh_measurements():
             await waiting.put(window)
@@ -245,10 +245,14 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
     return app
 
 
-def _beat(loop: asyncio.AbstractEventLoop, beat: Callable[[], None]) -> None:
-    """Tell at every second that the event loop turns, from before Faust's own timers until the loop's end."""
-    beat()
-    loop.call_later(_BEAT_SECONDS, _beat, loop, beat)
+def _beat(loop: asyncio.AbstractEventLoop, publisher: Publisher) -> None:
+    """Tell at every second that the event loop turns, from before Faust's own timers until the loop's end.
+
+    Not when this process has failed: Faust's orderly stop has no time limit, and one that comes to no end is a hang.
+    """
+    if publisher.failure is None:
+        publisher.process.pulse.beat()
+    loop.call_later(_BEAT_SECONDS, _beat, loop, publisher)
 
 
 def run(settings: Settings) -> None:
@@ -259,12 +263,12 @@ def run(settings: Settings) -> None:
     # Before anything is read: nobody else can write from here on, so what is read stays true.
     writer = MetricsWriter(settings, process.health)
     # What is missing is written before Faust is up: that takes it seconds.
-    writer.write(publisher.take_new(publisher.replay()))
+    writer.write(publisher.take_new(publisher.replay()), process.pulse.beat)
     publisher.concerns.follow()
     folder = settings.faust_folder()
     app = make_app(publisher, writer, folder)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
-    worker.loop.call_soon(_beat, worker.loop, process.pulse.beat)
+    worker.loop.call_soon(_beat, worker.loop, publisher)
     try:
         worker.execute_from_commandline()
     except SystemExit:  # how Faust ends, whatever it ends with

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,7 +91,7 @@ def test_another_past_is_refused() -> None:
 def test_what_was_begun_is_kept_in_a_file(tmp_path: Path) -> None:
     """The highest generation stays; the file is the record itself, and readable by its owner alone."""
     first, second = chain([3, 1])
-    begun = BegunLayout(tmp_path / "attach" / "state" / "layout", TRUSTED)
+    begun = BegunLayout(tmp_path / "attach" / "state" / "layout", "attach", TRUSTED)
     assert begun.read() is None
     for record, value in (first, second, first):
         begun.keep(Layout.of(record), value)
@@ -101,11 +102,12 @@ def test_what_was_begun_is_kept_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_layout_ends_the_role(tmp_path: Path) -> None:
-    """Cut, or signed by another: an error that says which file and what to do, instead of a layout that may be old."""
+    """Cut, signed by another, or another role's: an error that says which file and what to do, not an old layout."""
     path = tmp_path / "layout"
-    begun = BegunLayout(path, TRUSTED)
+    begun = BegunLayout(path, "attach", TRUSTED)
     ((record, value),) = chain([3])
-    for bad in (value[:-1], b"", sign_layout(identity("seal"), record).value):
+    of_seal = sign_layout(identity("seal"), msgspec.structs.replace(record, role="seal"))
+    for bad in (value[:-1], b"", sign_layout(identity("seal"), record).value, of_seal.value):
         path.write_bytes(bad)
         with pytest.raises(EvenstreamError, match=r"layout should hold the layout .* Restore it"):
             begun.read()
@@ -120,4 +122,4 @@ def test_a_layout_that_cannot_be_kept_does_not_begin(tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(b"in the way")
     ((record, value),) = chain([3])
     with pytest.raises(EvenstreamError, match=r"cannot be written to .* an older one could be put back"):
-        BegunLayout(tmp_path / "state" / "layout", TRUSTED).keep(Layout.of(record), value)
+        BegunLayout(tmp_path / "state" / "layout", "attach", TRUSTED).keep(Layout.of(record), value)

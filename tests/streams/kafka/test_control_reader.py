@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from privacy import Limits
 from secure_agg.keyring import create, load_trusted
 from streams.control import ControlPlane
+from streams.errors import PositionLost
 from streams.kafka import held_back, topics
-from streams.kafka.clients import make_producer
+from streams.kafka.clients import admin, make_producer
 from streams.kafka.control_reader import ControlReader
 from streams.settings import Settings
 
@@ -83,5 +85,30 @@ def test_an_open_transaction_is_noticed_and_revocations_count_as_hidden(
         finally:
             late.close()
             hanging.abort_transaction(10)
+    finally:
+        reader.close()
+
+
+def test_a_topic_that_was_cut_ends_its_reader(kafka: str, make_settings: Callable[..., Settings]) -> None:
+    """librdkafka reads nothing more of it then: a role that went on would never hear of a revocation."""
+    settings = make_settings(kafka)
+    topics.create(settings, topics.plan(settings))
+    create(settings.keys.dir, settings.deployment)
+    control = ControlPlane(load_trusted(settings.keys.dir / "a"), test_cluster=True, limits=Limits.of_day(1.0))
+    name = settings.topic("measurements")
+    client = admin(settings)
+    to_delete = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
+    policy = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[to_delete])
+    client.incremental_alter_configs([policy])[policy].result(10)
+    for _ in range(3):
+        append(settings, "measurements")
+    (deleted,) = client.delete_records([TopicPartition(name, 0, 3)]).values()
+    deleted.result(10)
+    reader = ControlReader(settings, "a", control)
+    try:
+        with pytest.raises(PositionLost, match=r"measurements no longer holds what comes next .* restore it"):
+            for _ in range(500):
+                reader.poll()
+                time.sleep(0.02)
     finally:
         reader.close()
