@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +13,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from privacy import Limits, Measurement, parse_measurement
+from streams.errors import KafkaUnavailable
 from streams.inprocess import InProcessPipeline
 from streams.pulse import Pulse
 from streams.records.metric import FairnessMetric
 from streams.records.release import SignedRelease
 from streams.roles.emitted import version_of
 from streams.roles.publish import PublishCore
-from streams.roles.publish_app import Publisher
+from streams.roles.publish_app import Publisher, _beat
 from streams.settings import Settings
 
 START_MS = 20_000 * 86_400_000
@@ -247,6 +249,23 @@ def test_the_earliest_of_two_revocations_withdraws(tmp_path: Path, moments: tupl
             record = knowing.take(party, value, live=False)
             emit(knowing, [record] if record else [], rebuilt)
     assert rebuilt == topic
+
+
+def test_a_publisher_that_has_failed_and_does_not_end_is_hung(honest: InProcessPipeline) -> None:
+    """Its event loop may turn for ever in an orderly stop; only one that works beats."""
+    publisher = publisher_of(honest)
+    pulse = publisher.process.pulse
+    loop = asyncio.new_event_loop()
+    try:
+        for failure, hangs in ((None, False), (KafkaUnavailable("no acknowledgement"), True)):
+            publisher.failure = failure
+            for _ in range(200):
+                pulse.tick()
+            _beat(loop, publisher)
+            assert (pulse.hang() is not None) == hangs
+        assert publisher.ready() == "no acknowledgement"
+    finally:
+        loop.close()
 
 
 def test_versions_of_records(honest: InProcessPipeline) -> None:
