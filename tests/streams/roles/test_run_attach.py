@@ -74,7 +74,7 @@ def test_scaling_up_says_which_opt_outs_lose_their_effect(
 ) -> None:
     """An opt-out in partition 0 of a member of partition 1: in force with one worker, lost with two, said and counted.
 
-    One of a member of partition 2 stays in force; those that lie in partition 1 are the new worker's to tell or to heed.
+    One of a member of partition 2 stays in force; those in partition 1 are the new worker's to tell or to heed.
     """
     settings = make_settings("127.0.0.1:1", "topics.partitions=4")
     homes = partition_of(np.array(MEMBERS), 4).tolist()
