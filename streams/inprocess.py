@@ -350,7 +350,7 @@ class InProcessPipeline:
             return SealStage(options, self._topics, keys.identity, control, sending, codec, health, found, start_offset)
         if role == "attach":
             return AttachStage(
-                AttachOptions(self.partitions, 1000, shard, layout.shards),
+                AttachOptions(self.partitions, 1000, shard, layout.shards, misplaced_ratio=0.01),
                 self._topics,
                 keys.identity,
                 control,

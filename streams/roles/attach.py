@@ -45,6 +45,7 @@ _RECIPIENTS = ("a", "b")
 _ROTATION_KEY = b"rotation-key"
 # Punctuation of one transaction of `seal` reaches the partitions a few milliseconds apart: worth one commit.
 _GATHER_MS = 10
+_SAY_AGAIN_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class AttachOptions:
     commit_interval_ms: int
     shard: int
     shards: int
+    misplaced_ratio: float
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class AttachStage:
         self._punctuated_ms: int | None = None
         self._punctuated: set[int] = set()
         self._last_commit_ms = 0
+        self._misplaced_said_ms: int | None = None
 
     # -- state and assignment -------------------------------------------------------------------------------------
 
@@ -213,17 +216,21 @@ class AttachStage:
     # -- records --------------------------------------------------------------------------------------------------
 
     def step(self, records: Sequence[Record], now_ms: int) -> None:
-        """Process attribute records first: an opt-out must act on the next batch."""
+        """Process attribute records first: an opt-out must act on the next batch.
+
+        Raises:
+            MembersMisplaced: so many members have a record in a wrong partition that attach would not start with them.
+        """
         sealed = self._topics["sealed"]
         attributes = [record for record in records if record.topic() != sealed]
         if attributes:
-            self._load(attributes)
+            self._load(attributes, now_ms)
         punctuation, batch = partial(self._punctuation, now_ms), partial(self._batch, now_ms)
         for record in records:
             if record.topic() == sealed:
                 self._log.take(record, now_ms, punctuation, batch)
 
-    def _load(self, attributes: Sequence[Record]) -> None:
+    def _load(self, attributes: Sequence[Record], now_ms: int) -> None:
         directory = self._directory
         unreadable, misplaced = directory.unreadable, directory.misplaced
         self_ids = directory.unreadable_self_ids
@@ -232,7 +239,15 @@ class AttachStage:
         self._health.refused("misplaced", directory.misplaced - misplaced)
         self._health.refused("self_id", directory.unreadable_self_ids - self_ids)
         if directory.misplaced > misplaced:
-            log.error("%s", directory.misplaced_report())
+            directory.require_placed(self._options.misplaced_ratio)
+            self._say_misplaced(now_ms)
+
+    def _say_misplaced(self, now_ms: int) -> None:
+        said_ms = self._misplaced_said_ms
+        if said_ms is not None and abs(now_ms - said_ms) < _SAY_AGAIN_MS:
+            return
+        self._misplaced_said_ms = now_ms
+        log.error("%s", self._directory.misplaced_report())
 
     def _punctuation(self, now_ms: int, partition: LogPartition, value: bytes) -> None:
         signed = SignedPunctuation.decode(value)

@@ -11,8 +11,8 @@ A key that can be no member's id is left aside.
 
 A record in another partition than murmur2 gives its key is refused: nothing that it says is taken in. It may have been
 an opt-out, and partitions have no order among each other, so its member does not count while it is there, whatever the
-member's own partition says, before it or after it. A topic with many of them was written by another partitioner, and
-most of its members would be missing: that ends the role.
+member's own partition says, before it or after it. A topic with many such members was written by another partitioner,
+and most of them would be missing: that ends the role, at its start and later.
 
 ``self_id`` is what the member said: a list of the model's group names (several: a multi-select), or one name. Anything
 else, and a list with a name that is none of the model's, is no Self-ID and counted; the member counts all the same,
@@ -21,6 +21,7 @@ since probabilities do not come from it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ class MemberDirectory:
         self._members: dict[int, int] = {}
         self._taken = 0
         self._held = np.zeros(0, dtype=np.uint64)  # tags of members of whom a record lies in a wrong partition
-        self._out_of_reach = 0
+        self._strays: Counter[tuple[int, int]] = Counter()  # misplaced records, by where they lie and belong
         self._misplaced_at = ""
 
     def load(self, records: Sequence[Record]) -> None:
@@ -107,8 +108,9 @@ class MemberDirectory:
         """Members of whom a record lies in a wrong partition do not count from here on."""
         self._held = np.union1d(self._held, self.store.tag(ids[wrong]))
         self.misplaced += int(wrong.sum())
-        self._out_of_reach += int((~np.isin(home[wrong], [j for _, j in self.positions])).sum())
-        first = records[int(np.flatnonzero(wrong)[0])]
+        places = np.flatnonzero(wrong).tolist()
+        self._strays.update((int(records[place].partition() or 0), int(home[place])) for place in places)
+        first = records[places[0]]
         self._misplaced_at = f"{first.topic()} partition {first.partition()} offset {first.offset()}"
 
     def misplaced_report(self) -> str:
@@ -117,32 +119,50 @@ class MemberDirectory:
             f"{self.misplaced} of {self._taken} attribute records lie in another partition than Kafka's murmur2 gives "
             f"their key, such as {self._misplaced_at}: they are refused, and their members do not count"
         )
-        if self._out_of_reach:
+        out_of_reach = sum(self._strays[pair] for pair in self._out_of_reach())
+        if out_of_reach:
             report += (
-                f". {self._out_of_reach} of them are of members that another worker counts, who does not see them: an "
+                f". {out_of_reach} of them are of members that another worker counts, who does not see them: an "
                 "opt-out among them has no effect, write it again with `evenstream members opt-out`"
             )
         return report
 
     def require_placed(self, most_ratio: float) -> None:
-        """Called when the topic was read to its end: whether few enough records lie in wrong partitions.
+        """Called when the topic was read to its end, and with what comes later: whether enough members are left.
+
+        Members are counted and not records: a record that is written again, rightly or wrongly, changes nothing.
+        One member is never too many, unless the share is 0: a topic that is being filled may begin with it.
 
         Args:
-            most_ratio: how large a share of the records may.
+            most_ratio: how large a share of the members that are known may have a record in a wrong partition.
 
         Raises:
-            MembersMisplaced: more do. Those members would be missing, and numbers of the others alone be wrong.
+            MembersMisplaced: more have. They would be missing, and numbers of the others alone be wrong.
         """
-        if self.misplaced > most_ratio * self._taken:
+        known, held = len(self.store), self._held.size
+        if held > max(most_ratio * known, 1 if most_ratio else 0):
             raise MembersMisplaced(
-                f"{self.misplaced_report()}. That is more than attach.misplaced_ratio ({most_ratio:g}): write the "
-                "topic with partitioner=murmur2_random (librdkafka) or a Java client. Nothing is counted until then"
+                f"{self.misplaced_report()}. That is {held} of {known} members, more than attach.misplaced_ratio "
+                f"({most_ratio:g}): write the topic with partitioner=murmur2_random (librdkafka) or a Java client. "
+                "Nothing is counted until then"
             )
 
-    def keep_only(self, partitions: Collection[int]) -> None:
-        """Follow these partitions and no others. What was loaded of others is never asked for, and not kept up."""
+    def keep_only(self, partitions: Collection[int]) -> int:
+        """Follow these partitions and no others. What was loaded of others is never asked for, and not kept up.
+
+        Returns:
+            How many misplaced records have no effect from here on: they lie in a partition that is kept, and their
+            members' own partition is not.
+        """
+        before = self._out_of_reach()
         self.positions = {place: offset for place, offset in self.positions.items() if place[1] in partitions}
         self._members = {j: count for j, count in self._members.items() if j in partitions}
+        return sum(self._strays[pair] for pair in self._out_of_reach() - before)
+
+    def _out_of_reach(self) -> set[tuple[int, int]]:
+        """Where misplaced records lie and belong that this worker sees, and whose members another worker counts."""
+        followed = {j for _, j in self.positions}
+        return {(lies, home) for lies, home in self._strays if lies in followed and home not in followed}
 
     def members_in(self, j: int) -> int:
         """How many members of a partition are known, opted out or not."""

@@ -65,7 +65,7 @@ def load_members(
     """Read partitions of `member-attributes` to their end, a piece at a time.
 
     Raises:
-        MembersMisplaced: more of their records lie in wrong partitions than ``attach.misplaced_ratio`` allows.
+        MembersMisplaced: more of them have a record in a wrong partition than ``attach.misplaced_ratio`` allows.
     """
     topic = settings.topic("member-attributes")
     partitions = partition_count(settings, topic)
@@ -134,7 +134,10 @@ class ShardMembers:
         if self._next is not None and self._next[0] == layout:
             self._loaded = self._next[1]
         self._next = None
-        self._loaded.keep_only(self._owned(layout))
+        lost = self._loaded.keep_only(self._owned(layout))
+        if lost:  # another worker counts their members from here on, and does not see them
+            self._health.refused("misplaced", lost)
+            log.error("%s", self._loaded.misplaced_report())
         return self._loaded
 
     def _owned(self, layout: Layout) -> list[int]:
@@ -171,6 +174,7 @@ def run(settings: Settings) -> None:
                 commit_interval_ms=int(settings.attach.commit_interval_seconds * 1000),
                 shard=settings.attach.shard,
                 shards=layout.shards,
+                misplaced_ratio=settings.attach.misplaced_ratio,
             ),
             process.topics("sealed", "shares", "state-attach"),
             process.keys.identity,

@@ -207,7 +207,7 @@ class AttachSettings(_Sharded):
         0.01,
         ge=0,
         le=1,
-        description="largest share of member-attributes records in wrong partitions with which attach starts",
+        description="largest share of members with a record in a wrong partition with which attach starts and goes on",
     )
 
 

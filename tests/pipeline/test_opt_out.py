@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from privacy import parse_measurement
+from streams.errors import MembersMisplaced
 from streams.inprocess import InProcessPipeline
 from streams.kafka.partitioner import partition_of
 from streams.records import frame
@@ -134,6 +135,36 @@ def test_one_in_a_wrong_partition_acts_all_the_same(tmp_path: Path, way: str) ->
     labels = {"role": "attach", "reason": "misplaced"}
     registry = house.pipeline.registries["attach"]
     assert registry.get_sample_value("evenstream_records_refused_total", labels) == 1
+
+
+def test_strays_are_said_once_a_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each is counted; the log has one line a minute of them, however many come."""
+    house = House(tmp_path, ALL_COUNT)
+    home = int(partition_of(np.array([LEAVER.encode()]), PARTITIONS)[0])
+    lines = []
+    for _ in range(25):
+        house.pipeline.log.append("member-attributes", 1 - home, OPT_OUT, key=LEAVER.encode())
+        house.seconds(3)
+        lines.append(sum("lie in another partition" in record.getMessage() for record in caplog.records))
+    assert lines == [1] * 20 + [2] * 5
+    labels = {"role": "attach", "reason": "misplaced"}
+    registry = house.pipeline.registries["attach"]
+    assert registry.get_sample_value("evenstream_records_refused_total", labels) == 25
+
+
+def test_profiles_that_another_partitioner_wrote_again_end_attach(tmp_path: Path) -> None:
+    """While attach runs, too: what would be left of the members says nothing, and a next start would refuse it."""
+    house = House(tmp_path, ALL_COUNT)
+    house.seconds(12)
+    homes = partition_of(np.array([member.encode() for member in MEMBERS]), PARTITIONS).tolist()
+    for k, (member, home) in enumerate(zip(MEMBERS, homes, strict=True)):
+        house.pipeline.log.append(
+            "member-attributes", (home + k % 2) % PARTITIONS, json.dumps(PROFILE).encode(), key=member.encode()
+        )
+    before = len(house.pipeline.log.partitions["shares", 0])
+    with pytest.raises(MembersMisplaced, match=r"of 60 members, more than attach\.misplaced_ratio \(0\.01\)"):
+        house.seconds(1)
+    assert len(house.pipeline.log.partitions["shares", 0]) == before
 
 
 def test_who_comes_back_counts_again(tmp_path: Path) -> None:

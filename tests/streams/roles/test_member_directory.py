@@ -283,7 +283,31 @@ def test_too_many_misplaced_records_are_refused(directory: MemberDirectory) -> N
     with pytest.raises(MembersMisplaced):
         directory.require_placed(0.0)
     directory.load([record(b"eve", GARCIA, shift=3)])
-    with pytest.raises(MembersMisplaced, match=r"^2 of 101 .*attach.misplaced_ratio \(0.01\).*murmur2_random"):
+    refusal = r"^2 of 101 .*2 of 101 members, .*attach.misplaced_ratio \(0.01\).*murmur2_random"
+    with pytest.raises(MembersMisplaced, match=refusal):
+        directory.require_placed(0.01)
+
+
+def test_members_and_not_records_are_too_many(directory: MemberDirectory) -> None:
+    """Profiles that are written again and again hide nothing, and one member's strays are one member's."""
+    members = [b"m%03d" % k for k in range(100)]
+    for _ in range(20):
+        directory.load([record(member, GARCIA) for member in members])
+    directory.load([record(b"m000", None, shift=1)] * 500)
+    directory.require_placed(0.01)
+    directory.load([record(b"m001", GARCIA, shift=1)])  # 2 of 100, of 2501 records
+    with pytest.raises(MembersMisplaced, match=r"2 of 100 members"):
+        directory.require_placed(0.01)
+
+
+def test_one_member_ends_nothing(directory: MemberDirectory) -> None:
+    """The first record of a topic that is being filled may be a stray; the second is one in two."""
+    directory.load([record(b"ann", GARCIA, shift=1)])
+    directory.require_placed(0.01)
+    with pytest.raises(MembersMisplaced):
+        directory.require_placed(0.0)
+    directory.load([record(b"bob", GARCIA, shift=1)])
+    with pytest.raises(MembersMisplaced, match=r"2 of 2 members"):
         directory.require_placed(0.01)
 
 

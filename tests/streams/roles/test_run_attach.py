@@ -1,4 +1,4 @@
-"""Loading members from Kafka: what a record in a wrong partition does at attach's start."""
+"""The members of an attach worker: what a record in a wrong partition does at its start, and when attach is scaled."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from prometheus_client import CollectorRegistry
 
 from estimator import RaceModel
 from streams.errors import MembersMisplaced
+from streams.inprocess import MemoryRecord
 from streams.kafka import topics
 from streams.kafka.clients import make_producer
 from streams.kafka.partitioner import partition_of
+from streams.records.layout import Layout
 from streams.roles.member_directory import MemberDirectory
-from streams.roles.run_attach import load_members
+from streams.roles.run_attach import ShardMembers, load_members
 from streams.settings import Settings
 from streams.watch.health import RoleHealth
-
-pytestmark = pytest.mark.kafka
 
 PROFILE = json.dumps({"family_name": "Garcia", "zcta": "90011"}).encode()
 MEMBERS = [b"member-%03d" % k for k in range(200)]
@@ -39,6 +39,7 @@ def _write(settings: Settings, *strays: tuple[bytes, bytes | None]) -> None:
     assert producer.flush(10) == 0
 
 
+@pytest.mark.kafka
 def test_stray_records_cost_their_members_and_no_start(
     kafka: str, make_settings: Callable[..., Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,3 +67,53 @@ def test_stray_records_cost_their_members_and_no_start(
     with pytest.raises(MembersMisplaced, match=r"3 of 403 .*attach\.misplaced_ratio"):
         for _ in load_members(one_in_a_thousand, strict, range(4), RoleHealth("attach", CollectorRegistry())):
             pass
+
+
+def test_scaling_up_says_which_opt_outs_lose_their_effect(
+    make_settings: Callable[..., Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An opt-out in partition 0 of a member of partition 1: in force with one worker, lost with two, said and counted.
+
+    One of a member of partition 2 stays in force; those in partition 1 are the new worker's to tell or to heed.
+    """
+    settings = make_settings("127.0.0.1:1", "topics.partitions=4")
+    homes = partition_of(np.array(MEMBERS), 4).tolist()
+    lost, kept, told, heeded = (MEMBERS[homes.index(j)] for j in (1, 2, 0, 3))
+    profiles = [
+        MemoryRecord(settings.topic("member-attributes"), j, k, member, PROFILE, (1, 0))
+        for k, (member, j) in enumerate(zip(MEMBERS, homes, strict=True))
+    ]
+    strays = [
+        MemoryRecord(settings.topic("member-attributes"), j, 1000, member, b'{"opt_out": true}', (1, 0))
+        for member, j in ((lost, 0), (kept, 0), (told, 1), (heeded, 1))
+    ]
+    model, registry = RaceModel.load(), CollectorRegistry()
+
+    def loaded(*owned: int) -> MemberDirectory:
+        directory = MemberDirectory(model, bytes(32), 4)
+        directory.positions = {(settings.topic("member-attributes"), j): 0 for j in owned}
+        directory.load([record for record in [*profiles, *strays] if record.partition() in owned])
+        return directory
+
+    def count(directory: MemberDirectory) -> list[bool]:
+        return (directory.countable(np.array([lost, kept, told, heeded])) >= 0).tolist()
+
+    def refused() -> float | None:
+        return registry.get_sample_value("evenstream_records_refused_total", {"role": "attach", "reason": "misplaced"})
+
+    members = ShardMembers(settings, lambda: loaded(0, 1, 2, 3), RoleHealth("attach", registry), lambda: None)
+    assert count(members.take(Layout())) == [False] * 4
+    assert (refused(), caplog.text) == (None, "")
+    new = loaded(1, 3)
+    assert count(new)[0]  # the new worker sees no opt-out of a member that it counts
+    assert not count(new)[3]
+    assert "1 of them are of members that another worker counts" in new.misplaced_report()
+    two = Layout(1, 2)
+    for _ in range(2):  # whenever the worker's stage is built anew, it is said once
+        directory = members.take(two)
+        assert {j for _, j in directory.positions} == {0, 2}
+        assert refused() == 1
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "1 of them are of members that another worker counts" in caplog.text
+    assert "member-0" not in caplog.text
+    assert not count(directory)[1]
