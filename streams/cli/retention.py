@@ -101,6 +101,8 @@ def check(invocation: Invocation, trusted: Path | None, as_machine: bool) -> Non
         )
     if problems:
         raise EvenstreamError("\n".join(problems))
+    if not as_machine:
+        click.echo("nothing can be opened that is older than it may be")
 
 
 def _records(settings: Settings, topic: str, i: int) -> Iterator[Record]:

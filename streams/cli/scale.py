@@ -41,7 +41,9 @@ def scale(invocation: Invocation, role: str, shards: int | None, begun: Path | N
         return
     click.echo(f"{role}: {_told(layout)}, before: {_told(before)}")
     workers = ", ".join(f"{role}.shard={shard}" for shard in range(layout.shards))
-    click.echo(f"at work within seconds, where they run: {workers}")
+    click.echo(
+        f"at work within seconds: {workers}. Each must run: what one that is missing owns waits, all windows too"
+    )
     if layout.shards < before.shards:
         click.echo("the others stand by (/readyz says so), and can be stopped")
 

@@ -169,7 +169,7 @@ def wait_for_kafka(settings: Settings, timeout_seconds: float) -> None:
                 told = [reason for reason in reasons if "brokers are down" not in reason] or [error.args[0].str()]
                 raise KafkaUnavailable(
                     f"no Kafka broker answers at {settings.kafka.bootstrap}: {told[-1]}. Set KAFKA_BOOTSTRAP to a "
-                    "cluster that is up, or start one here with `evenstream dev kafka start`"
+                    "cluster that is up, or unset it and start one here with `evenstream dev kafka start`"
                 ) from None
 
 
