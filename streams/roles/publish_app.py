@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _BEAT_SECONDS = 1.0
 _CONTROL_SECONDS = 0.2
+_STOP_SECONDS = 8.0
 _RIGHTS_SECONDS = 5.0
 _MOST_WAITING = 1000
 """Windows that wait for the transaction before them; then reading waits."""
@@ -255,6 +256,29 @@ def _beat(loop: asyncio.AbstractEventLoop, publisher: Publisher) -> None:
     loop.call_later(_BEAT_SECONDS, _beat, loop, publisher)
 
 
+def _end_in_time(publisher: Publisher) -> None:
+    """Give this process some seconds from now: a Faust that is told to stop while it starts may never end.
+
+    Nothing is lost by it: what was not committed is found missing at the next start.
+    """
+
+    def end() -> None:
+        log.error("Faust has not stopped within %.0f s: this process ends without it", _STOP_SECONDS)
+        os._exit(0 if publisher.failure is None else publisher.failure.exit_status)
+
+    timer = threading.Timer(_STOP_SECONDS, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _watch_stop(publisher: Publisher, worker: faust.Worker) -> None:
+    """Begin to count when Faust begins to stop."""
+    if worker.should_stop:
+        _end_in_time(publisher)
+    else:
+        worker.loop.call_later(_CONTROL_SECONDS, _watch_stop, publisher, worker)
+
+
 def run(settings: Settings) -> None:
     """Run `publish` until it is told to stop."""
     process = RoleProcess.start("publish", settings)
@@ -269,6 +293,7 @@ def run(settings: Settings) -> None:
     app = make_app(publisher, writer, folder)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
     worker.loop.call_soon(_beat, worker.loop, publisher)
+    worker.loop.call_soon(_watch_stop, publisher, worker)
     try:
         worker.execute_from_commandline()
     except SystemExit:  # how Faust ends, whatever it ends with
@@ -276,6 +301,7 @@ def run(settings: Settings) -> None:
             raise publisher.failure from None
         raise
     finally:
+        _end_in_time(publisher)  # threads of Faust's may be left, which Python would wait for
         process.pulse.close()
         shutil.rmtree(folder, ignore_errors=True)
         server.close()

@@ -99,3 +99,34 @@ def test_every_role_is_ready_on_a_read_only_root(trial: Trial, tmp_path: Path) -
             process.terminate()
         for process in processes:
             process.wait(30)
+
+
+_WITH_A_THREAD_THAT_NEVER_ENDS = """
+import sys, threading, time
+threading.Thread(target=time.sleep, args=(3600,)).start()
+from streams.cli import main
+sys.argv[0] = "evenstream"
+main()
+"""
+
+
+@pytest.mark.timeout(120)
+def test_publish_ends_when_told_even_where_a_thread_does_not(trial: Trial) -> None:
+    """As one of Faust's may that was told to stop while it started: Python would wait for it for ever."""
+    trial.ports = {"publish": free_port()}
+    port = ("--set", f"http.port={trial.ports['publish']}")
+    command = [sys.executable, "-c", _WITH_A_THREAD_THAT_NEVER_ENDS, *trial.arguments, *port, "publish"]
+    with (trial.folder / "publish.log").open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + 60
+        while not trial.is_ready("publish"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(3)  # until Faust is up
+        process.terminate()
+        assert process.wait(30) == 0
+        assert "Faust has not stopped within" in (trial.folder / "publish.log").read_text()
+    finally:
+        process.kill()
+        process.wait()
