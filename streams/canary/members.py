@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,14 +66,14 @@ class Canaries:
     """Race probabilities of the known ones, by id: shape (6,)."""
 
     @classmethod
-    def draw(cls, model: RaceModel, no_places: Iterable[str] = ()) -> Canaries:
+    def draw(cls, model: RaceModel, own_texts: Iterable[str] = ()) -> Canaries:
         """Draw a run's canaries.
 
         Args:
-            no_places: ZCTAs and tracts that would be found where no member is (``own_texts``).
+            own_texts: ZCTAs, tracts and words that would be found where no member is (``texts_in_programs``).
         """
         rng = np.random.default_rng(secrets.randbits(128))
-        taken = set(no_places)
+        taken = set(own_texts)
         known = _known_people(rng, model, taken, _COUNTED + 6)
         members = [
             Canary("counted", _member_id("-\u00fc" if k == 0 else ""), known.pop(), events=2) for k in range(_COUNTED)
@@ -201,14 +201,15 @@ def _unknown_person(rng: np.random.Generator, taken: set[str]) -> dict[str, obje
 
 
 def _known_people(
-    rng: np.random.Generator, model: RaceModel, no_places: Container[str], count: int
+    rng: np.random.Generator, model: RaceModel, own_texts: Collection[str], count: int
 ) -> list[dict[str, object]]:
     """Rare names and real places whose race probabilities tell: several of the six are no small numbers."""
     surnames = [name for name in load_surnames(2010).codes if len(name) >= 9]
     given_names = [name for name in load_given_names().codes if len(name) >= 8]
     places = load_places()
-    tracts = [tract for tract in places.tracts if tract not in no_places]
-    zctas = [zcta for zcta in places.zctas if zcta not in no_places]
+    tracts = [tract for tract in places.tracts if tract not in own_texts]
+    zctas = [zcta for zcta in places.zctas if zcta not in own_texts]
+    words = "\n".join(own_texts)
     people: list[dict[str, object]] = []
     while len(people) < count:
         person: dict[str, object] = {
@@ -217,6 +218,8 @@ def _known_people(
             "tract": tracts[rng.integers(len(tracts))],
             "zcta": zctas[rng.integers(len(zctas))],
         }
+        if any(str(person[name]).lower() in words for name in ("family_name", "given_name")):
+            continue
         codes = model.encode({name: [str(person[name]) if name in person else None] for name in model.attributes})
         vector = model.posterior_of_codes(codes)[0]
         if (vector > 0.01).sum() >= 4 and vector.max() < 0.9:

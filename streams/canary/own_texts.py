@@ -1,7 +1,8 @@
-"""What the roles' own programs hold that reads like a place: five digits in quotes, in some library's documentation.
+"""What the roles' own programs hold that reads like a place or a name: in some library's documentation, say.
 
-A canary that lived in such a place would be found in a role that never heard of it. So the roles' modules are loaded
-in a process of its own before any canary is drawn, and no canary is given a place that stands there.
+A canary that lived in such a place, or had the first name of a library's author, would be found in a role that never
+heard of it. So the roles' modules are loaded in a process of its own before any canary is drawn, and no canary is given
+a place or a name that stands there.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ MODULES = (
 _SECONDS = 120.0
 _PLACE = re.compile(rb"""(?<=["'])[0-9]{5}(?=["'])|(?<=zcta=)[0-9]{5}|(?<![0-9])[0-9]{11}(?![0-9])""")
 """As the canary looks for ZCTAs and for tracts."""
+_WORD = re.compile(rb"[A-Za-z]{8,}")
+"""What may hold a canary's name: those have eight letters or more."""
 
 
-def places_in_programs(modules: Iterable[str] = MODULES) -> frozenset[str]:
-    """ZCTAs and tracts, or what reads so, in the memory of a process that has loaded these modules and no more.
+def texts_in_programs(modules: Iterable[str] = MODULES) -> frozenset[str]:
+    """ZCTAs and tracts, or what reads so, and long words in small letters: in the memory of a process that has loaded
+    these modules and no more.
 
     Raises:
         EvenstreamError: the process failed.
@@ -48,8 +52,11 @@ def main(modules: list[str]) -> None:
         import_module(module)
     memory = Memory(os.getpid())
     pieces = memory.pieces() if memory.readable() else ()
-    found = {match.group() for piece in pieces for match in _PLACE.finditer(piece)}
-    sys.stdout.write("\n".join(sorted(place.decode() for place in found)))
+    found: set[bytes] = set()
+    for piece in pieces:
+        found.update(match.group() for match in _PLACE.finditer(piece))
+        found.update(match.group().lower() for match in _WORD.finditer(piece))
+    sys.stdout.write("\n".join(sorted(text.decode() for text in found)))
 
 
 if __name__ == "__main__":

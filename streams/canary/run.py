@@ -30,7 +30,7 @@ from streams.canary.crashing import WORDS
 from streams.canary.encodings import Trace, traces_of_integers, traces_of_text
 from streams.canary.hunt import Eye, Place, PlantedTopic
 from streams.canary.members import ROUND_MS, Canaries
-from streams.canary.own_texts import places_in_programs
+from streams.canary.own_texts import texts_in_programs
 from streams.canary.search import Searcher
 from streams.canary.segments import read_segment
 from streams.errors import EvenstreamError
@@ -119,7 +119,7 @@ class CanaryRun:
         self._cores_before = set(places.core_dumps(places.core_folders()))
         self._round = 0
         self._model = RaceModel.load()
-        self.canaries = Canaries.draw(self._model, places_in_programs())
+        self.canaries = Canaries.draw(self._model, texts_in_programs())
         self._process_files: dict[str, bytes] = {}
         self._answers: dict[str, bytes] = {}
 
