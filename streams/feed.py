@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from streams.errors import KafkaUnavailable
-from streams.kafka.clients import make_producer
+from streams.kafka.clients import make_producer, produce
 from streams.settings import Settings
 
 _FLUSH_SECONDS = 30.0
@@ -41,20 +41,16 @@ class Feed:
         headers: list[tuple[str, bytes]] | None = None,
     ) -> None:
         """Write one record; waits only while the local queue is full. ``timestamp_ms`` 0 means now."""
-        while True:
-            try:
-                self._producer.produce(
-                    topic,
-                    value=value,
-                    key=key,
-                    partition=partition,
-                    timestamp=timestamp_ms,
-                    headers=headers,  # type: ignore[arg-type]  # its stub is narrower than what it takes
-                    on_delivery=self._delivered,
-                )
-                break
-            except BufferError:
-                self._producer.poll(0.05)
+        produce(
+            self._producer,
+            topic,
+            value=value,
+            key=key,
+            partition=partition,
+            timestamp=timestamp_ms,
+            headers=headers,
+            on_delivery=self._delivered,
+        )
         self._producer.poll(0)
 
     def send_all(self, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:

@@ -60,7 +60,7 @@ class Layouts:
             self._known[role], self._values[role] = layout, value
             return
         begun = self._begun.get(role)
-        if begun is not None and layout.generation > before.generation and begun.is_after(layout):
+        if begun is not None and layout.generation > before.generation and begun.follows(layout):
             return  # what was there before it, which compaction has not taken away yet
         raise RecordMalformed(
             f"a layout of {role!r} with generation {layout.generation} and {layout.shards} shards does not follow "

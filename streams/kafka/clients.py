@@ -24,6 +24,14 @@ _QUESTION_SECONDS = 5.0
 _AUTHENTICATION_SECONDS = 5.0
 _RETRY_SECONDS = 0.1
 
+POSITION_GONE = frozenset(
+    (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION)  # noqa: SLF001  # its API
+)
+"""What a consumer is told whose partition no longer holds what comes next; nothing more comes of it then."""
+
+COMMIT_SECONDS = 9.0
+"""For how long a commit may take: below transaction.timeout.ms, so that the broker does not abort behind our back."""
+
 _asked: dict[str, Any] = {}
 
 
@@ -103,6 +111,17 @@ def make_producer(settings: Settings, transactional_id: str | None, **extra: Any
     """A producer with :func:`producer_config`, or :class:`SettingsError` where librdkafka refuses a property."""
     with _properties_explained():
         return Producer(producer_config(settings, transactional_id, **extra))
+
+
+def produce(producer: Producer, topic: str, **record: Any) -> None:
+    """Hand a record to a producer, as its own ``produce`` takes it; waits only while the local queue is full."""
+    while True:
+        try:
+            producer.produce(topic, **record)
+        except BufferError:
+            producer.poll(0.05)  # lets deliveries drain it
+        else:
+            return
 
 
 def admin(settings: Settings, **extra: Any) -> AdminClient:
@@ -232,7 +251,7 @@ def read_to_end(
     Args:
         partitions: which; all of them by default.
         await_transactions: False stops at the last stable offset, for topics whose producers are not ours to wait for.
-        alive: called at each poll: to wait for Kafka is no hang.
+        alive: called at each poll and with each record: to wait for Kafka, or to read for long, is no hang.
 
     Raises:
         TopicMismatch: there is no such topic.
@@ -261,6 +280,7 @@ def read_to_end(
             for message in messages:
                 i, error = int(message.partition() or 0), message.error()
                 if error is None:
+                    alive()
                     yield message
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                     if int(message.offset() or 0) >= ends[i]:

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.control import ControlPlane
 from streams.errors import KafkaUnavailable, PositionLost
-from streams.kafka.clients import make_consumer, make_producer, partition_end
+from streams.kafka.clients import POSITION_GONE, make_consumer, make_producer, partition_end
 from streams.kafka.held_back import HeldBack
 from streams.kafka.refusals import is_refusal, refused, refused_reading
 from streams.records.keys import KeyRecord
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 _CATCH_UP_SECONDS = 15.0
 _LOOK_SECONDS = 1.0
-_GONE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION)  # noqa: SLF001  # its API
 
 
 class ControlReader:
@@ -89,7 +88,7 @@ class ControlReader:
                     self._next[str(topic)] = max(self._next[str(topic)], int(offset or 0))
                 elif is_refusal(error):  # without it a role would not hear of a revocation
                     raise refused_reading(self._settings, topic, error)
-                elif error.code() in _GONE:  # nothing more would come of that topic, and nothing would tell
+                elif error.code() in POSITION_GONE:  # nothing more would come of that topic, and nothing would tell
                     raise PositionLost(
                         f"{topic} no longer holds what comes next ({error.str()}), and this role would hear of no "
                         "revocation any more, so it ends. Where the topic was cut, it reads what is left when it is "

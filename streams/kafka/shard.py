@@ -35,7 +35,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from streams.errors import Fenced, PositionLost
 from streams.kafka.broker_clock import BrokerClock, local_ms
-from streams.kafka.clients import admin, make_consumer, make_producer, read_to_end, transaction_timeout_seconds
+from streams.kafka.clients import (
+    COMMIT_SECONDS,
+    POSITION_GONE,
+    admin,
+    make_consumer,
+    make_producer,
+    produce,
+    read_to_end,
+    transaction_timeout_seconds,
+)
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.fencing import FENCED, fence, reason_of, taken_over
 from streams.kafka.refusals import explained, is_refusal, refused_reading
@@ -44,7 +53,7 @@ from streams.kafka.topic_watch import TopicWatch
 from streams.layouts import BegunLayout
 from streams.records.layout import Layout
 from streams.settings import Settings
-from streams.stage import Out, Record, Stage
+from streams.stage import Record, Stage
 from streams.watch.health import RoleHealth
 
 log = logging.getLogger(__name__)
@@ -52,7 +61,6 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.01
 _RECORDS_A_POLL = 5_000
 _INIT_TIMEOUT_SECONDS = 30.0
-_COMMIT_TIMEOUT_SECONDS = 9.0  # below transaction.timeout.ms, so that the broker does not abort behind our back
 _RETRY_SECONDS = 0.2
 _LAG_INTERVAL_SECONDS = 1.0
 _STAND_BY_SECONDS = 0.1
@@ -340,7 +348,7 @@ class ShardLoop:
         self._paused.clear()
         try:
             # What is due at once goes out before anything is read; its acknowledgement tells the broker's time.
-            while stage.due(now := self._clock.now_ms()) and self._blocked(stage, now) is None:
+            while stage.due(now := self._clock.now_ms()) and (self._hold() or stage.blocked(now)) is None:
                 self._commit(producer, consumer, stage, now)
             self._assign(consumer, stage)
             self._turns(stop, layout, stage, producer, consumer)
@@ -355,7 +363,6 @@ class ShardLoop:
         """
         latest: dict[bytes, bytes | None] = {}
         for record in read_to_end(self._settings, topic, alive=self._alive):
-            self._alive()  # a long restoration is no hang
             key = record.key()
             if isinstance(key, bytes):
                 latest[key] = record.value()
@@ -391,11 +398,12 @@ class ShardLoop:
                 lag_at = time.monotonic()
                 self._report_lag(consumer, stage)
             # Said once a turn, and not taken back in between: whoever asks does so while the loop waits for records.
-            reason = self._blocked(stage, now)
+            held = self._hold()
+            reason = held or stage.blocked(now)
             if reason is not None:
                 self._not_ready = reason
                 self._forget()
-                if self._hold() is not None:  # which may last: whoever seals to this role needs its next epoch
+                if held is not None:  # which may last: whoever seals to this role needs its next epoch
                     self._tick(stage, now)
                 stop.wait(0.1)
                 continue
@@ -413,9 +421,6 @@ class ShardLoop:
                 self._commit(producer, consumer, stage, now)
                 now = self._clock.now_ms()
 
-    def _blocked(self, stage: Stage, now: int) -> str | None:
-        return self._hold() or stage.blocked(now)
-
     def _sort_out(self, messages: list[Message], stage: Stage) -> tuple[list[Message], list[tuple[str, int, int]]]:
         """Records, and the partitions that were read to their end: (topic, partition, end offset)."""
         records = [message for message in messages if message.error() is None]
@@ -429,7 +434,7 @@ class ShardLoop:
                 ends.pop(partition, None)  # an end that more records follow says nothing any more
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # librdkafka's own codes begin with _
                 ends[partition] = int(message.offset() or 0)
-            elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
+            elif error.code() in POSITION_GONE:
                 why = (
                     f"{message.topic()} [{message.partition()}] no longer holds the position that this role's state "
                     f"names ({error.str()}): records were deleted before they were read, or the topic was recreated. "
@@ -457,8 +462,15 @@ class ShardLoop:
             try:
                 producer.begin_transaction()
                 for out in outputs:
-                    _produce(producer, out, self._clock)
-                producer.commit_transaction(_COMMIT_TIMEOUT_SECONDS)
+                    produce(
+                        producer,
+                        out.topic,
+                        value=out.value,
+                        key=out.key,
+                        partition=out.partition,
+                        on_delivery=self._clock.delivered,
+                    )
+                producer.commit_transaction(COMMIT_SECONDS)
             except KafkaException as error:
                 meaning, took = self._translate(reason_of(producer, error)), time.monotonic() - started
                 if isinstance(meaning, Fenced) and took > self._transaction_seconds:
@@ -498,15 +510,3 @@ class ShardLoop:
                 continue
             if high >= 0:
                 self._health.lag(topic, i, max(0, high - max(offset, 0)))
-
-
-def _produce(producer: Producer, out: Out, clock: BrokerClock) -> None:
-    while True:
-        try:
-            producer.produce(
-                out.topic, value=out.value, key=out.key, partition=out.partition, on_delivery=clock.delivered
-            )
-        except BufferError:
-            producer.poll(0.05)  # the local queue is full: let deliveries drain it
-        else:
-            return

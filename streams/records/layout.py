@@ -90,22 +90,18 @@ class Layout:
         record = LayoutRecord(role, self.generation + 1, shards, now_ms, history)  # type: ignore[arg-type]
         return _checked(_encoder.encode(record))
 
-    def follows(self, known: Layout) -> bool:
-        """Whether this may take the place of ``known``: newer, and its history does not contradict it."""
+    def follows(self, earlier: Layout) -> bool:
+        """Whether ``earlier`` may have been before this one: lower, and not another than the history names."""
+        if earlier.generation >= self.generation:
+            return False
         # One that is older than the history reaches, and was compacted away meanwhile, cannot be compared.
-        return self.is_after(known)
+        return earlier.generation < self.history[0].generation or (
+            Generation(earlier.generation, earlier.shards) in self.history
+        )
 
     def generations(self) -> tuple[Generation, ...]:
         """This one, and those before it that its history names."""
         return (*self.history, Generation(self.generation, self.shards))
-
-    def is_after(self, earlier: Layout) -> bool:
-        """Whether ``earlier`` may have been before this one: lower, and not another than the history names."""
-        if earlier.generation >= self.generation:
-            return False
-        return earlier.generation < self.history[0].generation or (
-            Generation(earlier.generation, earlier.shards) in self.history
-        )
 
     def owns(self, shard: int, count: int) -> range:
         """Which of ``count`` partitions a shard owns; none where the layout does not have the shard."""

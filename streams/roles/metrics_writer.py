@@ -17,7 +17,14 @@ from collections.abc import Callable, Iterable, Iterator
 from confluent_kafka import KafkaException
 
 from streams.errors import EvenstreamError, KafkaUnavailable
-from streams.kafka.clients import admin, make_producer, partition_count, transaction_timeout_seconds
+from streams.kafka.clients import (
+    COMMIT_SECONDS,
+    admin,
+    make_producer,
+    partition_count,
+    produce,
+    transaction_timeout_seconds,
+)
 from streams.kafka.fencing import FENCED, reason_of, taken_over
 from streams.kafka.refusals import explained, is_refusal
 from streams.kafka.topics import METRIC_BYTES
@@ -26,7 +33,6 @@ from streams.settings import Settings
 from streams.watch.health import RoleHealth
 
 _INIT_SECONDS = 30.0
-_COMMIT_SECONDS = 9.0  # below transaction.timeout.ms, so that the broker does not abort behind our back
 _MOST_WINDOWS = 500
 _MOST_BYTES = 2_000_000  # of a transaction, but for its last window: acknowledged within seconds on a slow link too
 
@@ -67,7 +73,7 @@ class MetricsWriter:
                 self._producer.begin_transaction()
                 for window, value in part:
                     self._produce(window, value)
-                self._producer.commit_transaction(_COMMIT_SECONDS)
+                self._producer.commit_transaction(COMMIT_SECONDS)
             except KafkaException as error:
                 self._health.transaction("aborted", 0.0)
                 raise self._explained(reason_of(self._producer, error), time.monotonic() - began) from error
@@ -89,19 +95,14 @@ class MetricsWriter:
             yield part
 
     def _produce(self, window: FairnessMetric, value: bytes) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    self._topic,
-                    key=window.topic_key(),
-                    value=value,
-                    headers=window.headers(self._settings.deployment),  # type: ignore[arg-type]  # its stub is narrower than what it takes
-                    partition=window.partition(self._partitions),
-                )
-            except BufferError:
-                self._producer.poll(0.05)  # the local queue is full: let deliveries drain it
-            else:
-                return
+        produce(
+            self._producer,
+            self._topic,
+            key=window.topic_key(),
+            value=value,
+            headers=window.headers(self._settings.deployment),
+            partition=window.partition(self._partitions),
+        )
 
     def _explained(self, error: KafkaException, took_seconds: float) -> EvenstreamError:
         told = error.args[0]

@@ -26,12 +26,11 @@ def sent_since(settings: Settings, topic: str, time_ms: int, alive: Callable[[],
     """What lies on a party's own topic from a time on, aborted records as well.
 
     Args:
-        alive: called with each record, and while Kafka is waited for: neither is a hang.
+        alive: as for ``read_to_end``.
     """
     began = told = time.monotonic()
     count = 0
     for count, record in enumerate(read_since(settings, topic, time_ms, alive), 1):
-        alive()
         if time.monotonic() - told > _PROGRESS_SECONDS:
             told = time.monotonic()
             log.info("holding state and ledger against %s: %d records so far, in %.0f s", topic, count, told - began)

@@ -44,9 +44,8 @@ class RetainedTopics:
         return found
 
     def whole(self, j: int) -> Iterator[bytes]:
-        for record in read_to_end(self._settings, self._shares, partitions=[j], alive=self._alive):
-            self._alive()
-            yield record.value() or b""
+        records = read_to_end(self._settings, self._shares, partitions=[j], alive=self._alive)
+        return (record.value() or b"" for record in records)
 
     def trimmed(self, j: int) -> bool:
         return first_offset(self._settings, self._shares, j) > 0
