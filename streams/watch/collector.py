@@ -4,6 +4,9 @@ No value or decision series exists before there is a release, and none for a voi
 value, a 0 or NaN in place of an answer. Nothing is exposed before the replay of `releases` is complete, since counters
 that are scraped half-way look like a reset. A measurement that is no longer approved takes its series with it; of one
 that was revoked, or has expired, what it is remains (`measurement_info`) and what it counted, but no value.
+
+Evidence, its threshold and breaches are no values of a window but what has been gathered over many: they stay over void
+windows, which leave them as they were, or an alert would end because numbers are missing.
 """
 
 from __future__ import annotations
@@ -52,6 +55,8 @@ class _Level:
     """What is known of one level of one measurement."""
 
     last: FairnessMetric | None = None
+    gathered: FairnessMetric | None = None
+    """The last that says what its detectors have gathered; None once another revision's windows have come."""
     windows: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
@@ -95,6 +100,11 @@ class FairnessCollector(Collector):
         """Replay is complete: begin to show."""
         with self._lock:
             self._open = True
+
+    def forget(self) -> None:
+        """Begin again to take in windows and releases; only before :meth:`open`."""
+        with self._lock:
+            self._levels, self._released, self._refused = {}, {}, {}
 
     def measurements(self, approved: Iterable[Approved], rho_limit: float) -> None:
         """Which measurements there are, all revisions of each; what is not among them is no longer shown.
@@ -149,6 +159,10 @@ class FairnessCollector(Collector):
             level = self._count(record)
             if level.last is None or level.last.window.end_ms < record.window.end_ms:
                 level.last = record
+                if record.detection is not None:
+                    level.gathered = record
+                elif level.gathered is not None and level.gathered.spec_sha256 != record.spec_sha256:
+                    level.gathered = None
         if delay_seconds is not None:
             self._delay.labels(record.measurement, record.level).observe(max(delay_seconds, 0.0))
 
@@ -163,7 +177,7 @@ class FairnessCollector(Collector):
         with self._lock:
             if not self._open:
                 return
-            families = [*self._values(), *self._freshness(), *self._counters(), *self._budget()]
+            families = [*self._values(), *self._gathered(), *self._freshness(), *self._counters(), *self._budget()]
             shown = set(self._revisions)
         yield from families
         for delay in self._delay.collect():
@@ -191,7 +205,7 @@ class FairnessCollector(Collector):
         return self._clock() * 1000 >= last_ms
 
     def _values(self) -> Iterator[Metric]:
-        ended = {entry.spec.hex() for entries in self._revisions.values() for entry in entries if self._ended(entry)}
+        ended = self._ended_specs()
         last = [
             level.last
             for (name, _), level in self._levels.items()
@@ -232,6 +246,61 @@ class FairnessCollector(Collector):
                 silent = all(result.value is None for result in record.results if result.group == group)
                 suppressed.add_metric([record.measurement, record.level, group], float(silent))
         yield suppressed
+
+    def _gathered(self) -> Iterator[Metric]:
+        """What detectors have gathered over windows, and whether the estimators of the last window disagree."""
+        level_labels, gap_labels = ("measurement", "level"), (*_KEY, "reference")
+        tolerated = GaugeMetricFamily(
+            "evenstream_gap_threshold_ratio",
+            "Gaps within it, above or below, are tolerated",
+            labels=("measurement", "metric"),
+        )
+        threshold = GaugeMetricFamily(
+            "evenstream_edetector_log_threshold", "Log evidence from which there is an alarm", labels=level_labels
+        )
+        evidence = GaugeMetricFamily(
+            "evenstream_edetector_log_evidence",
+            "Logarithm of the evidence, gathered over windows, that a gap is not a tolerated one",
+            labels=gap_labels,
+        )
+        breaches = GaugeMetricFamily(
+            "evenstream_gap_breach_windows",
+            "Windows in a row in which a gap's interval lay beyond what is tolerated",
+            labels=gap_labels,
+        )
+        disagree = GaugeMetricFamily(
+            "evenstream_estimators_disagree",
+            "1 where the last window's corrected and rectified estimates differ by more than chance allows",
+            labels=level_labels,
+        )
+        ended = self._ended_specs()
+        shown = [level for (name, _), level in self._levels.items() if name in self._revisions]
+        gaps: dict[tuple[str, str], tuple[int, float]] = {}
+        for record in (level.gathered for level in shown):
+            if record is None or record.detection is None or record.spec_sha256 in ended:
+                continue
+            found = record.detection
+            threshold.add_metric([record.measurement, record.level], found.log_threshold)
+            for metric, gap in found.tolerated_gaps.items():
+                key = record.measurement, metric
+                gaps[key] = max(gaps.get(key, (0, 0.0)), (record.revision, gap))
+            for result in record.results:
+                if result.log_evidence is not None:
+                    labels = [record.measurement, record.level, result.metric, result.score_bin, result.group]
+                    evidence.add_metric([*labels, record.reference], result.log_evidence)
+            for state in found.state:
+                labels = [record.measurement, record.level, state.metric, state.score_bin, state.group]
+                breaches.add_metric([*labels, record.reference], state.breach_windows)
+        for (name, metric), (_, gap) in gaps.items():
+            tolerated.add_metric([name, metric], gap)
+        for record in (level.last for level in shown):
+            checked = None if record is None or record.checks is None else record.checks.estimators
+            if record is not None and checked is not None and record.spec_sha256 not in ended:
+                disagree.add_metric([record.measurement, record.level], float(checked == "disagree"))
+        yield from (tolerated, breaches, evidence, threshold, disagree)
+
+    def _ended_specs(self) -> set[str]:
+        return {entry.spec.hex() for entries in self._revisions.values() for entry in entries if self._ended(entry)}
 
     def _freshness(self) -> Iterator[Metric]:
         labels = ("measurement", "level")
