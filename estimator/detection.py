@@ -113,7 +113,7 @@ class Evidence:
         """Before the first window, for detectors of this shape."""
         dims = (shape,) if isinstance(shape, int) else shape
         nothing = np.full((*dims, len(BETS)), LEAST)
-        return cls(nothing, nothing, np.zeros(dims, np.int64), np.full(dims, NO_ALARM), np.zeros(dims, np.bool_))
+        return cls(nothing, nothing.copy(), np.zeros(dims, np.int64), np.full(dims, NO_ALARM), np.zeros(dims, np.bool_))
 
     @property
     def alarm(self) -> B:
