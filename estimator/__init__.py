@@ -21,6 +21,7 @@ from estimator.names import NameMatch
 from estimator.population import Population
 from estimator.posterior import RaceModel
 from estimator.rates import NoiseVariance
+from estimator.recompute import Recomputation, recompute, reestimate
 from estimator.rounding import to_fixed_point
 
 __all__ = [
@@ -41,10 +42,13 @@ __all__ = [
     "NoiseVariance",
     "Population",
     "RaceModel",
+    "Recomputation",
     "channels_disagree",
     "check_model",
     "disparities",
     "implausible",
     "rank_exposure",
+    "recompute",
+    "reestimate",
     "to_fixed_point",
 ]
