@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from simulated_windows import race_only
 
-from estimator import GROUPS, CellLayout, NoiseVariance, disparities
+from estimator import GROUPS, CellLayout, Correction, NoiseVariance, disparities, reestimate
 from estimator.moments import Moments
-from streams.records.metric import Checks, FairnessMetric, NoisedMoments, Privacy, Table, Window, result_of
+from privacy import epsilon
+from streams.records.metric import (
+    Checks,
+    CorrectedBy,
+    Difference,
+    FairnessMetric,
+    NoisedMoments,
+    Privacy,
+    Table,
+    Window,
+    result_of,
+)
 
 AXES = (("decision", 2),)
 TABLE = np.array([[7000, 850, 300, 300, 50, -12.25], [3000, 150, 300, 100, 50, 8.5]], dtype=np.float64)
@@ -88,4 +102,99 @@ def withdrawn() -> FairnessMetric:
         privacy=None,
         checks=None,
         supersedes="feed/10s/1764000010000/1",
+    )
+
+
+# -- records that follow from their own tables --------------------------------------------------------------------
+
+_LAYOUT = CellLayout((("score", 2), ("decision", 2)))
+_GROUPS = ("one", "two", "three")
+_SIGMA = 3.0
+_NOISE = NoiseVariance(_SIGMA**2, _SIGMA**2, _SIGMA**2)
+START_MS = 1_764_000_000_000
+
+
+def hour(number: int = 0, *, decided: float = 0.0) -> FairnessMetric:
+    """A long window with all three parts, as publish would have said it.
+
+    Args:
+        number: the hour, from START_MS. decided: moves rows of group two to decision 1, which widens its gaps.
+    """
+    people = race_only(1, weights=np.array([0.5, 0.3, 0.2]), sharpness=1.0, cells=_LAYOUT.count)
+    (drawn,) = people.windows(2 + number, 1, rows=40_000, share=0.4, noise=_NOISE)
+    table = drawn.table.copy()
+    moved = decided * table[::2, 1]
+    table[::2, 1] -= moved
+    table[1::2, 1] += moved
+    start_ms = START_MS + 3_600_000 * number
+    return _said("1h", start_ms, start_ms + 3_600_000, table, drawn.moments, drawn.rectifier)
+
+
+def minute(after: FairnessMetric, number: int = 0) -> FairnessMetric:
+    """A short window behind a long one, which corrects it."""
+    people = race_only(1, weights=np.array([0.5, 0.3, 0.2]), sharpness=1.0, cells=_LAYOUT.count)
+    (drawn,) = people.windows(50 + number, 1, rows=20_000, share=0.4, noise=_NOISE)
+    start_ms = after.window.end_ms + 60_000 * number
+    correction = reestimate(json.loads(after.encode())).correction
+    by = CorrectedBy(level=after.level, end_ms=after.window.end_ms)
+    return _said("1m", start_ms, start_ms + 60_000, drawn.table, drawn.moments, None, correction, by)
+
+
+def _said(
+    level: str,
+    start_ms: int,
+    end_ms: int,
+    table: NDArray[np.float64],
+    moments: Moments,
+    rectifier: NDArray[np.float64] | None,
+    correction: Correction | None = None,
+    corrected_by: CorrectedBy | None = None,
+) -> FairnessMetric:
+    found = disparities(
+        table,
+        cells=_LAYOUT,
+        reference="one",
+        noise_variance=_NOISE,
+        moments=moments,
+        rectifier=rectifier,
+        correction=correction,
+        groups=_GROUPS,
+        rows_per_member=2,
+    )
+    agreement = found.agreement
+    return FairnessMetric(
+        measurement="feed",
+        revision=1,
+        spec_sha256="ab" * 32,
+        level=level,
+        window=Window(start_ms=start_ms, end_ms=end_ms),
+        status="published",
+        reason=None,
+        reference="one",
+        confidence=0.95,
+        results=tuple(map(result_of, found.results)),
+        table=Table.of(_LAYOUT, _GROUPS, table),
+        moments=NoisedMoments.of(_GROUPS, moments),
+        rectifier=None if rectifier is None else Table.of(_LAYOUT, _GROUPS, rectifier),
+        corrected_by=corrected_by,
+        rows_per_member=2,
+        privacy=Privacy(
+            unit="one member's rows of one UTC day",
+            period="member-day",
+            rho=0.1,
+            rho_limit=0.6,
+            epsilon=epsilon(0.1, 1e-9),
+            epsilon_limit=epsilon(0.6, 1e-9),
+            epsilon_add_remove=None,
+            delta=1e-9,
+            noise_sigma_rows=_SIGMA,
+            noise_sigma_rows_moments=_SIGMA,
+            noise_sigma_rows_rectifier=None if rectifier is None else _SIGMA,
+        ),
+        checks=Checks(
+            estimators=None if agreement is None else "agree" if agreement.agree else "disagree",
+            difference=None if agreement is None else Difference.of(agreement),
+            release_signature_a="aa" * 64,
+            release_signature_b="bb" * 64,
+        ),
     )
