@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from estimator.cells import CellLayout, Statistic
+from estimator.detection import BETS, NO_ALARM, Detectors, Evidence, Gaps
 from estimator.disparity import Correction, Disparities, disparities
 from estimator.errors import RecordUnusable
 from estimator.moments import Moments
@@ -28,6 +29,7 @@ Record = Mapping[str, Any]
 _ULP = 2.0**-52
 _RESULT = ("metric", "score_bin", "group", "estimator")
 _NUMBERS = ("value", "gap", "ratio", "suppressed")
+_GATHERED = ("log_evidence", "alarm", "alarm_since_ms")
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ def recompute(
     Args:
         record: any record of `fairness-metrics`, as JSON gives it.
         corrected_by: the record that it names so; without it `rectified` results of such a window stay unchecked.
-        previous: the last record of the same level and revision with a table, before this one.
+        previous: the last record of the same level and revision with a table, before this one: evidence goes on from
+            it. Without it the record is taken for the first, and where it is not, its evidence stays unchecked.
         tolerance_ulp: how many units of 2^-52 two numbers may differ by, of 1 or of the larger one if that is above 1;
             0 unless another build of numpy published them.
 
@@ -191,6 +194,10 @@ def recompute(
     compared.checks(record["checks"], found)
     says_nothing = all(result["value"] is None for result in record["results"])
     compared.value("status", record["status"], "suppressed" if says_nothing else "published")
+    try:
+        unchecked += _evidence(record, previous, compared)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordUnusable(f"the record's detection is not in order: {type(error).__name__} at {error}") from None
     return Recomputation(compared.count, tuple(compared.discrepancies), tuple(unchecked), found)
 
 
@@ -199,6 +206,84 @@ def _field(record: Record, name: str) -> Any:
         return record[name]
     except (KeyError, TypeError):
         raise RecordUnusable(f"this is no record of fairness-metrics: it has no {name}") from None
+
+
+_Name = tuple[str, str, str]
+
+
+def _evidence(record: Record, previous: Record | None, compared: _Compared) -> list[str]:
+    """Compare what a level's detectors say after the window; returns what could not be."""
+    said = record.get("detection")
+    if said is None:  # of a version before detectors, or a window that came after a later one
+        compared.gathered(record["results"], {}, said)
+        return []
+    layout, groups = layout_of(record), record["table"]["groups"]
+    statistics = [(statistic.metric, statistic.score_bin) for statistic in layout.statistics()]
+    names = [(*statistic, group) for statistic in statistics for group in groups if group != record["reference"]]
+    tolerated = np.array([said["tolerated_gaps"][metric] for metric, _, _ in names])
+    detectors = Detectors(tolerated, said["false_alarm_windows"], len(names))
+    before = None if previous is None else previous.get("detection")
+    seen = Evidence.none(len(names)) if before is None else _read(before, names)
+    after = detectors.after(seen, _gaps(record, said["estimator"], names), record["window"]["end_ms"])
+    state = _state(after, names)
+    if before is None and state != said["state"]:
+        return ["evidence: the record of the level's window before is not at hand"]
+    compared.value("detection.detectors", said["detectors"], len(names))
+    compared.value("detection.log_threshold", said["log_threshold"], detectors.log_threshold)
+    compared.value("detection.bets", list(said["bets"]), list(BETS))
+    compared.value("detection.state", said["state"], state)
+    values = after.log_evidence.tolist(), after.alarm.tolist(), after.alarm_since_ms.tolist()
+    each = zip(names, after.seen.tolist(), *values, strict=True)
+    compared.gathered(
+        record["results"],
+        {name: (evidence, alarm, since if alarm else None) for name, any_, evidence, alarm, since in each if any_},
+        said["estimator"],
+    )
+    return []
+
+
+def _gaps(record: Record, estimator: str, names: Sequence[_Name]) -> Gaps:
+    found = {
+        (result["metric"], result["score_bin"], result["group"]): result["gap"]
+        for result in record["results"]
+        if result["estimator"] == estimator and result["gap"] is not None
+    }
+    gaps = np.full((len(names), 3), np.nan)
+    for place, name in enumerate(names):
+        if name in found:
+            gaps[place] = [found[name][end] for end in ("estimate", "lower", "upper")]
+    return Gaps(*gaps.T, record["confidence"])
+
+
+def _read(said: Record, names: Sequence[_Name]) -> Evidence:
+    """The detectors' state in a record, as arrays."""
+    none = Evidence.none(len(names))
+    above, below = none.above.copy(), none.below.copy()
+    for state in said["state"]:
+        place = names.index((state["metric"], state["score_bin"], state["group"]))
+        above[place], below[place] = state["above"], state["below"]
+        none.breach_windows[place] = state["breach_windows"]
+        none.alarm_since_ms[place] = NO_ALARM if state["alarm_since_ms"] is None else state["alarm_since_ms"]
+        none.seen[place] = True
+    return Evidence(above, below, none.breach_windows, none.alarm_since_ms, none.seen)
+
+
+def _state(evidence: Evidence, names: Sequence[_Name]) -> list[dict[str, Any]]:
+    """The same as a record has it."""
+    breaches, since = evidence.breach_windows.tolist(), evidence.alarm_since_ms.tolist()
+    return [
+        {
+            "metric": metric,
+            "score_bin": score_bin,
+            "group": group,
+            "breach_windows": breaches[place],
+            "alarm_since_ms": None if since[place] == NO_ALARM else since[place],
+            "below": evidence.below[place].tolist(),
+            "above": evidence.above[place].tolist(),
+        }
+        for place, (metric, score_bin, group) in enumerate(names)
+        if evidence.seen[place]
+    ]
 
 
 class _Compared:
@@ -235,6 +320,18 @@ class _Compared:
             for name in _NUMBERS:
                 part = getattr(again, name)
                 self.value(f"{where}.{name}", result[name], part if isinstance(part, str | None) else asdict(part))
+
+    def gathered(
+        self, results: Sequence[Record], said: Mapping[_Name, tuple[Any, Any, Any]], estimator: str | None
+    ) -> None:
+        """What the detectors say in the results: of those that they watch, and nothing of the others."""
+        for number, result in enumerate(results):
+            name = result["metric"], result["score_bin"], result["group"]
+            expected = said.get(name) if result["estimator"] == estimator else None
+            parts = zip(_GATHERED, expected or (None, None, None), strict=True)
+            for field, part in parts:
+                if expected is not None or result.get(field) is not None:
+                    self.value(f"results[{number}].{field}", result.get(field), part)
 
     def checks(self, published: Record, found: Disparities) -> None:
         """Whether corrected and rectified agree, and where they differ most."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from simulated_windows import race_only
 
-from estimator import GROUPS, CellLayout, Correction, NoiseVariance, disparities, reestimate
+from estimator import GROUPS, CellLayout, Correction, Evidence, NoiseVariance, disparities, reestimate
 from estimator.moments import Moments
 from privacy import epsilon
 from streams.records.metric import (
@@ -23,6 +23,7 @@ from streams.records.metric import (
     Window,
     result_of,
 )
+from streams.roles.detecting import LevelDetectors
 
 AXES = (("decision", 2),)
 TABLE = np.array([[7000, 850, 300, 300, 50, -12.25], [3000, 150, 300, 100, 50, 8.5]], dtype=np.float64)
@@ -41,6 +42,12 @@ PRIVACY = Privacy(
     noise_sigma_rows_rectifier=30.0,
 )
 MOMENTS = Moments(np.arange(36.0).reshape(6, 6) + np.arange(36.0).reshape(6, 6).T, 12000.5, -3.25, np.arange(6.0) - 1)
+DETECTORS = LevelDetectors(
+    estimator="weighted",
+    tolerated_gaps={"recommendation_rate": 0.02},
+    names=tuple(("recommendation_rate", "all", group) for group in GROUPS[1:]),
+    false_alarm_windows=1000,
+)
 
 
 def window(**changes: Any) -> FairnessMetric:
@@ -59,6 +66,12 @@ def window(**changes: Any) -> FairnessMetric:
         "rectifier": -TABLE / 8,
         "privacy": PRIVACY,
     } | changes
+    results, said = parts.pop("results"), parts["status"] == "published"
+    evidence = Evidence.none(len(DETECTORS.names))
+    for _ in range(3):
+        gaps = DETECTORS.gaps(results, 0.95)
+        evidence = DETECTORS.detectors.after(evidence, gaps, parts["end_ms"])
+    parts.setdefault("detection", DETECTORS.said(evidence) if said else None)
     table, moments, rectifier = (parts.pop(name) for name in ("table", "moments", "rectifier"))
     return FairnessMetric(
         revision=1,
@@ -66,7 +79,7 @@ def window(**changes: Any) -> FairnessMetric:
         window=Window(start_ms=1_764_000_000_000, end_ms=parts.pop("end_ms")),
         reference="white",
         confidence=0.95,
-        results=tuple(map(result_of, parts.pop("results"))),
+        results=DETECTORS.results(results, evidence if said else None),
         table=None if table is None else Table.of(CellLayout(AXES), GROUPS, table),
         moments=None if moments is None else NoisedMoments.of(GROUPS, moments),
         rectifier=None if rectifier is None else Table.of(CellLayout(AXES), GROUPS, rectifier),

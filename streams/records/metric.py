@@ -11,16 +11,18 @@ have more, since a later version wrote it (docs/protocol.md; ``metric_schema`` g
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from estimator import Agreement, CellLayout, Disparity, Estimate
 from estimator.moments import Moments
 from streams.errors import RecordMalformed
 from streams.kafka.partitioner import partition_of
+from streams.records.detection import Detection
+from streams.records.public_part import PublicPart as _Part
 
 Status = Literal["published", "void", "suppressed", "withdrawn"]
 
@@ -32,11 +34,6 @@ VERSION = 1
 
 WITHDRAWN_VERSION = 2
 """Of a withdrawal, which takes the place of that; a reader that knows ids sees it is new."""
-
-
-class _Part(BaseModel):
-    # A field is set by its name in Python and read by its public name (alias) in JSON.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
 
 class Interval(_Part):
@@ -56,8 +53,10 @@ class Result(_Part):
         estimator: `weighted`, `corrected` or `rectified`; more may come.
         value: the rate. gap: the rate less the reference's. ratio: the rate over the reference's.
         suppressed: why value is null, where it is; more reasons may come.
-        log_evidence: of a detector, natural logarithm; null where this is not one. alarm: whether it is beyond its
-            threshold.
+        log_evidence: natural logarithm of the evidence, gathered over windows, that the gap is not a tolerated one;
+            null where no detector watches it (another estimator's, the reference's), or none has seen a gap yet.
+        alarm: whether that is at the threshold; null likewise.
+        alarm_since_ms: the end of the window with which the present alarm began, epoch milliseconds; null without one.
     """
 
     metric: str
@@ -70,6 +69,7 @@ class Result(_Part):
     suppressed: str | None
     log_evidence: float | None = None
     alarm: bool | None = None
+    alarm_since_ms: int | None = None
 
 
 class Window(_Part):
@@ -237,6 +237,8 @@ class FairnessMetric(_Part):
         rows_per_member: at most so many rows of one member are in it, which its intervals allow for; null where void
             or withdrawn.
         privacy, checks: null where it is withdrawn: such a record rests on no release, and says no number.
+        detection: what its level's detectors say after it; null where void or withdrawn, which leave all evidence as it
+            was, and for a window that came after a later one.
         supersedes: id of the record under the same key whose place this one takes, whether or not that was ever
             written; null where it takes none's.
 
@@ -262,6 +264,7 @@ class FairnessMetric(_Part):
     rows_per_member: int | None = None
     privacy: Privacy | None
     checks: Checks | None
+    detection: Detection | None = None
     supersedes: str | None = None
 
     @model_validator(mode="after")
@@ -272,8 +275,8 @@ class FairnessMetric(_Part):
             raise ValueError(f"status {self.status!r} does not go with reason {self.reason!r}")
         channels = (self.table, self.moments, self.rectifier)
         silent = self.status in ("void", "withdrawn")
-        if silent and (self.results or any(channel is not None for channel in channels)):
-            raise ValueError(f"a {self.status} window carries no results and no table, moments or rectifier")
+        if silent and (self.results or any(part is not None for part in (*channels, self.detection))):
+            raise ValueError(f"a {self.status} window carries no results, table, moments, rectifier or detection")
         if not silent and self.table is None:
             raise ValueError(f"a {self.status} window carries its noised table")
         terms = (self.privacy, self.checks, self.corrected_by, self.rows_per_member)
@@ -346,8 +349,8 @@ class FairnessMetric(_Part):
         return [(name, value.encode()) for name, value in attributes.items()]
 
 
-def result_of(disparity: Disparity) -> Result:
-    """An estimator's result as it is published."""
+def result_of(disparity: Disparity, **gathered: Any) -> Result:
+    """An estimator's result as it is published; ``gathered``: what its detector says, fields of a `Result`."""
 
     def interval(estimate: Estimate | None) -> Interval | None:
         if estimate is None:
@@ -363,4 +366,5 @@ def result_of(disparity: Disparity) -> Result:
         gap=interval(disparity.gap),
         ratio=interval(disparity.ratio),
         suppressed=disparity.suppressed,
+        **gathered,
     )

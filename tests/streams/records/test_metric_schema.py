@@ -133,7 +133,8 @@ def _with_unknown(part: Any) -> Any:
     if isinstance(part, list):
         return [_with_unknown(each) for each in part]
     if isinstance(part, dict):
-        return {name: _with_unknown(each) for name, each in part.items()} | {"of_a_later_version": [1]}
+        known = {name: each if name == "tolerated_gaps" else _with_unknown(each) for name, each in part.items()}
+        return known | {"of_a_later_version": [1]}
     return part
 
 
