@@ -1,8 +1,8 @@
 """Which route answers a path: literal paths, and patterns such as ``/measurements/{measurement}/{level}``.
 
 A path is cut at its slashes first and each part decoded after, so ``%2F`` never makes a part more. A parameter is text
-of 1 to 128 characters without a control character, a slash or a backslash, and is not ``.`` or ``..``; whether there is
-such a thing is for the route to say.
+of 1 to 128 characters, without a control character, a slash or a backslash, that does not begin with a dot; whether
+there is such a thing is for the route to say.
 """
 
 from __future__ import annotations
@@ -141,4 +141,4 @@ def decoded(text: str) -> str:
 
 
 def _is_parameter(value: str) -> bool:
-    return 0 < len(value) <= _PARAMETER_CHARACTERS and value not in (".", "..") and _NO_PARAMETER.search(value) is None
+    return 0 < len(value) <= _PARAMETER_CHARACTERS and value[0] != "." and _NO_PARAMETER.search(value) is None

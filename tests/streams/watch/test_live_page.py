@@ -216,7 +216,7 @@ def test_nothing_is_approved_or_known_yet(make_site: Callable[..., Site]) -> Non
 
 
 def test_pages_stand_by_themselves(site: Site) -> None:
-    """No script, style or link inside the page or from elsewhere: what it names, this server serves; nothing is kept."""
+    """No script or style inside the page, no link elsewhere: what it names, this server serves; nothing is kept."""
     for path in ("/", "/concerns"):
         status, headers, text = site.ask(path)
         assert status == 200
