@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from streams.watch.pages import concerns, terms
+from streams.watch.pages import alerts, concerns, measurement, overview, pipeline, window
 from streams.watch.pages.registry import Page
 
 ALL: tuple[Page, ...] = (
-    *terms.PAGES,
+    *overview.PAGES,
+    *measurement.PAGES,
+    *window.PAGES,
+    *alerts.PAGES,
     *concerns.PAGES,
+    *pipeline.PAGES,
 )
