@@ -9,6 +9,7 @@ from estimator.agreement import Agreement
 from estimator.cells import CellLayout, rank_exposure
 from estimator.census import Level
 from estimator.consistency import channels_disagree
+from estimator.detection import Detectors, Evidence, Gaps
 from estimator.disparity import Correction, Disparities, Disparity, Estimate, disparities, implausible
 from estimator.errors import EstimatorError
 from estimator.groups import GROUPS
@@ -21,6 +22,7 @@ from estimator.names import NameMatch
 from estimator.population import Population
 from estimator.posterior import RaceModel
 from estimator.rates import NoiseVariance
+from estimator.recompute import Recomputation, recompute, reestimate
 from estimator.rounding import to_fixed_point
 
 __all__ = [
@@ -28,10 +30,13 @@ __all__ = [
     "Agreement",
     "CellLayout",
     "Correction",
+    "Detectors",
     "Disparities",
     "Disparity",
     "Estimate",
     "EstimatorError",
+    "Evidence",
+    "Gaps",
     "GroupModel",
     "Level",
     "Matches",
@@ -41,10 +46,13 @@ __all__ = [
     "NoiseVariance",
     "Population",
     "RaceModel",
+    "Recomputation",
     "channels_disagree",
     "check_model",
     "disparities",
     "implausible",
     "rank_exposure",
+    "recompute",
+    "reestimate",
     "to_fixed_point",
 ]

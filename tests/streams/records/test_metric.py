@@ -9,102 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from metric_records import DETECTORS, MOMENTS, PRIVACY, TABLE, void, window, withdrawn
 from pydantic import ValidationError
 
-from estimator import GROUPS, CellLayout, NoiseVariance, disparities
-from estimator.moments import Moments
+from estimator import GROUPS
 from streams.errors import RecordMalformed
-from streams.records.metric import (
-    Checks,
-    FairnessMetric,
-    Interval,
-    NoisedMoments,
-    Privacy,
-    Table,
-    Window,
-    result_of,
-)
+from streams.records.metric import Checks, FairnessMetric, Interval
+from streams.roles.detecting import LevelDetectors
 
 GOLDEN = Path(__file__).parent / "golden" / "fairness_metric.json"
 GOLDEN_WITHDRAWN = Path(__file__).parent / "golden" / "fairness_metric_withdrawn.json"
-AXES = (("decision", 2),)
-TABLE = np.array([[7000, 850, 300, 300, 50, -12.25], [3000, 150, 300, 100, 50, 8.5]], dtype=np.float64)
-
-PRIVACY = Privacy(
-    unit="one member's rows of one UTC day",
-    period="day",
-    rho=0.1,
-    rho_limit=0.6,
-    epsilon=2.75,
-    epsilon_limit=7.25,
-    epsilon_add_remove=2.0,
-    delta=1e-9,
-    noise_sigma_rows=10.0,
-    noise_sigma_rows_moments=20.0,
-    noise_sigma_rows_rectifier=30.0,
-)
-MOMENTS = Moments(np.arange(36.0).reshape(6, 6) + np.arange(36.0).reshape(6, 6).T, 12000.5, -3.25, np.arange(6.0) - 1)
-
-
-def window(**changes: Any) -> FairnessMetric:
-    """A published window's record, changed where the test needs it."""
-    parts: dict[str, Any] = {
-        "measurement": "feed",
-        "level": "10s",
-        "end_ms": 1_764_000_010_000,
-        "status": "published",
-        "reason": None,
-        "results": disparities(
-            TABLE, cells=CellLayout(AXES), noise_variance=NoiseVariance(100.0), reference="white", rows_per_member=2
-        ).results,
-        "table": TABLE,
-        "moments": MOMENTS,
-        "rectifier": -TABLE / 8,
-        "privacy": PRIVACY,
-    } | changes
-    table, moments, rectifier = (parts.pop(name) for name in ("table", "moments", "rectifier"))
-    return FairnessMetric(
-        revision=1,
-        spec_sha256="ab" * 32,
-        window=Window(start_ms=1_764_000_000_000, end_ms=parts.pop("end_ms")),
-        reference="white",
-        confidence=0.95,
-        results=tuple(map(result_of, parts.pop("results"))),
-        table=None if table is None else Table.of(CellLayout(AXES), GROUPS, table),
-        moments=None if moments is None else NoisedMoments.of(GROUPS, moments),
-        rectifier=None if rectifier is None else Table.of(CellLayout(AXES), GROUPS, rectifier),
-        rows_per_member=2,
-        checks=Checks(
-            release_signature_a="aa" * 64, release_signature_b="bb" * 64, debit_a="cc" * 32, debit_b="dd" * 32
-        ),
-        **parts,
-    )
-
-
-def void() -> FairnessMetric:
-    """A window whose releases must not be added."""
-    return window(status="void", reason="coverage_differs", results=(), table=None, moments=None, rectifier=None)
-
-
-def withdrawn() -> FairnessMetric:
-    """A window whose measurement was revoked before its end."""
-    return FairnessMetric(
-        measurement="feed",
-        revision=1,
-        spec_sha256="ab" * 32,
-        level="10s",
-        window=Window(start_ms=1_764_000_000_000, end_ms=1_764_000_010_000),
-        status="withdrawn",
-        reason="revoked",
-        reference="white",
-        confidence=0.95,
-        results=(),
-        table=None,
-        moments=None,
-        rectifier=None,
-        privacy=None,
-        checks=None,
-    )
 
 
 def test_golden_withdrawal() -> None:
@@ -120,6 +34,7 @@ def test_a_withdrawal_takes_the_place_of_what_was_said() -> None:
     assert headers["ce_type"] == b"dev.evenstream.window.withdrawn.v1"
     assert headers["ce_id"] == b"feed/10s/1764000010000/2"
     assert withdrawn().version > window().version == void().version
+    assert withdrawn().supersedes == dict(window().headers("demo"))["ce_id"].decode()
 
 
 @pytest.mark.parametrize(
@@ -133,8 +48,11 @@ def test_a_withdrawal_takes_the_place_of_what_was_said() -> None:
         {"moments": window().moments},
         {"rectifier": window().rectifier},
         {"results": window().results},
+        {"detection": window().detection},
         {"status": "void"},
         {"status": "published", "reason": None},
+        {"supersedes": "feed/10s/1764000010000/2"},
+        {"supersedes": "feed/10s/1764000020000/1"},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -254,14 +172,19 @@ def test_no_epsilon_is_null() -> None:
         {"status": "void", "reason": "coverage_differs", "table": None, "moments": None, "rectifier": None},
         {"status": "void", "reason": "coverage_differs", "results": (), "table": None, "rectifier": None},
         {"status": "void", "reason": "coverage_differs", "results": (), "table": None, "moments": None},
+        {
+            "status": "void", "reason": "coverage_differs", "results": (), "table": None, "moments": None,
+            "rectifier": None, "detection": window().detection,
+        },
         {"status": "void", "reason": None, "results": (), "table": None, "moments": None, "rectifier": None},
         {"status": "published", "reason": "fine"},
         {"status": "published", "table": None, "results": ()},
         {"status": "suppressed", "reason": "no_group_says_anything"},
         {"status": "withdrawn", "reason": "court order"},
         {"end_ms": 1_764_000_000_000},
+        {"supersedes": "feed/10s/1764000010000/1"},
     ],
-)
+)  # fmt: skip
 def test_contradictions_are_refused(changes: dict[str, Any]) -> None:
     """A void window never carries a number, and every status says what it has to say."""
     with pytest.raises(ValidationError):
@@ -271,16 +194,67 @@ def test_contradictions_are_refused(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        ({"surprise": 1}, "surprise"),
         ({"measurement": None}, "measurement"),
         ({"window": {"start_ms": 5}}, "window.end_ms"),
     ],
 )
 def test_malformed_records_name_the_field(change: dict[str, Any], where: str) -> None:
-    """A record with unknown, missing or wrong fields is refused by name, without showing what it held."""
+    """A record with missing or wrong fields is refused by name, without showing what it held."""
     contents = json.loads(window().encode()) | change
     with pytest.raises(RecordMalformed, match=where):
         FairnessMetric.decode(json.dumps(contents).encode())
     with pytest.raises(RecordMalformed) as caught:
         FairnessMetric.decode(b'{"secret-payload"')
     assert "secret" not in str(caught.value)
+
+
+def test_evidence_lies_with_its_results() -> None:
+    """Each watched gap of the detectors' estimator carries it; the reference, and a group never seen, carry none."""
+    record = window()
+    assert record.detection is not None
+    said = {result.group: (result.log_evidence, result.alarm, result.alarm_since_ms) for result in record.results}
+    assert said["white"] == said["multiple"] == (None, None, None)
+    assert said["black"][1:] == (True, record.window.end_ms)
+    assert said["black"][0] is not None
+    assert said["black"][0] >= record.detection.log_threshold == 8.52  # log(1000 x 5), rounded up
+    assert said["native"][1:] == (False, None)
+    assert [state.group for state in record.detection.state] == ["black", "api", "hispanic", "native"]
+
+
+def test_the_state_in_a_record_is_what_goes_on() -> None:
+    """Read back, it is the same whole numbers; of other detectors, or another grid, it is not taken."""
+    said = window().detection
+    assert said is not None
+    names, written = DETECTORS.names, said.model_dump_json().encode()
+    evidence = DETECTORS.read(written)
+    assert evidence is not None
+    assert DETECTORS.said(evidence) == said
+    assert evidence.above[0].tolist() == list(said.state[0].above)
+    assert not evidence.seen[names.index(("recommendation_rate", "all", "multiple"))]
+    others = (
+        LevelDetectors("rectified", DETECTORS.tolerated_gaps, names, 1000),
+        LevelDetectors("weighted", {"recommendation_rate": 0.03}, names, 1000),
+        LevelDetectors("weighted", DETECTORS.tolerated_gaps, names[::-1], 1000),
+        LevelDetectors("weighted", DETECTORS.tolerated_gaps, names[:3], 1000),
+        LevelDetectors("weighted", DETECTORS.tolerated_gaps, names, 1001),
+    )
+    assert [other.read(written) for other in others] == [None] * len(others)
+    for broken in (
+        said.model_copy(update={"bets": (0.5, 1.0, 2.0, 3.0, 4.0)}),
+        said.model_copy(update={"state": (*said.state, said.state[0])}),
+        said.model_copy(update={"state": (said.state[0].model_copy(update={"above": (1, 2)}),)}),
+        said.model_copy(update={"state": (said.state[0].model_copy(update={"breach_windows": 1 << 70}),)}),
+    ):
+        assert DETECTORS.read(broken.model_dump_json().encode()) is None
+    assert [DETECTORS.read(nothing) for nothing in (None, b"", b"null", b"{")] == [None] * 4
+
+
+def test_a_record_without_detection_is_read() -> None:
+    """Those that were written before there were detectors: no evidence, and nothing else is changed."""
+    contents = json.loads(window().encode())
+    del contents["detection"]
+    for result in contents["results"]:
+        del result["alarm_since_ms"]
+    old = FairnessMetric.decode(json.dumps(contents).encode())
+    assert old.detection is None
+    assert old.results[1].gap == window().results[1].gap
