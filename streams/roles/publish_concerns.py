@@ -1,4 +1,4 @@
-"""The part of `publish` that is not about numbers: what is approved, and concerns: how they come in, how many are open."""
+"""The part of `publish` that is not about numbers: what is approved, and concerns, as they come in and are open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `publish` tells the live page: it costs the threads that follow the topics little, and rendering is not theirs."""
+"""What `publish` tells the live page: it costs the threads that follow topics little, and rendering is not theirs."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ The roles stay apart as processes only: one machine that runs both parties can, 
 from __future__ import annotations
 
 import http.client
-import ssl
 import logging
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading

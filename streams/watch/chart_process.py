@@ -1,7 +1,7 @@
 """The process that draws the live page's charts: frames in, frames out (``streams.watch.charts``).
 
-It ends when its input does, and when it has had nothing to draw for some minutes. What it cannot draw it answers with an
-empty frame.
+It ends when its input does, and when it has had nothing to draw for some minutes. What it cannot draw it answers with
+an empty frame.
 """
 
 from __future__ import annotations

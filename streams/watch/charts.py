@@ -1,9 +1,9 @@
 """Charts, drawn by one other process on demand, and kept for as long as nothing new has come.
 
-matplotlib takes a hundred milliseconds a picture and a hundred megabytes: both are kept out of `publish`, whose event
-loop must turn. The process is started when the first picture is asked for, ends when it has had nothing to draw for some
-minutes, is started anew where it died or hung, and ends with this one, whatever that ends with: its only input is a pipe
-that this process holds. It reads no file of ours, knows no key and speaks to nobody.
+matplotlib takes some hundred milliseconds a picture and a hundred megabytes: both are kept out of `publish`, whose
+event loop must turn. The process is started when the first picture is asked for, ends when it has had nothing to draw
+for some minutes, is started anew where it died or hung, and ends with this one, whatever that ends with: its only input
+is a pipe that this process holds. It reads no file of ours, knows no key and speaks to nobody.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Charts:
     """The pictures of a page.
 
     Args:
-        folder: for what matplotlib finds out about fonts; one that is there is used again, and :meth:`close` removes it.
+        folder: for what matplotlib finds out about fonts; :meth:`close` removes it.
     """
 
     def __init__(self, folder: Path) -> None:

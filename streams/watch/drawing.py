@@ -56,7 +56,7 @@ def draw(drawing: Drawing) -> bytes:
     """A picture as SVG."""
     records = [record for packed in drawing.windows if (record := read(zlib.decompress(packed))) is not None]
     wanted, theme = drawing.wanted, _THEMES[drawing.wanted.theme]
-    colours = {
+    colours: dict[Any, Any] = {
         "axes.edgecolor": theme.text,
         "axes.facecolor": theme.ground,
         "axes.labelcolor": theme.text,
@@ -109,9 +109,11 @@ def _axes(count: int, height: float, theme: _Theme) -> tuple[Figure, list[Any]]:
 
 
 def _dates(axis: Any, records: Sequence[ShownRecord]) -> None:
-    locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=6)
+    locator = AutoDateLocator(  # type: ignore[no-untyped-call]
+        tz=UTC, minticks=3, maxticks=6
+    )
     axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
     if records:
         length = records[-1].window.end_ms - records[-1].window.start_ms
         first, last = (at / 1000 for at in (records[0].window.end_ms, records[-1].window.end_ms))
@@ -143,9 +145,7 @@ def _tolerated(records: Sequence[ShownRecord], wanted: Wanted) -> list[float]:
     return [gap for gap in known[-1:] if gap is not None]
 
 
-def _band(
-    axis: Any, records: Sequence[ShownRecord], wanted: Wanted, group: str, colour: str, marker: str
-) -> None:
+def _band(axis: Any, records: Sequence[ShownRecord], wanted: Wanted, group: str, colour: str, marker: str) -> None:
     """Estimates as a line with its band; a window without a value interrupts both."""
     gaps = [next((r.gap for r in _of(record, wanted) if r.group == group), None) for record in records]
     times = [_time(record) for record in records]

@@ -35,7 +35,7 @@ _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWant
 _HEADERS = (("Cross-Origin-Resource-Policy", "same-origin"), ("X-Accel-Buffering", "no"))
 
 
-@dataclass
+@dataclass(eq=False)
 class _Stream:
     connection: socket.socket
     unsent: bytes = b""

@@ -66,9 +66,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(
-        self, host: str, port: int, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None
-    ) -> None:
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._busy = 0
         self._busy_lock = threading.Lock()
@@ -290,9 +288,7 @@ class HealthServer:
             def _answer(self, found: Found, body: bytes = b"") -> None:
                 path, _, query = self.path.partition("?")
                 try:
-                    answer = found.route(
-                        Request(query, self.headers, body, path, found.parameters, self._certified())
-                    )
+                    answer = found.route(Request(query, self.headers, body, path, found.parameters, self._certified()))
                 except Exception:  # what answers is a role's own code: its mistake must not look like a dead role
                     log.exception("%s could not be answered", found.pattern or "a path")
                     answer = Answer(500, _TEXT, b"an internal error; see the role's log\n")

@@ -39,9 +39,7 @@ class LevelView:
         """What is to be said of it first."""
         if self.newest is None:
             lateness_ms = self.current.measurement.lateness_ms
-            return words.no_windows(
-                self.current.from_ms, self.current.from_ms + self.length_ms + lateness_ms, now_ms
-            )
+            return words.no_windows(self.current.from_ms, self.current.from_ms + self.length_ms + lateness_ms, now_ms)
         return words.headline(self.newest.record())
 
     def freshness(self, now_ms: int) -> str | None:
@@ -67,7 +65,7 @@ def levels_of(snapshot: Snapshot, entries: list[Shown]) -> list[LevelView]:
 
 
 def first_choice(levels: list[LevelView], alarmed: frozenset[str] = frozenset()) -> LevelView:
-    """The level to speak of: one with an alarm, else the longest whose last window says something, else the shortest."""
+    """The level to speak of: one with an alarm, else the longest whose last window says something, else any."""
     with_alarm = [level for level in levels if level.name in alarmed]
     saying = [level for level in levels if level.newest is not None and level.newest.status == "published"]
     said = [level for level in levels if level.newest_said is not None]

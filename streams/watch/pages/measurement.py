@@ -23,6 +23,7 @@ from streams.watch.window_history import ShownWindow
 
 _STRIP = 60
 _LISTED = 20
+_EASIEST = ("recommendation_rate", "all")
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,7 @@ def _one_of(found: Iterable[LevelView], what: str, name: str) -> LevelView:
     return chosen
 
 
-def _statistic(
-    statistics: Sequence[tuple[str, str]], alarms: Sequence[Alarm], params: Params
-) -> tuple[str, str]:
+def _statistic(statistics: Sequence[tuple[str, str]], alarms: Sequence[Alarm], params: Params) -> tuple[str, str]:
     if "metric" in params and statistics:
         bins = [score_bin for metric, score_bin in statistics if metric == params["metric"]]
         chosen = params.get("bin", "all" if "all" in bins else "".join(bins[:1]))
@@ -128,12 +127,13 @@ def _statistic(
         if (params["metric"], chosen) not in statistics:
             raise PageNotFound(f"There is no metric {params['metric']!r} here.")
         return params["metric"], chosen
-    for alarm in alarms:
-        if (alarm.metric, alarm.score_bin) in statistics:
-            return alarm.metric, alarm.score_bin
-    if ("recommendation_rate", "all") in statistics:
-        return "recommendation_rate", "all"
-    return statistics[0] if statistics else (params.get("metric", ""), params.get("bin", "all"))
+    alarmed = [one for one in statistics if one in {(alarm.metric, alarm.score_bin) for alarm in alarms}]
+    for found in (alarmed, statistics):
+        if _EASIEST in found:  # to put in words
+            return _EASIEST
+        if found:
+            return found[0]
+    return params.get("metric", ""), params.get("bin", "all")
 
 
 def _group(
@@ -176,9 +176,7 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
 
 def _chooser(found: View) -> Iterator[str]:
     yield '<nav aria-label="What is shown">'
-    yield choices(
-        "Level", ((one.name, found.address(level=one.name), one is found.level) for one in found.levels)
-    )
+    yield choices("Level", ((one.name, found.address(level=one.name), one is found.level) for one in found.levels))
     metrics = dict.fromkeys(metric for metric, _ in found.statistics)
     if metrics:
         metric, score_bin = found.statistic
@@ -297,8 +295,7 @@ def _result_of(found: View, window: ShownWindow) -> Result | None:
         (
             r
             for r in window.record().results
-            if (r.metric, r.score_bin) == found.statistic
-            and (r.group, r.estimator) == (found.group, found.estimator)
+            if (r.metric, r.score_bin) == found.statistic and (r.group, r.estimator) == (found.group, found.estimator)
         ),
         None,
     )

@@ -1,4 +1,4 @@
-"""The page of the pipeline, for operators: how fresh each level is, whether the parties keep pace, what windows came to.
+"""The page of the pipeline, for operators: how fresh levels are, whether the parties keep pace, what windows came to.
 
 Everything is read from what /metrics shows at the same moment, so the two cannot tell different things.
 """

@@ -123,7 +123,7 @@ def _neighbours(found: View) -> Iterator[str]:
         if other is not None
     ]
     if links:
-        yield f"<p>{' \N{MIDDLE DOT} '.join(links)}</p>"
+        yield f"<p>{' | '.join(links)}</p>"
 
 
 def _results(record: ShownRecord) -> str:
@@ -275,6 +275,4 @@ def _title(snapshot: Snapshot, params: Params) -> str:
     return f"{params['measurement']}, {params['level']} to {when}"
 
 
-PAGES = (
-    Page("/measurements/{measurement}/{level}/{end_ms}", _title, render, data, query=frozenset()),
-)
+PAGES = (Page("/measurements/{measurement}/{level}/{end_ms}", _title, render, data, query=frozenset()),)
