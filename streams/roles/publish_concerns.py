@@ -1,4 +1,4 @@
-"""The part of `publish` that is not about numbers: the live page, concerns on their way in, and how many are open."""
+"""The part of `publish` that is not about numbers: what is approved, and concerns, as they come in and are open."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from prometheus_client import CollectorRegistry
 
 from privacy import PrivacyStatement
 from streams.control import Approved, ControlPlane
-from streams.kafka.concern_topic import ConcernReader, ConcernWriter
+from streams.kafka.concern_topic import ConcernReader
 from streams.settings import Settings
-from streams.watch.http import Route
 from streams.watch.live_page import LivePage
 from streams.watch.open_concerns import OpenConcerns
-from streams.watch.page import Shown
-from streams.watch.token_bucket import TokenBucket
+from streams.watch.pages import Shown
+from streams.watch.routes import Route
 
 
 class ConcernDesk:
@@ -24,6 +23,7 @@ class ConcernDesk:
         registry: where the count of open concerns is registered.
         control: what is approved.
         statement: what a measurement promises.
+        page: the live page, where it is not switched off.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class ConcernDesk:
         registry: CollectorRegistry,
         control: ControlPlane,
         statement: Callable[[Approved], PrivacyStatement],
+        page: LivePage | None,
     ) -> None:
         self._control = control
         self._statement = statement
@@ -42,10 +43,7 @@ class ConcernDesk:
             lambda record: self._count.apply_concern(record.key(), record.value()),
             lambda record: self._count.apply_decision(int(record.offset() or 0), record.value()),
         )
-        self._page: LivePage | None = None
-        if settings.publish.page:
-            bucket = TokenBucket(settings.publish.concerns_per_hour, settings.publish.concerns_burst)
-            self._page = LivePage(ConcernWriter(settings).write, bucket)
+        self._page = page
 
     @property
     def routes(self) -> dict[str, Route]:
