@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from privacy import Revocation
-from privacy.decisions import Answer, Approve, Close, Decision, DecisionLog, Proposal, Propose, Reject, Revoke
+from privacy.decisions import (
+    Answer,
+    Approve,
+    Close,
+    Decision,
+    DecisionLog,
+    Proposal,
+    Propose,
+    Reject,
+    Revoke,
+    disposition_of,
+)
 from privacy.measurement import Measurement
 from streams.control import Approved, ControlPlane
 from streams.report.numbers import moment
@@ -152,6 +163,9 @@ def _about(decision: Decision, why: str | None) -> str | None:
         return None
     if isinstance(contents, Propose):
         return Measurement.from_canonical(contents.spec.encode()).id
+    disposition = disposition_of(contents)
+    if disposition is not None:
+        return disposition.measurement
     return Revocation.decode(contents.revocation.encode()).measurement if isinstance(contents, Revoke) else None
 
 
@@ -171,6 +185,12 @@ def _told(decision: Decision) -> str:
     if isinstance(contents, Revoke):
         revocation = Revocation.decode(contents.revocation.encode())
         return f"revokes {revocation.measurement} revision {revocation.revision}: {revocation.reason}"
+    disposition = disposition_of(contents)
+    if disposition is not None:
+        return (
+            f"decides on alarm {disposition.alarm}: cause {disposition.cause}, decision {disposition.decision}; "
+            f"follow-up: {disposition.follow_up}" + (f"; found: {disposition.reason}" if disposition.reason else "")
+        )
     verb = "answers" if isinstance(contents, Answer) else "closes"
     assert isinstance(contents, Answer | Close)
     return f"{verb} concern {contents.concern}: {contents.text}"

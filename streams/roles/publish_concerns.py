@@ -1,4 +1,5 @@
-"""The part of `publish` that is not about numbers: the live page, concerns on their way in, and how many are open."""
+"""The part of `publish` that is not about numbers: the live page, concerns on their way in, and what is open of them
+and of the reviews that alarms opened."""
 
 from __future__ import annotations
 
@@ -8,11 +9,13 @@ from prometheus_client import CollectorRegistry
 
 from privacy import PrivacyStatement
 from streams.control import Approved, ControlPlane
+from streams.governance import empty_log
 from streams.kafka.concern_topic import ConcernReader, ConcernWriter
 from streams.settings import Settings
 from streams.watch.http import Route
 from streams.watch.live_page import LivePage
 from streams.watch.open_concerns import OpenConcerns
+from streams.watch.open_reviews import OpenReviews
 from streams.watch.page import Shown
 from streams.watch.token_bucket import TokenBucket
 
@@ -36,7 +39,11 @@ class ConcernDesk:
         self._control = control
         self._statement = statement
         self._shown_version: int | None = None
-        self._count = OpenConcerns(registry, control.trusted)
+        self.decisions = empty_log(control.trusted, settings.keys.governance_threshold)
+        """What reviewers decided, as far as it was read; of the thread that follows the control topics."""
+        self._count = OpenConcerns(registry, self.decisions)
+        self.reviews = OpenReviews(registry)
+        """Fed with each window by `publish`."""
         self._reader = ConcernReader(
             settings,
             lambda record: self._count.apply_concern(record.key(), record.value()),
@@ -68,6 +75,7 @@ class ConcernDesk:
         self._reader.poll()
         if self._reader.caught_up:
             self._count.show()
+            self.reviews.show(self.decisions.dispositions, list(self._control.approved()), self._control.version)
 
     def close(self) -> None:
         """Give the connection back."""
