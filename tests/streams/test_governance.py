@@ -453,7 +453,7 @@ def test_a_measurement_is_found_by_its_name(team: Team) -> None:
 
 
 def test_an_alarm_is_reviewed(team: Team) -> None:
-    """It opens a review; a stranger's, a forged or a repeated word decides nothing; a reviewer's does, for all to see."""
+    """It opens a review; a stranger's, a forged or a repeated word decides nothing, a reviewer's does."""
     review: Callable[..., str] = partial(team.ok, group="review")
     fails: Callable[..., str] = partial(team.fails, group="review")
     alarm, other = (f"feed/10s/tpr/all/{group}/{ALARM_MS}" for group in ("black", "api"))
