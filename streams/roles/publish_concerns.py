@@ -12,11 +12,11 @@ from streams.control import Approved, ControlPlane
 from streams.governance import empty_log
 from streams.kafka.concern_topic import ConcernReader, ConcernWriter
 from streams.settings import Settings
-from streams.watch.http import Route
 from streams.watch.live_page import LivePage
 from streams.watch.open_concerns import OpenConcerns
 from streams.watch.open_reviews import OpenReviews
-from streams.watch.page import Shown
+from streams.watch.pages import Shown
+from streams.watch.routes import Route
 from streams.watch.token_bucket import TokenBucket
 
 
