@@ -25,8 +25,8 @@ def in_words(alarm: Alarm) -> str:
     where = "" if alarm.score_bin == "all" else f", in score bin {alarm.score_bin}"
     against = f" and {alarm.reference}" if alarm.reference else ""
     return (
-        f"{alarm.measurement} treats {alarm.group}{against} differently: {what}{where} ({alarm.metric}), in windows of "
-        f"{alarm.level}, since {moment(alarm.since_ms)}"
+        f"{alarm.measurement} seems to treat {alarm.group}{against} differently: {what}{where} ({alarm.metric}), in "
+        f"windows of {alarm.level}, since {moment(alarm.since_ms)}"
     )
 
 
