@@ -1,9 +1,10 @@
 """Alarms on `fairness-metrics`, and the reviews that they open.
 
 A detector's alarm begins with one window, which says so itself: its ``alarm_since_ms`` is its own end. That window
-opens a review, named by the alarm's id, which reviewers close by a signed disposition on the log of decisions
-(``privacy.dispositions``). That the alarm ends, or that its measurement expires or is superseded, closes nothing: what
-happened still has to be looked at. A revocation does: its reviews are over, whether its windows were withdrawn or not.
+opens a review, named by the alarm's id, with a deadline that the spec sets (``detection.review_within``). Reviewers
+close it by a signed disposition on the log of decisions (``privacy.dispositions``). That the alarm ends, or that its
+measurement expires or is superseded, closes nothing: what happened still has to be looked at. A revocation does: its
+reviews are over, whether its windows were withdrawn or not.
 
 Nothing here changes a ranking, and nothing follows from a review by itself.
 """
@@ -19,9 +20,6 @@ import msgspec
 from privacy.dispositions import SignedDisposition
 from streams.control import Approved
 from streams.records.metric import FairnessMetric
-
-REVIEW_WITHIN_MS = 7 * 86_400_000
-"""How long reviewers have, milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ class ReviewBook:
         began = {
             alarm.id: alarm
             for result in record.results
-            if getattr(result, "alarm_since_ms", None) == end_ms and result.alarm
+            if result.alarm_since_ms == end_ms and result.alarm
             for alarm in (_alarm(record, spec, result),)
         }
         found = tuple(began.values())
@@ -203,7 +201,7 @@ def _review(alarm: Alarm, dispositions: tuple[SignedDisposition, ...], specs: Ma
         return Review(alarm, None, dispositions, "the window's record is no longer on the topic, or was withdrawn")
     if entry is None:
         return Review(alarm, None, dispositions, "no approved measurement has this window")
-    deadline_ms = alarm.since_ms + REVIEW_WITHIN_MS
+    deadline_ms = alarm.since_ms + entry.measurement.alarms.review_within_ms
     over = "the measurement was revoked" if entry.revoked else None
     return Review(alarm, deadline_ms, dispositions, over)
 

@@ -9,7 +9,7 @@ from reviewed import REVIEWED
 from privacy import parse_measurement
 from privacy.dispositions import Disposition, SignedDisposition
 from streams.control import Approved
-from streams.review_book import REVIEW_WITHIN_MS, Review, ReviewBook
+from streams.review_book import Review, ReviewBook
 
 SPEC = parse_measurement(
     """
@@ -20,11 +20,13 @@ cells: {decision: {field: r}}
 windows: {base: 10s}
 reference: white
 privacy: {contribution_cap: 2, rho_member_day: 0.1}
+detection: {review_within: 3d}
 """
     + REVIEWED,
     origin="x",
 )
 DIGEST = bytes(range(32))
+WITHIN_MS = 3 * 86_400_000
 ALARM = f"feed/10s/tpr/all/black/{ALARM_MS}"
 
 
@@ -68,9 +70,9 @@ def test_an_alarm_opens_one_review_where_it_begins() -> None:
     assert review.alarm.id == ALARM
     assert (review.alarm.reference, review.alarm.estimator) == ("white", "weighted")
     assert review.alarm.gap == (-0.1, -0.13, -0.07)
-    assert review.deadline_ms == ALARM_MS + REVIEW_WITHIN_MS
+    assert review.deadline_ms == ALARM_MS + WITHIN_MS
     assert review.is_open
-    assert [review.state(ALARM_MS + REVIEW_WITHIN_MS + late) for late in (0, 1)] == ["open", "overdue"]
+    assert [review.state(ALARM_MS + WITHIN_MS + late) for late in (0, 1)] == ["open", "overdue"]
 
 
 def test_the_last_disposition_stands_and_all_are_shown() -> None:

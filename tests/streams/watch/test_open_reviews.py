@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from privacy import parse_measurement
 from privacy.dispositions import Disposition, SignedDisposition
 from streams.control import Approved
-from streams.review_book import REVIEW_WITHIN_MS
 from streams.watch.open_reviews import OpenReviews
 
 GOLDEN = Path(__file__).parent / "golden" / "review_metrics.txt"
+WITHIN_MS = 7 * 86_400_000
 TEXT = """
 id: {id}
 purpose: x
@@ -90,14 +90,14 @@ def test_only_what_reviewers_leave_open_counts() -> None:
     watched.reviews.read(*record(result(), result("api")))
     watched.reviews.read(*record(result("hispanic", later), end_ms=later))
     watched.show()
-    assert (watched.open(), watched.deadline()) == (3, (ALARM_MS + REVIEW_WITHIN_MS) / 1000)
+    assert (watched.open(), watched.deadline()) == (3, (ALARM_MS + WITHIN_MS) / 1000)
     watched.decide("investigate")
     watched.show()
     assert watched.open() == 3
     watched.decide("watch")
     watched.decide("change", "api")
     watched.show()
-    assert (watched.open(), watched.deadline()) == (1, (later + REVIEW_WITHIN_MS) / 1000)
+    assert (watched.open(), watched.deadline()) == (1, (later + WITHIN_MS) / 1000)
     watched.show(revoked=True)
     assert watched.open() is None
     assert watched.deadline() is None

@@ -19,7 +19,7 @@ from privacy.decisions import Contents, DecisionLog, Forecast, Propose, Reject, 
 from privacy.dispositions import Disposition
 from secure_agg import Trusted
 from streams.control import ControlPlane
-from streams.review_book import REVIEW_WITHIN_MS, ReviewBook
+from streams.review_book import ReviewBook
 from streams.watch.pages import Pages, Shown, Site, catalogue
 from streams.watch.pages.approvals import ApprovalsShown
 from streams.watch.pages.glossary import TERMS, anchor, term
@@ -29,6 +29,7 @@ from streams.watch.spending import SpendingBook
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pages"
 DAY_MS = 86_400_000
+WITHIN_MS = 7 * DAY_MS
 NOW_MS = ALARM_MS + DAY_MS
 KEYS = [Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in range(1, 4)]
 HOSTILE = "<script>alert('x')</script>&\""
@@ -215,7 +216,7 @@ def test_a_review_says_what_when_and_how(deployment: Deployment) -> None:
     assert "review decide" not in text
     assert text.index("unknown investigate") < text.index("input change")
     assert "1 review is open." in deployment.text("/reviews")
-    deployment.now_ms += REVIEW_WITHIN_MS
+    deployment.now_ms += WITHIN_MS
     assert "1 review is open, 1 of them past the deadline." in deployment.text("/reviews")
     missing = deployment.ask(OTHER.replace("api", "hispanic"))
     assert (missing.status, b"There is no alarm feed/10s/tpr/all/hispanic" in missing.body) == (404, True)
