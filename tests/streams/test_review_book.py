@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from alarmed import ALARM_MS, record, result
 from reviewed import REVIEWED
@@ -9,6 +11,7 @@ from reviewed import REVIEWED
 from privacy import parse_measurement
 from privacy.dispositions import Disposition, SignedDisposition
 from streams.control import Approved
+from streams.records.metric import FairnessMetric
 from streams.review_book import Review, ReviewBook
 
 SPEC = parse_measurement(
@@ -25,6 +28,7 @@ detection: {review_within: 3d}
     + REVIEWED,
     origin="x",
 )
+GOLDEN = Path(__file__).parent / "records" / "golden" / "fairness_metric.json"
 DIGEST = bytes(range(32))
 WITHIN_MS = 3 * 86_400_000
 ALARM = f"feed/10s/tpr/all/black/{ALARM_MS}"
@@ -73,6 +77,23 @@ def test_an_alarm_opens_one_review_where_it_begins() -> None:
     assert review.deadline_ms == ALARM_MS + WITHIN_MS
     assert review.is_open
     assert [review.state(ALARM_MS + WITHIN_MS + late) for late in (0, 1)] == ["open", "overdue"]
+
+
+def test_the_record_of_the_contract_opens_one() -> None:
+    """From its bytes, as a command reads them, and as publish has it: the same alarm."""
+    value = GOLDEN.read_bytes()
+    window = FairnessMetric.decode(value)
+    made, read = ReviewBook(), book_of((window.topic_key(), value))
+    made.window(window)
+    assert list(made.alarms()) == list(read.alarms())
+    began = [result.group for result in window.results if result.alarm]
+    assert [alarm.id for alarm in read.alarms()] == [
+        f"feed/10s/recommendation_rate/all/{group}/{window.window.end_ms}" for group in began
+    ]
+    assert "black" in began
+    assert made.version == read.version == 1
+    made.window(window)
+    assert made.version == 1
 
 
 def test_the_last_disposition_stands_and_all_are_shown() -> None:
