@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -45,7 +46,7 @@ class Alarm:
     estimator: str = ""
     gap: tuple[float, float, float] | None = None
 
-    @property
+    @cached_property
     def id(self) -> str:
         """measurement/level/metric/score bin/group/since_ms."""
         return f"{self.measurement}/{self.level}/{self.metric}/{self.score_bin}/{self.group}/{self.since_ms}"

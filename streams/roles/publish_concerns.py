@@ -16,7 +16,7 @@ from streams.kafka.concern_topic import ConcernReader, ConcernWriter
 from streams.roles.publish_governance import GovernanceDesk
 from streams.settings import Settings
 from streams.watch.live_page import LivePage
-from streams.watch.open_concerns import OpenConcerns
+from streams.watch.open_concerns import OpenConcerns, OpenCounts
 from streams.watch.pages import Shown
 from streams.watch.routes import Route
 from streams.watch.token_bucket import TokenBucket
@@ -41,6 +41,7 @@ class ConcernDesk:
         self._control = control
         self._statement = statement
         self._shown_version: int | None = None
+        self._told: OpenCounts | None = None
         decisions = empty_log(control.trusted, settings.keys.governance_threshold)
         self._count = OpenConcerns(registry, decisions)
         self.governance = GovernanceDesk(settings, registry, control, decisions)
@@ -76,6 +77,9 @@ class ConcernDesk:
         self._reader.poll()
         if self._reader.caught_up:
             self._count.show()
+            if self._page is not None and self._count.open is not self._told:
+                self._told = self._count.open
+                self._page.site.tell(self._told)
             self.governance.follow(None if self._page is None else self._page.site)
 
     def close(self) -> None:

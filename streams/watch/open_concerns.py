@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -18,6 +20,13 @@ from privacy.decisions import DecisionLog
 from streams.concern_book import ConcernBook
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OpenCounts:
+    """How many concerns are open, for every approved measurement."""
+
+    by_measurement: Mapping[str, int]
 
 
 class OpenConcerns(Collector):
@@ -31,6 +40,8 @@ class OpenConcerns(Collector):
     def __init__(self, registry: CollectorRegistry, decisions: DecisionLog) -> None:
         self._book = ConcernBook(with_text=False)
         self._decisions = decisions
+        self.open: OpenCounts | None = None
+        """What is shown, by measurement; of the thread that feeds this."""
         self._lock = threading.Lock()
         self._open: int | None = None
         self._told = 0
@@ -59,7 +70,8 @@ class OpenConcerns(Collector):
             return
         self._stale = False
         closed = {name for name, handled in self._decisions.concerns.items() if handled.closed is not None}
-        count = sum(self._book.open(closed).values())
+        self.open = OpenCounts(MappingProxyType(self._book.open(closed)))
+        count = sum(self.open.by_measurement.values())
         with self._lock:
             self._open = count
         left_out = self._book.left_out.total()

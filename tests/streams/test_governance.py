@@ -495,7 +495,9 @@ def test_an_alarm_is_reviewed(team: Team) -> None:
     assert alarm not in review("list", "--open")
     assert review("show", alarm).count("reviewer ") == 2
     assert sum(f"decides on alarm {alarm}" in line for line in team.ok("history", "feed").splitlines()) == 2
-    assert "repeated or reordered" in team.fails("verify")  # what strangers wrote is told, and breaks nothing
+    verified = team.fails("verify")
+    assert f"alarm {alarm}: change, by " in verified
+    assert "repeated or reordered" in verified  # what strangers wrote is told, and breaks nothing
 
     team.ok("revoke", "feed", "--key", str(team.keys[2]), "--reason", "harm", "--yes")
     assert [entry["state"] for entry in team.reviews()] == ["over", "over"]

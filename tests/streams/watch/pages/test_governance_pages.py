@@ -20,6 +20,7 @@ from privacy.dispositions import Disposition
 from secure_agg import Trusted
 from streams.control import ControlPlane
 from streams.review_book import ReviewBook
+from streams.watch.open_concerns import OpenCounts
 from streams.watch.pages import Pages, Shown, Site, catalogue
 from streams.watch.pages.approvals import ApprovalsShown
 from streams.watch.pages.glossary import TERMS, anchor, term
@@ -307,6 +308,15 @@ def test_before_decisions_are_read_no_page_says_that_there_are_none() -> None:
     assert "No measurement has been proposed." in found.text("/approvals")
     assert "nothing is spent" in found.text("/budgets")
     assert "no measurement is approved and not over" in found.text("/members")
+
+
+def test_concerns_are_counted_beside_the_form(deployment: Deployment) -> None:
+    """By measurement, once they were read; until then nothing is said of how many there are."""
+    assert json.loads(deployment.ask("/concerns.json").body)["open"] is None
+    assert "Open concerns" not in deployment.text("/concerns")
+    deployment.site.tell(OpenCounts({"feed": 2, "jobs": 0}))
+    assert json.loads(deployment.ask("/concerns.json").body)["open"] == {"feed": 2, "jobs": 0}
+    assert "What no reviewer has closed yet Measurement Open concerns feed 2 jobs 0" in deployment.text("/concerns")
 
 
 def test_an_alarms_id_is_its_path() -> None:
