@@ -123,6 +123,17 @@ def test_what_cannot_be_signed_says_why(make: Callable[[], Disposition], why: st
         make()
 
 
+_ANYTHING = st.recursive(st.none() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=2))
+_FIELDS = {name: _ANYTHING for name in ("alarm", "cause", "decision", "follow_up", "reason")}
+
+
+@given(st.text(max_size=30) | st.fixed_dictionaries({}, optional=_FIELDS).map(json.dumps) | st.just("[" * 100_000))
+def test_any_text_is_a_disposition_or_refused(text: str) -> None:
+    """Nothing else comes out, whatever a reviewer has signed under the name of a review."""
+    with pytest.raises(DecisionRefused):
+        Disposition.decode(review_of(ALARM), text)
+
+
 @given(
     st.sampled_from(sorted(CAUSES)),
     st.sampled_from(sorted(DECISIONS)),
