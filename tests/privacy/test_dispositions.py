@@ -124,7 +124,7 @@ def test_what_cannot_be_signed_says_why(make: Callable[[], Disposition], why: st
 
 
 _ANYTHING = st.recursive(st.none() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=2))
-_FIELDS = {name: _ANYTHING for name in ("alarm", "cause", "decision", "follow_up", "reason")}
+_FIELDS = dict.fromkeys(("alarm", "cause", "decision", "follow_up", "reason"), _ANYTHING)
 
 
 @given(st.text(max_size=30) | st.fixed_dictionaries({}, optional=_FIELDS).map(json.dumps) | st.just("[" * 100_000))
