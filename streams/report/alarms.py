@@ -21,12 +21,12 @@ _METRICS = {
 
 def in_words(alarm: Alarm) -> str:
     """What the alarm says, in one sentence."""
-    what = _METRICS.get(alarm.metric, alarm.metric)
-    where = "" if alarm.score_bin == "all" else f", in score bin {alarm.score_bin}"
-    against = f" and {alarm.reference}" if alarm.reference else ""
+    where = "" if alarm.score_bin == "all" else f" in score bin {alarm.score_bin}"
+    against = f" to {alarm.reference}" if alarm.reference else ""
+    asks = f" ({_METRICS[alarm.metric]})" if alarm.metric in _METRICS else ""
     return (
-        f"{alarm.measurement} seems to treat {alarm.group}{against} differently: {what}{where} ({alarm.metric}), in "
-        f"windows of {alarm.level}, since {moment(alarm.since_ms)}"
+        f"{alarm.measurement}, in windows of {alarm.level}, since {moment(alarm.since_ms)}: for {alarm.group} the gap"
+        f"{against} in {alarm.metric}{where}{asks} is beyond what is tolerated"
     )
 
 

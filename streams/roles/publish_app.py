@@ -36,6 +36,7 @@ from streams.roles.metrics_writer import MetricsWriter
 from streams.roles.process import RoleProcess
 from streams.roles.publish import PublishCore
 from streams.roles.publish_concerns import ConcernDesk
+from streams.roles.publish_page import PublishedPage
 from streams.settings import Settings
 from streams.watch.collector import FairnessCollector
 
@@ -67,7 +68,10 @@ class Publisher:
         self.failure: EvenstreamError | None = None
         self._shown_version = -1
         self._lock = threading.Lock()
-        self.concerns = ConcernDesk(settings, process.registry, process.control, lambda each: self.core.statement(each))
+        self.page = PublishedPage(process)
+        self.concerns = ConcernDesk(
+            settings, process.registry, process.control, lambda each: self.core.statement(each), self.page.live
+        )
 
     def _begin(self, from_releases: Collection[LevelName] = ()) -> None:
         """Hold nothing yet; of these levels no window will be passed over."""
@@ -111,6 +115,7 @@ class Publisher:
             if isinstance(key, bytes):
                 self.held.read(key, record.value(), record.headers())
                 self.concerns.governance.read(key, record.value())
+                self.page.read(key, record.value())
         fresh = []
         for topic, party in self.topics.items():
             # What an aborted transaction left counts too: every copy of a release is the same signed bytes.
@@ -121,6 +126,7 @@ class Publisher:
                     fresh.append(window)
         fresh += [w for w in self.refresh_measurements() if w.window.end_ms >= oldest_ms and self.is_new(w)]
         self.collector.open()
+        self.page.open()
         self.not_ready = None
         return fresh
 
@@ -139,6 +145,9 @@ class Publisher:
         for uncounted in (withheld, emitted):
             if uncounted is not None:
                 self.collector.count(uncounted)
+        if emitted is not None and released is not None:
+            measurement, level, _, end_ms = released
+            self.page.confirm(measurement, level, end_ms)
         if window is None:
             return None
         delay = None
@@ -147,6 +156,7 @@ class Publisher:
             lateness_ms = 0 if approved is None else approved.measurement.lateness_ms
             delay = time.time() - (window.window.end_ms + lateness_ms) / 1000
         self.collector.window(window, delay)
+        self.page.window(window)
         return window
 
     def refresh_measurements(self) -> list[FairnessMetric]:
@@ -163,6 +173,7 @@ class Publisher:
         self.collector.measurements(control.approved(), self.settings.privacy.rho_member_day_limit)
         for window in withdrawn:
             self.collector.window(window, None)
+            self.page.window(window)
         return withdrawn
 
     def is_new(self, window: FairnessMetric) -> bool:
@@ -332,4 +343,5 @@ def run(settings: Settings) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         server.close()
         publisher.concerns.close()
+        publisher.page.close()
         process.reader.close()

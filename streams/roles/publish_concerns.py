@@ -1,4 +1,4 @@
-"""The part of `publish` that is not about numbers: the live page, concerns on their way in, and how many are open.
+"""The part of `publish` that is not about numbers: what is approved, and concerns, as they come in and are open.
 
 What else reviewers decide comes from the same log: ``publish_governance``.
 """
@@ -12,14 +12,13 @@ from prometheus_client import CollectorRegistry
 from privacy import PrivacyStatement
 from streams.control import Approved, ControlPlane
 from streams.governance import empty_log
-from streams.kafka.concern_topic import ConcernReader, ConcernWriter
+from streams.kafka.concern_topic import ConcernReader
 from streams.roles.publish_governance import GovernanceDesk
 from streams.settings import Settings
 from streams.watch.live_page import LivePage
 from streams.watch.open_concerns import OpenConcerns, OpenCounts
 from streams.watch.pages import Shown
 from streams.watch.routes import Route
-from streams.watch.token_bucket import TokenBucket
 
 
 class ConcernDesk:
@@ -29,6 +28,7 @@ class ConcernDesk:
         registry: where the count of open concerns is registered.
         control: what is approved.
         statement: what a measurement promises.
+        page: the live page, where it is not switched off.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class ConcernDesk:
         registry: CollectorRegistry,
         control: ControlPlane,
         statement: Callable[[Approved], PrivacyStatement],
+        page: LivePage | None,
     ) -> None:
         self._control = control
         self._statement = statement
@@ -51,10 +52,7 @@ class ConcernDesk:
             lambda record: self._count.apply_concern(record.key(), record.value()),
             lambda record: self._count.apply_decision(int(record.offset() or 0), record.value()),
         )
-        self._page: LivePage | None = None
-        if settings.publish.page:
-            bucket = TokenBucket(settings.publish.concerns_per_hour, settings.publish.concerns_burst)
-            self._page = LivePage(ConcernWriter(settings).write, bucket)
+        self._page = page
 
     @property
     def routes(self) -> dict[str, Route]:

@@ -11,6 +11,7 @@ import io
 import logging
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -65,14 +66,20 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._free = threading.BoundedSemaphore(_CONNECTIONS)
+        self._busy = 0
+        self._busy_lock = threading.Lock()
+        self._tls = tls
+        self._adopted: set[Any] = set()
         super().__init__((host, port), handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """As its parent, unless too many are being served: then the connection is closed."""
-        if not self._free.acquire(blocking=False):
+        with self._busy_lock:
+            full = self._busy >= _CONNECTIONS
+            self._busy += not full
+        if full:
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
@@ -80,9 +87,34 @@ class _Server(ThreadingHTTPServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """As its parent, and the connection counts no more."""
         try:
+            if self._tls is not None:
+                request.settimeout(_REQUEST_SECONDS)
+                try:
+                    request = self._tls.wrap_socket(request, server_side=True)
+                except OSError:  # SSLError is one: whoever it is speaks no TLS, or has gone
+                    self.shutdown_request(request)
+                    return
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            with self._busy_lock:
+                self._busy -= 1
+
+    def give_away(self, request: Any, adopt: Callable[[socket.socket], None]) -> None:
+        """Somebody else closes this connection."""
+        self._adopted.add(request)
+        adopt(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """As its parent, unless the connection was given away."""
+        if request in self._adopted:
+            self._adopted.discard(request)
+        else:
+            super().shutdown_request(request)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more than half of the connections are in use: then none is held for a request that may come."""
+        return self._busy > _CONNECTIONS // 2
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is nobody's mistake; an address is never logged."""
@@ -104,6 +136,8 @@ class HealthServer:
         registry: what /metrics shows.
         healthy, ready: why the role is not, or None.
         note: what /readyz says beside yes, such as that the worker stands by.
+        guard: wraps what only operators may see (``streams.watch.access``).
+        tls: where the server speaks TLS, how.
         routes: further paths or patterns (``routes``), for GET and HEAD.
         forms: those that answer POST, with a body of type application/x-www-form-urlencoded.
 
@@ -122,6 +156,8 @@ class HealthServer:
         routes: Mapping[str, Route] | None = None,
         forms: Mapping[str, Route] | None = None,
         note: Callable[[], str | None] = lambda: None,
+        guard: Callable[[Route], Route] = lambda route: route,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         def probe(question: Callable[[], str | None], remark: Callable[[], str | None] = lambda: None) -> Route:
             def answer(request: Request) -> Answer:
@@ -137,7 +173,7 @@ class HealthServer:
 
         gets: dict[str, Route] = {
             "/healthz": probe(healthy),
-            "/metrics": metrics,
+            "/metrics": guard(metrics),
             "/readyz": probe(ready, note),
             **(routes or {}),
         }
@@ -252,19 +288,25 @@ class HealthServer:
             def _answer(self, found: Found, body: bytes = b"") -> None:
                 path, _, query = self.path.partition("?")
                 try:
-                    answer = found.route(Request(query, self.headers, body, path, found.parameters))
+                    answer = found.route(Request(query, self.headers, body, path, found.parameters, self._certified()))
                 except Exception:  # what answers is a role's own code: its mistake must not look like a dead role
                     log.exception("%s could not be answered", found.pattern or "a path")
                     answer = Answer(500, _TEXT, b"an internal error; see the role's log\n")
                 self._send(answer)
 
+            def _certified(self) -> bool:
+                return isinstance(self.connection, ssl.SSLSocket) and bool(self.connection.getpeercert())
+
             def _send(self, answer: Answer) -> None:
+                if answer.adopt is not None or held.crowded:
+                    self.close_connection = True
                 self.connection.settimeout(_REQUEST_SECONDS)
                 self.send_response(answer.status)
                 if self.close_connection:
                     self.send_header("Connection", "close")
                 self.send_header("Content-Type", answer.content_type)
-                self.send_header("Content-Length", str(len(answer.body)))
+                if answer.adopt is None:
+                    self.send_header("Content-Length", str(len(answer.body)))
                 for name, value in {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}.items():
                     if name not in dict(answer.headers):
                         self.send_header(name, value)
@@ -273,6 +315,8 @@ class HealthServer:
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(answer.body)
+                    if answer.adopt is not None:
+                        held.give_away(self.connection, answer.adopt)
 
             def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
                 """A request that could not be read: a plain sentence that says nothing of it again."""
@@ -285,7 +329,7 @@ class HealthServer:
             def log_message(self, format: str, *args: Any) -> None:
                 """Scrapes are not worth a line each, and whoever asks is nobody's business."""
 
-        self._server = _Server(host, port, Handler)
+        self._server = held = _Server(host, port, Handler, tls)
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
         self._thread.start()
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from prometheus_client import CollectorRegistry
+
 from streams.records.concern import Concern
+from streams.watch.charts import Charts
+from streams.watch.event_stream import EventStreams
 from streams.watch.pages import assets, catalogue
+from streams.watch.pages.alerts import Runbooks
 from streams.watch.pages.concerns import ConcernPost
+from streams.watch.pages.pictures import Pictures
+from streams.watch.pages.pipeline import Metrics
 from streams.watch.pages.registry import Pages
 from streams.watch.pages.site import Shown, Site
 from streams.watch.routes import Route
@@ -22,6 +29,10 @@ class LivePage:
         bucket: how many concerns are taken.
         now_ms: epoch milliseconds.
         guard: wraps what only operators may see.
+        streams: open pages that are kept up to date at once.
+        runbook_url: under which address the runbooks are published, where they are.
+        registry: what /metrics shows, of which /pipeline shows a part.
+        charts: draws pictures; without it pages have tables alone.
     """
 
     def __init__(
@@ -30,8 +41,24 @@ class LivePage:
         bucket: TokenBucket,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         guard: Callable[[Route], Route] = lambda route: route,
+        *,
+        streams: int = 256,
+        runbook_url: str | None = None,
+        registry: CollectorRegistry | None = None,
+        charts: Charts | None = None,
     ) -> None:
         self.site = Site(now_ms)
+        self.site.tell(Runbooks(runbook_url))
+        if registry is not None:
+            self.site.tell(Metrics(registry))
+        self._charts = charts
+        self._pictures: dict[str, Route] = {}
+        if charts is not None:
+            pictures = Pictures(self.site, charts)
+            self._pictures = pictures.routes
+            self.site.tell(pictures)
+        self.events = EventStreams(streams, lambda: self.site.version)
+        self.site.listen(self.events.publish)
         self.pages = Pages(self.site, catalogue.ALL, guard)
         self._concerns = ConcernPost(self.site, self.pages, write, bucket)
 
@@ -42,9 +69,15 @@ class LivePage:
     @property
     def routes(self) -> dict[str, Route]:
         """What answers GET."""
-        return {**self.pages.routes, **assets.routes()}
+        return {**self.pages.routes, **assets.routes(), **self._pictures, "/events": self.events.route}
 
     @property
     def forms(self) -> dict[str, Route]:
         """What answers POST."""
         return dict(self._concerns.forms)
+
+    def close(self) -> None:
+        """End the open streams, and what draws."""
+        self.events.close()
+        if self._charts is not None:
+            self._charts.close()

@@ -8,6 +8,7 @@ there is such a thing is for the route to say.
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -45,12 +46,17 @@ class Request:
 
 
 class Answer(NamedTuple):
-    """What a route answers. A header of its own takes the place of the server's with the same name."""
+    """What a route answers. A header of its own takes the place of the server's with the same name.
+
+    Attributes:
+        adopt: takes the connection over once the headers are sent, and closes it; the answer has no end of its own.
+    """
 
     status: int
     content_type: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+    adopt: Callable[[socket.socket], None] | None = None
 
 
 Route = Callable[[Request], Answer]

@@ -13,7 +13,7 @@ import pytest
 import scenario as scenarios
 from estimated import published, run
 
-from estimator import Disparities
+from estimator import Disparities, recompute
 from streams.records.metric import CorrectedBy, result_of
 from streams.roles.publish import _CORRECTION_WINDOWS, PublishCore
 
@@ -22,24 +22,28 @@ pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[2] / "docs" / "estimators.md"
 
 
-def _repeat_of_the_page() -> Callable[..., Disparities]:
-    code = next(c for c in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "def repeat" in c)
+def _of_the_page(name: str) -> Callable[..., Disparities]:
+    code = next(c for c in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if f"def {name}" in c)
     names: dict[str, Any] = {}
     exec(code, names)  # the text that a reader would run
-    repeat: Callable[..., Disparities] = names["repeat"]
-    return repeat
+    function: Callable[..., Disparities] = names[name]
+    return function
 
 
 def test_a_published_record_can_be_repeated() -> None:
     """The page's own code gives every published number from the JSON of a record, and of the one that corrected it."""
-    repeat = _repeat_of_the_page()
+    repeat = _of_the_page("repeat")
     records = {(w.measurement, w.level, w.window.end_ms): json.loads(w.encode()) for w in published()}
     estimators: set[str] = set()
     corrected = 0
     for window in published():
         by = window.corrected_by
         earlier = None if by is None else records[window.measurement, by.level, by.end_ms]
-        found = repeat(json.loads(window.encode()), earlier)
+        record = json.loads(window.encode())
+        found = repeat(record, earlier)
+        outcome = recompute(record, earlier)
+        assert (outcome.discrepancies, outcome.unchecked) == ((), ())
+        assert outcome.compared > 7 * len(window.results)  # its names, value, gap, ratio and suppression
         assert tuple(map(result_of, found.results)) == window.results
         agrees = None if found.agreement is None else found.agreement.agree
         assert window.checks.estimators == {None: None, True: "agree", False: "disagree"}[agrees]
@@ -47,6 +51,25 @@ def test_a_published_record_can_be_repeated() -> None:
         corrected += by is not None and any(r.estimator == "rectified" and r.value is not None for r in window.results)
     assert estimators == {"weighted", "corrected", "rectified"}
     assert corrected > 0
+
+
+def test_what_nobody_published_is_in_the_record() -> None:
+    """Another reference, confidence and statistic of the same table: the page's text, against what was published."""
+    other = _of_the_page("other_questions")
+    (window, *_) = (w for w in published() if (w.measurement, w.level) == ("feed", "1m"))
+    found = {(d.estimator, d.group): d for d in other(json.loads(window.encode())).results}
+    compared = 0
+    for result in window.results:
+        if result.metric != "recommendation_rate" or result.value is None or result.estimator == "corrected":
+            continue
+        again = found[result.estimator, result.group]
+        assert again.metric == "share_decided"
+        assert again.value is not None
+        assert again.value.estimate == result.value.estimate
+        assert again.value.upper - again.value.lower > result.value.upper - result.value.lower  # 0.99 and not 0.95
+        assert (again.gap is None) == (result.group == "black")
+        compared += 1
+    assert compared >= 4
 
 
 def test_each_estimator_is_there_where_its_channels_are() -> None:

@@ -310,7 +310,7 @@ def test_alarms_are_told_with_what_was_decided(spoiled: World) -> None:
     said = Disposition(f"live/10s/tpr/all/black/{ALARM_MS}", "input", "change", HOSTILE)
     held["decisions"].append((None, log.sign(answer_of(said), key, NOW_MS)))
     page = Cells(World(spoiled.settings, spoiled.topics, spoiled.folder).html())
-    rows = [row for row in page.rows if row[0].startswith("live seems to treat")]
+    rows = [row for row in page.rows if row[0].startswith("live, in windows of 10s")]
     assert [row[1] for row in rows] == ["open: to be decided by 2025-12-01T16:00:10Z", "decided: change"]
     assert rows[0][2] == "nothing yet"
     assert rows[1][2].endswith(f"cause input, decision change; follow-up: {HOSTILE}")

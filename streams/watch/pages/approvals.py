@@ -13,7 +13,7 @@ from streams.control import Approved, ControlPlane
 from streams.report import page
 from streams.report.decisions import Standing, spoken_of, standing
 from streams.report.numbers import moment
-from streams.watch.pages.base import definitions, link
+from streams.watch.pages.base import definitions, link, path_of
 from streams.watch.pages.glossary import term
 from streams.watch.pages.registry import Page, Params
 from streams.watch.pages.site import Snapshot
@@ -172,7 +172,7 @@ def _facts(said: Said, now: Standing) -> Iterator[tuple[str, str]]:
 
 def terms_path(spec: Measurement) -> str:
     """Where a measurement's terms are shown."""
-    return f"/#{spec.id}-{spec.revision}"
+    return path_of("measurements", spec.id) + f"#{spec.id}-{spec.revision}"
 
 
 def data(snapshot: Snapshot, params: Params) -> object:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from streams.watch.pages import approvals, budgets, concerns, glossary, members, reviews, terms
+from streams.watch.pages import (
+    alerts,
+    approvals,
+    budgets,
+    concerns,
+    glossary,
+    measurement,
+    members,
+    overview,
+    pipeline,
+    reviews,
+    window,
+)
 from streams.watch.pages.registry import Page
 
 ALL: tuple[Page, ...] = (
-    *terms.PAGES,
+    *overview.PAGES,
+    *measurement.PAGES,
+    *window.PAGES,
+    *alerts.PAGES,
     *reviews.PAGES,
     *approvals.PAGES,
     *budgets.PAGES,
     *members.PAGES,
     *concerns.PAGES,
+    *pipeline.PAGES,
     *glossary.PAGES,
 )

@@ -153,7 +153,9 @@ class Pages:
 
     def unavailable(self) -> Answer:
         """Nothing can be said yet."""
-        return self.answer(503, "Not ready yet", [paragraph(STARTING, "notice")], _RETRY)
+        return base.answer(
+            503, "Not ready yet", [paragraph(STARTING, "notice")], _RETRY, navigation=self.navigation, live=True
+        )
 
 
 def json_path(path: str) -> str:

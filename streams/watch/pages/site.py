@@ -80,11 +80,11 @@ class Site:
             self._shown = found
         self.changed("change", "measurements")
 
-    def tell(self, value: object) -> None:
+    def tell(self, value: object, event: str = "change", subject: str | None = None) -> None:
         """Something else is so now: pages find it by its type (:meth:`Snapshot.of`). It must not change any more."""
         with self._lock:
             self._told[type(value)] = value
-        self.changed("change", type(value).__name__)
+        self.changed(event, type(value).__name__ if subject is None else subject)
 
     def changed(self, event: str, subject: str) -> None:
         """What is shown has become another; ``subject`` says of what, for the stream of events."""
@@ -105,6 +105,12 @@ class Site:
             if self._shown is None:
                 return None
             return Snapshot(self._shown, self.now_ms(), self._version(), MappingProxyType(dict(self._told)))
+
+    @property
+    def version(self) -> str:
+        """Of what is known now."""
+        with self._lock:
+            return self._version()
 
     def _version(self) -> str:
         return f"{self._start}-{self._changes}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from urllib.parse import quote
 
@@ -11,8 +11,7 @@ from privacy.limits import PERIOD_NAMES
 from streams.control import FOREVER_MS, Approved
 from streams.report import page
 from streams.report.numbers import moment, shown_epsilon
-from streams.watch.pages.registry import Page, Params
-from streams.watch.pages.site import Shown, Snapshot
+from streams.watch.pages.site import Shown
 
 
 def state(approved: Approved, now_ms: int) -> str:
@@ -45,28 +44,6 @@ def _goes_on(approved: Approved, now_ms: int) -> bool:
     return now_ms < approved.until_ms or approved.state(now_ms) == "active"
 
 
-def render(snapshot: Snapshot, params: Params) -> Iterable[str]:
-    """The page of all measurements."""
-    shown, now_ms = snapshot.shown, snapshot.now_ms
-    parts = [
-        page.paragraph(
-            "Here recommendations are compared by group: does the recommender treat people of every group equally "
-            "well? Nobody is assigned a race, and only sums over many people, with random noise added, are published."
-        )
-    ]
-    found = in_view(shown, now_ms)
-    for entry in found:
-        parts += _measurement(entry, now_ms)
-    if not found:
-        parts.append(page.paragraph("No measurement is approved: nothing is counted.", "notice"))
-    return parts
-
-
-def data(snapshot: Snapshot, params: Params) -> object:
-    """The same as JSON."""
-    return {"measurements": [described(entry, snapshot.now_ms) for entry in in_view(snapshot.shown, snapshot.now_ms)]}
-
-
 def described(shown: Shown, now_ms: int) -> dict[str, object]:
     """A revision's terms as JSON."""
     approved, spec = shown.approved, shown.approved.measurement
@@ -95,10 +72,11 @@ def described(shown: Shown, now_ms: int) -> dict[str, object]:
     }
 
 
-def _measurement(shown: Shown, now_ms: int) -> Iterator[str]:
+def terms(shown: Shown, now_ms: int) -> Iterator[str]:
+    """A revision's terms as HTML."""
     spec = shown.approved.measurement
     yield f'<section aria-labelledby="{spec.id}-{spec.revision}">'
-    yield f'<h2 id="{spec.id}-{spec.revision}">{escape(spec.id)}, revision {spec.revision}</h2>'
+    yield f'<h3 id="{spec.id}-{spec.revision}">{escape(spec.id)}, revision {spec.revision}</h3>'
     expires = spec.expires_ms
     facts = (
         ("State", state(shown.approved, now_ms)),
@@ -129,6 +107,3 @@ def _cost(shown: Shown) -> Iterator[str]:
 
 def _epsilon(value: float | None) -> str:
     return shown_epsilon(value) + (": this is test noise and protects nobody" if value is None else "")
-
-
-PAGES = (Page("/", "What is measured here", render, data, nav="Measurements"),)

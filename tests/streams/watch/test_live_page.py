@@ -159,10 +159,10 @@ class Outline(HTMLParser):
 # -- what it shows ----------------------------------------------------------------------------------------------------
 
 
-def test_the_first_page_says_what_is_measured(site: Site) -> None:
+def test_a_measurements_page_says_what_was_agreed(site: Site) -> None:
     """State, purpose, owner, end, levels, and each epsilon with period, relation and delta; and a link to the form."""
     site.page.show([shown(hostile=HOSTILE.replace('"', '\\"'))])
-    status, headers, page = site.ask("/")
+    status, headers, page = site.ask("/measurements/feed")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     for words in (
         "feed, revision 1",
@@ -195,11 +195,11 @@ def test_each_state_is_told() -> None:
     page = LivePage(lambda _: None, TokenBucket(1, 1), lambda: NOW_MS)
     page.show(entries)
     text = page.routes["/"](server_module.Request("", http.client.HTTPMessage())).body.decode()
-    assert "scheduled: it begins" in text
-    assert "revoked: reviewers stopped it on 2025-11-25" in text
-    assert "gone, revision 1" in text
-    assert "two, revision 2" in text
-    assert "two, revision 1" not in text
+    assert "Revision 1 is scheduled: it begins" in text
+    assert "Revision 1 is revoked: reviewers stopped it on 2025-11-25" in text
+    assert "Revision 1 is replaced by a later revision" in text
+    assert "Revision 2 is active" in text
+    assert text.count("Revision 1 is") == 3
 
 
 def test_nothing_is_approved_or_known_yet(make_site: Callable[..., Site]) -> None:

@@ -70,15 +70,19 @@
 
   document.addEventListener("visibilitychange", () => { if (!document.hidden && again) soon(); });
   if (!window.EventSource || !main() || main().dataset.live !== "yes") return;
-  const events = new EventSource("/events");
   let version = main().dataset.version;
   const heard = (event) => {
     if (event.lastEventId === version) return;
     version = event.lastEventId;
     soon();
   };
-  for (const name of ["hello", "window", "change"]) events.addEventListener(name, heard);
-  events.addEventListener("error", () => {
-    if (events.readyState === EventSource.CLOSED) say("Live updates are off. Reload the page to see what is new.");
-  });
+  const listen = () => {
+    const events = new EventSource("/events");
+    for (const name of ["hello", "window", "change"]) events.addEventListener(name, heard);
+    events.addEventListener("error", () => {
+      // A browser comes back by itself unless it was told not to: then there are as many streams as there may be.
+      if (events.readyState === EventSource.CLOSED) setTimeout(listen, LONGEST_MS * (1 + Math.random()));
+    });
+  };
+  listen();
 })();

@@ -85,7 +85,7 @@ def test_a_review_says_what_when_and_how(deployment: Deployment) -> None:
     """The alarm in words, its deadline, all dispositions, the exact command, and that nothing happens by itself."""
     text = deployment.text(OTHER)
     for words in (
-        "feed seems to treat api and white differently",
+        "for api the gap to white in tpr",
         "how often what would turn out well is recommended",
         "the gap was -0.100 (-0.130 to -0.070)",
         "open: to be decided by 2025-12-01T16:00:10Z",
