@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from confluent_kafka import Message
+
 from secure_agg import Trusted
 from streams.control import ControlPlane
 from streams.doctor import deployment, logs, partitions, roles, windows
@@ -17,8 +19,7 @@ from streams.doctor.standing import positions_of_the_silent
 from streams.doctor.workers import addresses, ask
 from streams.errors import EvenstreamError
 from streams.kafka import topics
-from streams.kafka.clients import wait_for_kafka
-from streams.public_topics import PublicTopics
+from streams.kafka.clients import read_to_end, wait_for_kafka
 from streams.settings import Settings
 
 Check = Callable[[Look, Look], Iterator[Finding]]
@@ -83,8 +84,16 @@ class Doctor:
     def _control(self) -> ControlPlane | None:
         if self.trusted is None:
             return None
-        public = PublicTopics(self.settings, self.trusted)
-        return public.add_keys(public.control())
+        control = ControlPlane.of(self.trusted, self.settings)
+        for message in self._control_records("measurements"):
+            control.apply_measurement(int(message.offset() or 0), message.value())
+        for message in self._control_records("keys"):
+            control.apply_key(message.value())
+        return control
+
+    def _control_records(self, name: str) -> Iterator[Message]:
+        """What a role would see now: a transaction that stands open there is a finding, and is not waited for."""
+        return read_to_end(self.settings, self.settings.topic(name), await_transactions=False, timeout_seconds=15)
 
     def _differences(self, unseen: list[str]) -> tuple[str, ...]:
         try:
