@@ -31,6 +31,7 @@ _COMMANDS = {
     "transparency": "Write the public page: what is measured, by whose approval, at what cost.",
     "retention": "Delete what every reader has read, and show what of people is left.",
     "concern": "Raise, list, answer and close concerns about measurements.",
+    "review": "The reviews that alarms open: list them, and sign what was decided.",
     "canary": "Search for what is left of members who went through the whole system.",
     "seal": "Run the role seal: events in, sealed batches out.",
     "attach": "Run the role attach: sealed batches in, shares out.",

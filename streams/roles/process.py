@@ -34,7 +34,8 @@ from streams.settings import Settings
 from streams.stage import Stage
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
-from streams.watch.http import HealthServer, Route
+from streams.watch.http import HealthServer
+from streams.watch.routes import Route
 
 log = logging.getLogger(__name__)
 

@@ -110,6 +110,7 @@ class Publisher:
             key = record.key()
             if isinstance(key, bytes):
                 self.held.read(key, record.value(), record.headers())
+                self.concerns.governance.read(key, record.value())
         fresh = []
         for topic, party in self.topics.items():
             # What an aborted transaction left counts too: every copy of a release is the same signed bytes.
@@ -132,6 +133,7 @@ class Publisher:
             withheld, emitted = self.core.last_withheld, self.core.last_emitted
         if paid_for is not None:
             self.collector.paid_for(*paid_for)
+            self.concerns.governance.paid_for(*paid_for)
         if released is not None:
             self.collector.released(*released)
         for uncounted in (withheld, emitted):
@@ -145,6 +147,7 @@ class Publisher:
             lateness_ms = 0 if approved is None else approved.measurement.lateness_ms
             delay = time.time() - (window.window.end_ms + lateness_ms) / 1000
         self.collector.window(window, delay)
+        self.concerns.governance.window(window)
         return window
 
     def refresh_measurements(self) -> list[FairnessMetric]:
@@ -161,6 +164,7 @@ class Publisher:
         self.collector.measurements(control.approved(), self.settings.privacy.rho_member_day_limit)
         for window in withdrawn:
             self.collector.window(window, None)
+            self.concerns.governance.window(window)
         return withdrawn
 
     def is_new(self, window: FairnessMetric) -> bool:

@@ -1,4 +1,7 @@
-"""The part of `publish` that is not about numbers: the live page, concerns on their way in, and how many are open."""
+"""The part of `publish` that is not about numbers: the live page, concerns on their way in, and how many are open.
+
+What else reviewers decide comes from the same log: ``publish_governance``.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ from prometheus_client import CollectorRegistry
 
 from privacy import PrivacyStatement
 from streams.control import Approved, ControlPlane
+from streams.governance import empty_log
 from streams.kafka.concern_topic import ConcernReader, ConcernWriter
+from streams.roles.publish_governance import GovernanceDesk
 from streams.settings import Settings
-from streams.watch.http import Route
 from streams.watch.live_page import LivePage
 from streams.watch.open_concerns import OpenConcerns
-from streams.watch.page import Shown
+from streams.watch.pages import Shown
+from streams.watch.routes import Route
 from streams.watch.token_bucket import TokenBucket
 
 
@@ -36,7 +41,10 @@ class ConcernDesk:
         self._control = control
         self._statement = statement
         self._shown_version: int | None = None
-        self._count = OpenConcerns(registry, control.trusted)
+        decisions = empty_log(control.trusted, settings.keys.governance_threshold)
+        self._count = OpenConcerns(registry, decisions)
+        self.governance = GovernanceDesk(settings, registry, control, decisions)
+        """Fed with windows by `publish`."""
         self._reader = ConcernReader(
             settings,
             lambda record: self._count.apply_concern(record.key(), record.value()),
@@ -68,6 +76,7 @@ class ConcernDesk:
         self._reader.poll()
         if self._reader.caught_up:
             self._count.show()
+            self.governance.follow(None if self._page is None else self._page.site)
 
     def close(self) -> None:
         """Give the connection back."""

@@ -15,20 +15,22 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from privacy.decisions import DecisionLog
-from secure_agg import Trusted
 from streams.concern_book import ConcernBook
-from streams.control import governance_keys
 
 log = logging.getLogger(__name__)
 
 
 class OpenConcerns(Collector):
-    """Fed by `publish`, read by the HTTP server's threads."""
+    """Fed by `publish`, read by the HTTP server's threads.
 
-    def __init__(self, registry: CollectorRegistry, trusted: Trusted) -> None:
+    Args:
+        registry: where the count is registered.
+        decisions: the log before its first record; others may look at it too.
+    """
+
+    def __init__(self, registry: CollectorRegistry, decisions: DecisionLog) -> None:
         self._book = ConcernBook(with_text=False)
-        # How many must approve a measurement is nothing to a concern, which any one reviewer may close.
-        self._decisions = DecisionLog(trusted.deployment, governance_keys(trusted), 1)
+        self._decisions = decisions
         self._lock = threading.Lock()
         self._open: int | None = None
         self._told = 0

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from streams.watch.http import Answer, HealthServer, Request
+from streams.watch.http import HealthServer
+from streams.watch.routes import Answer, Request
 
 
 class Role:
