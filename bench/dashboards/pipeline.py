@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard as build
 
-from bench.dashboards.parts import BLUE, ORANGE, RED, Mark, Query, choice, lines, page, states, styled
+from bench.dashboards.parts import BLUE, ORANGE, Mark, Query, choice, lines, page, states
 
 ROLE = 'role=~"$role"'
 PLACE = "role, topic, partition"
@@ -249,16 +249,12 @@ def _trouble(board: build.Dashboard) -> build.Dashboard:
             )
         )
         .with_panel(
-            styled(
-                lines(
-                    "Clocks, ahead of the broker's",
-                    "Nothing but this and the log tells: roles go by the broker's clock.",
-                    Query(f"max by (role) (evenstream_clock_ahead_seconds{{{ROLE}}})", "{{role}}"),
-                    unit="s",
-                    width=8,
-                ),
-                "/never/",
-                RED,
+            lines(
+                "Clocks, ahead of the broker's",
+                "Nothing but this and the log tells: roles go by the broker's clock.",
+                Query(f"max by (role) (evenstream_clock_ahead_seconds{{{ROLE}}})", "{{role}}"),
+                unit="s",
+                width=8,
             )
         )
         .with_panel(
