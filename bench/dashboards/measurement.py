@@ -73,8 +73,8 @@ def dashboard() -> build.Dashboard:
 def _alarm(board: build.Dashboard) -> build.Dashboard:
     evidence = lines(
         "Evidence of a gap beyond what is tolerated",
-        "In natural logarithms, of each group of the chosen metric. At the dashed line there is an alarm: it is drawn so "
-        "that a false one comes at most once in the time that the specification says, over all groups and metrics.",
+        "In natural logarithms, of each group of the chosen metric. At the dashed line there is an alarm: it is drawn "
+        "so that a false one comes at most once in the time that the specification says, over all groups and metrics.",
         Query(f"max by (group) (evenstream_edetector_log_evidence{{{STATISTIC}}})", "{{group}}"),
         Query(f"max(evenstream_edetector_log_threshold{{{LEVEL}}})", "threshold"),
         unit="short",
@@ -146,8 +146,8 @@ def _groups(board: build.Dashboard) -> build.Dashboard:
         .with_panel(
             rows(
                 "Newest window: $metric, $estimator",
-                "Rates, gaps and ratios to the reference group, with their intervals. A group without a row says nothing "
-                "in this window.",
+                "Rates, gaps and ratios to the reference group, with their intervals. A group without a row says "
+                "nothing in this window.",
                 columns,
                 by="group",
                 labels=["group"],
@@ -239,7 +239,8 @@ def _windows(board: build.Dashboard) -> build.Dashboard:
                 "Void windows by reason",
                 "In the time range, over all levels. A window that is void stays void.",
                 Query(
-                    f'sum by (level, reason) (increase(evenstream_windows_total{{{one}, status="void"}}[$__range])) > 0',
+                    "sum by (level, reason) "
+                    f'(increase(evenstream_windows_total{{{one}, status="void"}}[$__range])) > 0',
                     "{{level}}: {{reason}}",
                 ),
                 unit="short",

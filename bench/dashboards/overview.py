@@ -166,7 +166,8 @@ def _measurements(board: build.Dashboard) -> build.Dashboard:
             lines(
                 "At least so far apart",
                 "The largest distance of a group's interval from the reference group: 0 where every interval reaches "
-                "it. In points of the metric.",
+                "it. Of a hundred intervals, chance alone takes a few off it: the evidence allows for that, this does "
+                "not.",
                 Query(f"max by (measurement, level) ({NEAREST})", "{{measurement}} {{level}}"),
                 unit="percentunit",
                 least=0,
@@ -255,6 +256,7 @@ def _cost(board: build.Dashboard) -> build.Dashboard:
                 unit="s",
                 limit=0,
                 below=True,
+                alerts=["EvenstreamReviewOverdue"],
                 width=8,
             )
         )

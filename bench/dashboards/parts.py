@@ -291,12 +291,13 @@ def page(name: Literal["overview", "measurement", "pipeline"], title: str, descr
     source = build.DatasourceVariable("datasource").label("Data source").type("prometheus")
     runbooks = (
         build.TextBoxVariable("runbooks")
-        .label("Runbooks")
+        .label("Runbooks at")
         .description("Where docs/runbooks can be read: the address without the page's name")
         .default_value(RUNBOOKS)
         .current(dashboard.VariableOption(text=RUNBOOKS, value=RUNBOOKS))
-        .hide(dashboard.VariableHide.HIDE_VARIABLE)
     )
+    # Where one Prometheus scrapes several deployments: Grafana puts what is chosen here into every query.
+    filters = build.AdHocVariable("filters").label("Only").datasource(SOURCE)
     return (
         build.Dashboard(title)
         .uid(UIDS[name])
@@ -309,11 +310,12 @@ def page(name: Literal["overview", "measurement", "pipeline"], title: str, descr
         .link(others)
         .with_variable(source)
         .with_variable(runbooks)
+        .with_variable(filters)
     )
 
 
 RUNBOOKS = "/runbooks"
-"""Unless the variable says otherwise."""
+"""Until somebody says in the text field where the pages are: that is not known here."""
 
 
 def choice(name: str, label: str, expr: str, *, what: str | None = None, multi: bool = False) -> build.QueryVariable:

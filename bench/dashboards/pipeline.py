@@ -188,7 +188,7 @@ def _trouble(board: build.Dashboard) -> build.Dashboard:
         .with_panel(
             lines(
                 "Partitions stopped by the protocol",
-                "A batch is missing, or one cannot be opened. Batches that an operator has given up are counted beside.",
+                "A batch is missing, or one cannot be opened. Batches that an operator has given up are counted too.",
                 Query(f"sum by (role, topic) (evenstream_sequence_gaps_total{{{ROLE}}})", "{{role}} {{topic}}: stops"),
                 Query(
                     f"sum by (role, topic) (evenstream_batches_skipped_total{{{ROLE}}})", "{{role}} {{topic}}: skipped"
@@ -217,7 +217,8 @@ def _trouble(board: build.Dashboard) -> build.Dashboard:
                 "Releases refused",
                 "A party's budget forbids them, or publish did not take them in.",
                 Query(
-                    "sum by (measurement, party, reason) (increase(evenstream_releases_refused_total[$__rate_interval]))",
+                    "sum by (measurement, party, reason) "
+                    "(increase(evenstream_releases_refused_total[$__rate_interval]))",
                     "{{measurement}} {{party}}: {{reason}}",
                 ),
                 unit="short",
