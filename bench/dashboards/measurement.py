@@ -23,7 +23,7 @@ from bench.dashboards.parts import (
 
 LEVEL = 'measurement="$measurement", level="$level"'
 STATISTIC = f'{LEVEL}, metric="$metric", score_bin="$score_bin"'
-ONE = f'{STATISTIC}, estimator="$estimator", group="$group"'
+ONE = f'{STATISTIC}, estimator="$estimator", group=~"$group"'
 ALL = f'{STATISTIC}, estimator="$estimator"'
 
 MARKS = (

@@ -339,7 +339,7 @@ def choice(name: str, label: str, expr: str, *, what: str | None = None, multi: 
         .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(dashboard.VariableSort.NATURAL_ASC)
     )
-    return variable.multi(True).include_all(True).all_value(".+") if multi else variable
+    return variable.multi(True).include_all(True) if multi else variable
 
 
 @dataclass(frozen=True)

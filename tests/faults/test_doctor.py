@@ -93,7 +93,7 @@ class House:
         """Look again until one finding is what is waited for; what is wrong then."""
         deadline = time.monotonic() + MOST_SECONDS
         while True:
-            time.sleep(2.0)
+            time.sleep(1.0)
             found = examine(before, self.doctor.look())
             if any(map(told, found)):
                 return [finding for finding in found if finding.verdict == "wrong"]
@@ -101,10 +101,14 @@ class House:
 
     def await_health(self) -> None:
         """Until all goes on; roles that were killed are started again."""
-        deadline, before = time.monotonic() + MOST_SECONDS, self.doctor.look()
-        while True:
+        deadline = time.monotonic() + MOST_SECONDS
+        while not all(map(self.trial.is_ready, self.trial.ports)):
+            assert time.monotonic() < deadline
             self.trial.watch()
-            time.sleep(1.0)
+            time.sleep(0.2)
+        before = self.doctor.look()
+        while True:
+            time.sleep(0.5)
             now = self.doctor.look()
             found = examine(before, now)
             if exit_status(found) == 0:

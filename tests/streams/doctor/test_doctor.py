@@ -237,7 +237,7 @@ def test_each_plight_has_advice(said: dict[str, object], advice: str) -> None:
 
 
 def test_a_role_that_moves_on_but_is_not_found(control: ControlPlane) -> None:
-    """Nobody answers where it was looked for, and Kafka shows it at work: it is somewhere else, and nothing is wrong."""
+    """Nobody answers where it was looked for, and Kafka shows it at work: it is somewhere else, and not wrong."""
     own = (WorkerSeen(Worker("seal", "127.0.0.1", 9101), "closed"), *map(worker, ROLES[1:]))
     found = wrong(roles.check, look(control, at_ms=NOW_MS - 6_000, workers=own), look(control, workers=own))
     assert [finding.verdict for finding in found] == ["unseen"]
