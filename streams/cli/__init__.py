@@ -42,6 +42,7 @@ _COMMANDS = {
     "publish": "Run the role publish: releases in, metrics out.",
     "scale": "Divide the work of seal or attach among several workers.",
     "skip": "Let a stopped partition go on without the batches at fault, by an operator's signed word.",
+    "doctor": "Say why a pipeline stands still: which role, which partition, which window.",
     "up": "Run all five roles on this machine.",
     "replay": "Feed a JSONL log of events, and its members.",
     "simulate": "Feed a simulated population with a known truth.",
