@@ -9,6 +9,7 @@ from estimator.agreement import Agreement
 from estimator.cells import CellLayout, rank_exposure
 from estimator.census import Level
 from estimator.consistency import channels_disagree
+from estimator.detection import Detectors, Evidence, Gaps
 from estimator.disparity import Correction, Disparities, Disparity, Estimate, disparities, implausible
 from estimator.errors import EstimatorError
 from estimator.groups import GROUPS
@@ -28,10 +29,13 @@ __all__ = [
     "Agreement",
     "CellLayout",
     "Correction",
+    "Detectors",
     "Disparities",
     "Disparity",
     "Estimate",
     "EstimatorError",
+    "Evidence",
+    "Gaps",
     "GroupModel",
     "Level",
     "Matches",

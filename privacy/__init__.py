@@ -30,6 +30,7 @@ from privacy.limits import PERIOD_DAYS, Limits, Period
 from privacy.measurement import Measurement, next_boundary_ms, parse_measurement
 from privacy.revocation import Revocation, is_revocation, revoke
 from privacy.rotation import Rotation
+from privacy.spec_detection import Detection
 from privacy.spec_fields import Level
 from privacy.spend import ChannelSpend, CountingDays, ReleaseSpend
 
@@ -46,6 +47,7 @@ __all__ = [
     "CountingDays",
     "Debit",
     "DecisionRefused",
+    "Detection",
     "Exhaustion",
     "Ledger",
     "LedgerBroken",

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from privacy.errors import MeasurementError
+from privacy.spec_detection import DEFAULT, Detection
 from privacy.spec_fields import (
     CENSUS_GROUPS,
     CHANNELS,
@@ -61,6 +62,7 @@ class Measurement(Part):
     groups: tuple[GroupName, ...] | None = Field(None, min_length=2, max_length=16)
     reference: GroupName
     privacy: PrivacyTerms
+    detection: Detection | None = None
     review: Review | None = None
     effective_from: Moment = None
     expires: Moment = None
@@ -100,6 +102,7 @@ class Measurement(Part):
             problems.append(("reference", text))
         if not problems:  # what follows takes sound levels for granted
             problems += [*_privacy_problems(self), *_validity_problems(self)]
+            problems += self.alarms.problems(self.levels, self.cells.metrics)
         if problems:
             raise rules_broken(problems)
         return self
@@ -180,6 +183,11 @@ class Measurement(Part):
         if self.privacy.cap_rule == "first":
             return self.privacy.contribution_cap
         return min(self.privacy.contribution_cap, _most_hours(length_ms, self.base_ms))
+
+    @property
+    def alarms(self) -> Detection:
+        """What is tolerated and how rare false alarms are: the spec's ``detection``, else its defaults."""
+        return DEFAULT if self.detection is None else self.detection
 
     @property
     def effective_from_ms(self) -> int | None:
@@ -364,6 +372,7 @@ _PARTS: dict[str, type[BaseModel]] = {
     "windows": Windows,
     "privacy": PrivacyTerms,
     "privacy.rotation": Rotation,
+    "detection": Detection,
     "review": Review,
     "test_only": TestOnly,
 }

@@ -159,6 +159,20 @@ class Cells(Part):
         """Number of cells."""
         return math.prod(size for _, size in self.axes)
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that these features allow, in the order of the results."""
+        both = self.decision is not None and self.outcome is not None
+        there = {
+            "predictive_parity": self.outcome is not None,
+            "precision": both,
+            "tpr": both,
+            "fpr": both,
+            "recommendation_rate": self.decision is not None,
+            "position_exposure": self.rank is not None,
+        }
+        return tuple(metric for metric, allowed in there.items() if allowed)
+
     def binding(self) -> Iterator[tuple[str, str]]:
         """(axis, path of its field) of each axis."""
         for name in ("score", "decision", "outcome", "rank"):

@@ -16,6 +16,7 @@ _MAPPING = "a mapping"
 _BINNED = "{field: path, bins: [rising edges]}"
 _PATH = "a dotted path like shown.at, or list[].field for a field of an exploded list's elements"
 _DURATION = "a whole number and a unit (ms, s, m, h, d), for example 10s or 1m"
+_GAP = "a ratio of 0 or more and below 0.5"
 _MOMENT = "a time with its zone, to the millisecond, for example 2026-11-24T15:00:00Z"
 _BINS = "1 to 999 finite, rising edges, for example [0.2, 0.4, 0.6, 0.8]"
 
@@ -67,6 +68,13 @@ EXPECTED: Mapping[str, str] = {
     "privacy.rotation.days_in_year": "a whole number of days, 1 to 365: on at most so many of any 365 days a member "
     "counts",
     "privacy.delta": "a number above 0 and below 0.001, far below one in the number of members, for example 1.0e-9",
+    "detection": f"{_MAPPING} with tolerated_gap, tolerated_gaps, false_alarm_every and review_within, each of them "
+    "optional",
+    "detection.tolerated_gap": f"{_GAP}, for example 0.02",
+    "detection.tolerated_gaps": f"metrics, each with {_GAP}, for example {{tpr: 0.05}}",
+    "detection.false_alarm_every": "a whole number and a unit, of at least 20 windows of the longest level, for "
+    "example 30d",
+    "detection.review_within": "a whole number and a unit, from 1m to 90d, for example 7d",
     "review": f"{_MAPPING} with owner, harm_considered, data_used and retention: what reviewers judge",
     "review.owner": "who answers for the measurement: a team and how to reach it, at most 200 characters",
     "review.harm_considered": "what could go wrong for whom, and what was done about it, at most 2000 characters",

@@ -26,6 +26,7 @@ from streams.records import metric
 from streams.records.batches import Extension
 from streams.records.concern import Concern
 from streams.records.destroyed import KeyDestroyed
+from streams.records.detection import Detection, DetectorState
 from streams.records.frame import Kind
 from streams.records.header import Header
 from streams.records.keys import EpochKey, WrappedKey
@@ -265,6 +266,8 @@ RECORDS = (
     metric.FairnessMetric,
     metric.Window,
     metric.Result,
+    Detection,
+    DetectorState,
     metric.Interval,
     metric.Table,
     metric.NoisedMoments,

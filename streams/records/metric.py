@@ -8,16 +8,18 @@ record, since in this mode an empty value would be a tombstone.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from estimator import Agreement, CellLayout, Disparity, Estimate
 from estimator.moments import Moments
 from streams.errors import RecordMalformed
 from streams.kafka.partitioner import partition_of
+from streams.records.detection import Detection
+from streams.records.public_part import PublicPart as _Part
 
 Status = Literal["published", "void", "suppressed", "withdrawn"]
 
@@ -31,11 +33,6 @@ WITHDRAWN_VERSION = 2
 """Of a withdrawal, which comes after anything that was said of its window; a reader that knows ids sees it is new."""
 
 
-class _Part(BaseModel):
-    # A field is set by its name in Python and read by its public name (alias) in JSON.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
-
-
 class Interval(_Part):
     """An estimate with its interval, ratios (no unit)."""
 
@@ -45,7 +42,14 @@ class Interval(_Part):
 
 
 class Result(_Part):
-    """One statistic of one group; ``suppressed`` says why ``value`` is null, where it is."""
+    """One statistic of one group; ``suppressed`` says why ``value`` is null, where it is.
+
+    Attributes:
+        log_evidence: natural logarithm of the evidence, gathered over windows, that the gap is not a tolerated one;
+            None where no detector watches it (another estimator's, the reference's), or none has seen a gap yet.
+        alarm: whether that is at the threshold; None likewise.
+        alarm_since_ms: the end of the window with which the present alarm began, epoch milliseconds.
+    """
 
     metric: str
     score_bin: str
@@ -57,6 +61,7 @@ class Result(_Part):
     suppressed: str | None
     log_evidence: float | None = None
     alarm: bool | None = None
+    alarm_since_ms: int | None = None
 
 
 class Window(_Part):
@@ -211,6 +216,8 @@ class FairnessMetric(_Part):
     Attributes:
         rows_per_member: at most so many rows of one member are in it, which its intervals allow for; None where void
             or withdrawn.
+        detection: what its level's detectors say after it; None where void or withdrawn, which leave all evidence as it
+            was, and for a window that came after a later one.
         privacy, checks: None where it is withdrawn: such a record rests on no release, and says no number.
 
     Raises:
@@ -235,6 +242,7 @@ class FairnessMetric(_Part):
     rows_per_member: int | None = None
     privacy: Privacy | None
     checks: Checks | None
+    detection: Detection | None = None
     supersedes: str | None = None
 
     @model_validator(mode="after")
@@ -245,8 +253,8 @@ class FairnessMetric(_Part):
             raise ValueError(f"status {self.status!r} does not go with reason {self.reason!r}")
         channels = (self.table, self.moments, self.rectifier)
         silent = self.status in ("void", "withdrawn")
-        if silent and (self.results or any(channel is not None for channel in channels)):
-            raise ValueError(f"a {self.status} window carries no results and no table, moments or rectifier")
+        if silent and (self.results or any(part is not None for part in (*channels, self.detection))):
+            raise ValueError(f"a {self.status} window carries no results, table, moments, rectifier or detection")
         if not silent and self.table is None:
             raise ValueError(f"a {self.status} window carries its noised table")
         terms = (self.privacy, self.checks, self.corrected_by, self.rows_per_member)
@@ -309,8 +317,8 @@ class FairnessMetric(_Part):
         return [(name, value.encode()) for name, value in attributes.items()]
 
 
-def result_of(disparity: Disparity) -> Result:
-    """An estimator's result as it is published."""
+def result_of(disparity: Disparity, **gathered: Any) -> Result:
+    """An estimator's result as it is published; ``gathered``: what its detector says, fields of a `Result`."""
 
     def interval(estimate: Estimate | None) -> Interval | None:
         if estimate is None:
@@ -326,4 +334,5 @@ def result_of(disparity: Disparity) -> Result:
         gap=interval(disparity.gap),
         ratio=interval(disparity.ratio),
         suppressed=disparity.suppressed,
+        **gathered,
     )

@@ -46,6 +46,7 @@ def review(
     lines += _section("Who is measured", _who(spec))
     lines += _section("What is computed", _what(spec))
     lines += _section("What anyone will see", _seen(spec, topic))
+    lines += _section("What raises an alarm", _alarms(spec))
     lines += _section("What it costs each member", _cost(spec, others, limits, now_ms))
     lines += _section("What was considered", _judged(spec))
     lines += _section("When", _when(spec))
@@ -140,6 +141,20 @@ def _seen(spec: Measurement, topic: str) -> Iterator[str]:
 def _span(low: float, high: float) -> str:
     low_text, high_text = f"{low:,.0f}", f"{high:,.0f}"
     return low_text if low_text == high_text else f"{low_text} to {high_text}"
+
+
+def _alarms(spec: Measurement) -> Iterator[str]:
+    terms = spec.alarms
+    gaps = {metric: terms.tolerated(metric) for metric in spec.cells.metrics}
+    if spec.detection is None:
+        yield "The spec does not say; these are the defaults."
+    for gap in dict.fromkeys(gaps.values()):
+        metrics = ", ".join(metric for metric, tolerated in gaps.items() if tolerated == gap)
+        yield f"Tolerated: a rate up to {100 * gap:g} percentage points above or below the reference's, of {metrics}."
+    yield "Evidence of more than that, gathered over windows, raises an alarm; nothing changes a ranking by itself."
+    every = ", ".join(f"{terms.false_alarm_windows(level.length_ms):,} of {level.name}" for level in spec.levels)
+    yield f"Of each level at most one false alarm in {terms.false_alarm_every} on average (in windows: {every})."
+    yield f"An alarm opens a review; reviewers have {terms.review_within}."
 
 
 def _cost(spec: Measurement, others: Sequence[Approved], limits: Limits, now_ms: int) -> Iterator[str]:

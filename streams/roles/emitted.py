@@ -1,20 +1,24 @@
 """What `fairness-metrics` holds already, as `publish` needs it at start: which windows need no estimation again.
 
 Adding two releases and estimating from them takes `publish` some milliseconds a window, a hundred times what reading
-them takes. A window whose record lies on `fairness-metrics` is not emitted again, so of it only three things matter:
-what to count it as, which groups `corrected` pooled, and what its rectifier corrects. The first two are in the record;
-the third is worked out from the releases when a window asks for it (``PublishCore``).
+them takes. A window whose record lies on `fairness-metrics` is not emitted again, so of it only four things matter:
+what to count it as, which groups `corrected` pooled, what its rectifier corrects, and the evidence that the next window
+goes on from. All but the third are in the record; that one is worked out from the releases when a window asks for it
+(``PublishCore``). Evidence takes some kilobytes a window, so it is kept of the last few windows of a level alone: where
+any before them has to be estimated, ``detecting`` says what is done.
 
 A record is believed so far only if it rests on the two releases that were read and verified: it names their signatures
-and their spec. The newest window of each level is never taken from its record: /metrics shows its numbers, and those
-come from the releases alone.
+and their spec. The newest window of each level is never taken from its record, nor is the newest that says something:
+/metrics shows the numbers of the one and the evidence after the other, and those come from the releases.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sys
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -24,6 +28,11 @@ from streams.records.metric import Status
 from streams.records.release import SignedRelease
 
 _VERSIONS = {b"1": 1, b"2": 2}
+
+_KEPT = 4
+"""Windows of a level whose evidence is kept: one before the newest would do, were no record ever damaged."""
+
+_NOTHING = msgspec.Raw(b"null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,8 @@ class Outcome:
     reason: str | None
     pools: tuple[str, ...] | None = None
     """The groups of `corrected`, where it separated any."""
+    detection: bytes | None = None
+    """The record's part of this name, JSON; None where it was not kept, or is not there."""
 
 
 class _Result(msgspec.Struct):
@@ -66,18 +77,26 @@ class _Record(msgspec.Struct):
     reason: str | None
     results: list[_Result]
     checks: _Checks | None
+    detection: msgspec.Raw = _NOTHING
 
 
 _decoder = msgspec.json.Decoder(_Record)
 
 
 class EmittedWindows:
-    """See the module's text; holds some 200 bytes a window."""
+    """See the module's text; holds some 200 bytes a window.
 
-    def __init__(self) -> None:
+    Args:
+        from_releases: levels, (measurement, level), of which no outcome is taken from a record.
+    """
+
+    def __init__(self, from_releases: Collection[tuple[str, str]] = ()) -> None:
+        self._from_releases = from_releases
         self._versions: dict[bytes, int] = {}
         self._outcomes: dict[bytes, tuple[bytes, Outcome]] = {}
         self._newest: dict[tuple[str, str], int] = {}
+        self._newest_said: dict[tuple[str, str], int] = {}
+        self._detections: dict[tuple[str, str], deque[tuple[int, bytes]]] = {}
 
     def read(self, key: bytes, value: bytes | None, headers: Any) -> None:
         """Take in one record of the topic, in its order."""
@@ -92,8 +111,14 @@ class EmittedWindows:
         if key != f"{record.measurement}/{record.level}/{record.window.end_ms}".encode():
             return
         level = sys.intern(record.measurement), sys.intern(record.level)
-        self._newest[level] = max(record.window.end_ms, self._newest.get(level, 0))
-        if version == 1 and names is not None and record.status != "withdrawn":
+        end_ms = record.window.end_ms
+        self._newest[level] = max(end_ms, self._newest.get(level, 0))
+        if record.status in ("published", "suppressed"):
+            self._newest_said[level] = max(end_ms, self._newest_said.get(level, 0))
+            if record.detection != _NOTHING:
+                kept = self._detections.setdefault(level, deque(maxlen=_KEPT))
+                kept.append((end_ms, bytes(record.detection)))
+        if version == 1 and names is not None and record.status != "withdrawn" and level not in self._from_releases:
             self._outcomes[key] = names, Outcome(*level, record.status, record.reason, _pools(record.results))
 
     def note(self, key: bytes, version: int) -> None:
@@ -107,11 +132,13 @@ class EmittedWindows:
     def outcome(self, a: SignedRelease, b: SignedRelease) -> Outcome | None:
         """What became of the window of two releases; None where they must be added to say so. Asked once a window."""
         release = a.release
+        level, end_ms = (release.measurement, release.level), release.end_ms
         names, outcome = self._outcomes.pop(release.topic_key(), (b"", None))
-        newest = self._newest.get((release.measurement, release.level), 0)
-        if outcome is None or release.end_ms >= newest or names != _of(release.spec, a.signature, b.signature):
+        shown = end_ms >= self._newest.get(level, 0) or end_ms == self._newest_said.get(level)
+        if outcome is None or shown or names != _of(release.spec, a.signature, b.signature):
             return None
-        return outcome
+        kept = next((kept for end, kept in reversed(self._detections.get(level, ())) if end == end_ms), None)
+        return outcome if kept is None else replace(outcome, detection=kept)
 
 
 def version_of(headers: Any) -> int:

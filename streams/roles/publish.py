@@ -37,10 +37,10 @@ from streams.records.metric import (
     Status,
     Table,
     Window,
-    result_of,
 )
 from streams.records.release import Release, SignedRelease
 from streams.roles.channel_layout import ChannelLayout
+from streams.roles.detecting import LevelEvidence
 from streams.roles.emitted import EmittedWindows, Outcome
 from streams.roles.noised_window import NoisedWindow, sigma_rows
 
@@ -107,6 +107,7 @@ class PublishCore:
         self._unread_corrections: dict[bytes, deque[tuple[SignedRelease, SignedRelease]]] = {}
         """By spec: long windows that were emitted before this start, whose corrections no window has asked for yet."""
         self._pools: dict[tuple[bytes, str], tuple[str, ...]] = {}
+        self._evidence = LevelEvidence()
         self._withdrawn: set[WindowKey] = set()
         self._revoked: set[tuple[bytes, int]] = set()
         self.refused: dict[tuple[str, str, str], int] = {}
@@ -127,6 +128,9 @@ class PublishCore:
         """Take in one record of a party's releases topic; the window's record once both parties are there.
 
         None as well where ``last_emitted`` says what it came to.
+
+        Raises:
+            HistoryNeeded: only at start, while windows are passed over: this core is of no more use (``detecting``).
         """
         self.last_withheld = self.last_emitted = None
         digest = hashlib.sha256(value).digest()
@@ -274,9 +278,14 @@ class PublishCore:
         measurement, release = approved.measurement, a.release
         layout, groups = layout_of(measurement), measurement.group_names
         status: Status = "void" if window is None else "published"
-        found, corrected_by = Disparities(()), None
+        found, corrected_by, evidence = Disparities(()), None, None
+        detectors = self._evidence.detectors(approved, release.level)
         if window is not None:
             found, corrected_by = self._disparities(approved, release, window)
+            if not approved.withdraws(release.end_ms):  # of these nothing is shown, and nothing but them comes after
+                evidence = self._evidence.after(
+                    approved, release.level, release.end_ms, found.results, self._confidence
+                )
             if all(result.value is None for result in found.results):
                 status, reason = "suppressed", "no_group_says_anything"
         agreement = found.agreement
@@ -292,7 +301,7 @@ class PublishCore:
             reason=reason,
             reference=measurement.reference,
             confidence=self._confidence,
-            results=tuple(map(result_of, found.results)),
+            results=detectors.results(found.results, evidence),
             table=None if window is None else Table.of(layout, groups, window.table),
             moments=None if moments is None else NoisedMoments.of(groups, moments),
             rectifier=None if rectifier is None else Table.of(layout, groups, rectifier),
@@ -307,6 +316,7 @@ class PublishCore:
                 debit_a=_debit(a),
                 debit_b=_debit(b),
             ),
+            detection=None if evidence is None else detectors.said(evidence),
         )
 
     def _disparities(
@@ -339,6 +349,8 @@ class PublishCore:
         """Carry over to later windows what an emitted one would have, without estimating from it."""
         if outcome.pools is not None:
             self._pools[approved.spec, a.release.level] = outcome.pools
+        if outcome.status != "void":
+            self._evidence.passed_over(approved, a.release.level, a.release.end_ms, outcome.detection)
         if outcome.status != "void" and a.channel("rectifier") is not None:
             # As many as a later window may ask for: older ones are too old for it.
             unread = self._unread_corrections.setdefault(approved.spec, deque(maxlen=_CORRECTION_WINDOWS))

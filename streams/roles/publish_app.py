@@ -17,7 +17,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from streams.kafka.faust_credentials import credentials
 from streams.kafka.refusals import lacking, lacks
 from streams.kafka.topic_watch import TopicWatch
 from streams.records.metric import FairnessMetric
+from streams.roles.detecting import HistoryNeeded, LevelName
 from streams.roles.emitted import EmittedWindows
 from streams.roles.metrics_writer import MetricsWriter
 from streams.roles.process import RoleProcess
@@ -55,14 +56,7 @@ class Publisher:
         settings = process.settings
         self.process = process
         self.settings = settings
-        self.held = EmittedWindows()
-        """What lies on `fairness-metrics`."""
-        self.core = PublishCore(
-            process.control,
-            confidence=settings.publish.confidence,
-            rho_limit=settings.privacy.rho_member_day_limit,
-            emitted=self.held,
-        )
+        self._begin()
         self.collector = FairnessCollector(
             process.registry,
             limits=limits_of(settings),
@@ -73,13 +67,42 @@ class Publisher:
         self.failure: EvenstreamError | None = None
         self._shown_version = -1
         self._lock = threading.Lock()
-        self.concerns = ConcernDesk(settings, process.registry, process.control, self.core.statement)
+        self.concerns = ConcernDesk(settings, process.registry, process.control, lambda each: self.core.statement(each))
+
+    def _begin(self, from_releases: Collection[LevelName] = ()) -> None:
+        """Hold nothing yet; of these levels no window will be passed over."""
+        settings = self.process.settings
+        self.held = EmittedWindows(from_releases)
+        """What lies on `fairness-metrics`."""
+        self.core = PublishCore(
+            self.process.control,
+            confidence=settings.publish.confidence,
+            rho_limit=settings.privacy.rho_member_day_limit,
+            emitted=self.held,
+        )
 
     def replay(self) -> list[FairnessMetric]:
         """Rebuild from retained releases: the windows that are not on `fairness-metrics`, but should be.
 
         What was released longer ago than that topic keeps its records has been there, and gone.
         """
+        anew: set[LevelName] = set()
+        while True:
+            try:
+                return self._replay()
+            except HistoryNeeded as needed:
+                anew.add(needed.level)
+                log.warning(
+                    "%s: fairness-metrics does not hold the evidence before a window that is to be published (records "
+                    "of an earlier version, or one that is missing): all windows of the level are worked out anew, "
+                    "which takes some milliseconds each",
+                    "/".join(needed.level),
+                )
+                self._begin(anew)
+                self.collector.forget()
+                self._shown_version = -1
+
+    def _replay(self) -> list[FairnessMetric]:
         oldest_ms = 1000 * (time.time() - self.settings.topics.metrics_retention_hours * 3600)
         self.process.reader.catch_up()
         alive = self.process.pulse.beat

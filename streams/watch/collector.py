@@ -4,6 +4,9 @@ No value or decision series exists before there is a release, and none for a voi
 value, a 0 or NaN in place of an answer. Nothing is exposed before the replay of `releases` is complete, since counters
 that are scraped half-way look like a reset. A measurement that is no longer approved takes its series with it; of one
 that was revoked, or has expired, what it is remains (`measurement_info`) and what it counted, but no value.
+
+Evidence, its threshold and breaches are no values of a window but what has been gathered over many: they stay over void
+windows, which leave them as they were, or an alert would end because numbers are missing.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from streams.control import Approved
 from streams.records.metric import FairnessMetric
 from streams.roles.emitted import Outcome
 from streams.roles.publish import BUDGET_REASONS, NOT_IN_SPEC, REVOKED, SECOND_RELEASE, UNATTRIBUTED
+from streams.watch.gathered import gathered_families
 from streams.watch.period_budget import PeriodBudget
 
 _KEY = ("measurement", "level", "metric", "score_bin", "group")
@@ -52,6 +56,8 @@ class _Level:
     """What is known of one level of one measurement."""
 
     last: FairnessMetric | None = None
+    gathered: FairnessMetric | None = None
+    """The last that says what its detectors have gathered; None once another revision's windows have come."""
     windows: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
@@ -95,6 +101,11 @@ class FairnessCollector(Collector):
         """Replay is complete: begin to show."""
         with self._lock:
             self._open = True
+
+    def forget(self) -> None:
+        """Begin again to take in windows and releases; only before :meth:`open`."""
+        with self._lock:
+            self._levels, self._released, self._refused = {}, {}, {}
 
     def measurements(self, approved: Iterable[Approved], rho_limit: float) -> None:
         """Which measurements there are, all revisions of each; what is not among them is no longer shown.
@@ -149,6 +160,10 @@ class FairnessCollector(Collector):
             level = self._count(record)
             if level.last is None or level.last.window.end_ms < record.window.end_ms:
                 level.last = record
+                if record.detection is not None:
+                    level.gathered = record
+                elif level.gathered is not None and level.gathered.spec_sha256 != record.spec_sha256:
+                    level.gathered = None
         if delay_seconds is not None:
             self._delay.labels(record.measurement, record.level).observe(max(delay_seconds, 0.0))
 
@@ -163,7 +178,7 @@ class FairnessCollector(Collector):
         with self._lock:
             if not self._open:
                 return
-            families = [*self._values(), *self._freshness(), *self._counters(), *self._budget()]
+            families = [*self._values(), *self._gathered(), *self._freshness(), *self._counters(), *self._budget()]
             shown = set(self._revisions)
         yield from families
         for delay in self._delay.collect():
@@ -191,7 +206,7 @@ class FairnessCollector(Collector):
         return self._clock() * 1000 >= last_ms
 
     def _values(self) -> Iterator[Metric]:
-        ended = {entry.spec.hex() for entries in self._revisions.values() for entry in entries if self._ended(entry)}
+        ended = self._ended_specs()
         last = [
             level.last
             for (name, _), level in self._levels.items()
@@ -232,6 +247,19 @@ class FairnessCollector(Collector):
                 silent = all(result.value is None for result in record.results if result.group == group)
                 suppressed.add_metric([record.measurement, record.level, group], float(silent))
         yield suppressed
+
+    def _gathered(self) -> Iterator[Metric]:
+        ended = self._ended_specs()
+        shown = [level for (name, _), level in self._levels.items() if name in self._revisions]
+
+        def standing(records: Iterable[FairnessMetric | None]) -> list[FairnessMetric]:
+            return [record for record in records if record is not None and record.spec_sha256 not in ended]
+
+        gathered, last = (level.gathered for level in shown), (level.last for level in shown)
+        yield from gathered_families(standing(gathered), standing(last))
+
+    def _ended_specs(self) -> set[str]:
+        return {entry.spec.hex() for entries in self._revisions.values() for entry in entries if self._ended(entry)}
 
     def _freshness(self) -> Iterator[Metric]:
         labels = ("measurement", "level")

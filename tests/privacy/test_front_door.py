@@ -10,7 +10,8 @@ def test_the_exported_names_are_pinned() -> None:
     """Adding or dropping a public name is a decision, not an accident."""
     assert sorted(privacy.__all__) == [
         "Accountant", "Approval", "ApprovalError", "ApprovalMalformed", "BudgetExceeded", "ChannelNoise",
-        "ChannelSpend", "ContributionCap", "CountingDays", "Debit", "DecisionRefused", "Exhaustion", "Ledger",
+        "ChannelSpend", "ContributionCap", "CountingDays", "Debit", "DecisionRefused", "Detection", "Exhaustion",
+            "Ledger",
         "LedgerBroken", "Level", "Limits", "LiveRevision", "Measurement", "MeasurementError", "MemberDay",
         "NoisePlan", "NotEnoughApprovals", "NotReviewable", "PERIOD_DAYS", "Peak", "Period", "PrivacyError",
         "PrivacyStatement", "RegistryBudgetError", "ReleaseSpend", "Revocation", "RevocationError", "Rotation",

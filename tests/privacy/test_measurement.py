@@ -147,6 +147,20 @@ def test_groups_channels_and_the_first_rank_are_part_of_what_is_signed() -> None
     assert b'"groups":' not in small().canonical_bytes()
 
 
+def test_what_is_tolerated_is_part_of_what_is_signed() -> None:
+    """A spec without it keeps its bytes and means the defaults; one with it reads back, metric by metric."""
+    assert b"detection" not in small().canonical_bytes()
+    assert (small().alarms.tolerated("tpr"), small().alarms.false_alarm_windows(60_000)) == (0.02, 43_200)
+    assert small().alarms.review_within_ms == 604_800_000
+    text = SMALL + "detection: {tolerated_gap: 0, tolerated_gaps: {tpr: 0.05}, false_alarm_every: 95s}\n"
+    spec = Measurement.from_canonical(
+        parse_measurement(text.replace("1m", "4s").replace("10s", "2s"), origin="x").canonical_bytes()
+    )
+    assert (spec.alarms.tolerated("fpr"), spec.alarms.tolerated("tpr")) == (0, 0.05)
+    assert [spec.alarms.false_alarm_windows(level.length_ms) for level in spec.levels] == [48, 24]
+    assert spec.digest() != small().digest()
+
+
 def test_the_rectifier_is_released_at_the_longest_level_and_no_rho_is_lost() -> None:
     """At shorter levels its part goes to table and moments in proportion; each level's parts sum to 1."""
     spec = small(
@@ -247,6 +261,15 @@ RULES: list[tuple[str, str, str]] = [
      "windows.lateness: 25h is more than a day, which no budget of days can follow; use at most 1d"),
     ("reference: white", "reference: white\neffective_from: 2026-11-24T15:00:00Z\nexpires: 2026-11-24T14:00:00Z",
      "expires: must come after effective_from"),
+    ("reference: white", "reference: white\ndetection: {tolerated_gaps: {tpr: 0.1, click_rate: 0.1}}",
+     "detection.tolerated_gaps.click_rate: is no metric of this measurement's cells; name one of predictive_parity, "
+     "precision, tpr, fpr, recommendation_rate"),
+    ("reference: white", "reference: white\ndetection: {false_alarm_every: 19m, review_within: 30s}",
+     "detection.false_alarm_every: 19m is less than 20 windows of the longest level, 1m; alarms so often false would "
+     "not be believed: use a longer one\n"
+     "spec.yaml: detection.review_within: 30s is not within 1m and 90d; a week is usual: 7d"),
+    ("reference: white", "reference: white\ndetection: {false_alarm_every: 3651d}",
+     "detection.false_alarm_every: 3651d is more than ten years; use at most 3650d"),
 ]  # fmt: skip
 
 
@@ -308,6 +331,9 @@ def test_text_that_is_no_spec_is_refused_in_one_line(text: str, expected: str) -
         ("reference: white", "reference: white\neffective_from: 2026-11-24T15:00:00.0005Z", "effective_from"),
         ("base: 10s", 'base: "10s\\n"', "windows.base"),
         ("base: 10s", "base: 0s", "windows.base"),
+        ("reference: white", "reference: white\ndetection: {tolerated_gap: -0.0001}", "detection.tolerated_gap"),
+        ("reference: white", "reference: white\ndetection: {tolerated_gap: .nan}", "detection.tolerated_gap"),
+        ("reference: white", "reference: white\ndetection: {tolerated_gaps: {tpr: 0.5}}", "tolerated_gaps.tpr"),
     ],
 )
 def test_values_that_would_change_the_promise_in_silence_are_refused(old: str, new: str, field: str) -> None:

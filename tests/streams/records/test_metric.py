@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from estimator import GROUPS, CellLayout, NoiseVariance, disparities
+from estimator import GROUPS, CellLayout, Evidence, NoiseVariance, disparities
 from estimator.moments import Moments
 from streams.errors import RecordMalformed
 from streams.records.metric import (
@@ -22,8 +22,8 @@ from streams.records.metric import (
     Privacy,
     Table,
     Window,
-    result_of,
 )
+from streams.roles.detecting import LevelDetectors
 
 GOLDEN = Path(__file__).parent / "golden" / "fairness_metric.json"
 GOLDEN_WITHDRAWN = Path(__file__).parent / "golden" / "fairness_metric_withdrawn.json"
@@ -44,6 +44,12 @@ PRIVACY = Privacy(
     noise_sigma_rows_rectifier=30.0,
 )
 MOMENTS = Moments(np.arange(36.0).reshape(6, 6) + np.arange(36.0).reshape(6, 6).T, 12000.5, -3.25, np.arange(6.0) - 1)
+DETECTORS = LevelDetectors(
+    estimator="weighted",
+    tolerated_gaps={"recommendation_rate": 0.02},
+    names=tuple(("recommendation_rate", "all", group) for group in GROUPS[1:]),
+    false_alarm_windows=1000,
+)
 
 
 def window(**changes: Any) -> FairnessMetric:
@@ -62,6 +68,12 @@ def window(**changes: Any) -> FairnessMetric:
         "rectifier": -TABLE / 8,
         "privacy": PRIVACY,
     } | changes
+    results, said = parts.pop("results"), parts["status"] == "published"
+    evidence = Evidence.none(len(DETECTORS.names))
+    for _ in range(3):
+        gaps = DETECTORS.gaps(results, 0.95)
+        evidence = DETECTORS.detectors.after(evidence, gaps, parts["end_ms"])
+    parts.setdefault("detection", DETECTORS.said(evidence) if said else None)
     table, moments, rectifier = (parts.pop(name) for name in ("table", "moments", "rectifier"))
     return FairnessMetric(
         revision=1,
@@ -69,7 +81,7 @@ def window(**changes: Any) -> FairnessMetric:
         window=Window(start_ms=1_764_000_000_000, end_ms=parts.pop("end_ms")),
         reference="white",
         confidence=0.95,
-        results=tuple(map(result_of, parts.pop("results"))),
+        results=DETECTORS.results(results, evidence if said else None),
         table=None if table is None else Table.of(CellLayout(AXES), GROUPS, table),
         moments=None if moments is None else NoisedMoments.of(GROUPS, moments),
         rectifier=None if rectifier is None else Table.of(CellLayout(AXES), GROUPS, rectifier),
@@ -133,6 +145,7 @@ def test_a_withdrawal_takes_the_place_of_what_was_said() -> None:
         {"moments": window().moments},
         {"rectifier": window().rectifier},
         {"results": window().results},
+        {"detection": window().detection},
         {"status": "void"},
         {"status": "published", "reason": None},
     ],
@@ -254,6 +267,10 @@ def test_no_epsilon_is_null() -> None:
         {"status": "void", "reason": "coverage_differs", "table": None, "moments": None, "rectifier": None},
         {"status": "void", "reason": "coverage_differs", "results": (), "table": None, "rectifier": None},
         {"status": "void", "reason": "coverage_differs", "results": (), "table": None, "moments": None},
+        {
+            "status": "void", "reason": "coverage_differs", "results": (), "table": None, "moments": None,
+            "rectifier": None, "detection": window().detection,
+        },
         {"status": "void", "reason": None, "results": (), "table": None, "moments": None, "rectifier": None},
         {"status": "published", "reason": "fine"},
         {"status": "published", "table": None, "results": ()},
@@ -261,7 +278,7 @@ def test_no_epsilon_is_null() -> None:
         {"status": "withdrawn", "reason": "court order"},
         {"end_ms": 1_764_000_000_000},
     ],
-)
+)  # fmt: skip
 def test_contradictions_are_refused(changes: dict[str, Any]) -> None:
     """A void window never carries a number, and every status says what it has to say."""
     with pytest.raises(ValidationError):
@@ -284,3 +301,55 @@ def test_malformed_records_name_the_field(change: dict[str, Any], where: str) ->
     with pytest.raises(RecordMalformed) as caught:
         FairnessMetric.decode(b'{"secret-payload"')
     assert "secret" not in str(caught.value)
+
+
+def test_evidence_lies_with_its_results() -> None:
+    """Each watched gap of the detectors' estimator carries it; the reference, and a group never seen, carry none."""
+    record = window()
+    assert record.detection is not None
+    said = {result.group: (result.log_evidence, result.alarm, result.alarm_since_ms) for result in record.results}
+    assert said["white"] == said["multiple"] == (None, None, None)
+    assert said["black"][1:] == (True, record.window.end_ms)
+    assert said["black"][0] is not None
+    assert said["black"][0] >= record.detection.log_threshold == 8.52  # log(1000 x 5), rounded up
+    assert said["native"][1:] == (False, None)
+    assert [state.group for state in record.detection.state] == ["black", "api", "hispanic", "native"]
+
+
+def test_the_state_in_a_record_is_what_goes_on() -> None:
+    """Read back, it is the same whole numbers; of other detectors, or another grid, it is not taken."""
+    said = window().detection
+    assert said is not None
+    names, written = DETECTORS.names, said.model_dump_json().encode()
+    evidence = DETECTORS.read(written)
+    assert evidence is not None
+    assert DETECTORS.said(evidence) == said
+    assert evidence.above[0].tolist() == list(said.state[0].above)
+    assert not evidence.seen[names.index(("recommendation_rate", "all", "multiple"))]
+    others = (
+        LevelDetectors("rectified", DETECTORS.tolerated_gaps, names, 1000),
+        LevelDetectors("weighted", {"recommendation_rate": 0.03}, names, 1000),
+        LevelDetectors("weighted", DETECTORS.tolerated_gaps, names[::-1], 1000),
+        LevelDetectors("weighted", DETECTORS.tolerated_gaps, names[:3], 1000),
+        LevelDetectors("weighted", DETECTORS.tolerated_gaps, names, 1001),
+    )
+    assert [other.read(written) for other in others] == [None] * len(others)
+    for broken in (
+        said.model_copy(update={"bets": (0.5, 1.0, 2.0, 3.0, 4.0)}),
+        said.model_copy(update={"state": (*said.state, said.state[0])}),
+        said.model_copy(update={"state": (said.state[0].model_copy(update={"above": (1, 2)}),)}),
+        said.model_copy(update={"state": (said.state[0].model_copy(update={"breach_windows": 1 << 70}),)}),
+    ):
+        assert DETECTORS.read(broken.model_dump_json().encode()) is None
+    assert [DETECTORS.read(nothing) for nothing in (None, b"", b"null", b"{")] == [None] * 4
+
+
+def test_a_record_without_detection_is_read() -> None:
+    """Those that were written before there were detectors: no evidence, and nothing else is changed."""
+    contents = json.loads(window().encode())
+    del contents["detection"]
+    for result in contents["results"]:
+        del result["alarm_since_ms"]
+    old = FairnessMetric.decode(json.dumps(contents).encode())
+    assert old.detection is None
+    assert old.results[1].gap == window().results[1].gap

@@ -23,6 +23,7 @@ privacy:
   rho_member_day: 0.1
   rotation: {days_in_30: 3, days_in_year: 20}
   channel_shares: {table: 0.5, moments: 0.1, rectifier: 0.4}
+detection: {tolerated_gap: 0.03, tolerated_gaps: {tpr: 0.05}, false_alarm_every: 14d, review_within: 3d}
 effective_from: 2026-11-24T00:00:00Z
 """
     + REVIEWED
@@ -38,6 +39,11 @@ SENTENCES = (
     "predictive parity: how often the outcome is good, in each score bin.",
     "Estimated in these ways: weighted, corrected, rectified (by Self-ID).",
     "and the noised sums themselves: 12 cells x 6 groups, 72 numbers.",
+    "Tolerated: a rate up to 3 percentage points above or below the reference's, of predictive_parity, precision, fpr, "
+    "recommendation_rate.",
+    "Tolerated: a rate up to 5 percentage points above or below the reference's, of tpr.",
+    "Of each level at most one false alarm in 14d on average (in windows: 120,960 of 10s, 20,160 of 1m).",
+    "An alarm opens a review; reviewers have 3d.",
     f"any 30 days: epsilon {epsilon(0.3, 1e-9):.3g} at delta 1e-09 (rho 0.3 zCDP).",
     "All together at most rho 2 in a year, of the registry's 2, which is epsilon 14.2 at delta 1e-09.",
     "First window: 2026-11-24 00:00 UTC. Ends: 2100-01-01 00:00 UTC. Time is the present.",
@@ -62,7 +68,10 @@ def test_a_change_of_the_spec_changes_what_is_said() -> None:
     text = TEXT.replace("'list[].id'", "viewer").replace(", filter: [{field: surface, one_of: [search]}]", "")
     text = text.replace("  rotation: {days_in_30: 3, days_in_year: 20}\n", "").replace(", rectifier: 0.4", "")
     text = text.replace("moments: 0.1", "moments: 0.5")
+    text = re.sub("detection: .*\n", "", text)
     told = lines(text)
+    assert "The spec does not say; these are the defaults." in told
+    assert any(line.startswith("Tolerated: a rate up to 2 percentage points") for line in told)
     assert "Their side: the one to whom the list is shown. Whoever has opted out never counts." in told
     assert "There is no filter: every such record counts." in told
     assert not any("drawn by a keyed hash" in line for line in told if "any 30 days" in line)

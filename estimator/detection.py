@@ -1,0 +1,219 @@
+r"""An e-detector on gaps: evidence that a group is treated otherwise than is tolerated, window after window.
+
+Source: Shin, Ramdas and Rinaldo (2023), E-detectors: a nonparametric framework for sequential change detection, of the
+Shiryaev-Roberts kind; DESIGN section 6. One *detector* watches one gap D_t (a group's rate less the reference's) in the
+windows t of one level. For each side (above: D - tau; below: -D - tau) and each bet c of a fixed grid,
+
+    M_t = (M_{t-1} + 1) exp(c (D_t - tau) / sigma_t - c^2 / 2),        M_0 = 0.
+
+The +1 bets afresh on a change in every window, so nothing is said of when it began. Bets are in units of 1 / sigma, so
+one grid serves large groups and small ones. A detector's *evidence* is the mean of M over sides and bets, and it is in
+*alarm* while log evidence >= log(A K), with A the windows to a false alarm that were promised and K the detectors of
+the level, which share that promise: the mean of all K is an e-detector as well, and has reached A by then. So while
+every true gap lies within tau, the first alarm of a level comes after at least A windows on average, whatever the
+number of looks.
+
+What that takes. Given what was seen before, D_t is sub-Gaussian about a mean within [-tau, tau], with variance proxy
+sigma_t^2. What bends it: members who come back, so that one window's deviation is in the next one too; a gap is a
+difference of ratios of noised sums, not a mean; sigma_t is estimated, here as an interval's larger half-width over its
+critical value. A `rectified` short window would share the error of its correction with its neighbours, so at levels
+without a rectifier of their own the `weighted` gaps are to be watched. Set tau above what a pool of members may differ
+by chance; docs/detection.md shows what was measured.
+
+Evidence is a pure function of published numbers, for anybody and to the last bit. M is kept as its logarithm in whole
+hundredths, rounded down in every step, and capped, so that an alarm ends some windows after a change has ended. Both
+only make M less than it should be, and the promise holds for anything below an e-detector. exp and log, whose last bit
+differs between machines, only enter tables of whole numbers that are rounded down from values which all lie much
+further from the next whole number than such differences reach (a test holds that); what is left is one rounded
+operation of IEEE 754 after the other, and sums of whole numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimator.intervals import critical_value
+
+F = NDArray[np.float64]
+I = NDArray[np.int64]  # noqa: E741  # whole numbers, beside F
+B = NDArray[np.bool_]
+
+BETS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""The grid, in units of 1 / sigma: a gap of c sigma beyond the tolerated one is found soonest by the bet c."""
+
+NO_ALARM = -1
+"""In place of the time at which an alarm began."""
+
+STEPS = 100
+"""Logarithms are kept in hundredths."""
+
+LEAST = -10 * STEPS
+"""M at or below exp(-10) counts as 0: it is less than a ten-thousandth of the 1 that each window adds."""
+
+SMALLEST_SIGMA = 1e-6
+"""A narrower interval is taken for this wide: a larger variance proxy is always allowed."""
+
+_SIDES = 2
+_MEAN_OF = _SIDES * len(BETS)
+_BETS = np.array(BETS)
+_SPENT = STEPS / 2 * _BETS**2
+_TABLE = 25 * STEPS
+_LOG1P_SCALE = 1000
+_LOG1P = np.floor(_LOG1P_SCALE * STEPS * np.log1p(np.exp(-np.arange(_TABLE) / STEPS))).astype(np.int64)
+"""By whole hundredths k: log(1 + exp(-k / 100)) in hundredths, in thousandths of them; 0 from the table's end on."""
+_EXP_SCALE = 1 << 30
+_EXP = np.floor(_EXP_SCALE * np.exp(-np.arange(_TABLE) / STEPS)).astype(np.int64)
+"""By whole hundredths k: exp(-k / 100) of 2^30."""
+_MEAN_STEPS = math.ceil(STEPS * math.log(_MEAN_OF))
+_MEAN = np.ceil(_MEAN_OF * _EXP_SCALE * np.exp(-np.arange(_MEAN_STEPS + 1)[::-1] / STEPS)).astype(np.int64)
+"""The least sum of parts (of the largest M, of 2^30) whose mean has its logarithm 231, 230, ... 0 hundredths below."""
+_CAP_ABOVE_THRESHOLD = math.floor(STEPS * math.log(2 * _MEAN_OF))
+
+
+@dataclass(frozen=True, eq=False)
+class Gaps:
+    """One window's gaps, as they are published: arrays of one shape, float64, ratios; NaN where suppressed.
+
+    Attributes:
+        estimate, lower, upper: each detector's gap and its interval. confidence: of the intervals.
+    """
+
+    estimate: F
+    lower: F
+    upper: F
+    confidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the detectors have seen so far: all that the next window needs.
+
+    Attributes:
+        above, below: shape (..., bets), int64: log M in hundredths, ``LEAST`` where M is 0.
+        breach_windows: shape (...), int64: in how many windows in a row the interval lay beyond what is tolerated.
+        alarm_since_ms: int64: the end of the window with which the present alarm began, epoch milliseconds;
+            ``NO_ALARM`` where there is none.
+        seen: bool: whether the detector has ever had a gap to look at.
+    """
+
+    above: I
+    below: I
+    breach_windows: I
+    alarm_since_ms: I
+    seen: B
+
+    @classmethod
+    def none(cls, shape: int | tuple[int, ...]) -> Evidence:
+        """Before the first window, for detectors of this shape."""
+        dims = (shape,) if isinstance(shape, int) else shape
+        nothing = np.full((*dims, len(BETS)), LEAST)
+        return cls(nothing, nothing, np.zeros(dims, np.int64), np.full(dims, NO_ALARM), np.zeros(dims, np.bool_))
+
+    @property
+    def alarm(self) -> B:
+        """Which detectors are in alarm."""
+        return np.asarray(self.alarm_since_ms != NO_ALARM)
+
+    @property
+    def log_evidence(self) -> F:
+        """Natural logarithm of each detector's evidence, rounded down to hundredths; NaN before its first gap.
+
+        Never below -10, at which it is "next to nothing, if anything".
+        """
+        return np.where(self.seen, _log_evidence(self) / STEPS, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class Detectors:
+    """The detectors of one level: what they tolerate and what they promise together.
+
+    Args:
+        tolerated_gap: tau, in [0, 1): one for all detectors, or an array of their shape.
+        false_alarm_windows: A, windows, at least 1: while all true gaps are tolerated ones, the first alarm of the
+            level comes after so many windows or more, on average.
+        count: K: how many detectors share that promise, at least 1.
+
+    Raises:
+        ValueError: one of them is out of range.
+    """
+
+    tolerated_gap: F | float
+    false_alarm_windows: int
+    count: int
+
+    def __post_init__(self) -> None:
+        gaps = np.asarray(self.tolerated_gap)
+        if not np.all((gaps >= 0) & (gaps < 1)):
+            raise ValueError(f"expected tolerated gaps of 0 or more and below 1, got {self.tolerated_gap}")
+        if self.false_alarm_windows < 1 or self.count < 1:
+            raise ValueError(
+                f"expected 1 or more windows to a false alarm and 1 or more detectors, got {self.false_alarm_windows} "
+                f"and {self.count}"
+            )
+
+    @cached_property
+    def threshold_steps(self) -> int:
+        """log(A K) in hundredths, rounded up."""
+        return math.ceil(STEPS * Decimal(self.false_alarm_windows * self.count).ln())
+
+    @property
+    def log_threshold(self) -> float:
+        """A detector is in alarm while its log evidence is this or more."""
+        return self.threshold_steps / STEPS
+
+    def after(self, before: Evidence, gaps: Gaps, end_ms: int) -> Evidence:
+        """The evidence with one window more.
+
+        Args:
+            before: of the window before; void windows are left out, and change nothing.
+            gaps: of the detectors' shape. Where the estimate is NaN, nothing changes.
+            end_ms: the window's end, epoch milliseconds.
+        """
+        shown = ~np.isnan(gaps.estimate)
+        gap, lower, upper = (np.where(shown, end, 0.0) for end in (gaps.estimate, gaps.lower, gaps.upper))
+        # To nine digits, so that a quantile whose last bit differs between machines is one number.
+        z = round(critical_value(gaps.confidence), 9)
+        sigma = np.maximum(np.maximum(upper - gap, gap - lower) / z, SMALLEST_SIGMA)
+        above = self._step(before.above, (gap - self.tolerated_gap) / sigma)
+        below = self._step(before.below, (-gap - self.tolerated_gap) / sigma)
+        beyond = (lower > self.tolerated_gap) | (upper < -np.asarray(self.tolerated_gap))
+        after = Evidence(
+            above=np.where(shown[..., np.newaxis], above, before.above),
+            below=np.where(shown[..., np.newaxis], below, before.below),
+            breach_windows=np.where(shown, np.where(beyond, before.breach_windows + 1, 0), before.breach_windows),
+            alarm_since_ms=before.alarm_since_ms,
+            seen=before.seen | shown,
+        )
+        alarm = after.seen & (_log_evidence(after) >= self.threshold_steps)
+        since = np.where(alarm, np.where(before.alarm, before.alarm_since_ms, end_ms), NO_ALARM)
+        return Evidence(after.above, after.below, after.breach_windows, since, after.seen)
+
+    def _step(self, log_m: I, deviations: F) -> I:
+        """log M one window later; ``deviations``: by how many sigma the gap is beyond the tolerated one."""
+        won = STEPS * _BETS * deviations[..., np.newaxis] - _SPENT
+        grown = np.floor(_log_plus_one(log_m) + won)
+        # Each cap lets its bet alone raise the alarm, and no more than twice that.
+        return np.clip(grown, LEAST, self.threshold_steps + _CAP_ABOVE_THRESHOLD).astype(np.int64)
+
+
+def _log_plus_one(log_m: I) -> F:
+    """log(M + 1) in hundredths, rounded down to a thousandth of one."""
+    distance = np.minimum(np.abs(log_m), _TABLE - 1)
+    plus = np.where(np.abs(log_m) < _TABLE, _LOG1P[distance], 0) / _LOG1P_SCALE
+    return np.asarray(np.where(log_m <= LEAST, 0.0, np.maximum(log_m, 0) + plus))
+
+
+def _log_evidence(state: Evidence) -> I:
+    """Logarithm of the mean of M over sides and bets, hundredths, rounded down, not below ``LEAST``."""
+    logs = np.concatenate([state.above, state.below], axis=-1)
+    largest = logs.max(axis=-1)
+    distance = largest[..., np.newaxis] - logs
+    parts = np.where((distance < _TABLE) & (logs > LEAST), _EXP[np.minimum(distance, _TABLE - 1)], 0)
+    below = np.searchsorted(_MEAN, parts.sum(axis=-1), side="right") - 1 - _MEAN_STEPS
+    return np.asarray(np.where(largest <= LEAST, LEAST, np.maximum(largest + below, LEAST)))
