@@ -7,10 +7,12 @@ One deployment lives through it all. `make observe` prints how long each alert t
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 from monitoring import Monitoring, await_true, needs
+from runbooks import Shell, missing, read_lines
 
 from privacy import parse_measurement
 from streams.feed import Feed
@@ -137,6 +140,24 @@ def monitoring(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         await_true("Prometheus scrapes all five roles", lambda: made.targets_up() == len(targets), 30.0)
         await_true("a window is published", house.has_published, PATIENCE_SECONDS)
         yield made
+
+
+def test_the_commands_of_the_runbooks_run(house: House, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Each line that a page has a person read with says something, and ends as it should."""
+    assert missing() == set()
+    here = shutil.which("prometheus") and shutil.which("prometheus-alertmanager")
+    prometheus = request.getfixturevalue("monitoring").prometheus if here else "http://127.0.0.1:1"
+    roles = {role: f"127.0.0.1:{port}" for role, port in house.trial.ports.items()}
+    variables = {role.upper(): f"http://{address}" for role, address in roles.items()}
+    settings = house.trial.settings
+    variables |= {"PROMETHEUS": prometheus, "MEASUREMENT": "feed", "DEPLOYMENT": settings.deployment}
+    variables |= {"KAFKA": settings.kafka.bootstrap}
+    shell = Shell(tmp_path, house.trial.arguments, roles, variables)
+    await_true("a window is published", house.has_published, PATIENCE_SECONDS)
+    lines = [line for line in read_lines() if here or "promtool" not in line.programs]
+    with ThreadPoolExecutor(3) as pool:
+        problems = [problem for problem in pool.map(shell.problem, lines) if problem]
+    assert problems == []
 
 
 class Times:
