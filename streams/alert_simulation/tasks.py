@@ -196,9 +196,7 @@ def opponents(tasks: Sequence[Task], measured: Mapping[int, float]) -> list[Task
     return found
 
 
-def _rules(
-    tolerated: float | tuple[float, ...], a: int, k: int, measured: Mapping[int, float]
-) -> dict[str, Rule]:
+def _rules(tolerated: float | tuple[float, ...], a: int, k: int, measured: Mapping[int, float]) -> dict[str, Rule]:
     longer = measured.get(k, measured[max(measured)])
     return {
         E_DETECTOR: EDetector(tolerated, a, k),
