@@ -281,7 +281,7 @@ def test_refused_half_way_each_role_ends_and_nothing_is_wrong_afterwards(secured
 
 
 def test_the_company_subscribes_to_results(secured: SecuredScenario) -> None:
-    """As `company`, all that the five processes published is in order and follows from its tables; `seal` reads none."""
+    """As `company`, all that five processes published is in order and follows from its tables; `seal` reads none."""
     trial = secured.trial
     tail = ["tail", "--from", "beginning", "--no-follow", "--validate", "--json"]
     company, seal = (["--config", str(trial.config_of(name))] for name in ("company", "seal"))
