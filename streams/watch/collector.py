@@ -25,6 +25,7 @@ from streams.control import Approved
 from streams.records.metric import FairnessMetric
 from streams.roles.emitted import Outcome
 from streams.roles.publish import BUDGET_REASONS, NOT_IN_SPEC, REVOKED, SECOND_RELEASE, UNATTRIBUTED
+from streams.watch.gathered import gathered_families
 from streams.watch.period_budget import PeriodBudget
 
 _KEY = ("measurement", "level", "metric", "score_bin", "group")
@@ -248,56 +249,14 @@ class FairnessCollector(Collector):
         yield suppressed
 
     def _gathered(self) -> Iterator[Metric]:
-        """What detectors have gathered over windows, and whether the estimators of the last window disagree."""
-        level_labels, gap_labels = ("measurement", "level"), (*_KEY, "reference")
-        tolerated = GaugeMetricFamily(
-            "evenstream_gap_threshold_ratio",
-            "Gaps within it, above or below, are tolerated",
-            labels=("measurement", "metric"),
-        )
-        threshold = GaugeMetricFamily(
-            "evenstream_edetector_log_threshold", "Log evidence from which there is an alarm", labels=level_labels
-        )
-        evidence = GaugeMetricFamily(
-            "evenstream_edetector_log_evidence",
-            "Logarithm of the evidence, gathered over windows, that a gap is not a tolerated one",
-            labels=gap_labels,
-        )
-        breaches = GaugeMetricFamily(
-            "evenstream_gap_breach_windows",
-            "Windows in a row in which a gap's interval lay beyond what is tolerated",
-            labels=gap_labels,
-        )
-        disagree = GaugeMetricFamily(
-            "evenstream_estimators_disagree",
-            "1 where the last window's corrected and rectified estimates differ by more than chance allows",
-            labels=level_labels,
-        )
         ended = self._ended_specs()
         shown = [level for (name, _), level in self._levels.items() if name in self._revisions]
-        gaps: dict[tuple[str, str], tuple[int, float]] = {}
-        for record in (level.gathered for level in shown):
-            if record is None or record.detection is None or record.spec_sha256 in ended:
-                continue
-            found = record.detection
-            threshold.add_metric([record.measurement, record.level], found.log_threshold)
-            for metric, gap in found.tolerated_gaps.items():
-                key = record.measurement, metric
-                gaps[key] = max(gaps.get(key, (0, 0.0)), (record.revision, gap))
-            for result in record.results:
-                if result.log_evidence is not None:
-                    labels = [record.measurement, record.level, result.metric, result.score_bin, result.group]
-                    evidence.add_metric([*labels, record.reference], result.log_evidence)
-            for state in found.state:
-                labels = [record.measurement, record.level, state.metric, state.score_bin, state.group]
-                breaches.add_metric([*labels, record.reference], state.breach_windows)
-        for (name, metric), (_, gap) in gaps.items():
-            tolerated.add_metric([name, metric], gap)
-        for record in (level.last for level in shown):
-            checked = None if record is None or record.checks is None else record.checks.estimators
-            if record is not None and checked is not None and record.spec_sha256 not in ended:
-                disagree.add_metric([record.measurement, record.level], float(checked == "disagree"))
-        yield from (tolerated, breaches, evidence, threshold, disagree)
+
+        def standing(records: Iterable[FairnessMetric | None]) -> list[FairnessMetric]:
+            return [record for record in records if record is not None and record.spec_sha256 not in ended]
+
+        gathered, last = (level.gathered for level in shown), (level.last for level in shown)
+        yield from gathered_families(standing(gathered), standing(last))
 
     def _ended_specs(self) -> set[str]:
         return {entry.spec.hex() for entries in self._revisions.values() for entry in entries if self._ended(entry)}

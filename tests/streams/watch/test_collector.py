@@ -7,16 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from estimator import GROUPS, CellLayout, NoiseVariance, disparities
+from estimator import GROUPS, CellLayout, Evidence, NoiseVariance, disparities
 from privacy import Limits, parse_measurement
 from streams.control import FOREVER_MS, Approved
-from streams.records.metric import Checks, FairnessMetric, Privacy, Status, Table, Window, result_of
+from streams.records.metric import Checks, FairnessMetric, Privacy, Status, Table, Window
 from streams.roles import publish
+from streams.roles.detecting import LevelDetectors
 from streams.watch import page
 from streams.watch.collector import _KNOWN_OUTCOMES, FairnessCollector
 
@@ -62,10 +64,15 @@ def record(
     reason: str | None = None,
     table: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = TABLE,
     from_ms: int = START_MS,
+    estimators: Literal["agree", "disagree"] | None = None,
 ) -> FairnessMetric:
-    """The record of a measurement's window with this number, counted from 1."""
+    """The record of a measurement's window with this number, counted from 1; all before it were like it."""
     length = {"10s": 10_000, "1m": 60_000}[level]
     results = disparities(table, cells=CellLayout(AXES), noise_variance=NoiseVariance(100.0), reference="white").results
+    detectors = LevelDetectors.of(approved().measurement, level)
+    evidence = Evidence.none(len(detectors.names))
+    for end in range(number):
+        evidence = detectors.detectors.after(evidence, detectors.gaps(results, 0.95), end)
     silent, withdrawn = status in ("void", "withdrawn"), status == "withdrawn"
     return FairnessMetric(
         measurement=name,
@@ -77,7 +84,7 @@ def record(
         reason=reason,
         reference="white",
         confidence=0.95,
-        results=() if silent else tuple(map(result_of, results)),
+        results=() if silent else detectors.results(results, evidence),
         table=None if silent else Table.of(CellLayout(AXES), GROUPS, table),
         moments=None,
         rectifier=None,
@@ -94,7 +101,8 @@ def record(
             noise_sigma_rows=10.0,
         ),
         rows_per_member=None if withdrawn else 2,
-        checks=None if withdrawn else Checks(release_signature_a="aa", release_signature_b="bb"),
+        checks=None if withdrawn else Checks(release_signature_a="aa", release_signature_b="bb", estimators=estimators),
+        detection=None if silent else detectors.said(evidence),
     )
 
 
@@ -121,7 +129,17 @@ class Shown:
 
 LEVEL = {"measurement": "feed", "level": "10s"}
 BLACK = LEVEL | {"metric": "recommendation_rate", "score_bin": "all", "group": "black", "estimator": "weighted"}
-VALUES = ("evenstream_group_value", "evenstream_gap", "evenstream_parity", "evenstream_group_suppressed")
+VALUES = (
+    *(f"evenstream_{kind}{end}_ratio" for kind in ("group_value", "gap", "parity") for end in ("", "_lower", "_upper")),
+    "evenstream_group_suppressed",
+)
+GATHERED = {
+    "evenstream_gap_threshold_ratio",
+    "evenstream_gap_breach_windows",
+    "evenstream_edetector_log_evidence",
+    "evenstream_edetector_log_threshold",
+}
+GAP = {name: value for name, value in BLACK.items() if name != "estimator"} | {"reference": "white"}
 
 
 def test_golden_names_and_labels() -> None:
@@ -131,7 +149,7 @@ def test_golden_names_and_labels() -> None:
     shown = Shown(replace(approved(), measurement=measurement))
     shown.collector.released("feed", "10s", "a", START_MS)
     shown.collector.refused({("feed", "a", "second_release"): 1})
-    shown.collector.window(record(), 0.2)
+    shown.collector.window(record(estimators="agree"), 0.2)
     lines = set()
     for family in shown.registry.collect():
         for sample in family.samples:
@@ -156,7 +174,7 @@ def test_nothing_before_replay_is_complete() -> None:
 def test_no_value_before_a_release() -> None:
     """A measurement that has no window yet shows when it was activated, and not one value or decision series."""
     shown = Shown()
-    assert not any(name.startswith(VALUES) for name in shown.names())
+    assert not shown.names() & {*VALUES, *GATHERED, "evenstream_estimators_disagree"}
     for level, length in (("10s", 10), ("1m", 60)):
         labels = {"measurement": "feed", "level": level}
         assert shown.value("window_end_timestamp_seconds", **labels) == START_MS / 1000
@@ -195,11 +213,56 @@ def test_a_void_window_takes_the_values_away() -> None:
     shown = Shown()
     shown.collector.window(record(), 0.2)
     shown.collector.window(record(2, status="void", reason="coverage_differs"), 0.2)
-    assert not any(name.startswith(VALUES) for name in shown.names())
+    assert not shown.names() & set(VALUES)
     assert shown.value("windows_total", **LEVEL, status="void", reason="coverage_differs") == 1
     assert shown.value("window_end_timestamp_seconds", **LEVEL) == START_MS / 1000 + 20
     shown.collector.window(record(3), 0.2)
     assert shown.value("group_value_ratio", **BLACK) == pytest.approx(0.15)
+
+
+def test_what_was_gathered_stays_over_void_windows() -> None:
+    """Evidence, threshold and breaches are state: a window without numbers takes nothing away, or alerts would end."""
+    shown = Shown()
+    shown.collector.window(record(3), 0.2)
+    before = {name: shown.value(name, **GAP) for name in ("edetector_log_evidence", "gap_breach_windows")}
+    assert before["gap_breach_windows"] == 3
+    threshold = shown.value("edetector_log_threshold", **LEVEL)
+    assert threshold == pytest.approx(np.log(259_200 * 5), abs=0.01)
+    assert threshold is not None
+    assert (before["edetector_log_evidence"] or 0) > threshold
+    assert shown.value("gap_threshold_ratio", measurement="feed", metric="recommendation_rate") == 0.02
+    for number in range(4, 8):
+        shown.collector.window(record(number, status="void", reason="coverage_differs"), 0.2)
+        assert {name: shown.value(name, **GAP) for name in before} == before
+        assert shown.names() >= GATHERED
+    shown.collector.window(record(8), 0.2)
+    assert shown.value("gap_breach_windows", **GAP) == 8
+    unwatched = {"edetector_log_evidence": "white", "gap_breach_windows": "multiple"}  # the reference; never seen
+    assert [shown.value(name, **(GAP | {"group": group})) for name, group in unwatched.items()] == [None, None]
+
+
+def test_what_was_gathered_ends_with_its_revision() -> None:
+    """A later revision begins with no evidence, its void windows too; a revoked measurement has none."""
+    shown = Shown()
+    shown.collector.window(record(), 0.2)
+    shown.collector.window(record(level="1m"), 0.2)
+    other = record(2, status="void", reason="coverage_differs").model_copy(update={"spec_sha256": "02" * 32})
+    shown.collector.window(other, 0.2)
+    assert shown.value("edetector_log_evidence", **GAP) is None
+    assert shown.value("edetector_log_evidence", **(GAP | {"level": "1m"})) is not None
+    shown.collector.measurements([replace(approved(), revoked_at_ms=START_MS)], 0.5)
+    assert not shown.names() & GATHERED
+
+
+def test_estimators_disagree_where_they_were_compared() -> None:
+    """1 or 0 of the last window, if it was checked; no series where it was not, or is void."""
+    shown, found = Shown(), []
+    verdicts: list[Literal["agree", "disagree"] | None] = ["agree", "disagree", None, "disagree"]
+    for number, said in enumerate(verdicts, 1):
+        shown.collector.window(record(number, estimators=said), 0.2)
+        found.append(shown.value("estimators_disagree", **LEVEL))
+    shown.collector.window(record(5, status="void", reason="coverage_differs"), 0.2)
+    assert [*found, shown.value("estimators_disagree", **LEVEL)] == [0, 1, None, 1, None]
 
 
 def test_a_suppressed_window_shows_no_value() -> None:
