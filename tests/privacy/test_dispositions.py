@@ -107,6 +107,7 @@ def test_what_is_signed_and_no_disposition_has_no_effect(answer: Answer | Close,
     [
         (lambda: said("feed"), "MEASUREMENT/LEVEL"),
         (lambda: said(ALARM + "\n"), "MEASUREMENT/LEVEL"),
+        (lambda: said("feed/1h/tpr/all/black/253402300800000"), "MEASUREMENT/LEVEL"),  # the year 10000
         (lambda: said(cause="bias"), "cause is one of recommender, "),
         (lambda: said(decision="rollback"), "decision is one of investigate, "),
         (lambda: said(follow_up=" "), "follow-up has 1 to 500"),
