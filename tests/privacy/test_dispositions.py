@@ -55,7 +55,7 @@ def test_several_may_stand_and_the_last_counts() -> None:
 def test_to_a_reader_that_knows_none_it_is_an_answer() -> None:
     """Only kinds that every version knows, and fields that fit its limits: the chain goes on in an older reader too."""
     assert set(KINDS) == {"propose", "approve", "reject", "revoke", "answer", "close"}
-    longest = "m" * 63 + "/" + "/".join(["x" * 60] * 4) + "/" + "9" * 15
+    longest = "m" * 63 + "/" + "/".join(["x" * 60] * 4) + "/253402300799999"
     content = json.loads(write(empty(), answer_of(said(longest, follow_up="f" * 500, reason="r" * 500))))
     assert content["kind"] == "answer"
     assert set(content["contents"]) == {"concern", "text"}
