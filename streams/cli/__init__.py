@@ -29,6 +29,7 @@ _COMMANDS = {
     "acl": "Who may do what on Kafka: printed, applied and tried.",
     "ledger": "Read a party's budget ledger, and check it against its releases.",
     "transparency": "Write the public page: what is measured, by whose approval, at what cost.",
+    "alerts": "Rules for Prometheus, and what each alert means.",
     "retention": "Delete what every reader has read, and show what of people is left.",
     "concern": "Raise, list, answer and close concerns about measurements.",
     "review": "The reviews that alarms open: list them, and sign what was decided.",

@@ -47,7 +47,7 @@ class Result(_Part):
     Attributes:
         log_evidence: natural logarithm of the evidence, gathered over windows, that the gap is not a tolerated one;
             None where no detector watches it (another estimator's, the reference's), or none has seen a gap yet.
-        alarm: whether that is at the threshold; None likewise.
+        alarm: whether there is one: it begins at the threshold, and ends 3 below it; None likewise.
         alarm_since_ms: the end of the window with which the present alarm began, epoch milliseconds.
     """
 

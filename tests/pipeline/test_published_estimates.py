@@ -13,26 +13,26 @@ import pytest
 import scenario as scenarios
 from estimated import published, run
 
-from estimator import Disparities
+from estimator import Disparities, Evidence
 from streams.records.metric import CorrectedBy, result_of
 from streams.roles.publish import _CORRECTION_WINDOWS, PublishCore
 
 pytestmark = pytest.mark.slow
 
-PAGE = Path(__file__).parents[2] / "docs" / "estimators.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def _repeat_of_the_page() -> Callable[..., Disparities]:
-    code = next(c for c in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "def repeat" in c)
+def _of_the_page(page: str, name: str) -> Any:
+    """A function that a page defines."""
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     names: dict[str, Any] = {}
-    exec(code, names)  # the text that a reader would run
-    repeat: Callable[..., Disparities] = names["repeat"]
-    return repeat
+    exec(next(code for code in blocks if f"def {name}" in code), names)  # the text that a reader would run
+    return names[name]
 
 
 def test_a_published_record_can_be_repeated() -> None:
     """The page's own code gives every published number from the JSON of a record, and of the one that corrected it."""
-    repeat = _repeat_of_the_page()
+    repeat: Callable[..., Disparities] = _of_the_page("estimators.md", "repeat")
     records = {(w.measurement, w.level, w.window.end_ms): json.loads(w.encode()) for w in published()}
     estimators: set[str] = set()
     corrected = 0
@@ -40,13 +40,31 @@ def test_a_published_record_can_be_repeated() -> None:
         by = window.corrected_by
         earlier = None if by is None else records[window.measurement, by.level, by.end_ms]
         found = repeat(json.loads(window.encode()), earlier)
-        assert tuple(map(result_of, found.results)) == window.results
+        gathered = {"log_evidence": None, "alarm": None, "alarm_since_ms": None}
+        estimated = tuple(result.model_copy(update=gathered) for result in window.results)
+        assert tuple(map(result_of, found.results)) == estimated
         agrees = None if found.agreement is None else found.agreement.agree
         assert window.checks.estimators == {None: None, True: "agree", False: "disagree"}[agrees]
         estimators |= {result.estimator for result in window.results if result.value is not None}
         corrected += by is not None and any(r.estimator == "rectified" and r.value is not None for r in window.results)
     assert estimators == {"weighted", "corrected", "rectified"}
     assert corrected > 0
+
+
+def test_published_evidence_can_be_repeated() -> None:
+    """The page's own code gives every state and every log evidence from a record and the one before it, to the bit."""
+    gather: Callable[..., Evidence] = _of_the_page("detection.md", "gather")
+    before: dict[str, Any] = {}
+    for window in published():
+        record = json.loads(window.encode())
+        found = gather(record, before.get(window.subject))
+        state = record["detection"]["state"]
+        assert found.above[found.seen].tolist() == [each["above"] for each in state]
+        assert found.below[found.seen].tolist() == [each["below"] for each in state]
+        said = [r["log_evidence"] for r in record["results"] if r["log_evidence"] is not None]
+        assert found.log_evidence[found.seen].tolist() == said
+        before[window.subject] = record
+    assert all(record["detection"]["state"] for record in before.values())
 
 
 def test_each_estimator_is_there_where_its_channels_are() -> None:
