@@ -44,6 +44,9 @@ def check(before: Look, now: Look) -> Iterator[Finding]:
     """One finding for each level that stands still, or falls behind."""
     if now.control is None or now.kafka is None:
         return
+    if before.kafka is None:
+        yield Finding(CHECK, "unseen", "Kafka has answered only now, so that nothing can be compared", "look again")
+        return
     if _newest(now, "published") is None:
         yield Finding(CHECK, "unseen", "this principal may not read fairness-metrics, and publish does not answer",
                       "run it as a principal that may, such as `governance`")  # fmt: skip
@@ -142,7 +145,9 @@ def _blamed(before: Look, now: Look, found: Missing) -> Iterator[Finding]:
         return
     sealed = now.topics["sealed"]
     behind = tuple(
-        j for j in log_of(now, "shares") or () if _not_past(passed_ms(now, "attach", (sealed, j)), closed_ms)
+        j
+        for j in log_of(now, "shares") or ()
+        if _not_past(passed_ms(now, "attach", (sealed, j), found.entry.source), closed_ms)
     )
     if behind:
         yield finding("attach", "attach has not passed its end there", sealed, behind)
