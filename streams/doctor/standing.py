@@ -51,10 +51,11 @@ def standings(before: Look, now: Look, role: str) -> dict[Place, Standing]:
 def _standing(before: Look, now: Look, role: str, place: Place) -> Standing:
     passed, due = passed_ms(now, role, place), due_ms(now, role, place)
     unread, stands, since = _unread(now, role, place), False, None
-    if passed is not None and due is not None and due - passed > STILL_MS and passed_ms(before, role, place) == passed:
-        # A party's own watermark is also that of sources which nothing comes of any more: it has to leave records unread.
-        if role in OUTPUTS or max(unread or 0, _behind_group(now, role, place)) > _MARKERS:
-            stands, since = True, passed or None
+    # A party's own watermark is that of sources too which nothing comes of any more: it has to leave records unread.
+    has_more = role in OUTPUTS or max(unread or 0, _behind_group(now, role, place)) > _MARKERS
+    if passed is not None and due is not None and due - passed > STILL_MS and has_more:
+        stands = passed_ms(before, role, place) == passed
+        since = passed or None
     progress, earlier = _own_word(now, role).get(place), _own_word(before, role).get(place)
     lag = _lag(now, role).get(place)
     if lag is not None and min(lag, _lag(before, role).get(place, 0.0)) > _MARKERS and progress == earlier:

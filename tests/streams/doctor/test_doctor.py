@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,19 +185,32 @@ def windows_of(now: Look) -> list[Finding]:
     return [Finding("windows", "wrong", "", window=m.first) for m in windows.missing(now, "published")]
 
 
-def test_a_party_that_has_stopped_on_a_partition(control: ControlPlane) -> None:
-    """Its own word counts: unread records and no progress there, and what /readyz says of it."""
-    series = series_of(
+def told_by_b(lag: tuple[int, int]) -> dict[str, list[tuple[Mapping[str, str], float]]]:
+    """What /metrics of party b says, whose partition 1 has passed nothing since long."""
+    told = (
+        ("partition_lag_records", lag),
+        ("partition_progress_timestamp_seconds", (NOW_MS / 1000, 7)),
+        ("watermark_timestamp_seconds", (NOW_MS / 1000, STUCK / 1000)),
+    )
+    return series_of(
         "\n".join(
             f'evenstream_{name}{{role="b",topic="e.shares",partition="{j}"}} {value}'
-            for name, values in (
-                ("partition_lag_records", (0, 40)),
-                ("partition_progress_timestamp_seconds", (NOW_MS / 1000, 7)),
-                ("watermark_timestamp_seconds", (NOW_MS / 1000, STUCK / 1000)),
-            )
+            for name, values in told
             for j, value in enumerate(values)
         )
     )
+
+
+def test_a_source_that_ended_holds_no_party_back(control: ControlPlane) -> None:
+    """A party's watermark is also that of a source which nothing comes of any more; it has read everything."""
+    own = (*map(worker, ROLES[:3]), worker("b", series=told_by_b((0, 0))), worker("publish"))
+    before, now = look(control, at_ms=NOW_MS - 6_000, workers=own), look(control, workers=own)
+    assert wrong(partitions.check, before, now) == []
+
+
+def test_a_party_that_has_stopped_on_a_partition(control: ControlPlane) -> None:
+    """Its own word counts: unread records and no progress there, and what /readyz says of it."""
+    series = told_by_b((0, 40))
     stopped = worker(
         "b", ready=False, readiness="e.shares [1] is stopped: at offset 12: a batch is gone", series=series
     )
