@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from privacy import Limits, parse_measurement
 from secure_agg.keyring import create, load_trusted
@@ -323,14 +324,38 @@ def test_an_address_that_is_none(text: str) -> None:
         addresses(settings(), (text,), None)
 
 
-def test_no_kafka_and_no_keys(tmp_path: Path) -> None:
-    """The command says what it could not look at, and which roles do not answer; no traceback."""
-    options = ["--set", "kafka.bootstrap=127.0.0.1:1", "--set", f"keys.dir={tmp_path}", "--set", "http.host=127.0.0.1"]
+def called(folder: Path, *arguments: str, pause: Callable[[float], None]) -> Result:
+    """The command, where no Kafka and no role answers, and there are no keys.
+
+    Args:
+        pause: waits, in the place of time.sleep.
+    """
+    options = ["--set", "kafka.bootstrap=127.0.0.1:1", "--set", f"keys.dir={folder}", "--set", "http.host=127.0.0.1"]
     named = [part for k, role in enumerate(ROLES) for part in ("--role", f"{role}=127.0.0.1:{k + 2}")]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("streams.doctor.examination._KAFKA_SECONDS", 0.2)
-        patched.setattr("streams.cli.doctor.BETWEEN_SECONDS", 0.1)
-        result = CliRunner().invoke(main, [*options, "doctor", *named])
+        patched.setattr("streams.cli.doctor.time", SimpleNamespace(sleep=pause))
+        return CliRunner().invoke(main, [*options, "doctor", *named, *arguments])
+
+
+def test_it_looks_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    """With --watch: once more after each pause, until Ctrl-C."""
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    result = called(tmp_path, "--watch", "30", "--json", pause=pause)
+    assert result.exit_code == 130
+    assert pauses == [6.0, 30.0, 30.0]
+    assert result.output.count('"status": 1') == 2
+
+
+def test_no_kafka_and_no_keys(tmp_path: Path) -> None:
+    """The command says what it could not look at, and which roles do not answer; no traceback."""
+    result = called(tmp_path, pause=lambda seconds: None)
     assert result.exit_code == 1, result.output
     assert "no Kafka broker answers at 127.0.0.1:1" in result.output
     assert "trusted.json" in result.output
