@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from privacy import Limits, parse_measurement
 from secure_agg.keyring import create, load_trusted
@@ -18,7 +19,7 @@ from streams.doctor import deployment, logs, partitions, roles, windows
 from streams.doctor.findings import Finding, WindowName, exit_status
 from streams.doctor.look import Ends, KafkaSeen, Look, Passed, Worker, WorkerSeen
 from streams.doctor.plight import of_worker
-from streams.doctor.report import as_json, line
+from streams.doctor.report import as_json, line, show
 from streams.doctor.workers import addresses, series_of
 from streams.errors import InputError
 from streams.records.header import source_digest
@@ -360,3 +361,10 @@ def test_no_kafka_and_no_keys(tmp_path: Path) -> None:
     assert "no Kafka broker answers at 127.0.0.1:1" in result.output
     assert "trusted.json" in result.output
     assert "WRONG roles: publish: nobody listens at 127.0.0.1:6" in result.output
+
+
+def test_advice_is_given_once(control: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two lines about the same role say once what to do."""
+    finding = Finding("windows", "wrong", "it stands", "start it", "b")
+    show(look(control), look(control), [finding, finding], Console())
+    assert capsys.readouterr().out.count("Do: start it") == 1
