@@ -165,7 +165,11 @@ class Monitoring:
     def _follow(self) -> None:
         before: set[tuple[tuple[str, str], ...]] = set()
         while not self._over.wait(0.2):
-            now = {tuple(sorted(alert["labels"].items())) for alert in self.alerts() if alert["state"] == "firing"}
+            try:
+                alerts = self.alerts()
+            except OSError:  # it is busy, or ends
+                continue
+            now = {tuple(sorted(alert["labels"].items())) for alert in alerts if alert["state"] == "firing"}
             self.began_firing += [(time.time(), dict(labels)) for labels in now - before]
             before = now
 
