@@ -26,7 +26,7 @@ acl-matrix: $(STAMP) ## Every principal tries every operation on a secured Kafka
 test: $(STAMP) ## Everything: check, and the tests on a real Kafka; under 15 minutes
 	$(call each,lint imports unit jars kafka)
 
-check: export UNIT_OPTIONS := --hypothesis-profile=quick -m "not kafka and not slow"
+check: export UNIT_OPTIONS := --hypothesis-profile=quick -m "not kafka and not observe and not slow"
 check: $(STAMP) ## The quick part: lint, types, imports, unit tests; under two minutes
 	$(call each,lint imports unit)
 
@@ -58,7 +58,7 @@ imports: $(STAMP)
 unit: export OPENBLAS_NUM_THREADS := 1
 unit: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
 unit: $(STAMP)
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not kafka" $(UNIT_OPTIONS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not kafka and not observe" $(UNIT_OPTIONS)
 
 # Before the tests, and apart from them: here its progress can be seen, and a missing Java or Maven is one clear message.
 jars: $(STAMP)
@@ -67,7 +67,7 @@ jars: $(STAMP)
 # Only files that name Kafka: collecting all of the others costs each process half a minute.
 kafka: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
 kafka: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m kafka $$(grep -rlw kafka tests --include='test_*.py')
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "kafka and not observe" $$(grep -rlw kafka tests --include='test_*.py')
 
 # What is missing is installed where it may be; a test whose program is not here says so, and no time of its is printed.
 OBSERVED := $(CURDIR)/build/observed.txt

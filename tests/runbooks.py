@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "runbooks"
 PAGES = [FOLDER / f"{name}.md" for name in ALERTS]
 READS, CHANGES = "sh", "sh changes"
 PROGRAMS = ("evenstream", "promtool", "curl")
-FINDS = re.compile(r"evenstream (doctor|retention check)\b")
+FINDS = re.compile(r"evenstream (doctor|ledger verify|retention check)\b")
 """What ends with 1 where it finds something, which is its work."""
 
 _BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
