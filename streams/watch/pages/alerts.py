@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -15,6 +15,7 @@ from streams.watch.pages.registry import Page, Params
 from streams.watch.pages.site import Snapshot
 from streams.watch.shown_record import Alarm
 
+_TOLD = 3
 RUNBOOK = "EvenstreamUnequalTreatment.md"
 
 
@@ -125,11 +126,23 @@ def _described(span: AlarmSpan) -> dict[str, object]:
     }
 
 
-def notices(alarms: Iterable[Alarm]) -> Iterator[str]:
-    """One notice for each alarm of a measurement."""
-    for alarm in alarms:
-        text = words.alarm(alarm.metric, alarm.score_bin, alarm.group, alarm.since_ms, alarm.level)
-        yield f'<p class="alarm">{escape(text)} {link(review_path(alarm), "Its review")}.</p>'
+def notice(alarms: Sequence[Alarm]) -> Iterator[str]:
+    """What is said of the alarms of a measurement, where any stands."""
+    if not alarms:
+        return
+    told = [
+        f"{escape(words.alarm(alarm.metric, alarm.score_bin, alarm.group, alarm.since_ms, alarm.level))} "
+        f"{link(review_path(alarm), f'Review of {alarm.id}')}."
+        for alarm in alarms[:_TOLD]
+    ]
+    if len(alarms) == 1:
+        yield f'<p class="alarm">{told[0]}</p>'
+        return
+    more = len(alarms) - len(told)
+    if more:
+        told.append(f"{more:,} more: {link('/alerts', 'all alarms')}.")
+    items = "".join(f"<li>{text}</li>" for text in told)
+    yield f'<div class="alarm"><p>{escape(_lead(len(alarms)))}</p><ul>{items}</ul></div>'
 
 
 PAGES = (Page("/alerts", "Alarms", render, data, nav="Alarms"),)

@@ -160,7 +160,9 @@ def test_the_overview_says_it_in_words_first(site: Site) -> None:
     """The gap in a sentence, the alarm with its review, how fresh, and every kind of window by mark and by word."""
     text = site.text("/")
     assert "Nothing here changes a ranking by itself" in text
-    assert re.search(r'<p class="lead">Black members [^<]* less often than [^<]*a gap of -\d', text)
+    assert re.search(r'<p class="lead">Black members are recommended less often than [^<]*a gap of -\d', text)
+    assert "6 alarms stand." in text
+    assert '3 more: <a href="/alerts">all alarms</a>.' in text
     assert "for black members the gap in recommendation rate is beyond what is tolerated." in text
     assert '<a href="/reviews/feed/10s/recommendation_rate/all/black/' in text
     assert "The last window ended 3 seconds ago." in text
