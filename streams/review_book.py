@@ -119,8 +119,7 @@ class _Record(msgspec.Struct):
     results: list[_Result]
 
 
-_ALARM = b'"alarm":true'
-"""In the bytes of every record that says that a detector is in alarm: they are compact JSON."""
+_SINCE = b'"alarm_since_ms":'
 _LATEST_MS = YEAR_10000_MS - 366 * 86_400_000
 """Before this a window ends: later ones, and their deadlines, could not be written as a date."""
 
@@ -139,7 +138,8 @@ class ReviewBook:
         """Take in one record of the topic, in its partition's order; what is no record of a window opens nothing."""
         if key is None:
             return
-        if value is None or _ALARM not in value:  # most records, which are long
+        # The bytes are compact JSON. Most records are long, and no alarm begins in them.
+        if value is None or _SINCE + key.rpartition(b"/")[2] not in value:
             self._put(key, ())
             return
         try:
