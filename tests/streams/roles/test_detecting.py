@@ -1,0 +1,213 @@
+"""Evidence over windows at `publish`: the same bytes after any restart, whatever is left of `fairness-metrics`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from estimated import published, run
+from prometheus_client import CollectorRegistry
+
+from privacy import Measurement
+from streams.pulse import Pulse
+from streams.records.metric import FairnessMetric
+from streams.records.release import SignedRelease
+from streams.roles import publish_app
+from streams.roles.detecting import HistoryNeeded, LevelDetectors
+from streams.roles.emitted import EmittedWindows
+from streams.roles.publish import PublishCore
+from streams.roles.publish_app import Publisher
+from streams.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+DEPLOYMENT = Settings().deployment
+WINDOWS = 14
+"""Of the measurement with a rectifier: twelve windows of 10 s and two minutes."""
+VOID = (2, 10, 11)
+"""Windows of 10 s whose releases are made to disagree in some tests: the last two of them, and one further back."""
+
+
+@cache
+def feed() -> list[FairnessMetric]:
+    """The measurement's records in the order of time."""
+    return [w for w in sorted(published(), key=lambda each: each.window.end_ms) if w.measurement == "feed"]
+
+
+@cache
+def releases(*, voids: bool) -> list[tuple[str, bytes]]:
+    """(party, release) of the measurement, one party after the other."""
+    found = []
+    for party in "ab":
+        for value in run().log.values(f"releases-{party}"):
+            signed = SignedRelease.decode(value)
+            release = signed.release
+            if release.measurement != "feed":
+                continue
+            place = (release.end_ms - feed()[0].window.end_ms) // 10_000
+            if voids and party == "a" and release.level == "10s" and place in VOID:
+                release = msgspec.structs.replace(release, coverage=bytes(32))
+                shares = {channel.name: signed.channel(channel.name) for channel in release.channels}
+                known = {str(name): share for name, share in shares.items() if share is not None}
+                value = SignedRelease.signed(run()._keys["a"].identity, release, known).encode()
+            found.append((party, value))
+    return found
+
+
+def spec() -> Measurement:
+    """The measurement."""
+    found: Measurement = next(
+        entry.measurement for entry in run().controls["publish"].approved() if entry.measurement.id == "feed"
+    )
+    return found
+
+
+def restarted(held: list[FairnessMetric]) -> list[FairnessMetric]:
+    """What a `publish` says that starts with these records on the topic, of all windows that it estimates."""
+    emitted = EmittedWindows()
+    for record in held:
+        emitted.read(record.topic_key(), record.encode(), record.headers(DEPLOYMENT))
+    core = PublishCore(run().controls["publish"], confidence=0.95, rho_limit=10.0, emitted=emitted)
+    found = [core.apply(party, value) for party, value in releases(voids=False)]
+    return [record for record in found if record is not None]
+
+
+def test_detectors_watch_what_can_be_relied_on() -> None:
+    """Rectified gaps where the level has a rectifier, weighted ones elsewhere; they share the promise by level."""
+    for window in published():
+        assert window.detection is not None
+        rectified = (window.measurement, window.level) == ("feed", "1m")
+        assert window.detection.estimator == ("rectified" if rectified else "weighted")
+        assert window.detection.false_alarm_windows == 30 * 86_400 // (10 if window.level == "10s" else 60)
+        watched = {(r.metric, r.score_bin, r.group) for r in window.results if r.log_evidence is not None}
+        assert watched == {(state.metric, state.score_bin, state.group) for state in window.detection.state}
+        names = {(r.metric, r.score_bin, r.group) for r in window.results if "+" not in r.group and r.group != "white"}
+        assert window.detection.detectors == len(names)
+        assert watched
+        gaps = {(r.metric, r.score_bin, r.group) for r in window.results if r.gap and r.alarm is not None}
+        assert gaps <= watched
+
+
+@pytest.mark.parametrize("held", range(WINDOWS + 1))
+def test_a_restart_at_any_position_goes_on_with_the_same_bytes(held: int) -> None:
+    """All windows that the topic lacks are, to the last byte, what they would have been without the restart."""
+    wanted = {window.topic_key(): window.encode() for window in feed()}
+    found = {window.topic_key(): window.encode() for window in restarted(feed()[:held])}
+    assert found.keys() >= {window.topic_key() for window in feed()[held:]}
+    assert all(wanted[key] == value for key, value in found.items())
+
+
+def test_a_restart_does_not_estimate_again_for_the_evidence() -> None:
+    """Of a topic that holds all, the newest window of each level is estimated, and the evidence before it is read."""
+    assert {window.topic_key() for window in restarted(feed())} == {feed()[-1].topic_key(), feed()[-2].topic_key()}
+
+
+def test_a_void_window_leaves_what_was_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window after it goes on from the window before it."""
+    windows = [w for w in publisher(monkeypatch, []).replay() if w.level == "10s"]
+    detectors = LevelDetectors.of(spec(), "10s")
+    before, void, after = windows[1:4]
+    assert (void.status, void.detection) == ("void", None)
+    assert before.detection is not None
+    known = detectors.read(before.detection.model_dump_json().encode())
+    assert known is not None
+    gaps = detectors.gaps(after.results, after.confidence)
+    assert detectors.said(detectors.detectors.after(known, gaps, after.window.end_ms)) == after.detection
+
+
+def test_a_hole_further_back_says_that_history_is_needed() -> None:
+    """The evidence before it is in no record that is kept, and is not made up."""
+    hole = feed()[3]
+    with pytest.raises(HistoryNeeded) as raised:
+        restarted([window for window in feed() if window is not hole])
+    assert raised.value.level == (hole.measurement, hole.level)
+
+
+# -- the whole of it --------------------------------------------------------------------------------------------------
+
+
+def publisher(monkeypatch: pytest.MonkeyPatch, topic: list[FairnessMetric]) -> Publisher:
+    """`publish` at its start, with what it would read of Kafka."""
+    process: Any = SimpleNamespace(
+        settings=Settings(),
+        control=run().controls["publish"],
+        registry=CollectorRegistry(),
+        pulse=Pulse(60.0),
+        reader=SimpleNamespace(catch_up=lambda: None),
+    )
+    process.control.version += 1
+
+    def record(key: bytes | None, value: bytes, headers: Any) -> Any:
+        now = (1, 1 << 50)
+        return SimpleNamespace(key=lambda: key, value=lambda: value, headers=lambda: headers, timestamp=lambda: now)
+
+    def read_to_end(settings: Settings, name: str, **_: Any) -> Iterator[Any]:
+        if name == settings.topic("fairness-metrics"):
+            return iter([record(each.topic_key(), each.encode(), each.headers(DEPLOYMENT)) for each in topic])
+        return iter([record(None, value, None) for party, value in releases(voids=True) if name.endswith(party)])
+
+    monkeypatch.setattr(publish_app, "read_to_end", read_to_end)
+    return Publisher(process)
+
+
+def shown(found: Publisher) -> dict[tuple[str, ...], float]:
+    """Every sample of the measurement at /metrics that does not depend on the time."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in found.process.registry.collect()
+        for sample in family.samples
+        if sample.labels.get("measurement") == "feed" and "age" not in sample.name
+    }
+
+
+def old(window: FairnessMetric) -> FairnessMetric:
+    """As a version without detectors wrote it."""
+    content = json.loads(window.encode()) | {"detection": None}
+    for result in content["results"]:
+        result |= {"log_evidence": None, "alarm": None, "alarm_since_ms": None}
+    return FairnessMetric.decode(json.dumps(content).encode())
+
+
+def holes(topic: list[FairnessMetric]) -> list[FairnessMetric]:
+    """Two of them far back, at both levels."""
+    return [window for place, window in enumerate(topic) if place not in (3, 6)]
+
+
+def upgraded(topic: list[FairnessMetric]) -> list[FairnessMetric]:
+    """Records of an earlier version, of which the last two are missing."""
+    return [old(window) for window in topic[:-2]]
+
+
+def by_another_grid(topic: list[FairnessMetric]) -> list[FairnessMetric]:
+    """All but the last two by detectors that this version does not have."""
+    found = []
+    for window in topic[:-2]:
+        bets = {"bets": (0.1, 0.5, 1.0, 2.0, 4.0)}
+        other = None if window.detection is None else window.detection.model_copy(update=bets)
+        found.append(window.model_copy(update={"detection": other}))
+    return found
+
+
+@pytest.mark.parametrize(
+    "left", [list, holes, upgraded, by_another_grid, lambda topic: []], ids=lambda left: left.__name__
+)
+def test_whatever_is_left_of_the_topic_the_same_is_written_and_shown(
+    monkeypatch: pytest.MonkeyPatch, left: Callable[[list[FairnessMetric]], list[FairnessMetric]]
+) -> None:
+    """What is missing is written, to the last byte, and nothing else; and /metrics is that of one who never stopped."""
+    whole = publisher(monkeypatch, [])
+    every = whole.replay()
+    topic = left(every)
+    found = publisher(monkeypatch, topic)
+    fresh = found.take_new(found.replay())
+    there = {window.topic_key() for window in topic}
+    assert [w.encode() for w in fresh] == [w.encode() for w in every if w.topic_key() not in there]
+    assert [w.status for w in every if w.level == "10s"].count("void") == len(VOID)
+    assert shown(found) == shown(whole)
+    evidence = {key for key in shown(found) if key[0] == "evenstream_edetector_log_evidence"}
+    assert {key[2] for key in evidence} == {"10s", "1m"}
