@@ -141,7 +141,7 @@ def test_a_live_table_holds_what_stands(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_ctrl_c_is_a_flag_once_records_are_followed() -> None:
-    """Within Kafka's client an interrupt could come out as anything; a second one, or one before that, ends it at once."""
+    """Within Kafka's client an interrupt could come out as anything; a second one, or an early one, ends it."""
     before = signal.getsignal(signal.SIGINT)
     with tail._Ending() as ending:
         ending.following = True
