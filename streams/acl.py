@@ -109,7 +109,7 @@ TABLE: Mapping[str, Access] = {
         trims=("sealed", "shares"),
     ),
     "governance": Access(
-        "reviewers' commands: measurement, concern, ledger, transparency",
+        "reviewers' commands: measurement, review, concern, ledger, transparency",
         reads=(
             "measurements", "keys", "decisions", "concerns", "ledger-a", "ledger-b", "releases-a", "releases-b",
             "fairness-metrics",

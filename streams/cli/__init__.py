@@ -34,6 +34,7 @@ _COMMANDS = {
     "recompute": "Work published windows out again from their own noised tables, bit for bit.",
     "schema": "Print the schema of the topic fairness-metrics: JSON Schema, or AsyncAPI.",
     "concern": "Raise, list, answer and close concerns about measurements.",
+    "review": "The reviews that alarms open: list them, and sign what was decided.",
     "canary": "Search for what is left of members who went through the whole system.",
     "seal": "Run the role seal: events in, sealed batches out.",
     "attach": "Run the role attach: sealed batches in, shares out.",

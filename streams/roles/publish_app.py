@@ -114,6 +114,7 @@ class Publisher:
             key = record.key()
             if isinstance(key, bytes):
                 self.held.read(key, record.value(), record.headers())
+                self.concerns.governance.read(key, record.value())
                 self.page.read(key, record.value())
         fresh = []
         for topic, party in self.topics.items():
@@ -138,6 +139,7 @@ class Publisher:
             withheld, emitted = self.core.last_withheld, self.core.last_emitted
         if paid_for is not None:
             self.collector.paid_for(*paid_for)
+            self.concerns.governance.paid_for(*paid_for)
         if released is not None:
             self.collector.released(*released)
         for uncounted in (withheld, emitted):
@@ -187,6 +189,7 @@ class Publisher:
         for window in windows:
             if self.is_new(window):
                 self.held.note(window.topic_key(), window.version)
+                self.concerns.governance.window(window)
                 fresh.append(window)
         return fresh
 

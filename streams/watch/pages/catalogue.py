@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from streams.watch.pages import alerts, concerns, measurement, overview, pipeline, window
+from streams.watch.pages import (
+    alerts,
+    approvals,
+    budgets,
+    concerns,
+    glossary,
+    measurement,
+    members,
+    overview,
+    pipeline,
+    reviews,
+    window,
+)
 from streams.watch.pages.registry import Page
 
 ALL: tuple[Page, ...] = (
@@ -10,6 +22,11 @@ ALL: tuple[Page, ...] = (
     *measurement.PAGES,
     *window.PAGES,
     *alerts.PAGES,
+    *reviews.PAGES,
+    *approvals.PAGES,
+    *budgets.PAGES,
+    *members.PAGES,
     *concerns.PAGES,
     *pipeline.PAGES,
+    *glossary.PAGES,
 )

@@ -18,6 +18,7 @@ from streams.errors import InputError, KafkaUnavailable
 from streams.plain_text import NOT_TEXT
 from streams.records.concern import MAX_TEXT, Concern, new_concern
 from streams.report import page
+from streams.watch.open_concerns import OpenCounts
 from streams.watch.pages.registry import STARTING, Page, Pages, Params
 from streams.watch.pages.site import Shown, Site, Snapshot
 from streams.watch.routes import Answer, Request, Route
@@ -89,13 +90,22 @@ def thanks(concern: Concern) -> list[str]:
 
 
 def render(snapshot: Snapshot, params: Params) -> Iterable[str]:
-    """The page with the form."""
-    return form(_names(snapshot.shown), params.get("measurement", ""))
+    """The page with the form, and how many concerns are open."""
+    yield from form(_names(snapshot.shown), params.get("measurement", ""))
+    counts = snapshot.of(OpenCounts)
+    if counts is not None and counts.by_measurement:
+        rows = [(name, f"{count:,}") for name, count in counts.by_measurement.items()]
+        yield page.table(("Measurement", "Open concerns"), rows, "What no reviewer has closed yet", row_headings=True)
 
 
 def data(snapshot: Snapshot, params: Params) -> object:
     """What the form takes."""
-    return {"measurements": _names(snapshot.shown), "most_characters": MAX_TEXT}
+    counts = snapshot.of(OpenCounts)
+    return {
+        "measurements": _names(snapshot.shown),
+        "most_characters": MAX_TEXT,
+        "open": None if counts is None else dict(counts.by_measurement),
+    }
 
 
 PAGES = (
