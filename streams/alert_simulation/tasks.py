@@ -189,18 +189,15 @@ def opponents(tasks: Sequence[Task], measured: Mapping[int, float]) -> list[Task
     Args:
         measured: by K, the e-detector's windows to a false alarm with every gap exactly at the tolerated one, in A.
     """
-    found = []
+    found: list[Task] = []
     for task in tasks:
         assert isinstance(task.rule, EDetector)
         rules = _rules(task.rule.tolerated, task.false_alarm_windows, task.detectors, measured)
-        for name in (CUSUM, ONE, THREE):
-            found.append(replace(task, rule_name=name, rule=rules[name], promised=False))
+        found += [replace(task, rule_name=name, rule=rules[name], promised=False) for name in (CUSUM, ONE, THREE)]
     return found
 
 
-def _rules(
-    tolerated: float | tuple[float, ...], a: int, k: int, measured: Mapping[int, float]
-) -> dict[str, Rule]:
+def _rules(tolerated: float | tuple[float, ...], a: int, k: int, measured: Mapping[int, float]) -> dict[str, Rule]:
     longer = measured.get(k, measured[max(measured)])
     return {
         E_DETECTOR: EDetector(tolerated, a, k),

@@ -25,7 +25,7 @@ _WINDOWS, _QUICK_WINDOWS = 500, 100
 
 @click.command()
 @click.option("--false-alarm-windows", "windows", type=click.IntRange(20, 100_000), metavar="A",
-              help=f"Promised windows to a false alarm of a level; default: {_WINDOWS}, quick {_QUICK_WINDOWS}.")  # fmt: skip
+              help=f"Windows to a false alarm of a level; default: {_WINDOWS}, quick {_QUICK_WINDOWS}.")  # fmt: skip
 @click.option("--detectors", type=click.IntRange(1, 1_000), metavar="K",
               help="How many share the promise; default: 1, 5 and 50, one after the other.")  # fmt: skip
 @click.option("--spec", type=FILE, help="A measurement's YAML: its own detectors, tolerated gaps and levels.")
