@@ -30,7 +30,7 @@ _WINDOWS, _QUICK_WINDOWS = 500, 100
               help="How many share the promise; default: 1, 5 and 50, one after the other.")  # fmt: skip
 @click.option("--spec", type=FILE, help="A measurement's YAML: its own detectors, tolerated gaps and levels.")
 @click.option("--runs", type=click.IntRange(2, 100_000),
-              help=f"Of each Gaussian world, a quarter with more than 5 detectors; default: {FULL.runs}, "
+              help=f"Of each Gaussian world, half of it with more than 5 detectors; default: {FULL.runs}, "
                    f"quick {QUICK.runs}.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Decides every figure.")
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="To work on.")
