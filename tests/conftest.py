@@ -30,6 +30,7 @@ _LONGEST_FIRST = (
     "test_skip_kafka.py",
     "test_governance.py",
     "test_shredding.py",
+    "test_alerts_end_to_end.py",
     "test_shard.py",
     "test_topics_changed.py",
 )
