@@ -185,6 +185,11 @@ class Monitoring:
         with urllib.request.urlopen(f"{self.prometheus}/api/v1/{path}", timeout=5) as answer:
             return dict(json.loads(answer.read())["data"])
 
+    def series(self) -> set[str]:
+        """The names of all series that it has scraped or recorded."""
+        with urllib.request.urlopen(f"{self.prometheus}/api/v1/label/__name__/values", timeout=5) as answer:
+            return set(json.loads(answer.read())["data"])
+
     def targets_up(self) -> int:
         """How many processes answer scrapes now."""
         return sum(target["health"] == "up" for target in self._api("targets")["activeTargets"])
