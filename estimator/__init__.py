@@ -22,6 +22,8 @@ from estimator.names import NameMatch
 from estimator.population import Population
 from estimator.posterior import RaceModel
 from estimator.rates import NoiseVariance
+from estimator.recompute import Recomputation, recompute
+from estimator.reestimate import reestimate
 from estimator.rounding import to_fixed_point
 
 __all__ = [
@@ -45,10 +47,13 @@ __all__ = [
     "NoiseVariance",
     "Population",
     "RaceModel",
+    "Recomputation",
     "channels_disagree",
     "check_model",
     "disparities",
     "implausible",
     "rank_exposure",
+    "recompute",
+    "reestimate",
     "to_fixed_point",
 ]

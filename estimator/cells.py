@@ -8,7 +8,7 @@ every statistic lies between 0 and 1. Source: DESIGN section 6.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +99,33 @@ class CellLayout:
             return None
         grid = np.indices([size for _, size in self.axes]).reshape(len(self.axes), -1)
         return np.asarray(grid[names.index(name)], dtype=np.int64)
+
+    def statistic(
+        self, name: str, worth: Mapping[str, Collection[int]], among: Mapping[str, Collection[int]]
+    ) -> Statistic:
+        """A statistic of one's own: the share of rows with ``worth`` among the rows with ``among``.
+
+        Args:
+            name: its name. worth, among: by axis, the values that count; of an axis that is not named, all of them.
+
+        Raises:
+            ValueError: there is no such axis, or no such value on it.
+        """
+        return _rate(name, self._where(worth), self._where(among))
+
+    def _where(self, wanted: Mapping[str, Collection[int]]) -> NDArray[np.bool_]:
+        """Cells with these values: shape (cells,)."""
+        found = np.ones(self.count, dtype=bool)
+        sizes = dict(self.axes)
+        for axis, values in wanted.items():
+            at = self.axis(axis)
+            if at is None:
+                raise ValueError(f"expected an axis out of {', '.join(sizes)}, got {axis!r}")
+            strange = [value for value in values if not 0 <= value < sizes[axis]]
+            if strange or not values:
+                raise ValueError(f"expected values of {axis} from 0 to {sizes[axis] - 1}, got {strange or 'none'}")
+            found &= np.isin(at, list(values))
+        return found
 
     def statistics(self) -> Iterator[Statistic]:
         """The Equal Treatment statistics that these axes allow.

@@ -115,6 +115,7 @@ def disparities(
     groups: tuple[str, ...] = GROUPS,
     confidence: float = 0.95,
     rows_per_member: float = 1.0,
+    statistics: Sequence[Statistic] | None = None,
 ) -> Disparities:
     """All statistics for all groups, by every estimator for which the data are there.
 
@@ -133,6 +134,7 @@ def disparities(
         confidence: of the intervals.
         rows_per_member: at most so many rows of a member are in the window (the contribution cap, or less): rows of one
             member are not independent, and the sampling variance is that many times as large at most.
+        statistics: others than those of ``cells``, over the same cells.
 
     Raises:
         ValueError: shapes do not fit, something is not finite, the reference is no group, or the confidence or
@@ -141,7 +143,7 @@ def disparities(
     _check(table, cells, groups, reference, rows_per_member, moments, rectifier, correction)
     reading = Reading(table, groups, noise_variance, rows_per_member, critical_value(confidence))
     compared = _Comparison(groups, reference)
-    statistics = tuple(cells.statistics())
+    statistics = tuple(cells.statistics() if statistics is None else statistics)
     by_weighting = [weighted_rates(reading, statistic) for statistic in statistics]
     results = compared.of("weighted", statistics, by_weighting)
     pooled, names, purity, by_correcting = None, None, np.ones(len(groups)), []

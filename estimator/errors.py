@@ -5,7 +5,8 @@ EstimatorError
 ├── SourceChanged      a file that the pack is built from is not the one that was reviewed
 ├── UnequalColumns     arrays that describe the same members have different lengths or types
 ├── NotProbabilities   rows that should be probabilities do not sum to 1, are negative, or are not numbers
-└── ModelBroken        a group model does not keep the protocol of estimator.GroupModel
+├── ModelBroken        a group model does not keep the protocol of estimator.GroupModel
+└── RecordUnusable     what should be a published record is none, or its parts do not fit together
 """
 
 from __future__ import annotations
@@ -33,3 +34,7 @@ class NotProbabilities(EstimatorError, ValueError):
 
 class ModelBroken(EstimatorError):
     """A group model breaks a rule of its protocol; the message begins with the rule's name."""
+
+
+class RecordUnusable(EstimatorError, ValueError):
+    """What should be a record of `fairness-metrics` is none, has no table, or its parts do not fit together."""

@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from privacy.accountant import epsilon
 from privacy.approvals import Approval, SignedMeasurement, approve, check_reviewable, is_approval, key_id
 from privacy.budget import live_revisions, peak_spending
+from privacy.dispositions import Disposition, SignedDisposition, is_review
 from privacy.errors import ApprovalError, DecisionRefused, MeasurementError, RevocationError
 from privacy.limits import PERIOD_DAYS
 from privacy.measurement import Measurement
@@ -116,7 +117,7 @@ class Revoke:
 
 @dataclass(frozen=True)
 class Answer:
-    """Reviewers' answer to a concern."""
+    """Reviewers' answer to a concern, or, under the id of an alarm's review, a disposition (:func:`disposition_of`)."""
 
     concern: str
     text: str
@@ -135,6 +136,22 @@ def approval_of(measurement: Measurement, deployment: str, private_key: Ed25519P
     (approval,) = approve(measurement, deployment, private_key).signatures
     digest = measurement.digest().hex()
     return Approve(measurement.id, measurement.revision, digest, base64.b64encode(approval.signature).decode())
+
+
+def answer_of(disposition: Disposition) -> Answer:
+    """A disposition as what is signed."""
+    return Answer(disposition.review, disposition.encode())
+
+
+def disposition_of(contents: Contents) -> Disposition | None:
+    """The disposition that an answer is; None where contents are anything else.
+
+    Raises:
+        DecisionRefused: it answers an alarm, and is no disposition of it.
+    """
+    if isinstance(contents, Answer) and is_review(contents.concern):
+        return Disposition.decode(contents.concern, contents.text)
+    return None
 
 
 Contents = Propose | Approve | Reject | Revoke | Answer | Close
@@ -375,6 +392,8 @@ class DecisionLog:
         """Every proposal that had an effect, oldest first."""
         self.concerns: dict[str, HandledConcern] = {}
         """Concerns that reviewers answered or closed, by id."""
+        self.dispositions: dict[str, list[SignedDisposition]] = {}
+        """What reviewers decided about alarms, by the alarm's id, oldest first: the last one stands."""
         self.revocations: dict[str, list[Revocation]] = {}
         """By the SHA-256 (hex) of the spec that it stops, proposed or not."""
         self._current: dict[tuple[str, int], Proposal] = {}
@@ -556,12 +575,19 @@ class DecisionLog:
                 proposal.state, proposal.revocations = "revoked", self.revocations[revocation.spec_sha256]
 
     def _answer(self, decision: Decision, contents: Answer) -> None:
+        disposition = disposition_of(contents)
+        if disposition is not None:
+            signed = SignedDisposition(disposition, decision.sequence, decision.at_ms, decision.key_id)
+            self.dispositions.setdefault(disposition.alarm, []).append(signed)
+            return
         self._concern(contents.concern).answers.append(contents.text)
 
     def _close(self, decision: Decision, contents: Close) -> None:
         self._concern(contents.concern).closed = contents.text
 
     def _concern(self, concern: str) -> HandledConcern:
+        if is_review(concern):
+            raise DecisionRefused("an alarm's review is closed by a disposition; `evenstream review decide` signs one")
         handled = self.concerns.get(concern, HandledConcern())
         if handled.closed is not None:
             raise DecisionRefused(f"concern {concern} is already closed")

@@ -43,8 +43,10 @@ from privacy.decisions import (
     Propose,
     Reject,
     Revoke,
+    answer_of,
     approval_of,
 )
+from privacy.dispositions import Disposition
 from secure_agg.keyring import Trusted, load_trusted
 from streams.control import ControlPlane, governance_keys, limits_of, operator_keys
 from streams.errors import InputError, KafkaUnavailable, SettingsError, SkipInvalid
@@ -242,6 +244,11 @@ class Governance:
     def close(self, concern: str, text: str, key: Ed25519PrivateKey, now_ms: int) -> None:
         """Close a concern, saying how it was dealt with."""
         self._append(lambda view: iter([self._decided(view, Close(concern, text), key, now_ms, _concern(concern))]))
+
+    def decide(self, disposition: Disposition, key: Ed25519PrivateKey, now_ms: int) -> None:
+        """Sign what is decided about an alarm, which the caller has found on `fairness-metrics`."""
+        name = f"alarm/{disposition.alarm}".encode()
+        self._append(lambda view: iter([self._decided(view, answer_of(disposition), key, now_ms, name)]))
 
     # -- checks ---------------------------------------------------------------------------------------------------
 

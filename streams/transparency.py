@@ -23,6 +23,7 @@ from streams.errors import EvenstreamError
 from streams.governance import empty_log
 from streams.ledger_view import LedgerView, view_of_topic
 from streams.public_topics import PublicTopics
+from streams.review_book import Review, ReviewBook
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -109,6 +110,7 @@ class Facts:
         made_ms: when the page was made, epoch milliseconds.
         read: by topic, the offset after the last record that was read.
         measurements: approved revisions, in the order of their approval.
+        reviews: of alarms, open ones first.
         refused_specs: records of `measurements` without effect.
         ledgers: by party.
         topics: by topic, its configuration as the cluster has it.
@@ -121,6 +123,7 @@ class Facts:
     made_ms: int
     read: Mapping[str, int]
     measurements: tuple[MeasurementFacts, ...] | Unread
+    reviews: tuple[Review, ...] | Unread
     refused_specs: int
     ledgers: Mapping[str, LedgerView | Unread]
     topics: Mapping[str, Mapping[str, str] | Unread]
@@ -140,7 +143,8 @@ def gather(topics: PublicTopics, now_ms: int) -> Facts:
     signed: dict[bytes, tuple[SignedMeasurement, int]] = {}
     control = _attempt(lambda: _registry(topics, signed))
     decisions = _attempt(lambda: _decisions(topics))
-    windows = _attempt(lambda: _windows(topics))
+    alarms = ReviewBook()
+    windows = _attempt(lambda: _windows(topics, alarms))
     epochs = _attempt(lambda: _epochs(topics, control, now_ms))
     measurements: tuple[MeasurementFacts, ...] | Unread
     if isinstance(control, Unread):
@@ -159,6 +163,7 @@ def gather(topics: PublicTopics, now_ms: int) -> Facts:
         made_ms=now_ms,
         read=dict(topics.read),
         measurements=measurements,
+        reviews=_reviews(alarms, windows, decisions, control),
         refused_specs=0 if isinstance(control, Unread) else control.refused,
         ledgers=ledgers,
         topics=_configurations(topics),
@@ -263,13 +268,14 @@ class _Outcome(msgspec.Struct):
 _outcome = msgspec.json.Decoder(_Outcome)
 
 
-def _windows(topics: PublicTopics) -> dict[bytes, dict[str, dict[str, int]]]:
-    """By spec and level, how many windows came out how."""
+def _windows(topics: PublicTopics, alarms: ReviewBook) -> dict[bytes, dict[str, dict[str, int]]]:
+    """By spec and level, how many windows came out how; ``alarms`` takes those that began in them."""
     latest: dict[bytes, _Outcome] = {}
     for message in topics.messages("fairness-metrics"):
         key, value = message.key(), message.value()
         if not isinstance(key, bytes) or value is None:
             continue
+        alarms.read(key, value)
         try:
             outcome = _outcome.decode(value)
         except (msgspec.MsgspecError, RecursionError):
@@ -288,6 +294,17 @@ def _windows(topics: PublicTopics) -> dict[bytes, dict[str, dict[str, int]]]:
 def outcome_of(status: str, reason: str | None) -> str:
     """A window's outcome as the page counts it: what the budget forbade is "refused", and not merely void."""
     return "refused" if status == "void" and (reason or "").startswith("budget_exceeded") else status
+
+
+def _reviews(
+    alarms: ReviewBook, windows: object, decisions: DecisionLog | Unread, control: ControlPlane | Unread
+) -> tuple[Review, ...] | Unread:
+    for read in (windows, decisions, control):
+        if isinstance(read, Unread):
+            return read
+    assert isinstance(decisions, DecisionLog)
+    assert isinstance(control, ControlPlane)
+    return tuple(alarms.reviews(decisions.dispositions, control.approved()))
 
 
 # -- what is kept, and until when -------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ _LONGEST_FIRST = (
     "test_demo.py",
     "test_chaos.py",
     "test_noise_once.py",
+    "test_doctor.py",
     "test_secured_kafka.py",
     "test_canary.py",
     "test_shards.py",

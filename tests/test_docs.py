@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from privacy import Debit, parse_measurement
 from privacy.decisions import Answer, Approve, Close, Decision, Forecast, Propose, Reject, Revoke
+from privacy.dispositions import Disposition
 from privacy.spec_problems import EXPECTED
 from streams import acl
 from streams.cli import main
@@ -263,6 +264,7 @@ RECORDS = (
     Revoke,
     Answer,
     Close,
+    Disposition,
     metric.FairnessMetric,
     metric.Window,
     metric.Result,

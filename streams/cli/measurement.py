@@ -299,6 +299,9 @@ def _tell(log: DecisionLog, trusted: Trusted, differences: list[tuple[int | None
     for proposal in log.proposals:
         names = ", ".join(approval.key_id for approval in proposal.approvals) or "nobody"
         click.echo(f"  {_named(proposal)}: {proposal.state}, approved by {names}; spec {proposal.spec_sha256}")
+    for alarm, said in log.dispositions.items():
+        last = said[-1]
+        click.echo(f"  alarm {alarm}: {last.disposition.decision}, by {last.key_id}; {len(said)} in all")
     first = 1 if place == "line" else 0  # lines are counted from 1, offsets from 0
     for misfit in log.misfits[:1]:
         click.echo(f"does not hold, {place} {misfit.offset + first}: {terminal_line(misfit.why)}")

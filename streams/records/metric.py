@@ -3,6 +3,9 @@
 JSON in CloudEvents 1.0 binary mode. A pure function of the two parties' releases, so that a rebuild is byte-identical:
 no clock, no host, no random id is inside. Null where there is no answer, never infinity or NaN; a void window is a full
 record, since in this mode an empty value would be a tombstone.
+
+Strict to write, lenient to read: a record that is made here has no field that is not here, and one that is read may
+have more, since a later version wrote it (docs/protocol.md; ``metric_schema`` gives the same to other readers).
 """
 
 from __future__ import annotations
@@ -27,14 +30,14 @@ SCHEMA = "urn:evenstream:schema:fairness-metrics:1"
 """A name, not an address: nothing is fetched to read a record."""
 
 VERSION = 1
-"""Last part of a record's id. A table is published once; only what supersedes a record gets another version."""
+"""Last part of the id of what is said of a window first, which for almost all is what is said of them at all."""
 
 WITHDRAWN_VERSION = 2
-"""Of a withdrawal, which comes after anything that was said of its window; a reader that knows ids sees it is new."""
+"""Of a withdrawal, which takes the place of that; a reader that knows ids sees it is new."""
 
 
 class Interval(_Part):
-    """An estimate with its interval, ratios (no unit)."""
+    """An estimate with its interval, ratios (no unit), at the record's confidence."""
 
     estimate: float
     lower: float
@@ -42,13 +45,18 @@ class Interval(_Part):
 
 
 class Result(_Part):
-    """One statistic of one group; ``suppressed`` says why ``value`` is null, where it is.
+    """One statistic of one group by one estimator.
 
     Attributes:
+        metric: the statistic's name. score_bin: the bin's number from 0, or "all".
+        group: one of the measurement's groups; under `corrected` perhaps a pool, "native+multiple".
+        estimator: `weighted`, `corrected` or `rectified`; more may come.
+        value: the rate. gap: the rate less the reference's. ratio: the rate over the reference's.
+        suppressed: why value is null, where it is; more reasons may come.
         log_evidence: natural logarithm of the evidence, gathered over windows, that the gap is not a tolerated one;
-            None where no detector watches it (another estimator's, the reference's), or none has seen a gap yet.
-        alarm: whether there is one: it begins at the threshold, and ends 3 below it; None likewise.
-        alarm_since_ms: the end of the window with which the present alarm began, epoch milliseconds.
+            null where no detector watches it (another estimator's, the reference's), or none has seen a gap yet.
+        alarm: whether there is one: it begins at the threshold, and ends 3 below it; null likewise.
+        alarm_since_ms: the end of the window with which the present alarm began, epoch milliseconds; null without one.
     """
 
     metric: str
@@ -65,7 +73,7 @@ class Result(_Part):
 
 
 class Window(_Part):
-    """Epoch milliseconds."""
+    """Start and end, epoch milliseconds."""
 
     start_ms: int
     end_ms: int
@@ -101,9 +109,11 @@ class Privacy(_Part):
 
 
 class Table(_Part):
-    """A noised table, or rectifier, rows: ``values[cell][group]``, cells in C order over ``axes``.
+    """A noised table, or rectifier.
 
     Attributes:
+        axes: name and size of each axis of the cells. groups: names of the columns.
+        values: rows, values[cell][group], cells in C order over the axes.
         exposure: what a row in each rank bin is worth for position exposure; null where there is no rank.
     """
 
@@ -214,11 +224,23 @@ class FairnessMetric(_Part):
     """One window of one level of one measurement.
 
     Attributes:
-        rows_per_member: at most so many rows of one member are in it, which its intervals allow for; None where void
+        measurement, revision: what is measured, as approved. spec_sha256: digest of the signed specification, hex.
+        level: the window's length by its name, such as 10s.
+        status: `published`; `void`, no number can be given; `suppressed`, there is a table, but no group says anything;
+            `withdrawn`, what was said before does not hold. No other will come under this version.
+        reason: why the status is not `published`; null exactly where it is. More reasons may come.
+        reference: the group that others are compared with. confidence: of the intervals.
+        results: by statistic, group and estimator; empty where void or withdrawn.
+        table: noised sums of group probabilities by cell, from which all numbers follow; null where void or withdrawn.
+        moments, rectifier: further noised parts, where the measurement has them.
+        corrected_by: whose rectifier corrects the rectified results; null where there are none, or it is the window's.
+        rows_per_member: at most so many rows of one member are in it, which its intervals allow for; null where void
             or withdrawn.
-        detection: what its level's detectors say after it; None where void or withdrawn, which leave all evidence as it
+        privacy, checks: null where it is withdrawn: such a record rests on no release, and says no number.
+        detection: what its level's detectors say after it; null where void or withdrawn, which leave all evidence as it
             was, and for a window that came after a later one.
-        privacy, checks: None where it is withdrawn: such a record rests on no release, and says no number.
+        supersedes: id of the record under the same key whose place this one takes, whether or not that was ever
+            written; null where it takes none's.
 
     Raises:
         ValidationError: an unknown field, an infinity or NaN, or a status that its contents contradict: a void or
@@ -264,6 +286,8 @@ class FairnessMetric(_Part):
             raise ValueError(f"a {self.status} window says what it cost (privacy) and what stands behind it (checks)")
         if self.status == "suppressed" and any(result.value is not None for result in self.results):
             raise ValueError("a suppressed window carries no value")
+        if self.supersedes is not None and self.supersedes not in map(self.event_id, range(1, self.version)):
+            raise ValueError("a record supersedes an earlier version of its own window, and nothing else")
         return self
 
     @property
@@ -280,15 +304,23 @@ class FairnessMetric(_Part):
         """Of its id: a record takes the place of one with the same key and a lower version."""
         return WITHDRAWN_VERSION if self.status == "withdrawn" else VERSION
 
+    def event_id(self, version: int | None = None) -> str:
+        """Id of the window's record of a version, by default of this one: equal ids are equal records."""
+        return f"{self.subject}/{self.window.end_ms}/{self.version if version is None else version}"
+
     def encode(self) -> bytes:
         """The record's value: compact JSON in the order of the fields, the same bytes each time."""
         return self.model_dump_json(by_alias=True).encode()
 
     @classmethod
     def decode(cls, value: bytes) -> FairnessMetric:
-        """Read a record's value, or raise :class:`RecordMalformed`."""
+        """Read a record's value, or raise :class:`RecordMalformed`.
+
+        Fields that are not known are passed over: a later version of publish may write more, and means no less by the
+        others.
+        """
         try:
-            return cls.model_validate_json(value)
+            return cls.model_validate_json(value, extra="ignore")
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "the record"
@@ -306,7 +338,7 @@ class FairnessMetric(_Part):
         end = datetime.fromtimestamp(self.window.end_ms / 1000, UTC)
         attributes = {
             "ce_specversion": "1.0",
-            "ce_id": f"{self.subject}/{self.window.end_ms}/{self.version}",
+            "ce_id": self.event_id(),
             "ce_source": f"/evenstream/{deployment}",
             "ce_type": f"dev.evenstream.window.{self.status}.v1",
             "ce_subject": self.subject,

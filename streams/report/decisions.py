@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from privacy import Revocation
-from privacy.decisions import Answer, Approve, Close, Decision, DecisionLog, Proposal, Propose, Reject, Revoke
+from privacy.decisions import (
+    Answer,
+    Approve,
+    Close,
+    Decision,
+    DecisionLog,
+    Proposal,
+    Propose,
+    Reject,
+    Revoke,
+    disposition_of,
+)
 from privacy.measurement import Measurement
 from streams.control import Approved, ControlPlane
 from streams.report.numbers import moment
@@ -90,19 +101,43 @@ def standings(
         now_ms: epoch milliseconds.
         open_concerns: how many are open, by measurement, where somebody has counted.
     """
+    found = []
+    for _, spec, proposal, entry in spoken_of(log, control):
+        concerns = None if open_concerns is None else open_concerns.get(spec.id, 0)
+        found.append(standing(spec, proposal, entry, log.threshold, now_ms, concerns))
+    return found
+
+
+def spoken_of(
+    log: DecisionLog, control: ControlPlane
+) -> list[tuple[str, Measurement, Proposal | None, Approved | None]]:
+    """What there is to say something of: the newest proposal of every revision, and what the roles have in force.
+
+    Each with the SHA-256 of the spec, hex.
+    """
     entries = {entry.spec.hex(): entry for entry in control.approved()}
     proposals = {proposal.spec_sha256: proposal for proposal in log.proposals}
     specs = {digest: entry.measurement for digest, entry in entries.items()}
     for name in {proposal.measurement.id for proposal in log.proposals}:
         specs |= {proposal.spec_sha256: proposal.measurement for proposal in log.revisions(name)}
-    found = []
-    for digest, spec in sorted(specs.items(), key=lambda item: (item[1].id, item[1].revision, item[0])):
-        proposal = proposals.get(digest)
-        status, why = _status(proposal, entries.get(digest), now_ms)
-        left = _days_left(spec, now_ms) if status in ("proposed", "scheduled", "active", "unfounded") else None
-        concerns = None if open_concerns is None else open_concerns.get(spec.id, 0)
-        found.append(Standing(spec, proposal, status, why, log.threshold, left, concerns))
-    return found
+    return [
+        (digest, spec, proposals.get(digest), entries.get(digest))
+        for digest, spec in sorted(specs.items(), key=lambda item: (item[1].id, item[1].revision, item[0]))
+    ]
+
+
+def standing(
+    spec: Measurement,
+    proposal: Proposal | None,
+    entry: Approved | None,
+    threshold: int,
+    now_ms: int,
+    open_concerns: int | None = None,
+) -> Standing:
+    """Where one revision stands: by its proposal, and by what the roles have in force of it."""
+    status, why = _status(proposal, entry, now_ms)
+    left = _days_left(spec, now_ms) if status in ("proposed", "scheduled", "active", "unfounded") else None
+    return Standing(spec, proposal, status, why, threshold, left, open_concerns)
 
 
 def _status(proposal: Proposal | None, entry: Approved | None, now_ms: int) -> tuple[str, str | None]:
@@ -152,6 +187,9 @@ def _about(decision: Decision, why: str | None) -> str | None:
         return None
     if isinstance(contents, Propose):
         return Measurement.from_canonical(contents.spec.encode()).id
+    disposition = disposition_of(contents)
+    if disposition is not None:
+        return disposition.measurement
     return Revocation.decode(contents.revocation.encode()).measurement if isinstance(contents, Revoke) else None
 
 
@@ -171,6 +209,12 @@ def _told(decision: Decision) -> str:
     if isinstance(contents, Revoke):
         revocation = Revocation.decode(contents.revocation.encode())
         return f"revokes {revocation.measurement} revision {revocation.revision}: {revocation.reason}"
+    disposition = disposition_of(contents)
+    if disposition is not None:
+        return (
+            f"decides on alarm {disposition.alarm}: cause {disposition.cause}, decision {disposition.decision}; "
+            f"follow-up: {disposition.follow_up}" + (f"; found: {disposition.reason}" if disposition.reason else "")
+        )
     verb = "answers" if isinstance(contents, Answer) else "closes"
     assert isinstance(contents, Answer | Close)
     return f"{verb} concern {contents.concern}: {contents.text}"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from privacy import PERIOD_DAYS, Measurement, PrivacyStatement, plan_noise
 from streams.ledger_view import LedgerView, PeriodSpend
+from streams.report import alarms
 from streams.report.document import Block, Command, Document, Grid, Heading, Listing, Paragraph
 from streams.report.numbers import moment, shown_epsilon
 from streams.settings import Settings
@@ -64,6 +65,7 @@ def document(facts: Facts) -> Document:
         )
         blocks.append(Paragraph(text, "notice"))
     blocks += _measured(facts)
+    blocks += _alarms(facts)
     blocks += _spent(facts)
     blocks += _kept(facts)
     blocks += _leaving(facts)
@@ -195,6 +197,32 @@ def _windows(fact: MeasurementFacts) -> Iterator[Block]:
         for level in fact.approved.measurement.levels
     )
     yield Grid(f"Windows of {name} on the results' topic so far", ("window", *_OUTCOMES), rows)
+
+
+# -- alarms -----------------------------------------------------------------------------------------------------------
+
+
+def _alarms(facts: Facts) -> Iterator[Block]:
+    yield Heading("Alarms, and what was decided about them")
+    yield Paragraph(
+        "Where the evidence that a group is treated differently passes what the signed terms tolerate, an alarm "
+        f"begins. Reviewers then have until a deadline to decide what is to be done. {alarms.NOTHING_CHANGES}."
+    )
+    if isinstance(facts.reviews, Unread):
+        yield _missing("Alarms", facts.reviews)
+        return
+    if not facts.reviews:
+        yield Paragraph("There has been none in the windows that are still kept.")
+        return
+    rows = tuple(
+        (
+            alarms.in_words(review.alarm),
+            alarms.state_in_words(review, facts.made_ms),
+            "; ".join(map(alarms.disposition_in_words, review.dispositions)) or "nothing yet",
+        )
+        for review in facts.reviews
+    )
+    yield Grid("Alarms, those that are still to be decided first", ("alarm", "review", "what was decided"), rows)
 
 
 # -- spending ---------------------------------------------------------------------------------------------------------

@@ -33,8 +33,10 @@ from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.settings import Settings
 from streams.stage import Stage
 from streams.state import StateCodec
+from streams.watch.access import OperatorAccess, tls_context
 from streams.watch.health import RoleHealth
-from streams.watch.http import HealthServer, Route
+from streams.watch.http import HealthServer
+from streams.watch.routes import Route
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +177,11 @@ class RoleProcess:
             error.strerror,
         )
 
+    @cached_property
+    def access(self) -> OperatorAccess:
+        """Who may see what only operators may."""
+        return OperatorAccess.of(self.settings.http)
+
     def epoch_keeper(self, epochs: EpochKeys, receiving: ReceivingKeys | None = None) -> Callable[[Stage, int], None]:
         """A tick for the shard loop that announces the next epoch in time, and does what :meth:`state_keeper` does.
 
@@ -253,6 +260,8 @@ class RoleProcess:
                 routes=routes,
                 forms=forms,
                 note=note,
+                guard=self.access.guard,
+                tls=tls_context(self.settings.http),
             )
         except OSError as error:
             raise EvenstreamError(
@@ -260,5 +269,6 @@ class RoleProcess:
                 "or to 0 for any"
             ) from None
         self.pulse.start()
-        log.info("metrics on http://%s:%d/metrics", host, server.port)
+        scheme = "http" if self.settings.http.certificate_file is None else "https"
+        log.info("metrics on %s://%s:%d/metrics", scheme, host, server.port)
         return server

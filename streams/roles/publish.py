@@ -28,6 +28,7 @@ from streams.errors import RecordMalformed
 from streams.records import frame
 from streams.records.debit import NO_DEBIT
 from streams.records.metric import (
+    VERSION,
     Checks,
     CorrectedBy,
     Difference,
@@ -240,7 +241,8 @@ class PublishCore:
         if key in self._withdrawn:
             return None
         self._withdrawn.add(key)
-        log.warning("window %s is withdrawn: its measurement was revoked", "/".join(map(str, key)))
+        name = "/".join(map(str, key))
+        log.warning("window %s is withdrawn: its measurement was revoked", name)
         return FairnessMetric(
             measurement=measurement.id,
             revision=measurement.revision,
@@ -257,6 +259,8 @@ class PublishCore:
             rectifier=None,
             privacy=None,
             checks=None,
+            # Whether it was ever written or not: that depends on what was read first, and these bytes must not.
+            supersedes=f"{name}/{VERSION}",
         )
 
     # -- numbers --------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from streams.roles.metrics_writer import MetricsWriter
 from streams.roles.process import RoleProcess
 from streams.roles.publish import PublishCore
 from streams.roles.publish_concerns import ConcernDesk
+from streams.roles.publish_page import PublishedPage
 from streams.settings import Settings
 from streams.watch.collector import FairnessCollector
 
@@ -67,7 +68,10 @@ class Publisher:
         self.failure: EvenstreamError | None = None
         self._shown_version = -1
         self._lock = threading.Lock()
-        self.concerns = ConcernDesk(settings, process.registry, process.control, lambda each: self.core.statement(each))
+        self.page = PublishedPage(process)
+        self.concerns = ConcernDesk(
+            settings, process.registry, process.control, lambda each: self.core.statement(each), self.page.live
+        )
 
     def _begin(self, from_releases: Collection[LevelName] = ()) -> None:
         """Hold nothing yet; of these levels no window will be passed over."""
@@ -92,12 +96,7 @@ class Publisher:
                 return self._replay()
             except HistoryNeeded as needed:
                 anew.add(needed.level)
-                log.warning(
-                    "%s: fairness-metrics does not hold the evidence before a window that is to be published (records "
-                    "of an earlier version, or one that is missing): all windows of the level are worked out anew, "
-                    "which takes some milliseconds each",
-                    "/".join(needed.level),
-                )
+                log.warning("%s", needed)
                 self._begin(anew)
                 self.collector.forget()
                 self._shown_version = -1
@@ -110,6 +109,8 @@ class Publisher:
             key = record.key()
             if isinstance(key, bytes):
                 self.held.read(key, record.value(), record.headers())
+                self.concerns.governance.read(key, record.value())
+                self.page.read(key, record.value())
         fresh = []
         for topic, party in self.topics.items():
             # What an aborted transaction left counts too: every copy of a release is the same signed bytes.
@@ -120,6 +121,7 @@ class Publisher:
                     fresh.append(window)
         fresh += [w for w in self.refresh_measurements() if w.window.end_ms >= oldest_ms and self.is_new(w)]
         self.collector.open()
+        self.page.open()
         self.not_ready = None
         return fresh
 
@@ -132,11 +134,15 @@ class Publisher:
             withheld, emitted = self.core.last_withheld, self.core.last_emitted
         if paid_for is not None:
             self.collector.paid_for(*paid_for)
+            self.concerns.governance.paid_for(*paid_for)
         if released is not None:
             self.collector.released(*released)
         for uncounted in (withheld, emitted):
             if uncounted is not None:
                 self.collector.count(uncounted)
+        if emitted is not None and released is not None:
+            measurement, level, _, end_ms = released
+            self.page.confirm(measurement, level, end_ms)
         if window is None:
             return None
         delay = None
@@ -145,6 +151,7 @@ class Publisher:
             lateness_ms = 0 if approved is None else approved.measurement.lateness_ms
             delay = time.time() - (window.window.end_ms + lateness_ms) / 1000
         self.collector.window(window, delay)
+        self.page.window(window)
         return window
 
     def refresh_measurements(self) -> list[FairnessMetric]:
@@ -161,6 +168,7 @@ class Publisher:
         self.collector.measurements(control.approved(), self.settings.privacy.rho_member_day_limit)
         for window in withdrawn:
             self.collector.window(window, None)
+            self.page.window(window)
         return withdrawn
 
     def is_new(self, window: FairnessMetric) -> bool:
@@ -176,6 +184,7 @@ class Publisher:
         for window in windows:
             if self.is_new(window):
                 self.held.note(window.topic_key(), window.version)
+                self.concerns.governance.window(window)
                 fresh.append(window)
         return fresh
 
@@ -239,7 +248,11 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
         events: AsyncIterable[Any] = stream.events()
         async for event in events:
             party = publisher.topics[event.message.topic]
-            window = publisher.take(party, event.value, live=True)
+            try:
+                window = publisher.take(party, event.value, live=True)
+            except HistoryNeeded as needed:  # never yet seen here: at start every level comes to know where it is
+                publisher.give_up(needed)
+                return
             if window is not None:
                 await waiting.put(window)
 
@@ -329,4 +342,5 @@ def run(settings: Settings) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         server.close()
         publisher.concerns.close()
+        publisher.page.close()
         process.reader.close()

@@ -1,4 +1,7 @@
-"""The part of `publish` that is not about numbers: the live page, concerns on their way in, and how many are open."""
+"""The part of `publish` that is not about numbers: what is approved, and concerns, as they come in and are open.
+
+What else reviewers decide comes from the same log: ``publish_governance``.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from prometheus_client import CollectorRegistry
 
 from privacy import PrivacyStatement
 from streams.control import Approved, ControlPlane
-from streams.kafka.concern_topic import ConcernReader, ConcernWriter
+from streams.governance import empty_log
+from streams.kafka.concern_topic import ConcernReader
+from streams.roles.publish_governance import GovernanceDesk
 from streams.settings import Settings
-from streams.watch.http import Route
 from streams.watch.live_page import LivePage
-from streams.watch.open_concerns import OpenConcerns
-from streams.watch.page import Shown
-from streams.watch.token_bucket import TokenBucket
+from streams.watch.open_concerns import OpenConcerns, OpenCounts
+from streams.watch.pages import Shown
+from streams.watch.routes import Route
 
 
 class ConcernDesk:
@@ -24,6 +28,7 @@ class ConcernDesk:
         registry: where the count of open concerns is registered.
         control: what is approved.
         statement: what a measurement promises.
+        page: the live page, where it is not switched off.
     """
 
     def __init__(
@@ -32,20 +37,22 @@ class ConcernDesk:
         registry: CollectorRegistry,
         control: ControlPlane,
         statement: Callable[[Approved], PrivacyStatement],
+        page: LivePage | None,
     ) -> None:
         self._control = control
         self._statement = statement
         self._shown_version: int | None = None
-        self._count = OpenConcerns(registry, control.trusted)
+        self._told: OpenCounts | None = None
+        decisions = empty_log(control.trusted, settings.keys.governance_threshold)
+        self._count = OpenConcerns(registry, decisions)
+        self.governance = GovernanceDesk(settings, registry, control, decisions)
+        """Fed with windows by `publish`."""
         self._reader = ConcernReader(
             settings,
             lambda record: self._count.apply_concern(record.key(), record.value()),
             lambda record: self._count.apply_decision(int(record.offset() or 0), record.value()),
         )
-        self._page: LivePage | None = None
-        if settings.publish.page:
-            bucket = TokenBucket(settings.publish.concerns_per_hour, settings.publish.concerns_burst)
-            self._page = LivePage(ConcernWriter(settings).write, bucket)
+        self._page = page
 
     @property
     def routes(self) -> dict[str, Route]:
@@ -68,6 +75,10 @@ class ConcernDesk:
         self._reader.poll()
         if self._reader.caught_up:
             self._count.show()
+            if self._page is not None and self._count.open is not self._told:
+                self._told = self._count.open
+                self._page.site.tell(self._told)
+            self.governance.follow(None if self._page is None else self._page.site)
 
     def close(self) -> None:
         """Give the connection back."""

@@ -12,6 +12,7 @@ import http.client
 import logging
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -57,16 +58,22 @@ def workers_of(seal: int, attach: int) -> list[str]:
 
 def find_complaint(host: str, port: int) -> str | None:
     """What /healthz says where it asks for a restart; None where all is well, and where nobody answers."""
-    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
-    try:
-        connection.request("GET", "/healthz")
-        answer = connection.getresponse()
-        said = answer.read(500).decode(errors="replace").strip()
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-    return said if answer.status == http.client.SERVICE_UNAVAILABLE else None
+    plain = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
+    # Of our own child, whose certificate is made out to the name by which others know it.
+    tls = http.client.HTTPSConnection(host, port, timeout=_ANSWER_SECONDS, context=ssl._create_unverified_context())  # noqa: S323, SLF001
+    for connection in (plain, tls):
+        try:
+            connection.request("GET", "/healthz")
+            answer = connection.getresponse()
+            said = answer.read(500).decode(errors="replace").strip()
+        except (ConnectionResetError, http.client.BadStatusLine):  # as where TLS is spoken
+            continue
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        return said if answer.status == http.client.SERVICE_UNAVAILABLE else None
+    return None
 
 
 @dataclass

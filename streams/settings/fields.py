@@ -226,6 +226,19 @@ class PublishSettings(Group):
     page: bool = Field(
         True, description="serve the live page, with its form for concerns, where publish serves /metrics"
     )
+    page_windows: int = Field(
+        240, ge=1, le=10_000, description="windows of each level that the live page keeps and draws"
+    )
+    page_streams: int = Field(
+        256, ge=0, le=10_000, description="open pages that are kept up to date at once; others are reloaded by hand"
+    )
+    runbook_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s\"'<>]+/$",
+        max_length=500,
+        description="address, with a slash at its end, under which the runbooks are published; default: pages name "
+        "the file",
+    )
     concerns_per_hour: float = Field(
         60.0, gt=0, description="concerns that the form takes an hour, from all people together, over time"
     )
@@ -243,12 +256,32 @@ class HttpSettings(Group):
         description="port; 0 takes a free one; default 9100 publish, 9101 seal, 9102 attach, 9103 a, 9104 b, "
         "and 10 more for each shard",
     )
+    certificate_file: Path | None = Field(
+        None, description="PEM file with the server's certificate and its chain: every path is then served over TLS"
+    )
+    key_file: Path | None = Field(None, description="PEM file with the certificate's private key, not encrypted")
+    client_ca_file: Path | None = Field(
+        None,
+        description="PEM file of the authority whose client certificates open /metrics and /pipeline; needs TLS",
+    )
+    token_file: Path | None = Field(
+        None,
+        description="file with a token that opens /metrics and /pipeline (Authorization: Bearer), read at start",
+    )
     hang_seconds: float = Field(
         60.0,
         gt=0,
         description="seconds without a turn of its main loop after which a role calls itself hung; Kafka's time-outs "
         "are up to 45",
     )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together: name both, or neither")
+        if self.client_ca_file is not None and self.certificate_file is None:
+            raise ValueError("client_ca_file needs TLS: name certificate_file and key_file as well")
+        return self
 
 
 class LoggingSettings(Group):
@@ -328,6 +361,10 @@ class Settings(BaseModel):
     def faust_folder(self) -> Path:
         """What Faust makes for tables, of which there are none; one name a deployment, so that kills leave one only."""
         return Path(tempfile.gettempdir()) / f"evenstream-{self.group('publish')}"
+
+    def chart_folder(self) -> Path:
+        """What the process that draws the live page's charts keeps of fonts; as above."""
+        return Path(tempfile.gettempdir()) / f"evenstream-{self.group('publish')}-charts"
 
     @property
     def epoch_lifetime_ms(self) -> int:

@@ -1,8 +1,8 @@
-"""The small HTTP server of every role: /metrics, /healthz, /readyz, and what a role adds.
+"""The small HTTP server of every role: /metrics, /healthz, /readyz, and what a role adds (``routes``).
 
 It answers GET and HEAD. POST is answered only where a role hands in a form (publish does, for concerns); everywhere
 else a request's body stays unread. A request must be complete within 10 s, however its bytes come, and no more than
-200 connections are held at once. No address and no request is logged or kept.
+200 connections are held at once. No address and no request is logged, kept or said again in an answer.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import io
 import logging
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from email.message import Message
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+
+from streams.watch.routes import MAX_TARGET, Answer, BadPath, Found, Request, Route, Routes
 
 log = logging.getLogger(__name__)
 
@@ -32,33 +34,6 @@ _CONNECTIONS = 200
 _DRAIN_SECONDS = 1.0
 _DRAIN_READS = 32
 _TEXT = "text/plain; charset=utf-8"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a route is told of a request.
-
-    Attributes:
-        query: what stands after the question mark.
-        headers: as they came; names are compared without case.
-        body: of a POST, at most :data:`MAX_FORM_BYTES`; else empty.
-    """
-
-    query: str
-    headers: Message
-    body: bytes = b""
-
-
-class Answer(NamedTuple):
-    """What a route answers."""
-
-    status: int
-    content_type: str
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-Route = Callable[[Request], Answer]
 
 
 class _Refused(Exception):
@@ -91,14 +66,20 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._free = threading.BoundedSemaphore(_CONNECTIONS)
+        self._busy = 0
+        self._busy_lock = threading.Lock()
+        self._tls = tls
+        self._adopted: set[Any] = set()
         super().__init__((host, port), handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """As its parent, unless too many are being served: then the connection is closed."""
-        if not self._free.acquire(blocking=False):
+        with self._busy_lock:
+            full = self._busy >= _CONNECTIONS
+            self._busy += not full
+        if full:
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
@@ -106,9 +87,34 @@ class _Server(ThreadingHTTPServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """As its parent, and the connection counts no more."""
         try:
+            if self._tls is not None:
+                request.settimeout(_REQUEST_SECONDS)
+                try:
+                    request = self._tls.wrap_socket(request, server_side=True)
+                except OSError:  # SSLError is one: whoever it is speaks no TLS, or has gone
+                    self.shutdown_request(request)
+                    return
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            with self._busy_lock:
+                self._busy -= 1
+
+    def give_away(self, request: Any, adopt: Callable[[socket.socket], None]) -> None:
+        """Somebody else closes this connection."""
+        self._adopted.add(request)
+        adopt(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """As its parent, unless the connection was given away."""
+        if request in self._adopted:
+            self._adopted.discard(request)
+        else:
+            super().shutdown_request(request)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more than half of the connections are in use: then none is held for a request that may come."""
+        return self._busy > _CONNECTIONS // 2
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is nobody's mistake; an address is never logged."""
@@ -130,8 +136,10 @@ class HealthServer:
         registry: what /metrics shows.
         healthy, ready: why the role is not, or None.
         note: what /readyz says beside yes, such as that the worker stands by.
-        routes: further paths, for GET and HEAD.
-        forms: the paths that answer POST, with a body of type application/x-www-form-urlencoded.
+        guard: wraps what only operators may see (``streams.watch.access``).
+        tls: where the server speaks TLS, how.
+        routes: further paths or patterns (``routes``), for GET and HEAD.
+        forms: those that answer POST, with a body of type application/x-www-form-urlencoded.
 
     Raises:
         OSError: the port is taken.
@@ -148,6 +156,8 @@ class HealthServer:
         routes: Mapping[str, Route] | None = None,
         forms: Mapping[str, Route] | None = None,
         note: Callable[[], str | None] = lambda: None,
+        guard: Callable[[Route], Route] = lambda route: route,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         def probe(question: Callable[[], str | None], remark: Callable[[], str | None] = lambda: None) -> Route:
             def answer(request: Request) -> Answer:
@@ -163,14 +173,15 @@ class HealthServer:
 
         gets: dict[str, Route] = {
             "/healthz": probe(healthy),
-            "/metrics": metrics,
+            "/metrics": guard(metrics),
             "/readyz": probe(ready, note),
             **(routes or {}),
         }
-        posts = dict(forms or {})
+        asked, posted = Routes(gets), Routes(forms or {})
+        named = [pattern for pattern in asked.patterns if not pattern.startswith("/assets/")]
 
         def absent(request: Request) -> Answer:
-            return Answer(404, _TEXT, f"not found; try {', '.join(sorted(gets))}\n".encode())
+            return Answer(404, _TEXT, f"not found; try {', '.join(named)}\n".encode())
 
         class Handler(BaseHTTPRequestHandler):
             server_version = "evenstream"
@@ -189,28 +200,47 @@ class HealthServer:
                 super().handle_one_request()
 
             def do_GET(self) -> None:
-                self._answer(gets.get(self._path(), absent))
+                if self.headers.get_all("Transfer-Encoding") or self.headers.get("Content-Length", "0") != "0":
+                    self.close_connection = True  # a body stays unread, and is no next request
+                try:
+                    self._answer(self._find(asked) or Found("", absent, {}))
+                except _Refused as refused:
+                    self._refused(refused)
 
-            def do_HEAD(self) -> None:
-                self._answer(gets.get(self._path(), absent))
+            do_HEAD = do_GET
 
             def do_POST(self) -> None:
                 self.close_connection = True  # what may follow the body is not looked at
-                route = posts.get(self._path())
-                if route is None:
-                    self._refuse()
-                    return
                 try:
-                    body = self._form_body()
+                    found = self._find(posted)
+                    if found is None:
+                        self._refuse()
+                        return
+                    self._answer(found, self._form_body())
                 except _Refused as refused:
-                    self._send(Answer(refused.status, _TEXT, f"{refused}\n".encode()))
-                    self._drain()
-                    return
-                self._answer(route, body)
+                    self._refused(refused)
+
+            def _find(self, among: Routes) -> Found | None:
+                if len(self.path) > MAX_TARGET:
+                    raise _Refused(414, f"the address has more than {MAX_TARGET} characters")
+                try:
+                    return among.find(self._path())
+                except BadPath:
+                    raise _Refused(400, "the path is not percent-encoded UTF-8") from None
+
+            def _refused(self, refused: _Refused) -> None:
+                self.close_connection = True
+                self._send(Answer(refused.status, _TEXT, f"{refused}\n".encode()))
+                self._drain()
 
             def _refuse(self) -> None:
                 self.close_connection = True  # the request's body stays unread
-                allowed = "GET, HEAD, POST" if self._path() in posts else "GET, HEAD"
+                try:
+                    takes_forms = self._find(posted) is not None
+                except _Refused as refused:
+                    self._refused(refused)
+                    return
+                allowed = "GET, HEAD, POST" if takes_forms else "GET, HEAD"
                 only = allowed.replace(", ", " and ") if allowed.count(",") == 1 else "GET, HEAD and POST"
                 self._send(Answer(405, _TEXT, f"only {only}\n".encode(), (("Allow", allowed),)))
                 self._drain()
@@ -255,35 +285,51 @@ class HealthServer:
                 except OSError:  # a time-out is one
                     return
 
-            def _answer(self, route: Route, body: bytes = b"") -> None:
+            def _answer(self, found: Found, body: bytes = b"") -> None:
                 path, _, query = self.path.partition("?")
                 try:
-                    answer = route(Request(query, self.headers, body))
+                    answer = found.route(Request(query, self.headers, body, path, found.parameters, self._certified()))
                 except Exception:  # what answers is a role's own code: its mistake must not look like a dead role
-                    known = path if path in gets or path in posts else "a path"
-                    log.exception("%s could not be answered", known)
+                    log.exception("%s could not be answered", found.pattern or "a path")
                     answer = Answer(500, _TEXT, b"an internal error; see the role's log\n")
                 self._send(answer)
 
+            def _certified(self) -> bool:
+                return isinstance(self.connection, ssl.SSLSocket) and bool(self.connection.getpeercert())
+
             def _send(self, answer: Answer) -> None:
+                if answer.adopt is not None or held.crowded:
+                    self.close_connection = True
                 self.connection.settimeout(_REQUEST_SECONDS)
                 self.send_response(answer.status)
                 if self.close_connection:
                     self.send_header("Connection", "close")
                 self.send_header("Content-Type", answer.content_type)
-                self.send_header("Content-Length", str(len(answer.body)))
-                self.send_header("X-Content-Type-Options", "nosniff")
-                self.send_header("Cache-Control", "no-store")
+                if answer.adopt is None:
+                    self.send_header("Content-Length", str(len(answer.body)))
+                for name, value in {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}.items():
+                    if name not in dict(answer.headers):
+                        self.send_header(name, value)
                 for name, value in answer.headers:
                     self.send_header(name, value)
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(answer.body)
+                    if answer.adopt is not None:
+                        held.give_away(self.connection, answer.adopt)
+
+            def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+                """A request that could not be read: a plain sentence that says nothing of it again."""
+                self.close_connection = True
+                if self.request_version == "HTTP/0.9":
+                    self.request_version = "HTTP/1.0"  # else the answer had no status line
+                self._send(Answer(code, _TEXT, f"{HTTPStatus(code).phrase.lower()}\n".encode()))
+                self._drain()
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Scrapes are not worth a line each, and whoever asks is nobody's business."""
 
-        self._server = _Server(host, port, Handler)
+        self._server = held = _Server(host, port, Handler, tls)
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
         self._thread.start()
 

@@ -1,40 +1,38 @@
-"""What the live page at `publish` answers, and how a concern comes in.
-
-Anyone who reaches the port may post, without a session, so a post is judged by itself: its size and shape, whether
-another site sent the visitor, what it says, and how many came lately from all people together. Thanks are said once
-Kafka has the record; before that the text is handed back with the reason.
-"""
+"""The live page, put together: what it knows, its pages, and what answers GET and POST."""
 
 from __future__ import annotations
 
-import logging
-import math
-import threading
 import time
 from collections.abc import Callable, Iterable
-from email.message import Message
-from urllib.parse import parse_qs, parse_qsl
 
-from streams.errors import InputError, KafkaUnavailable
-from streams.records.concern import Concern, new_concern
-from streams.watch import page
-from streams.watch.http import Answer, Request, Route
+from prometheus_client import CollectorRegistry
+
+from streams.records.concern import Concern
+from streams.watch.charts import Charts
+from streams.watch.event_stream import EventStreams
+from streams.watch.pages import assets, catalogue
+from streams.watch.pages.alerts import Runbooks
+from streams.watch.pages.concerns import ConcernPost
+from streams.watch.pages.pictures import Pictures
+from streams.watch.pages.pipeline import Metrics
+from streams.watch.pages.registry import Pages
+from streams.watch.pages.site import Shown, Site
+from streams.watch.routes import Route
 from streams.watch.token_bucket import TokenBucket
-
-log = logging.getLogger(__name__)
-
-_TEXT = "text/plain; charset=utf-8"
-_FIELDS = ("measurement", "text")
-_STARTING = "This service has just started and is reading what is published. Try again in a few seconds."
 
 
 class LivePage:
-    """Fed by `publish`, read by the HTTP server's threads.
+    """Fed by `publish` through :attr:`site`, read by the HTTP server's threads.
 
     Args:
         write: makes a concern durable, or raises ``KafkaUnavailable``.
         bucket: how many concerns are taken.
         now_ms: epoch milliseconds.
+        guard: wraps what only operators may see.
+        streams: open pages that are kept up to date at once.
+        runbook_url: under which address the runbooks are published, where they are.
+        registry: what /metrics shows, of which /pipeline shows a part.
+        charts: draws pictures; without it pages have tables alone.
     """
 
     def __init__(
@@ -42,103 +40,44 @@ class LivePage:
         write: Callable[[Concern], None],
         bucket: TokenBucket,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        guard: Callable[[Route], Route] = lambda route: route,
+        *,
+        streams: int = 256,
+        runbook_url: str | None = None,
+        registry: CollectorRegistry | None = None,
+        charts: Charts | None = None,
     ) -> None:
-        self._write = write
-        self._bucket = bucket
-        self._now_ms = now_ms
-        self._lock = threading.Lock()
-        self._shown: tuple[page.Shown, ...] | None = None
+        self.site = Site(now_ms)
+        self.site.tell(Runbooks(runbook_url))
+        if registry is not None:
+            self.site.tell(Metrics(registry))
+        self._charts = charts
+        self._pictures: dict[str, Route] = {}
+        if charts is not None:
+            pictures = Pictures(self.site, charts)
+            self._pictures = pictures.routes
+            self.site.tell(pictures)
+        self.events = EventStreams(streams, lambda: self.site.version)
+        self.site.listen(self.events.publish)
+        self.pages = Pages(self.site, catalogue.ALL, guard)
+        self._concerns = ConcernPost(self.site, self.pages, write, bucket)
 
-    def show(self, shown: Iterable[page.Shown]) -> None:
+    def show(self, shown: Iterable[Shown]) -> None:
         """These are the approved revisions now."""
-        found = tuple(shown)
-        with self._lock:
-            self._shown = found
+        self.site.show(shown)
 
     @property
     def routes(self) -> dict[str, Route]:
         """What answers GET."""
-        return {"/": self._measurements, "/concerns": self._form}
+        return {**self.pages.routes, **assets.routes(), **self._pictures, "/events": self.events.route}
 
     @property
     def forms(self) -> dict[str, Route]:
         """What answers POST."""
-        return {"/concerns": self._post}
+        return dict(self._concerns.forms)
 
-    def _view(self) -> tuple[page.Shown, ...] | None:
-        with self._lock:
-            return self._shown
-
-    def _measurements(self, request: Request) -> Answer:
-        shown = self._view()
-        return page.unavailable(_STARTING) if shown is None else page.measurements(shown, self._now_ms())
-
-    def _form(self, request: Request) -> Answer:
-        shown = self._view()
-        if shown is None:
-            return page.unavailable(_STARTING)
-        chosen = parse_qs(request.query, errors="replace").get("measurement", [""])[0] if request.query else ""
-        return page.form(_names(shown), chosen)
-
-    def _post(self, request: Request) -> Answer:
-        if is_cross_site(request.headers):
-            return Answer(403, _TEXT, b"another site sent this form; open /concerns here and write it there\n")
-        try:
-            fields = parse_form(request.body)
-        except InputError as error:
-            return Answer(400, _TEXT, f"{error}\n".encode())
-        shown = self._view()
-        names, (measurement, text) = _names(shown or ()), fields
-
-        def back(status: int, problem: str, *headers: tuple[str, str]) -> Answer:
-            return page.form(names, measurement, text, problem=problem, status=status, headers=headers)
-
-        if shown is None:
-            return back(503, _STARTING, ("Retry-After", "5"))
-        if measurement not in names:
-            return back(400, f"there is no such measurement; there are {', '.join(names) or 'none yet'}")
-        try:
-            concern = new_concern(measurement, text, "page", self._now_ms())
-        except InputError as error:
-            return back(400, str(error))
-        wait_seconds = self._bucket.take()
-        if wait_seconds > 0:
-            problem = "many concerns came within a short time, from all people together. Please send yours again later"
-            return back(429, problem, ("Retry-After", str(math.ceil(wait_seconds))))
-        try:
-            self._write(concern)
-        except KafkaUnavailable as error:
-            log.error("%s", error)
-            problem = "it could not be stored just now. Your text is below; please send it again in a minute"
-            return back(503, problem, ("Retry-After", "60"))
-        return page.thanks(concern)
-
-
-def _names(shown: Iterable[page.Shown]) -> list[str]:
-    return sorted({entry.approved.measurement.id for entry in shown})
-
-
-def is_cross_site(headers: Message) -> bool:
-    """Whether a browser says that another site's page sent this request; clients that are no browsers say nothing."""
-    site = headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    origin = headers.get("Origin")
-    if origin is None:
-        return False
-    host = headers.get("Host", "").lower()
-    return origin.lower() not in (f"http://{host}", f"https://{host}")
-
-
-def parse_form(body: bytes) -> tuple[str, str]:
-    """(measurement, text) of a form's body, or :class:`InputError`: exactly these fields, once each, in UTF-8."""
-    try:
-        pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=8
-        )
-    except ValueError:  # UnicodeDecodeError is one
-        pairs = []
-    found = dict(pairs)
-    if len(pairs) != len(_FIELDS) or found.keys() != set(_FIELDS):
-        raise InputError("expected the fields measurement and text of the form at /concerns, once each, in UTF-8")
-    return found["measurement"], found["text"]
+    def close(self) -> None:
+        """End the open streams, and what draws."""
+        self.events.close()
+        if self._charts is not None:
+            self._charts.close()

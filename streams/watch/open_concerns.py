@@ -9,26 +9,39 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from privacy.decisions import DecisionLog
-from secure_agg import Trusted
 from streams.concern_book import ConcernBook
-from streams.control import governance_keys
 
 log = logging.getLogger(__name__)
 
 
-class OpenConcerns(Collector):
-    """Fed by `publish`, read by the HTTP server's threads."""
+@dataclass(frozen=True)
+class OpenCounts:
+    """How many concerns are open, for every approved measurement."""
 
-    def __init__(self, registry: CollectorRegistry, trusted: Trusted) -> None:
+    by_measurement: Mapping[str, int]
+
+
+class OpenConcerns(Collector):
+    """Fed by `publish`, read by the HTTP server's threads.
+
+    Args:
+        registry: where the count is registered.
+        decisions: the log before its first record; others may look at it too.
+    """
+
+    def __init__(self, registry: CollectorRegistry, decisions: DecisionLog) -> None:
         self._book = ConcernBook(with_text=False)
-        # How many must approve a measurement is nothing to a concern, which any one reviewer may close.
-        self._decisions = DecisionLog(trusted.deployment, governance_keys(trusted), 1)
+        self._decisions = decisions
+        self.open: OpenCounts | None = None
+        """What is shown, by measurement; of the thread that feeds this."""
         self._lock = threading.Lock()
         self._open: int | None = None
         self._told = 0
@@ -57,7 +70,8 @@ class OpenConcerns(Collector):
             return
         self._stale = False
         closed = {name for name, handled in self._decisions.concerns.items() if handled.closed is not None}
-        count = sum(self._book.open(closed).values())
+        self.open = OpenCounts(MappingProxyType(self._book.open(closed)))
+        count = sum(self.open.by_measurement.values())
         with self._lock:
             self._open = count
         left_out = self._book.left_out.total()

@@ -28,11 +28,14 @@ def test_exported_names() -> None:
         "NoiseVariance",
         "Population",
         "RaceModel",
+        "Recomputation",
         "channels_disagree",
         "check_model",
         "disparities",
         "implausible",
         "rank_exposure",
+        "recompute",
+        "reestimate",
         "to_fixed_point",
     ]
     assert all(hasattr(estimator, name) for name in estimator.__all__)

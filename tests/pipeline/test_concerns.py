@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from alarmed import ALARM_MS, record, result
 from click.testing import CliRunner
 from confluent_kafka import TIMESTAMP_CREATE_TIME
 from in_force import put_in_force
@@ -100,10 +101,15 @@ class Site:
         found: dict[str, list[dict[str, object]]] = json.loads(self.run("concern", "list", "--json", *arguments))
         return found
 
-    def write(self, key: bytes | None, value: bytes | None) -> None:
+    def reviews(self, count: int) -> None:
+        """/metrics comes to show so many open reviews."""
+        line = f'\nevenstream_reviews_open{{measurement="feed"}} {count}.0\n'
+        self.until(lambda: line in self.ask("/metrics")[1], f"{count} open reviews")
+
+    def write(self, key: bytes | None, value: bytes | None, topic: str = "concerns") -> None:
         """Anything at all, by whoever may write the topic."""
         producer = make_producer(self.settings, None)
-        producer.produce(self.settings.topic("concerns"), key=key, value=value)
+        producer.produce(self.settings.topic(topic), key=key, value=value)
         assert producer.flush(10) == 0
 
 
@@ -151,14 +157,14 @@ def test_from_the_form_to_the_reviewers_and_back_to_zero(site: Site) -> None:
     (name,) = re.findall(r"<code>([0-9a-f]{32})</code>", page)
 
     # What Kafka has: the record as it is defined, at midnight, and no header.
-    (record,) = read_to_end(site.settings, site.settings.topic("concerns"))
+    (written,) = read_to_end(site.settings, site.settings.topic("concerns"))
     (concern,) = site.listed()["concerns"]
     assert concern["id"] == name
     assert before <= str(concern["day"]) <= datetime.now(UTC).date().isoformat()
     expected = Concern(1, name, "feed", str(concern["day"]), "Why so few?", "page")
-    assert (record.key(), record.value(), record.headers()) == (name.encode(), encode_concern(expected), None)
+    assert (written.key(), written.value(), written.headers()) == (name.encode(), encode_concern(expected), None)
     midnight = datetime.fromisoformat(f"{concern['day']}T00:00:00+00:00").timestamp() * 1000
-    assert record.timestamp() == (TIMESTAMP_CREATE_TIME, midnight)
+    assert written.timestamp() == (TIMESTAMP_CREATE_TIME, midnight)
 
     site.shows(1)
     assert open_concerns(site.settings) == {"feed": 1}
@@ -199,10 +205,22 @@ def test_from_the_form_to_the_reviewers_and_back_to_zero(site: Site) -> None:
     assert "0 open concerns" in site.run("measurement", "status")
     assert "every record holds" in site.run("measurement", "verify")
 
-    # A new process comes to the same count.
+    # An alarm opens a review, which a new process finds on the topic; that comes to the same count of concerns.
+    (standing,) = json.loads(site.run("measurement", "status", "--json"))
+    key, value = record(result(), spec=bytes.fromhex(standing["spec_sha256"]))
+    site.write(key, value, "fairness-metrics")
     os.kill(site.supervisor.pid("publish"), signal.SIGKILL)
     site.until(lambda: site.supervisor.restarts == 1, "a restart")
     site.shows(0)
+    site.reviews(1)
+    alarm = f"feed/10s/tpr/all/black/{ALARM_MS}"
+    assert "1 review is open, 1 of them past the deadline" in site.ask("/reviews")[1]
+    assert f"evenstream review decide {alarm}" in site.ask(f"/reviews/{alarm}")[1]
+    assert "feed, revision 1" in site.ask("/approvals")[1]
+    words = ("--cause", "chance", "--decision", "watch", "--follow-up", "none")
+    site.run("review", "decide", alarm, *words, "--key", reviewer)
+    site.reviews(0)
+    site.until(lambda: "decided: watch" in site.ask("/reviews")[1], "the disposition is shown")
     log = (site.folder / "logs" / "publish.log").read_text()
     for secret in ("Why so few", "From a", "a-browser-to-forget", "127.0.0.1 ", name):
         assert secret not in log

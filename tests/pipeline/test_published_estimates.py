@@ -14,11 +14,13 @@ import scenario as scenarios
 from estimated import published, run
 
 from estimator import Disparities, Evidence
+from streams.recomputation import Recomputer
 from streams.records.metric import CorrectedBy, result_of
 from streams.roles.publish import _CORRECTION_WINDOWS, PublishCore
 
 pytestmark = pytest.mark.slow
 
+GATHERED = ("log_evidence", "alarm", "alarm_since_ms")
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -34,15 +36,19 @@ def test_a_published_record_can_be_repeated() -> None:
     """The page's own code gives every published number from the JSON of a record, and of the one that corrected it."""
     repeat: Callable[..., Disparities] = _of_the_page("estimators.md", "repeat")
     records = {(w.measurement, w.level, w.window.end_ms): json.loads(w.encode()) for w in published()}
+    recomputer = Recomputer()  # which has evidence go on from window to window as well
     estimators: set[str] = set()
     corrected = 0
     for window in published():
         by = window.corrected_by
         earlier = None if by is None else records[window.measurement, by.level, by.end_ms]
-        found = repeat(json.loads(window.encode()), earlier)
-        gathered = {"log_evidence": None, "alarm": None, "alarm_since_ms": None}
-        estimated = tuple(result.model_copy(update=gathered) for result in window.results)
-        assert tuple(map(result_of, found.results)) == estimated
+        record = json.loads(window.encode())
+        found = repeat(record, earlier)
+        outcome = recomputer.take(record)
+        assert (outcome.discrepancies, outcome.unchecked) == ((), ())
+        assert outcome.compared > 7 * len(window.results)  # its names, value, gap, ratio and suppression
+        alone = [r.model_copy(update=dict.fromkeys(GATHERED)) for r in window.results]  # without what windows gather
+        assert [result_of(result) for result in found.results] == alone
         agrees = None if found.agreement is None else found.agreement.agree
         assert window.checks.estimators == {None: None, True: "agree", False: "disagree"}[agrees]
         estimators |= {result.estimator for result in window.results if result.value is not None}
@@ -65,6 +71,25 @@ def test_published_evidence_can_be_repeated() -> None:
         assert found.log_evidence[found.seen].tolist() == said
         before[window.subject] = record
     assert all(record["detection"]["state"] for record in before.values())
+
+
+def test_what_nobody_published_is_in_the_record() -> None:
+    """Another reference, confidence and statistic of the same table: the page's text, against what was published."""
+    other: Callable[..., Disparities] = _of_the_page("estimators.md", "other_questions")
+    (window, *_) = (w for w in published() if (w.measurement, w.level) == ("feed", "1m"))
+    found = {(d.estimator, d.group): d for d in other(json.loads(window.encode())).results}
+    compared = 0
+    for result in window.results:
+        if result.metric != "recommendation_rate" or result.value is None or result.estimator == "corrected":
+            continue
+        again = found[result.estimator, result.group]
+        assert again.metric == "share_decided"
+        assert again.value is not None
+        assert again.value.estimate == result.value.estimate
+        assert again.value.upper - again.value.lower > result.value.upper - result.value.lower  # 0.99 and not 0.95
+        assert (again.gap is None) == (result.group == "black")
+        compared += 1
+    assert compared >= 4
 
 
 def test_each_estimator_is_there_where_its_channels_are() -> None:

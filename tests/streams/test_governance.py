@@ -9,9 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alarmed import ALARM_MS, record, result
 from click.testing import CliRunner, Result
 from reviewed import REVIEWED
 
@@ -65,19 +68,19 @@ class Team:
         self.config = folder / "evenstream.yaml"
         self.config.write_text(settings.model_dump_json())
 
-    def run(self, *arguments: str) -> Result:
+    def run(self, *arguments: str, group: str = "measurement") -> Result:
         """One command."""
-        return CliRunner().invoke(main, ["--config", str(self.config), "measurement", *arguments])
+        return CliRunner().invoke(main, ["--config", str(self.config), group, *arguments])
 
-    def ok(self, *arguments: str) -> str:
+    def ok(self, *arguments: str, group: str = "measurement") -> str:
         """One command that succeeds: what it prints."""
-        result = self.run(*arguments)
+        result = self.run(*arguments, group=group)
         assert result.exit_code == 0, result.output
         return result.output
 
-    def fails(self, *arguments: str) -> str:
+    def fails(self, *arguments: str, group: str = "measurement") -> str:
         """One command that is refused, with a message and no traceback."""
-        result = self.run(*arguments)
+        result = self.run(*arguments, group=group)
         assert result.exit_code == 1, result.output
         assert "Traceback" not in result.output
         return result.output
@@ -103,6 +106,18 @@ class Team:
     def written(self, topic: str) -> list[bytes]:
         """Values on a topic."""
         return [r.value() or b"" for r in read_to_end(self.settings, self.settings.topic(topic))]
+
+    def write(self, topic: str, *records: tuple[bytes | None, bytes | None]) -> None:
+        """Put records on a topic, as whoever may write to it can."""
+        producer = make_producer(self.settings, None)
+        for key, value in records:
+            producer.produce(self.settings.topic(topic), key=key, value=value, partition=0)
+        assert producer.flush(10) == 0
+
+    def reviews(self) -> list[dict[str, Any]]:
+        """What `review list --json` says."""
+        found: list[dict[str, Any]] = json.loads(self.ok("list", "--json", group="review"))["reviews"]
+        return found
 
 
 @pytest.fixture
@@ -435,3 +450,53 @@ def test_a_measurement_is_found_by_its_name(team: Team) -> None:
     assert approved_measurement(team.settings, "feed").id == "feed"
     with pytest.raises(InputError, match="approved: feed, other"):
         approved_measurement(team.settings, None)
+
+
+def test_an_alarm_is_reviewed(team: Team) -> None:
+    """It opens a review; a stranger's, a forged or a repeated word decides nothing, a reviewer's does."""
+    review: Callable[..., str] = partial(team.ok, group="review")
+    fails: Callable[..., str] = partial(team.fails, group="review")
+    alarm, other = (f"feed/10s/tpr/all/{group}/{ALARM_MS}" for group in ("black", "api"))
+    terms = ("--cause", "input", "--follow-up", "mend the feed", "--key", str(team.keys[0]))
+    assert "no alarm has begun so far" in fails("decide", alarm, *terms, "--decision", "change")
+    team.propose()
+    team.approve(0)
+    team.approve(1)
+    (standing,) = json.loads(team.ok("status", "--json"))
+    team.write("fairness-metrics", record(result(), result("api"), spec=bytes.fromhex(standing["spec_sha256"])))
+
+    assert [entry["state"] for entry in team.reviews()] == ["overdue", "overdue"]
+    assert f"the nearest: {alarm}" in fails("show", alarm.replace("black", "blak"))
+    create(team.folder / "elsewhere", team.settings.deployment)
+    stranger = team.folder / "elsewhere" / "governance" / "reviewer-1.key"
+    not_ours = (*terms[:-1], str(stranger), "--decision", "watch")
+    assert "none of the 3 governance keys" in fails("decide", alarm, *not_ours)
+    told = review("show", alarm)
+    assert "Nothing changes a ranking automatically" in told
+    assert f"evenstream review decide {alarm} --cause" in told
+
+    before = len(team.written("decisions"))
+    assert "is still open" in review("decide", alarm, *terms, "--decision", "investigate")
+    investigated = team.written("decisions")[-1]
+    assert len(team.written("decisions")) == before + 1
+    bare = json.loads(investigated) | {"signature": ""}
+    team.write(
+        "decisions",
+        (b"x", investigated),
+        (b"x", investigated.replace(b"investigate", b"watchwatchw")),
+        (b"x", json.dumps(bare, sort_keys=True, separators=(",", ":")).encode()),
+    )
+    assert [len(entry["dispositions"]) for entry in team.reviews()] == [0, 1]
+    second = ("--decision", "change", "--cause", "input", "--follow-up", "roll on", "--key", str(team.keys[1]))
+    assert "is decided" in review("decide", alarm, *second)
+    assert [(entry["alarm"], entry["state"]) for entry in team.reviews()] == [(other, "overdue"), (alarm, "decided")]
+    assert alarm not in review("list", "--open")
+    assert review("show", alarm).count("reviewer ") == 2
+    assert sum(f"decides on alarm {alarm}" in line for line in team.ok("history", "feed").splitlines()) == 2
+    verified = team.fails("verify")
+    assert f"alarm {alarm}: change, by " in verified
+    assert "repeated or reordered" in verified  # what strangers wrote is told, and breaks nothing
+
+    team.ok("revoke", "feed", "--key", str(team.keys[2]), "--reason", "harm", "--yes")
+    assert [entry["state"] for entry in team.reviews()] == ["over", "over"]
+    assert "the measurement was revoked" in fails("decide", other, *terms, "--decision", "watch")

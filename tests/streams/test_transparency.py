@@ -12,10 +12,12 @@ from pathlib import Path
 
 import click
 import pytest
+from alarmed import ALARM_MS, record, result
 from public_facts import MemoryTopics
 
 from privacy import Ledger, Measurement, Revocation, approve, key_id, parse_measurement, revoke
-from privacy.decisions import Contents, Forecast, Propose, Reject, Revoke, approval_of
+from privacy.decisions import Contents, Forecast, Propose, Reject, Revoke, answer_of, approval_of
+from privacy.dispositions import Disposition
 from secure_agg import EpochPublicKey, Identity
 from secure_agg.keyring import create, load_governance, load_role, load_trusted
 from streams.cli import main
@@ -294,6 +296,27 @@ def test_windows_are_counted_by_outcome(world: World) -> None:
     assert page.row("1m") == ["1m", "0", "0", "0", "0", "0"]
     assert outcome_of("withdrawn", "revoked") == "withdrawn"
     assert outcome_of("void", "budget_exceeded_year") == "refused"
+
+
+def test_alarms_are_told_with_what_was_decided(spoiled: World) -> None:
+    """An open one with its deadline, a decided one with every word on it; and that it could not be read, where so."""
+    assert "There has been none in the windows that are still kept." in Cells(spoiled.html()).text
+    key = load_governance(spoiled.folder / "governance" / "reviewer-2.key")
+    held, measurement = spoiled.topics.held, spec("live", -2, purpose=HOSTILE)
+    held["fairness-metrics"].append(
+        record(result(), result("api"), measurement="live", spec=measurement.digest(), end_ms=ALARM_MS)
+    )
+    log = empty_log(spoiled.topics.trusted, 2)
+    said = Disposition(f"live/10s/tpr/all/black/{ALARM_MS}", "input", "change", HOSTILE)
+    held["decisions"].append((None, log.sign(answer_of(said), key, NOW_MS)))
+    page = Cells(World(spoiled.settings, spoiled.topics, spoiled.folder).html())
+    rows = [row for row in page.rows if row[0].startswith("live, in windows of 10s")]
+    assert [row[1] for row in rows] == ["open: to be decided by 2025-12-01T16:00:10Z", "decided: change"]
+    assert rows[0][2] == "nothing yet"
+    assert rows[1][2].endswith(f"cause input, decision change; follow-up: {HOSTILE}")
+    del held["decisions"]
+    page = Cells(World(spoiled.settings, spoiled.topics, spoiled.folder).html())
+    assert "Alarms could not be read: topic" in page.text
 
 
 @pytest.mark.parametrize("digest", ["zz", "", "AB" * 32, "ab " * 32, "\u0663" * 64])

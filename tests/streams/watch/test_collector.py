@@ -19,8 +19,8 @@ from streams.control import FOREVER_MS, Approved
 from streams.records.metric import Checks, FairnessMetric, Privacy, Status, Table, Window
 from streams.roles import publish
 from streams.roles.detecting import LevelDetectors
-from streams.watch import page
 from streams.watch.collector import _KNOWN_OUTCOMES, FairnessCollector
+from streams.watch.pages import terms
 
 GOLDEN = Path(__file__).parent / "golden" / "collector_metrics.txt"
 START_MS = 1_764_000_000_000
@@ -407,7 +407,7 @@ def test_a_replayed_logs_state_does_not_follow_the_clock() -> None:
     info = {"measurement": "feed", "revision": "1", "reference": "white"}
     assert shown.value("measurement_info", **info, state="active") == 1
     assert "evenstream_gap_ratio" in shown.names()
-    assert page.state(entry, START_MS + 86_400_000) == "active: it counts a replayed log, by the log's own times"
+    assert terms.state(entry, START_MS + 86_400_000) == "active: it counts a replayed log, by the log's own times"
 
 
 def test_the_newest_revision_that_stands_says_when_approval_ends() -> None:

@@ -1,0 +1,216 @@
+"""``evenstream recompute``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from estimator import Disparities, EstimatorError, Recomputation, reestimate
+from estimator.reestimate import layout_of
+from streams.cli import Invocation
+from streams.cli.audit import CONFIDENCE, FILE, console
+from streams.errors import EvenstreamError, InputError
+from streams.recomputation import Recomputer, checked_record, records_of_file, statistic_of
+from streams.report.numbers import interval, moment, reason
+from streams.report.terminal import terminal_line
+from streams.settings import Settings
+from streams.subscription import BEGINNING, follow
+
+Record = Mapping[str, Any]
+
+
+def _end_ms(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    if value is None or value.isdecimal():
+        return None if value is None else int(value)
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"expected a window's end as 2026-11-26T08:00:00Z or epoch milliseconds, got {value!r}"
+        ) from None
+    return round(1000 * (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which windows were asked for."""
+
+    measurement: str | None
+    level: str | None
+    end_ms: int | None
+
+    def has(self, record: Record) -> bool:
+        """Whether a record is of one of them."""
+        return (
+            self.measurement in (None, record["measurement"])
+            and self.level in (None, record["level"])
+            and self.end_ms in (None, record["window"]["end_ms"])
+        )
+
+
+@click.command()
+@click.option("--measurement", metavar="ID", help="Only of this one.")
+@click.option("--level", metavar="NAME", help="Only of this one, such as 10s.")
+@click.option("--window", "end_ms", metavar="END", callback=_end_ms, help="Only the one that ends then.")
+@click.option("--file", "path", type=FILE, help="Read what `evenstream tail --json` has written, instead of the topic.")
+@click.option("--tolerance-ulp", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+              help="Let numbers differ by N units of 2^-52: for records of another build of numpy.")  # fmt: skip
+@click.option("--reference", metavar="GROUP", help="Print instead what the tables say against this group.")
+@click.option("--confidence", type=CONFIDENCE, help="Print instead what they say with intervals of this confidence.")
+@click.option("--statistic", "statistics", multiple=True, metavar="TEXT",
+              help="Print instead another statistic, such as 'top: decision=1 | score=3,4'.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a window.")
+@click.pass_obj
+def recompute(
+    invocation: Invocation,
+    measurement: str | None,
+    level: str | None,
+    end_ms: int | None,
+    path: Path | None,
+    tolerance_ulp: int,
+    reference: str | None,
+    confidence: float | None,
+    statistics: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Work published windows out again from their own noised tables; 1 if any number is another than was published.
+
+    With --reference, --confidence or --statistic: what nobody has published, from the same tables. It spends no budget,
+    since everything that follows from a noised table was paid for with it.
+    """
+    records = _of_topic(invocation.settings()) if path is None else records_of_file(path)
+    wanted = _Wanted(measurement, level, end_ms)
+    if reference is None and confidence is None and not statistics:
+        _compare(records, wanted, tolerance_ulp, as_json)
+    else:
+        _ask(records, wanted, _Question(reference, confidence, statistics), as_json)
+
+
+def _of_topic(settings: Settings) -> Iterator[Record]:
+    """What the topic holds now."""
+    say = lambda text: click.echo(text, err=True)  # noqa: E731
+    for delivery in follow(settings, BEGINNING, to_end=True, say=say):
+        if delivery is not None:
+            yield checked_record(delivery.as_json().get("value"), delivery.place)
+
+
+def _name(record: Record) -> str:
+    return terminal_line(f"{record['measurement']} {record['level']} {moment(record['window']['end_ms'])}")
+
+
+# -- what was published -------------------------------------------------------------------------------------------
+
+
+def _compare(records: Iterator[Record], wanted: _Wanted, tolerance_ulp: int, as_json: bool) -> None:
+    recomputer = Recomputer(tolerance_ulp)
+    windows = compared = silent = 0
+    first: str | None = None
+    unequal = 0
+    for record in records:
+        try:
+            found = recomputer.take(record)
+        except EstimatorError as error:
+            raise InputError(f"{_name(record)}: {error}") from None
+        if not wanted.has(record):
+            continue
+        click.echo(_verdict_json(record, found) if as_json else f"{_name(record)}  {_verdict(record, found)}")
+        windows, compared, silent = windows + 1, compared + found.compared, silent + (found.found is None)
+        if not found.equal:
+            unequal += 1
+            first = first or f"{_name(record)}: {terminal_line(str(found.discrepancies[0]))}"
+    if not windows:
+        raise InputError(
+            "there is no such window: `evenstream tail --from beginning --no-follow` lists those there are"
+        )
+    if first is not None:
+        raise EvenstreamError(f"{unequal:,} of {windows:,} windows are not what their tables say; the first: {first}")
+    summary = f"{windows:,} windows, {silent:,} of them without numbers; {compared:,} values recomputed, all equal"
+    click.echo(summary, err=as_json)
+
+
+def _verdict(record: Record, found: Recomputation) -> str:
+    if found.found is None:
+        status = f"{record['status']} ({record['reason']}): no number to recompute"
+        return terminal_line(status if found.equal else f"{status}; DIFFERS: {found.discrepancies[0]}")
+    open_questions = "".join(f"; not checked: {text}" for text in found.unchecked)
+    if found.equal:
+        return terminal_line(f"{record['status']}, equal: {found.compared:,} values{open_questions}")
+    more = f", and {len(found.discrepancies) - 1:,} more" if len(found.discrepancies) > 1 else ""
+    return terminal_line(f"{record['status']}, DIFFERS: {found.discrepancies[0]}{more}{open_questions}")
+
+
+def _window_json(record: Record) -> dict[str, Any]:
+    return {name: record[name] for name in ("measurement", "revision", "level", "window", "status")}
+
+
+def _verdict_json(record: Record, found: Recomputation) -> str:
+    return json.dumps(
+        _window_json(record)
+        | {
+            "equal": found.equal,
+            "compared": found.compared,
+            "discrepancies": [asdict(discrepancy) for discrepancy in found.discrepancies],
+            "unchecked": found.unchecked,
+        }
+    )
+
+
+# -- what was not -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Question:
+    reference: str | None
+    confidence: float | None
+    statistics: tuple[str, ...]
+
+    def answer(self, record: Record, corrected_by: Record | None) -> Disparities:
+        """What a record's table says to it."""
+        own = [statistic_of(text, layout_of(record)) for text in self.statistics]
+        return reestimate(
+            record, corrected_by, reference=self.reference, confidence=self.confidence, statistics=own or None
+        )
+
+
+def _ask(records: Iterator[Record], wanted: _Wanted, question: _Question, as_json: bool) -> None:
+    recomputer = Recomputer()
+    answered = 0
+    for record in records:
+        recomputer.keep(record)
+        if not wanted.has(record) or record["table"] is None:
+            continue
+        try:
+            found = question.answer(record, recomputer.correction_of(record))
+        except ValueError as error:  # no such group; records of several measurements need not have the same
+            raise InputError(f"{_name(record)}: {error}") from None
+        answered += 1
+        reference = question.reference or record["reference"]
+        confidence = question.confidence or record["confidence"]
+        if as_json:
+            asked = {"reference": reference, "confidence": confidence, "results": [asdict(r) for r in found.results]}
+            click.echo(json.dumps(_window_json(record) | asked))
+        else:
+            _print(f"{_name(record)}, against {reference}, {100 * confidence:g} % intervals", found)
+    if not answered:
+        raise InputError("there is no such window with a table; `evenstream tail` lists those there are")
+
+
+def _print(title: str, found: Disparities) -> None:
+    out = console()
+    out.print(title, style="bold", markup=False, highlight=False)
+    for (metric, score_bin), results in groupby(found.results, key=lambda result: (result.metric, result.score_bin)):
+        name = metric if score_bin == "all" else f"{metric}, bin {score_bin}"
+        table = Table("group", "estimator", "value", "gap", "", title=name, title_justify="left")
+        for result in results:
+            cells = interval(result.value), interval(result.gap, signed=True), reason(result.suppressed)
+            table.add_row(*(Text(terminal_line(cell)) for cell in (result.group, result.estimator, *cells)))
+        out.print(table)

@@ -1,0 +1,225 @@
+"""``evenstream tail``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Protocol
+
+import click
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from streams.cli import Invocation
+from streams.cli.audit import console
+from streams.errors import EvenstreamError, RecordMalformed
+from streams.kafka.clients import partition_count
+from streams.record_check import RecordCheck
+from streams.records.metric import FairnessMetric
+from streams.report.terminal import terminal_line
+from streams.report.windows import COLUMNS, Line
+from streams.subscription import BEGINNING, NOW, Delivery, follow
+
+_ROWS = 40
+"""Of a live table, where the terminal is high enough."""
+
+
+def _begin(ctx: click.Context, param: click.Parameter, value: str) -> str | int:
+    if value in (BEGINNING, NOW):
+        return value
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"expected {BEGINNING}, {NOW} or a time such as 2026-11-26T08:00:00Z, got {value!r}"
+        ) from None
+    return round(1000 * (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+@click.command()
+@click.option("--measurement", metavar="ID", help="Only of this one.")
+@click.option("--level", metavar="NAME", help="Only of this one, such as 10s.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME",
+              help="Statistic whose widest gap is shown; may be repeated; default: all.")  # fmt: skip
+@click.option("--from", "begin", default=NOW, show_default=True, callback=_begin, metavar="beginning|now|TIME",
+              help="Where to begin; a TIME is when records were written, UTC where it says no other.")  # fmt: skip
+@click.option("--no-follow", is_flag=True, help="Stop at the end, instead of waiting for more.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after so many windows.")
+@click.option("--validate", is_flag=True,
+              help="Check each record's value, headers, key and partition; 1 at the end if any is wrong.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with headers, instead of a table.")
+@click.pass_obj
+def tail(
+    invocation: Invocation,
+    measurement: str | None,
+    level: str | None,
+    metrics: tuple[str, ...],
+    begin: str | int,
+    no_follow: bool,
+    count: int | None,
+    validate: bool,
+    as_json: bool,
+) -> None:
+    """Follow the topic fairness-metrics, window by window, until Ctrl-C.
+
+    Needs what a subscriber needs, and no key: the principal `company` may read the topic. `--no-follow --from beginning
+    --json` writes a file that `evenstream recompute --file` takes.
+    """
+    settings = invocation.settings()
+    topic = settings.topic("fairness-metrics")
+    deliveries = follow(settings, begin, to_end=no_follow, say=lambda text: click.echo(text, err=True))
+    check = RecordCheck(settings.deployment, lambda: partition_count(settings, topic)) if validate else None
+    screen: _Screen = _JsonLines() if as_json else _LiveTable(metrics) if sys.stdout.isatty() else _Lines(metrics)
+    seen = wrong = 0
+    if begin == NOW and not no_follow:
+        click.echo(f"waiting for windows on {topic}; --from beginning shows those that are there", err=True)
+    with _ends_cleanly(), closing(deliveries), screen:
+        for delivery in deliveries:
+            if delivery is None:
+                screen.pause()
+                continue
+            problems = [] if check is None else check.problems(delivery)
+            record = _decoded(delivery)
+            if not _wanted(record, measurement, level):
+                continue
+            if record is None and not problems:
+                problems = ["no record of this topic that this version can read; --validate says why"]
+            seen, wrong = seen + 1, wrong + bool(problems)
+            screen.show(delivery, record, problems)
+            if seen == count:
+                break
+    if validate:
+        click.echo(f"{seen:,} records checked, {wrong:,} wrong", err=True)
+        if wrong:
+            raise EvenstreamError(f"{wrong:,} of {seen:,} records on {topic} are not what docs/protocol.md promises")
+
+
+def _decoded(delivery: Delivery) -> FairnessMetric | None:
+    try:
+        return FairnessMetric.decode(delivery.value or b"")
+    except RecordMalformed:
+        return None
+
+
+def _wanted(record: FairnessMetric | None, measurement: str | None, level: str | None) -> bool:
+    """Whether a record was asked for; one that cannot be read is nobody's, and shown to all."""
+    if record is None:
+        return True
+    return measurement in (None, record.measurement) and level in (None, record.level)
+
+
+@contextmanager
+def _ends_cleanly() -> Iterator[None]:
+    """Ctrl-C is how this command ends, and a reader of its output may have had enough."""
+    try:
+        yield
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        click.echo("", err=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end goes nowhere
+
+
+class _Screen(Protocol):
+    """Where windows are shown."""
+
+    def __enter__(self) -> object: ...
+    def __exit__(self, *error: object) -> None: ...
+    def show(self, delivery: Delivery, record: FairnessMetric | None, problems: list[str]) -> None: ...
+    def pause(self) -> None: ...
+
+
+class _JsonLines:
+    """One object a line."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def show(self, delivery: Delivery, record: FairnessMetric | None, problems: list[str]) -> None:
+        found = delivery.as_json() | ({"problems": problems} if problems else {})
+        sys.stdout.write(json.dumps(found) + "\n")
+        _tell(delivery, problems)
+
+    def pause(self) -> None:
+        sys.stdout.flush()
+
+
+class _Lines:
+    """One line of text a window, for logs and pipes."""
+
+    _WIDTHS = (20, 16, 5, 12, 64, 8, 0)
+
+    def __init__(self, metrics: tuple[str, ...]) -> None:
+        self._metrics = metrics
+
+    def __enter__(self) -> None:
+        self._print(COLUMNS)
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def _print(self, cells: tuple[str, ...]) -> None:
+        padded = (cell.ljust(width) for cell, width in zip(cells, self._WIDTHS, strict=True))
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")
+
+    def show(self, delivery: Delivery, record: FairnessMetric | None, problems: list[str]) -> None:
+        if record is not None:
+            self._print(Line.of(record, self._metrics).cells)
+        _tell(delivery, problems)
+
+    def pause(self) -> None:
+        sys.stdout.flush()
+
+
+def _tell(delivery: Delivery, problems: list[str]) -> None:
+    for problem in problems:
+        click.echo(f"{delivery.place}: {terminal_line(problem)}", err=True)
+
+
+class _LiveTable:
+    """The last windows, in a table that stays in its place; of each window the record that stands."""
+
+    _EVERY_SECONDS = 0.25
+
+    def __init__(self, metrics: tuple[str, ...]) -> None:
+        self._metrics = metrics
+        self._console = console()
+        self._rows: deque[tuple[bytes, Line]] = deque(maxlen=max(5, min(_ROWS, self._console.height - 6)))
+        self._live = Live(console=self._console, auto_refresh=False)
+        self._shown = 0.0
+        self._changed = True
+
+    def __enter__(self) -> None:
+        self._live.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.pause()
+        self._live.__exit__(None, None, None)
+
+    def show(self, delivery: Delivery, record: FairnessMetric | None, problems: list[str]) -> None:
+        for problem in problems:
+            self._console.print(f"{delivery.place}: {terminal_line(problem)}", markup=False, highlight=False)
+        if record is None:
+            return
+        key = record.topic_key()
+        self._rows = deque([row for row in self._rows if row[0] != key], maxlen=self._rows.maxlen)
+        self._rows.append((key, Line.of(record, self._metrics)))
+        self._changed = True
+        if time.monotonic() - self._shown > self._EVERY_SECONDS:
+            self.pause()
+
+    def pause(self) -> None:
+        if not self._changed:
+            return
+        self._changed, self._shown = False, time.monotonic()
+        table = Table(*COLUMNS, caption="natural logarithms of evidence; Ctrl-C ends", caption_justify="left")
+        for _, line in self._rows:
+            table.add_row(*map(Text, line.cells), style="bold red" if line.alarm else None)
+        self._live.update(table, refresh=True)

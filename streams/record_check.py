@@ -1,0 +1,112 @@
+"""Whether what lies on `fairness-metrics` is what docs/protocol.md promises: value, headers, key, partition and order.
+
+The value is judged by the published JSON Schema, as a subscriber in any language would, and then by what a schema
+cannot say. Fields of a later version are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from streams.errors import PrerequisiteMissing, RecordMalformed
+from streams.records.metric import FairnessMetric
+from streams.records.metric_schema import json_schema
+from streams.subscription import Delivery
+
+_MOST_PROBLEMS = 5
+"""Of one record: a value of another kind altogether would have hundreds."""
+
+
+class RecordCheck:
+    """Checks records in the order of their partition.
+
+    Args:
+        deployment: whose topic it is. partitions: tells how many the topic has, when the first record is there.
+
+    Raises:
+        PrerequisiteMissing: jsonschema is not installed.
+    """
+
+    def __init__(self, deployment: str, partitions: Callable[[], int]) -> None:
+        try:
+            from jsonschema import Draft202012Validator
+        except ModuleNotFoundError:
+            raise PrerequisiteMissing(
+                "records are validated with jsonschema, which is not installed here: pip install 'evenstream[validate]'"
+            ) from None
+        self._schema: Any = Draft202012Validator(json_schema())
+        self._deployment = deployment
+        self._count = partitions
+        self._versions: dict[bytes, int] = {}
+
+    @cached_property
+    def _partitions(self) -> int:
+        return self._count()
+
+    def problems(self, delivery: Delivery) -> list[str]:
+        """What is wrong with a record; what it holds is not shown, only where."""
+        try:
+            contents = json.loads(delivery.value or b"", parse_constant=_no_number)
+        except ValueError:
+            return ["value: expected JSON" if delivery.value else "value: empty; a withdrawal is a full record"]
+        errors = sorted(self._schema.iter_errors(contents), key=lambda error: error.json_path)
+        problems = [f"value: {error.json_path}: {_why(error)}" for error in errors[:_MOST_PROBLEMS]]
+        if len(errors) > _MOST_PROBLEMS:
+            problems.append(f"value: and {len(errors) - _MOST_PROBLEMS} more")
+        try:
+            record = FairnessMetric.decode(delivery.value or b"")
+        except RecordMalformed as error:
+            return problems or [f"value: {error}"]
+        return [*problems, *self._headers(record, delivery), *self._place(record, delivery)]
+
+    def _headers(self, record: FairnessMetric, delivery: Delivery) -> list[str]:
+        expected = dict(record.headers(self._deployment))
+        found: dict[str, bytes | None] = {}
+        problems = []
+        for name, value in delivery.headers:
+            if name in found and name in expected:
+                problems.append(f"header {name}: twice")
+            found[name] = value
+        for name, value in expected.items():
+            if name not in found:
+                problems.append(f"header {name}: not there, expected {value.decode()!r}")
+            elif found[name] != value:
+                problems.append(f"header {name}: expected {value.decode()!r}, by what the value says")
+        return problems
+
+    def _place(self, record: FairnessMetric, delivery: Delivery) -> list[str]:
+        problems = []
+        key = record.topic_key()
+        if delivery.key != key:
+            problems.append(f"key: expected {key.decode()!r}, by what the value says")
+        partition = record.partition(self._partitions)
+        if delivery.partition != partition:
+            problems.append(f"partition: expected {partition} of {self._partitions}, by murmur2 of the measurement")
+        before = self._versions.get(key, 0)
+        if record.version <= before:
+            problems.append(f"ce_id: version {record.version} comes after version {before} of the same window")
+        self._versions[key] = max(before, record.version)
+        return problems
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _why(error: Any) -> str:
+    """A schema's complaint without the value that it is about, which may be anyone's."""
+    rule, wanted = str(error.validator), error.validator_value
+    if rule == "required":
+        wanted = ", ".join(name for name in wanted if name not in error.instance)
+    texts = {
+        "type": f"expected {wanted}",
+        "required": f"expected {wanted}",
+        "const": f"expected {wanted!r}",
+        "enum": f"expected one of {wanted}",
+        "maxItems": f"expected at most {wanted} of them",
+        "anyOf": "is none of what it may be",
+    }
+    return texts.get(rule, f"breaks its rule {rule!r}")

@@ -1,0 +1,228 @@
+"""Alarms on `fairness-metrics`, and the reviews that they open.
+
+A detector's alarm begins with one window, which says so itself: its ``alarm_since_ms`` is its own end. That window
+opens a review, named by the alarm's id, with a deadline that the spec sets (``detection.review_within``). Reviewers
+close it by a signed disposition on the log of decisions (``privacy.dispositions``). That the alarm ends, or that its
+measurement expires or is superseded, closes nothing: what happened still has to be looked at. A revocation does: its
+reviews are over, whether its windows were withdrawn or not.
+
+Nothing here changes a ranking, and nothing follows from a review by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from privacy.dispositions import SignedDisposition
+from privacy.revocation import YEAR_10000_MS
+from streams.control import Approved
+from streams.records.metric import FairnessMetric
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A detector's alarm, by the window with which it began.
+
+    Attributes:
+        since_ms: the end of that window, epoch milliseconds.
+        spec: SHA-256 of the spec; empty where the window's record is not there (any more), as are the next three.
+        reference: the group with which it is compared.
+        estimator: whose gap it is.
+        gap: (estimate, lower, upper) in that window, ratios; None where it says none.
+    """
+
+    measurement: str
+    level: str
+    metric: str
+    score_bin: str
+    group: str
+    since_ms: int
+    spec: bytes = b""
+    reference: str = ""
+    estimator: str = ""
+    gap: tuple[float, float, float] | None = None
+
+    @cached_property
+    def id(self) -> str:
+        """measurement/level/metric/score bin/group/since_ms."""
+        return f"{self.measurement}/{self.level}/{self.metric}/{self.score_bin}/{self.group}/{self.since_ms}"
+
+    @classmethod
+    def named(cls, name: str) -> Alarm:
+        """Of an id alone, which a disposition holds and so is one."""
+        measurement, level, metric, score_bin, group, since_ms = name.split("/")
+        return cls(measurement, level, metric, score_bin, group, int(since_ms))
+
+
+@dataclass(frozen=True)
+class Review:
+    """What an alarm opened, and what came of it.
+
+    Attributes:
+        deadline_ms: by when reviewers are to decide, epoch milliseconds; None where no approved spec says so.
+        dispositions: oldest first; the last one stands.
+        over: why nothing is to be decided any more, or None.
+    """
+
+    alarm: Alarm
+    deadline_ms: int | None
+    dispositions: tuple[SignedDisposition, ...]
+    over: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether reviewers are still to decide."""
+        return self.over is None and not (self.dispositions and self.dispositions[-1].disposition.closes)
+
+    def state(self, now_ms: int) -> str:
+        """open, overdue (open, past its deadline), decided, or over (nothing is to be decided any more)."""
+        if self.over is not None:
+            return "over"
+        if not self.is_open:
+            return "decided"
+        return "overdue" if self.deadline_ms is not None and now_ms > self.deadline_ms else "open"
+
+
+class _Window(msgspec.Struct):
+    end_ms: int
+
+
+class _Interval(msgspec.Struct):
+    estimate: float
+    lower: float
+    upper: float
+
+
+class _Result(msgspec.Struct):
+    metric: str
+    score_bin: str
+    group: str
+    estimator: str
+    gap: _Interval | None
+    alarm: bool | None = None
+    alarm_since_ms: int | None = None
+
+
+class _Record(msgspec.Struct):
+    """The fields of a `FairnessMetric` that are needed here; the others are skipped, unread."""
+
+    measurement: str
+    level: str
+    spec_sha256: str
+    window: _Window
+    reference: str
+    results: list[_Result]
+
+
+_SINCE = b'"alarm_since_ms":'
+_LATEST_MS = YEAR_10000_MS - 366 * 86_400_000
+"""Before this a window ends: later ones, and their deadlines, could not be written as a date."""
+
+_decoder = msgspec.json.Decoder(_Record)
+
+
+class ReviewBook:
+    """The alarms that began in windows of `fairness-metrics`: of each window what its last record says."""
+
+    def __init__(self) -> None:
+        self._alarms: dict[bytes, tuple[Alarm, ...]] = {}
+        self.version = 0
+        """Rises whenever there are other alarms."""
+
+    def read(self, key: bytes | None, value: bytes | None) -> None:
+        """Take in one record of the topic, in its partition's order; what is no record of a window opens nothing."""
+        if key is None:
+            return
+        # The bytes are compact JSON. Most records are long, and no alarm begins in them.
+        if value is None or _SINCE + key.rpartition(b"/")[2] not in value:
+            self._put(key, ())
+            return
+        try:
+            record = _decoder.decode(value)
+            spec = bytes.fromhex(record.spec_sha256)
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
+            return
+        if not 0 <= record.window.end_ms < _LATEST_MS:
+            return
+        if key == f"{record.measurement}/{record.level}/{record.window.end_ms}".encode():
+            self._take(key, spec, record)
+
+    def window(self, window: FairnessMetric) -> None:
+        """Take in a window that `publish` has just made."""
+        self._take(window.topic_key(), bytes.fromhex(window.spec_sha256), window)
+
+    def _take(self, key: bytes, spec: bytes, record: Any) -> None:
+        end_ms = record.window.end_ms
+        began = {
+            alarm.id: alarm
+            for result in record.results
+            if result.alarm_since_ms == end_ms and result.alarm
+            for alarm in (_alarm(record, spec, result),)
+        }
+        self._put(key, tuple(began.values()))
+
+    def _put(self, key: bytes, found: tuple[Alarm, ...]) -> None:
+        if found != self._alarms.get(key, ()):
+            self.version += 1
+        if found:
+            self._alarms[key] = found
+        else:
+            self._alarms.pop(key, None)  # a withdrawal takes a window's alarms with it
+
+    def alarms(self) -> Iterator[Alarm]:
+        """Every alarm, in no order."""
+        for alarms in self._alarms.values():
+            yield from alarms
+
+    def reviews(
+        self, dispositions: Mapping[str, Sequence[SignedDisposition]], approved: Iterable[Approved]
+    ) -> list[Review]:
+        """Every review: open ones first, by their deadlines; then the others, the newest first.
+
+        Args:
+            dispositions: by alarm, as the log of decisions has them.
+            approved: the registry's revisions.
+        """
+        specs = {entry.spec: entry for entry in approved}
+        alarms = {alarm.id: alarm for alarm in self.alarms()}
+        alarms |= {name: Alarm.named(name) for name in dispositions if name not in alarms}
+        found = [_review(alarm, tuple(dispositions.get(name, ())), specs) for name, alarm in alarms.items()]
+        return sorted(found, key=_order)
+
+
+def _alarm(record: Any, spec: bytes, result: Any) -> Alarm:
+    gap = None if result.gap is None else (result.gap.estimate, result.gap.lower, result.gap.upper)
+    return Alarm(
+        record.measurement,
+        record.level,
+        result.metric,
+        result.score_bin,
+        result.group,
+        record.window.end_ms,
+        spec,
+        record.reference,
+        result.estimator,
+        gap,
+    )
+
+
+def _review(alarm: Alarm, dispositions: tuple[SignedDisposition, ...], specs: Mapping[bytes, Approved]) -> Review:
+    entry = specs.get(alarm.spec)
+    if not alarm.spec:
+        return Review(alarm, None, dispositions, "the window's record is no longer on the topic, or was withdrawn")
+    if entry is None:
+        return Review(alarm, None, dispositions, "no approved measurement has this window")
+    deadline_ms = alarm.since_ms + entry.measurement.alarms.review_within_ms
+    over = "the measurement was revoked" if entry.revoked else None
+    return Review(alarm, deadline_ms, dispositions, over)
+
+
+def _order(review: Review) -> tuple[bool, int, str]:
+    if review.is_open:
+        return False, review.deadline_ms or 0, review.alarm.id
+    return True, -review.alarm.since_ms, review.alarm.id

@@ -1,0 +1,59 @@
+"""Reviews of alarms, as a command has them at one moment: read from `fairness-metrics` and `decisions`, and signed."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from privacy.dispositions import Disposition
+from streams.errors import InputError
+from streams.governance import Governance, View
+from streams.kafka.clients import read_to_end
+from streams.review_book import Review, ReviewBook
+from streams.settings import Settings
+
+_NEAR = 3
+
+
+class Reviews:
+    """A command's hands on the topics, at one moment.
+
+    Args:
+        settings: of the deployment.
+        view: what `decisions` and `measurements` hold; read by default.
+
+    Raises:
+        KafkaUnavailable: they cannot be read.
+    """
+
+    def __init__(self, settings: Settings, view: View | None = None) -> None:
+        self._governance = Governance(settings)
+        view = self._governance.view() if view is None else view
+        book = ReviewBook()
+        for record in read_to_end(settings, settings.topic("fairness-metrics")):
+            key = record.key()
+            book.read(key if isinstance(key, bytes) else None, record.value())
+        self.all = book.reviews(view.log.dispositions, view.control.approved())
+        """Every review, open ones first."""
+
+    def find(self, alarm: str) -> Review:
+        """The review of an alarm, or :class:`InputError`, which names the nearest ones."""
+        known = {review.alarm.id: review for review in self.all}
+        if alarm in known:
+            return known[alarm]
+        near = get_close_matches(alarm, known, _NEAR, 0.3) or list(known)[:_NEAR]
+        there = f"the nearest: {', '.join(near)}" if near else "no alarm has begun so far"
+        raise InputError(f"there is no alarm {alarm!r}; {there}. `evenstream review list` names all")
+
+    def decide(self, disposition: Disposition, key: Ed25519PrivateKey, now_ms: int) -> None:
+        """Sign what was decided about an alarm that is there.
+
+        Raises:
+            InputError: there is no such alarm, or nothing is to be decided about it any more.
+            EvenstreamError, PrivacyError: it could not be written, or would have no effect, and why.
+        """
+        review = self.find(disposition.alarm)
+        if review.over is not None:
+            raise InputError(f"nothing is to be decided about {review.alarm.id}: {review.over}")
+        self._governance.decide(disposition, key, now_ms)

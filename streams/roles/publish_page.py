@@ -1,0 +1,64 @@
+"""What `publish` tells the live page: it costs the threads that follow topics little, and rendering is not theirs."""
+
+from __future__ import annotations
+
+from streams.kafka.concern_topic import ConcernWriter
+from streams.records.metric import FairnessMetric
+from streams.roles.process import RoleProcess
+from streams.watch.access import OperatorAccess
+from streams.watch.charts import Charts, can_draw
+from streams.watch.live_page import LivePage
+from streams.watch.token_bucket import TokenBucket
+from streams.watch.window_history import WindowHistory
+
+
+class PublishedPage:
+    """The live page of one `publish`; where it is switched off, nothing is kept and nothing is shown.
+
+    Attributes:
+        live: the page, or None.
+    """
+
+    def __init__(self, process: RoleProcess) -> None:
+        settings = process.settings.publish
+        self.live: LivePage | None = None
+        if not settings.page:
+            return
+        self.live = live = LivePage(
+            ConcernWriter(process.settings).write,
+            TokenBucket(settings.concerns_per_hour, settings.concerns_burst),
+            guard=OperatorAccess.of(process.settings.http).guard,
+            streams=settings.page_streams,
+            runbook_url=settings.runbook_url,
+            registry=process.registry,
+            charts=Charts(process.settings.chart_folder()) if can_draw() else None,
+        )
+        self._history = WindowHistory(
+            settings.page_windows,
+            lambda windows, subject: live.site.tell(windows, "window" if subject else "change", subject),
+        )
+
+    def read(self, key: bytes, value: bytes | None) -> None:
+        """A record lies on `fairness-metrics`; it is not believed yet."""
+        if self.live is not None:
+            self._history.read(key, value)
+
+    def confirm(self, measurement: str, level: str, end_ms: int) -> None:
+        """The releases on which the record of this window rests were read, and verified."""
+        if self.live is not None:
+            self._history.confirm(measurement, level, end_ms)
+
+    def window(self, record: FairnessMetric) -> None:
+        """A window is done, or withdrawn."""
+        if self.live is not None:
+            self._history.add(record)
+
+    def open(self) -> None:
+        """Replay is complete."""
+        if self.live is not None:
+            self._history.open()
+
+    def close(self) -> None:
+        """End what the page has begun."""
+        if self.live is not None:
+            self.live.close()

@@ -1,0 +1,172 @@
+"""Charts, drawn by one other process on demand, and kept for as long as nothing new has come.
+
+matplotlib takes some hundred milliseconds a picture and a hundred megabytes: both are kept out of `publish`, whose
+event loop must turn. The process is started when the first picture is asked for, ends when it has had nothing to draw
+for some minutes, is started anew where it died or hung, and ends with this one, whatever that ends with: its only input
+is a pipe that this process holds. It reads no file of ours, knows no key and speaks to nobody.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from streams.watch.chart_request import HEAD, Drawing, Wanted
+from streams.watch.window_history import ShownWindow
+
+log = logging.getLogger(__name__)
+
+_DRAW_SECONDS = 30.0
+_MOST_KEPT = 128
+_MOST_WAITING = 16
+_MOST_BYTES = 8 << 20
+_STARTS_A_MINUTE = 6
+
+
+class ChartUnavailable(Exception):
+    """There is no picture now; the tables say the same."""
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed (the extra ``plots``)."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+class Charts:
+    """The pictures of a page.
+
+    Args:
+        folder: for what matplotlib finds out about fonts; :meth:`close` removes it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
+        self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts: list[float] = []
+        self._over = False
+
+    def svg(self, wanted: Wanted, windows: Sequence[ShownWindow]) -> bytes:
+        """A picture of the windows of one level, or :class:`ChartUnavailable`. Waits until it is drawn."""
+        newest = windows[-1]
+        key = (wanted, newest.measurement, newest.level, newest.end_ms, newest.status, len(windows))
+        if not self._waiting.acquire(blocking=False):
+            raise ChartUnavailable("many pictures are being drawn; try again in a few seconds")
+        try:
+            with self._lock:
+                kept = self._kept.get(key)
+                if kept is None:
+                    kept = self._kept[key] = self._drawn(Drawing(wanted, tuple(w.packed for w in windows)))
+                    if len(self._kept) > _MOST_KEPT:
+                        self._kept.popitem(last=False)
+                else:
+                    self._kept.move_to_end(key)
+                return kept
+        finally:
+            self._waiting.release()
+
+    def close(self) -> None:
+        """End the process; draws nothing any more."""
+        self._over = True
+        process = self._process
+        if process is not None:
+            process.kill()  # it may be drawing, and has nothing to lose
+            process.wait(timeout=5)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process that draws, while there is one."""
+        return None if self._process is None or self._process.poll() is not None else self._process.pid
+
+    def _drawn(self, drawing: Drawing) -> bytes:
+        sent = msgspec.msgpack.encode(drawing)
+        for _ in range(2):  # one that has gone since it was asked last is started anew
+            process = self._running()
+            try:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write(len(sent).to_bytes(HEAD, "big") + sent)
+                process.stdin.flush()
+                answer = _frame(process.stdout, time.monotonic() + _DRAW_SECONDS)
+            except (OSError, EOFError, TimeoutError) as error:
+                log.warning("the process that draws charts is gone (%s)", type(error).__name__)
+                self._end(process)
+                continue
+            if not answer.startswith(b"<svg"):
+                raise ChartUnavailable("this picture could not be drawn; the tables say the same")
+            return answer
+        raise ChartUnavailable("the process that draws pictures does not stay up; the tables say the same")
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._over:
+            raise ChartUnavailable("this service is ending")
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        if self._process is not None:
+            self._end(self._process)
+        now = time.monotonic()
+        self._starts = [at for at in self._starts if now - at < 60]
+        if len(self._starts) >= _STARTS_A_MINUTE:
+            raise ChartUnavailable("the process that draws pictures does not stay up; the tables say the same")
+        self._starts.append(now)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Nothing of this process's environment but what Python needs: it may hold secrets, and drawing needs none.
+        passed = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL", "SYSTEMROOT")
+        environment = {name: os.environ[name] for name in passed if name in os.environ}
+        environment |= {"MPLCONFIGDIR": str(self._folder), "MPLBACKEND": "svg", "PYTHONDONTWRITEBYTECODE": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "streams.watch.chart_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        return self._process
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except OSError:  # what was not written is of no use any more
+                continue
+        process.wait(timeout=5)
+        self._process = None
+
+
+def _frame(pipe: IO[bytes], deadline: float) -> bytes:
+    """One frame, until a deadline (TimeoutError), or EOFError."""
+    found = b""
+    wanted = HEAD
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while len(found) < wanted:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            part = os.read(pipe.fileno(), min(65_536, wanted - len(found)))
+            if not part:
+                raise EOFError
+            found += part
+            if wanted == HEAD == len(found):
+                wanted += int.from_bytes(found, "big")
+                if wanted > _MOST_BYTES:
+                    raise EOFError
+    return found[HEAD:]

@@ -1,0 +1,72 @@
+"""Which alarms stand and which have ended, read from the windows that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from streams.watch.pages.site import Snapshot
+from streams.watch.shown_record import Alarm
+from streams.watch.window_history import ShownWindow, ShownWindows
+
+
+@dataclass(frozen=True)
+class AlarmSpan:
+    """An alarm.
+
+    Attributes:
+        last_ms: end of the last window after which it was seen to stand.
+        ended_ms: end of the first window after which it stood no more; None while it stands.
+    """
+
+    alarm: Alarm
+    last_ms: int
+    ended_ms: int | None
+
+
+def spans(windows: Sequence[ShownWindow]) -> list[AlarmSpan]:
+    """The alarms of one level, by their beginning.
+
+    A window that says nothing of alarms (void, withdrawn) ends none: what was gathered stays as it was. One of another
+    revision does: its detectors begin anew.
+    """
+    seen: dict[Alarm, list[int | None]] = {}
+    spec = None
+    for window in windows:
+        if window.alarms is None and window.spec == spec:
+            continue
+        standing = set(window.alarms or ())
+        for alarm, ends in seen.items():
+            if ends[1] is None and alarm not in standing:
+                ends[1] = window.end_ms
+        for alarm in standing:
+            seen.setdefault(alarm, [window.end_ms, None])[0] = window.end_ms
+        spec = window.spec
+    return [
+        AlarmSpan(alarm, last_ms or 0, ended_ms)
+        for alarm, (last_ms, ended_ms) in sorted(seen.items(), key=lambda item: (item[0].since_ms, item[0]))
+    ]
+
+
+def all_spans(snapshot: Snapshot) -> list[AlarmSpan]:
+    """Of all levels of the measurements that are approved; of one that was revoked none stands."""
+    windows = snapshot.of(ShownWindows) or ShownWindows()
+    found = []
+    for measurement, entries in snapshot.measurements().items():
+        revoked = {entry.approved.spec.hex(): entry.approved.revoked_at_ms for entry in entries}
+        for name in dict.fromkeys(level.name for entry in entries for level in entry.approved.measurement.levels):
+            kept = windows.of(measurement, name)
+            stopped_ms = revoked.get(kept[-1].spec) if kept else None
+            found += [_stopped(span, stopped_ms) for span in spans(kept)]
+    return found
+
+
+def _stopped(span: AlarmSpan, stopped_ms: int | None) -> AlarmSpan:
+    if span.ended_ms is None and stopped_ms is not None:
+        return AlarmSpan(span.alarm, span.last_ms, stopped_ms)
+    return span
+
+
+def standing(found: Iterable[AlarmSpan]) -> list[Alarm]:
+    """Those that stand, by their beginning."""
+    return [span.alarm for span in found if span.ended_ms is None]

@@ -1,0 +1,173 @@
+"""The last windows of each level, for the live page.
+
+`publish` feeds it with each record that it makes. After a restart most windows lie on `fairness-metrics` already and
+are not estimated again (``streams.roles.emitted``): their records are read from there, and shown only once the two
+releases on which a record says it rests were read and verified. Nothing is shown before replay is complete.
+
+Memory is bounded: so many windows a level, each packed to a few kilobytes; a page unpacks those that it shows.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left, insort
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from streams.records.metric import FairnessMetric
+from streams.watch.shown_record import Alarm, ShownRecord, Status, alarms, read
+
+Level = tuple[str, str]
+"""(measurement, level)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownWindow:
+    """One window: what lists of windows show, and its whole record, packed.
+
+    Attributes:
+        spec: of its revision, hex.
+        alarms: those that stand after it; None where it says nothing of alarms, which stay as they were.
+    """
+
+    measurement: str
+    level: str
+    start_ms: int
+    end_ms: int
+    status: Status
+    reason: str | None
+    spec: str
+    alarms: tuple[Alarm, ...] | None
+    packed: bytes
+
+    @classmethod
+    def of(cls, value: bytes) -> ShownWindow | None:
+        """From a record's value, or None where it is none."""
+        record = read(value)
+        if record is None:
+            return None
+        return cls(
+            measurement=record.measurement,
+            level=record.level,
+            start_ms=record.window.start_ms,
+            end_ms=record.window.end_ms,
+            status=record.status,
+            reason=record.reason,
+            spec=record.spec_sha256,
+            alarms=None if record.detection is None else alarms(record),
+            packed=zlib.compress(value, 1),
+        )
+
+    def value(self) -> bytes:
+        """The record's value, as it lies on `fairness-metrics`."""
+        return zlib.decompress(self.packed)
+
+    def record(self) -> ShownRecord:
+        """The record."""
+        found = read(self.value())
+        assert found is not None  # it was read before it was packed
+        return found
+
+
+class ShownWindows(msgspec.Struct, frozen=True):
+    """The windows of each level, in the order of their ends, at one moment."""
+
+    levels: Mapping[Level, tuple[ShownWindow, ...]] = {}
+
+    def of(self, measurement: str, level: str) -> tuple[ShownWindow, ...]:
+        """Those of one level; the newest comes last."""
+        return self.levels.get((measurement, level), ())
+
+    def find(self, measurement: str, level: str, end_ms: int) -> ShownWindow | None:
+        """One window."""
+        windows = self.of(measurement, level)
+        place = bisect_left(windows, end_ms, key=lambda window: window.end_ms)
+        return windows[place] if place < len(windows) and windows[place].end_ms == end_ms else None
+
+
+@dataclass
+class _Kept:
+    """The windows of a level, by their ends: a record's value until it is confirmed, then what is shown."""
+
+    ends: list[int] = field(default_factory=list)
+    windows: dict[int, bytes | ShownWindow] = field(default_factory=dict)
+
+    def put(self, end_ms: int, window: bytes | ShownWindow, most: int) -> None:
+        if end_ms not in self.windows:
+            insort(self.ends, end_ms)
+        self.windows[end_ms] = window
+        if len(self.ends) > most:
+            del self.windows[self.ends.pop(0)]
+
+    def drop(self, end_ms: int) -> None:
+        if self.windows.pop(end_ms, None) is not None:
+            self.ends.remove(end_ms)
+
+
+class WindowHistory:
+    """See the module's text. It belongs to the thread that reads releases; what it tells does not change any more.
+
+    Args:
+        most: windows that are kept of a level.
+        tell: is told what is shown, and of which level something is new.
+    """
+
+    def __init__(self, most: int, tell: Callable[[ShownWindows, str], None] = lambda shown, subject: None) -> None:
+        self._most = most
+        self._tell = tell
+        self._levels: dict[Level, _Kept] = {}
+        self._open = False
+
+    def read(self, key: bytes, value: bytes | None) -> None:
+        """Take in a record of `fairness-metrics`, in its order; it is shown once it is confirmed."""
+        try:
+            measurement, level, end = key.decode("ascii").split("/")
+            end_ms = int(end)
+        except ValueError:  # UnicodeDecodeError is one
+            return
+        kept = self._levels.setdefault((measurement, level), _Kept())
+        if value is None:
+            kept.drop(end_ms)
+        else:
+            kept.put(end_ms, value, self._most)
+
+    def confirm(self, measurement: str, level: str, end_ms: int) -> None:
+        """The record of this window rests on releases that were verified."""
+        kept = self._levels.get((measurement, level))
+        value = None if kept is None else kept.windows.get(end_ms)
+        if kept is None or not isinstance(value, bytes):
+            return
+        window = ShownWindow.of(value)
+        if window is not None and (window.measurement, window.level, window.end_ms) == (measurement, level, end_ms):
+            kept.windows[end_ms] = window
+
+    def add(self, record: FairnessMetric) -> None:
+        """A window is done, or withdrawn."""
+        window = ShownWindow.of(record.encode())
+        assert window is not None
+        level = record.measurement, record.level
+        self._levels.setdefault(level, _Kept()).put(window.end_ms, window, self._most)
+        if self._open:
+            self._tell(self.shown(), record.subject)
+
+    def open(self) -> None:
+        """Replay is complete: what was not confirmed goes, and the rest is shown."""
+        for kept in self._levels.values():
+            for end_ms in [end_ms for end_ms, window in kept.windows.items() if isinstance(window, bytes)]:
+                kept.drop(end_ms)
+        self._open = True
+        self._tell(self.shown(), "")
+
+    def shown(self) -> ShownWindows:
+        """What is shown now; nothing before :meth:`open`."""
+        if not self._open:
+            return ShownWindows()
+        return ShownWindows(
+            {
+                level: tuple(w for end in kept.ends if isinstance(w := kept.windows[end], ShownWindow))
+                for level, kept in self._levels.items()
+                if kept.ends
+            }
+        )

@@ -1,0 +1,158 @@
+"""Which alarms open a review, until when, and what ends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alarmed import ALARM_MS, record, result
+from reviewed import REVIEWED
+
+from privacy import parse_measurement
+from privacy.dispositions import Disposition, SignedDisposition
+from streams.control import Approved
+from streams.records.metric import FairnessMetric
+from streams.review_book import Review, ReviewBook
+
+SPEC = parse_measurement(
+    """
+id: feed
+purpose: x
+source: {topic: t, member: m, time: ts}
+cells: {decision: {field: r}}
+windows: {base: 10s}
+reference: white
+privacy: {contribution_cap: 2, rho_member_day: 0.1}
+detection: {review_within: 3d}
+"""
+    + REVIEWED,
+    origin="x",
+)
+GOLDEN = Path(__file__).parent / "records" / "golden" / "fairness_metric.json"
+DIGEST = bytes(range(32))
+WITHIN_MS = 3 * 86_400_000
+ALARM = f"feed/10s/tpr/all/black/{ALARM_MS}"
+
+
+def approved(revoked_at_ms: int | None = None) -> Approved:
+    """The revision whose windows the records are."""
+    return Approved(SPEC, DIGEST, b"", 0, 1 << 60, 0, revoked_at_ms)
+
+
+def word(decision: str, sequence: int = 0, alarm: str = ALARM) -> SignedDisposition:
+    """A reviewer's word on the alarm."""
+    return SignedDisposition(Disposition(alarm, "unknown", decision, "look"), sequence, 5, "ab" * 8)
+
+
+def reviews(
+    book: ReviewBook, *words: SignedDisposition, revoked_at_ms: int | None = None, known: bool = True
+) -> list[Review]:
+    """What the book says beside some words on the alarm."""
+    dispositions: dict[str, list[SignedDisposition]] = {}
+    for one in words:
+        dispositions.setdefault(one.disposition.alarm, []).append(one)
+    return book.reviews(dispositions, [approved(revoked_at_ms)] if known else [])
+
+
+def book_of(*records: tuple[bytes, bytes]) -> ReviewBook:
+    """A book that has read these."""
+    book = ReviewBook()
+    for key, value in records:
+        book.read(key, value)
+    return book
+
+
+def test_an_alarm_opens_one_review_where_it_begins() -> None:
+    """Not where it goes on, where there is none, or in a window that only says so of another window."""
+    later = ALARM_MS + 10_000
+    book = book_of(
+        record(result(), result("hispanic", None), result("api", None, alarm_since_ms=ALARM_MS)),
+        record(result(), end_ms=later),
+        record(result("native", later, alarm=None), end_ms=later + 10_000),
+    )
+    (review,) = reviews(book)
+    assert review.alarm.id == ALARM
+    assert (review.alarm.reference, review.alarm.estimator) == ("white", "weighted")
+    assert review.alarm.gap == (-0.1, -0.13, -0.07)
+    assert review.deadline_ms == ALARM_MS + WITHIN_MS
+    assert review.is_open
+    assert [review.state(ALARM_MS + WITHIN_MS + late) for late in (0, 1)] == ["open", "overdue"]
+
+
+def test_the_record_of_the_contract_opens_one() -> None:
+    """From its bytes, as a command reads them, and as publish has it: the same alarm."""
+    value = GOLDEN.read_bytes()
+    window = FairnessMetric.decode(value)
+    made, read = ReviewBook(), book_of((window.topic_key(), value))
+    made.window(window)
+    assert list(made.alarms()) == list(read.alarms())
+    began = [result.group for result in window.results if result.alarm]
+    assert [alarm.id for alarm in read.alarms()] == [
+        f"feed/10s/recommendation_rate/all/{group}/{window.window.end_ms}" for group in began
+    ]
+    assert "black" in began
+    assert made.version == read.version == 1
+    made.window(window)
+    assert made.version == 1
+
+
+def test_the_last_disposition_stands_and_all_are_shown() -> None:
+    """`investigate` leaves it open, and opens it again after another word."""
+    book = book_of(record(result()))
+    for decisions, state in (
+        (("investigate",), "open"),
+        (("investigate", "watch"), "decided"),
+        (("watch", "investigate"), "open"),
+    ):
+        (review,) = reviews(book, *(word(decision, number) for number, decision in enumerate(decisions)))
+        assert review.state(0) == state
+        assert [signed.disposition.decision for signed in review.dispositions] == list(decisions)
+
+
+def test_a_withdrawn_window_takes_its_alarm_with_it() -> None:
+    """Its record says no number any more. What was signed about it is still shown."""
+    book = book_of(record(result()), record(status="withdrawn", reason="revoked"))
+    assert reviews(book) == []
+    (review,) = reviews(book, word("investigate"))
+    assert review.alarm.id == ALARM
+    assert review.state(0) == "over"
+    assert "withdrawn" in str(review.over)
+
+
+def test_a_revoked_measurement_has_nothing_to_decide() -> None:
+    """Also of windows before the revocation, which stay published; nor has one that nobody approved."""
+    book = book_of(record(result()))
+    (review,) = reviews(book, revoked_at_ms=ALARM_MS + 1)
+    assert (review.is_open, review.over) == (False, "the measurement was revoked")
+    (review,) = reviews(book, known=False)
+    assert not review.is_open
+
+
+def test_open_ones_come_first_by_their_deadlines() -> None:
+    """Then what is decided, the newest first."""
+    ends = [ALARM_MS + 10_000 * number for number in range(4)]
+    book = book_of(*(record(result(since_ms=end), end_ms=end) for end in ends))
+    ids = [f"feed/10s/tpr/all/black/{end}" for end in ends]
+    found = reviews(book, word("watch", 0, ids[0]), word("watch", 1, ids[2]))
+    assert [review.alarm.id for review in found] == [ids[1], ids[3], ids[2], ids[0]]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (None, None),
+        (b"feed/10s/1", record(result())[1]),
+        (None, record(result())[1]),
+        (b"x", b"\xff"),
+        record(result(), spec_sha256="no"),
+        record(result(alarm_since_ms="soon")),
+        record(result(since_ms=1 << 60), end_ms=1 << 60),
+        record(result(since_ms=-10_000), end_ms=-10_000),
+    ],
+)
+def test_what_is_no_record_of_a_window_opens_nothing(key: bytes | None, value: bytes | None) -> None:
+    """Another key, garbage, a tombstone."""
+    book = ReviewBook()
+    book.read(key, value)
+    assert list(book.alarms()) == []
+    assert book.version == 0
