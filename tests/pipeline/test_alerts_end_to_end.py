@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 import yaml
 from confluent_kafka import Producer
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its API
 from monitoring import Monitoring, await_true, needs
 from runbooks import PROGRAMS, Shell, missing, read_lines
 
 from privacy import parse_measurement
 from streams.feed import Feed
+from streams.kafka.clients import admin
 from streams.simulate import RECOMMENDED_RATIO, SimulatedMembers, SimulatedRecommender, encode
 from streams.trial import Trial
 from streams.watch.rules import Values, render
@@ -50,9 +52,10 @@ test_only: {{noise_scale_units: 0.01}}
 VALUES = Values(
     labels={"deployment": "observed"},
     alerts={
-        # An hour, which is a minute here, is longer than a test should wait to see an alert end.
+        # An hour, which is a minute here, is longer than a test should wait to see an alert begin or end.
         "EvenstreamUnequalTreatment": {"keep_firing_for": "5m"},
         "EvenstreamGapBeyondThreshold": {"keep_firing_for": "5m"},
+        "EvenstreamApprovalExpiring": {"for": "5m"},
         # A machine that runs other tests besides is slow, and that is not what is tested.
         "EvenstreamPublishSlow": {"enabled": False},
         "EvenstreamPartitionStalled": {"threshold": "10m"},
@@ -103,7 +106,7 @@ class House:
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
-        source = trial.settings.topic("rec-events")
+        self.source = source = trial.settings.topic("rec-events")
         trial.prepare([source])
         begin = (time.time_ns() // 1_000_000 // WINDOW_MS + 1) * WINDOW_MS
         spec = parse_measurement(SPEC.format(topic=source), origin="test").with_effective_from(begin)
@@ -112,6 +115,19 @@ class House:
         trial.start_roles()
         self.traffic.start()
         self.killed = False
+
+    def approve_another(self) -> None:
+        """A measurement that begins in an hour or two, and ends three hours later."""
+        now_ms = time.time_ns() // 3_600_000_000_000 * 3_600_000
+        text = SPEC.format(topic=self.source).replace("id: feed", "id: brief")
+        spec = parse_measurement(text, origin="test").with_effective_from(now_ms + 2 * 3_600_000)
+        self.trial.approve(spec.with_expires(now_ms + 5 * 3_600_000), now_ms)
+
+    def grow_source(self) -> None:
+        """Give the source topic another partition, of which seal learns after rows could have come."""
+        client = admin(self.trial.settings)
+        count = len(client.list_topics(self.source, timeout=10).topics[self.source].partitions)
+        client.create_partitions([NewPartitions(self.source, count + 1)])[self.source].result(10)
 
     def has_published(self) -> bool:
         """Whether a window's numbers are shown."""
@@ -213,16 +229,20 @@ def test_unfair_traffic_is_told_and_fair_traffic_ends_it(house: House, monitorin
 
 @observe
 @needs("prometheus", "prometheus-alertmanager")
-def test_what_strangers_and_mistakes_do_is_told(house: House, monitoring: Monitoring, times: Times) -> None:
-    """A foreign release, a misplaced member and a transaction that stays open: one alert each, and no other."""
+def test_what_people_do_is_told(house: House, monitoring: Monitoring, times: Times) -> None:
+    """What strangers, colleagues and mistakes do to the topics: one alert each, and no other."""
     settings = house.trial.settings
     keys = settings.topic("keys")
     causes = {
         "EvenstreamReleaseRefused": ("a record on releases-a that no party signed", {"party": "a"}),
         "EvenstreamMembersMisplaced": ("a member's record in a wrong partition", {}),
         "EvenstreamControlHeldBack": ("an open transaction on keys", {"topic": keys}),
+        "EvenstreamWindowVoid": ("a source is given a partition", {"reason": "measurement_applied_late"}),
+        "EvenstreamApprovalExpiring": ("a measurement is approved for three hours", {"measurement": "brief"}),
     }
     began = time.time()
+    house.approve_another()
+    house.grow_source()
     plain = Producer({"bootstrap.servers": settings.kafka.bootstrap})
     plain.produce(settings.topic("releases-a"), b"no release", b"feed/2s/0")
     for partition in (0, 1):  # one of the two is wrong, whichever it is
@@ -246,7 +266,6 @@ def test_what_strangers_and_mistakes_do_is_told(house: House, monitoring: Monito
 
 NOT_HERE = {
     "evenstream_estimators_disagree",  # the check needs Self-ID
-    "evenstream_measurement_expiry_timestamp_seconds",  # this measurement has no end
     "evenstream_review_deadline_timestamp_seconds",  # there while a review is open
 }
 
