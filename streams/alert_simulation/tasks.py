@@ -92,7 +92,7 @@ class Size:
 FULL = Size(
     200, 10, 10_000, table_runs=10, table_horizon=3, spread=200, point_runs=10, point_horizon=100, largest_window=60
 )
-QUICK = Size(40, 5, 1_000, table_runs=4, table_horizon=1, spread=20, point_runs=4, point_horizon=30, largest_window=10)
+QUICK = Size(40, 4, 400, table_runs=3, table_horizon=1, spread=10, point_runs=3, point_horizon=20, largest_window=10)
 
 
 @dataclass(frozen=True)
