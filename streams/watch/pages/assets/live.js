@@ -14,7 +14,7 @@
       : field.value !== field.defaultValue);
   const say = (text) => { if (status && status.textContent !== text) status.textContent = text; };
   // What is read out: only what is said first on the page, and only when more than its numbers has become another.
-  const said = () => [...main().querySelectorAll(".lead, .alarm, .notice")].map((one) => one.textContent).join(" ");
+  const said = () => [...main().querySelectorAll(".lead, .alarm, .notice")].map((one) => one.innerText).join(" ");
 
   const wordsOf = (text) => text.replace(/[-+\d.,:%]+/g, "");
 
