@@ -21,7 +21,6 @@ from streams.records.metric import (
     Privacy,
     Table,
     Window,
-    result_of,
 )
 from streams.roles.detecting import LevelDetectors
 
@@ -128,7 +127,7 @@ START_MS = 1_764_000_000_000
 
 
 def hour(number: int = 0, *, decided: float = 0.0) -> FairnessMetric:
-    """A long window with all three parts, as publish would have said it.
+    """A long window with all three parts, as publish would have said it after the hours before.
 
     Args:
         number: the hour, from START_MS. decided: moves rows of group two to decision 1, which widens its gaps.
@@ -140,17 +139,19 @@ def hour(number: int = 0, *, decided: float = 0.0) -> FairnessMetric:
     table[::2, 1] -= moved
     table[1::2, 1] += moved
     start_ms = START_MS + 3_600_000 * number
-    return _said("1h", start_ms, start_ms + 3_600_000, table, drawn.moments, drawn.rectifier)
+    before = hour(number - 1) if number else None
+    return _said("1h", start_ms, start_ms + 3_600_000, table, drawn.moments, drawn.rectifier, before=before)
 
 
 def minute(after: FairnessMetric, number: int = 0) -> FairnessMetric:
-    """A short window behind a long one, which corrects it."""
+    """A short window behind a long one, which corrects it, and behind ``number`` short ones before it."""
     people = race_only(1, weights=np.array([0.5, 0.3, 0.2]), sharpness=1.0, cells=_LAYOUT.count)
     (drawn,) = people.windows(50 + number, 1, rows=20_000, share=0.4, noise=_NOISE)
     start_ms = after.window.end_ms + 60_000 * number
     correction = reestimate(json.loads(after.encode())).correction
     by = CorrectedBy(level=after.level, end_ms=after.window.end_ms)
-    return _said("1m", start_ms, start_ms + 60_000, drawn.table, drawn.moments, None, correction, by)
+    before = minute(after, number - 1) if number else None
+    return _said("1m", start_ms, start_ms + 60_000, drawn.table, drawn.moments, None, correction, by, before=before)
 
 
 def _said(
@@ -162,6 +163,8 @@ def _said(
     rectifier: NDArray[np.float64] | None,
     correction: Correction | None = None,
     corrected_by: CorrectedBy | None = None,
+    *,
+    before: FairnessMetric | None,
 ) -> FairnessMetric:
     found = disparities(
         table,
@@ -175,6 +178,16 @@ def _said(
         rows_per_member=2,
     )
     agreement = found.agreement
+    detectors = LevelDetectors(
+        estimator="weighted" if rectifier is None else "rectified",
+        tolerated_gaps={statistic.metric: 0.02 for statistic in _LAYOUT.statistics()},
+        names=tuple((each.metric, each.score_bin, group) for each in _LAYOUT.statistics() for group in _GROUPS[1:]),
+        false_alarm_windows=20,
+    )
+    seen = Evidence.none(len(detectors.names))
+    if before is not None and before.detection is not None:
+        seen = before.detection.evidence(detectors.names)
+    evidence = detectors.detectors.after(seen, detectors.gaps(found.results, 0.95), end_ms)
     return FairnessMetric(
         measurement="feed",
         revision=1,
@@ -185,7 +198,8 @@ def _said(
         reason=None,
         reference="one",
         confidence=0.95,
-        results=tuple(map(result_of, found.results)),
+        results=detectors.results(found.results, evidence),
+        detection=detectors.said(evidence),
         table=Table.of(_LAYOUT, _GROUPS, table),
         moments=NoisedMoments.of(_GROUPS, moments),
         rectifier=None if rectifier is None else Table.of(_LAYOUT, _GROUPS, rectifier),

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from privacy import Measurement
 from streams import replay
+from streams.demo.alarm_watch import ALERT, AlarmWatch, Firing
 from streams.demo.probe import VisibilityProbe
 from streams.demo.stack import DemoStack
 from streams.demo.verdict import result_of
@@ -30,6 +31,7 @@ _RATE = 2_000
 _REPLAY_WITHIN_SECONDS = 45.0
 _LAST_WINDOW_SECONDS = 30.0
 _SHOWN_WINDOWS = 14
+_SHOWN_FIRINGS = 4
 
 
 @dataclass
@@ -66,11 +68,13 @@ class Seen:
     Attributes:
         windows: everything on `fairness-metrics`, in order.
         delays: by base window, seconds from its end plus the lateness until /metrics showed it.
+        firings: which detectors were seen in alarm on /metrics, in the order in which they began.
         sent: events written, by measurement.
     """
 
     windows: list[FairnessMetric] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
+    firings: list[Firing] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=lambda: {FEED: 0, PRIMARIES: 0})
 
     def window(self, measurement: str, level: str, end_ms: int) -> FairnessMetric | None:
@@ -80,14 +84,15 @@ class Seen:
 
 
 class _Traffic:
-    """The three things that go on beside the screen, each in a thread of its own."""
+    """The four things that go on beside the screen, each in a thread of its own."""
 
     def __init__(self, stack: DemoStack, schedule: Schedule, seen: Seen) -> None:
         self._stack = stack
         self._schedule = schedule
         self._seen = seen
         self.failures: list[Exception] = []
-        works = (self._simulate, self._play, self._probe)
+        self._over = threading.Event()
+        works = (self._simulate, self._play, self._probe, self._watch_alarms)
         self._threads = [threading.Thread(target=self._guarded, args=(work,), daemon=True) for work in works]
 
     def start(self) -> None:
@@ -95,6 +100,7 @@ class _Traffic:
             thread.start()
 
     def join(self) -> None:
+        self._over.set()
         for thread in self._threads:
             thread.join(timeout=5)
 
@@ -132,6 +138,9 @@ class _Traffic:
         probe = VisibilityProbe(self._stack.scrape, self._schedule.feed)
         probe.run(range(self._schedule.start_ms, self._schedule.end_ms, self._schedule.feed.base_ms), self._seen.delays)
 
+    def _watch_alarms(self) -> None:
+        AlarmWatch(self._stack.scrape, self._seen.firings).run(self._over)
+
 
 def play(stack: DemoStack, console: Console, schedule: Schedule) -> Seen:
     """Run both minutes, showing what comes.
@@ -145,6 +154,7 @@ def play(stack: DemoStack, console: Console, schedule: Schedule) -> Seen:
     follower = TopicFollower(stack.settings, stack.settings.topic("fairness-metrics"))
     deadline = schedule.end_ms / 1000 + _LAST_WINDOW_SECONDS
     last = ((FEED, "1m"), (FEED, schedule.feed.windows.base), (PRIMARIES, "1m"))
+    told = 0
     with Live(console=console, refresh_per_second=2, transient=False, auto_refresh=console.is_terminal) as live:
         while time.time() < deadline and not all(seen.window(*name, schedule.end_ms) for name in last):
             if traffic.failures:
@@ -157,6 +167,9 @@ def play(stack: DemoStack, console: Console, schedule: Schedule) -> Seen:
             else:
                 for window in fresh:
                     console.print(_line(window, schedule))
+                for firing in seen.firings[told:]:
+                    console.print(firing_line(firing, schedule), highlight=False)
+                    told += 1
     follower.close()
     traffic.join()
     return seen
@@ -180,6 +193,16 @@ def _clock(end_ms: int) -> str:
     return time.strftime("%H:%M:%S", time.gmtime(end_ms / 1000))
 
 
+def firing_line(firing: Firing, schedule: Schedule) -> str:
+    """One alert, as it was seen."""
+    after = firing.since - schedule.turn_ms / 1000
+    moment = f"{after:.0f} s after" if after >= 0 else f"{-after:.0f} s before"
+    return (
+        f"{_clock(int(firing.since * 1000))} {ALERT} fires: {firing.what}: log evidence {firing.log_evidence:.2f}, "
+        f"threshold {firing.log_threshold:.2f}; {moment} the recommender turned unfair"
+    )
+
+
 def _line(window: FairnessMetric, schedule: Schedule) -> str:
     """One window, where no terminal shows the table."""
     subject = f"{_clock(window.window.end_ms)} {window.measurement} {window.level} {window.status}"
@@ -192,10 +215,10 @@ def _table(seen: Seen, schedule: Schedule) -> Table:
     now_ms = time.time() * 1000
     phase = "before the start" if now_ms < schedule.start_ms else "fair" if now_ms < schedule.turn_ms else "UNFAIR"
     sent = f"{seen.sent[FEED]:,} simulated, {seen.sent[PRIMARIES]:,} of the primaries log"
-    table = Table(
-        title=f"recommender: {phase}   events sent: {sent}",
-        caption="gap in recommendation rate, black less white, with its 95 % interval",
-    )
+    caption = "gap in recommendation rate, black less white, with its 95 % interval"
+    for firing in seen.firings[:_SHOWN_FIRINGS]:
+        caption += f"\n[red]{firing_line(firing, schedule)}[/red]"
+    table = Table(title=f"recommender: {phase}   events sent: {sent}", caption=caption, caption_justify="left")
     for column in ("window end (UTC)", "measurement", "level", "status", "black-white gap"):
         table.add_column(column)
     for window in seen.windows[-_SHOWN_WINDOWS:]:

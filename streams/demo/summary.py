@@ -9,10 +9,12 @@ from rich.table import Table
 
 from estimator import GROUPS
 from streams import acl
-from streams.demo.live import FEED, MINUTE_MS, PRIMARIES, Schedule, Seen, shown_interval
+from streams.demo.alarm_watch import ALERT
+from streams.demo.in_words import in_words
+from streams.demo.live import FEED, MINUTE_MS, PRIMARIES, Schedule, Seen, firing_line, shown_interval
 from streams.demo.stack import DemoStack
 from streams.demo.truth import ExactRates, SimulatedTruth
-from streams.demo.verdict import judge, result_of
+from streams.demo.verdict import judge, judge_alarms, result_of
 from streams.kafka import acls
 from streams.records.metric import FairnessMetric, Result
 
@@ -22,6 +24,8 @@ _THREE_THINGS = (
     "weighted estimate understates gaps by design, since a name and a place only hint at race; the corrected one does "
     "not, where what is measured depends on place through race alone (docs/estimators.md)."
 )
+
+_SHOWN_FIRINGS = 5
 
 
 def summarise(
@@ -49,6 +53,13 @@ def summarise(
         {end_ms: rates.rows for end_ms, rates in exact.items()},
         exact[schedule.end_ms].truth["black"] - exact[schedule.end_ms].truth["white"],
     )
+    conditions.append(judge_alarms(seen.firings, FEED, schedule.turn_ms / 1000))
+    _alerts(console, schedule, seen)
+    unfair = minutes[schedule.end_ms]
+    if unfair is not None and unfair.status == "published":
+        console.print("In words, the unfair minute:", style="bold")
+        for sentence in in_words(unfair, length_ms=MINUTE_MS):
+            console.print(f"  {sentence}", highlight=False, markup=False)
     for condition in conditions:
         mark = "[green]holds[/green]" if condition.holds else "[red]FAILS[/red]"
         console.print(f"{mark}  {condition.text}", highlight=False)
@@ -79,6 +90,19 @@ def _figures(console: Console, stack: DemoStack, seen: Seen) -> None:
         console.print(_security(stack), highlight=False)
     if stack.restarts:
         console.print(f"roles that had to be restarted: {stack.restarts} (see the logs)")
+
+
+def _alerts(console: Console, schedule: Schedule, seen: Seen) -> None:
+    """What an SRE would have seen."""
+    console.print("What an SRE would have seen (a page, within one scrape of Prometheus more):", style="bold")
+    for firing in seen.firings[:_SHOWN_FIRINGS]:
+        console.print(f"  {firing_line(firing, schedule)}", highlight=False, markup=False)
+    left = len(seen.firings) - _SHOWN_FIRINGS
+    if left > 0:
+        console.print(f"  and {left} more (metrics and levels that the same turn touches)", highlight=False)
+    if not seen.firings:
+        console.print("  nothing", highlight=False)
+    console.print(f"  what to do then: docs/runbooks/{ALERT}.md; nothing changes a ranking by itself", highlight=False)
 
 
 def _security(stack: DemoStack) -> str:

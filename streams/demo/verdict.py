@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from estimator import CellLayout, Estimate, NoiseVariance, disparities
+from streams.demo.alarm_watch import ALERT, Firing
 from streams.records.metric import FairnessMetric, Result
 
 CONFIDENCE = 0.9999
@@ -99,3 +100,26 @@ def judge(
     void = [w for w in windows if w.status == "void"]
     conditions.append(Condition(not void, f"{len(windows)} windows published, {len(void)} void"))
     return conditions
+
+
+def judge_alarms(firings: list[Firing], measurement: str, turn: float) -> Condition:
+    """Whether the alert fired for what turned unfair, and not before it did.
+
+    Args:
+        firings: what was seen on /metrics. measurement: the simulated feed's. turn: Unix time of the turn.
+    """
+    ours = [f for f in firings if f.labels["measurement"] == measurement]
+    early = [f for f in ours if f.since < turn]
+    if early:
+        return Condition(False, f"{ALERT} fired while the recommender was fair: {early[0].what}")
+    expected = [
+        f for f in ours if (f.labels["metric"], f.labels["group"], f.until) == ("recommendation_rate", "black", None)
+    ]
+    if not expected:
+        return Condition(False, f"{ALERT} does not fire for the black members' recommendation rate")
+    first = expected[0]
+    return Condition(
+        True,
+        f"{ALERT} fired for nothing while the recommender was fair, and for {first.what} "
+        f"{first.since - turn:.0f} s after it turned unfair",
+    )

@@ -94,15 +94,14 @@ class Detection(PublicPart):
         Raises:
             ValueError: a state is of another detector, twice there, or of another number of bets.
         """
-        before = Evidence.none(len(names))
-        above, below = before.above.copy(), before.below.copy()
+        found = Evidence.none(len(names))
         places = {name: place for place, name in enumerate(names)}
         for state in self.state:
             place = places.pop((state.metric, state.score_bin, state.group), None)
             if place is None or len(state.below) != len(BETS) or len(state.above) != len(BETS):
                 raise ValueError(f"no state of a detector here: {state.metric}, {state.score_bin}, {state.group}")
-            above[place], below[place] = state.above, state.below
-            before.breach_windows[place] = state.breach_windows
-            before.alarm_since_ms[place] = NO_ALARM if state.alarm_since_ms is None else state.alarm_since_ms
-            before.seen[place] = True
-        return Evidence(above, below, before.breach_windows, before.alarm_since_ms, before.seen)
+            found.above[place], found.below[place] = state.above, state.below
+            found.breach_windows[place] = state.breach_windows
+            found.alarm_since_ms[place] = NO_ALARM if state.alarm_since_ms is None else state.alarm_since_ms
+            found.seen[place] = True
+        return found

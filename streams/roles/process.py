@@ -218,6 +218,7 @@ class RoleProcess:
     def _announce_destroyed(self, kind: KeyKind, keys: EpochKeys | StateKeys, now_ms: int) -> None:
         """Say which keys were destroyed; what `keys` holds wrapped for such an epoch opens nowhere, and goes."""
         self.health.oldest_key(kind, min(keys.numbers()) / 1000 if keys.numbers() else None)
+        self.health.key_lifetime(kind, keys.lifetime_ms / 1000)
         for number in keys.unannounced():
             wrapped = self.control.wrapped_to(self.role, number) if kind == "epoch" else []
             tombstones = [KeyRecord(record.topic_key(), None) for record in wrapped]

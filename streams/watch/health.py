@@ -142,10 +142,17 @@ class RoleHealth:
             )
             self._zero_until.labels(role).set(0)
         self._oldest_key: Gauge | None = None
+        self._key_lifetime: Gauge | None = None
         if role != "publish":
             self._oldest_key = Gauge(
                 "evenstream_oldest_private_key_timestamp_seconds",
                 "When the oldest private key that this role still holds began, by kind of key",
+                ("role", "kind"),
+                registry=registry,
+            )
+            self._key_lifetime = Gauge(
+                "evenstream_private_key_lifetime_seconds",
+                "For how long a private key is used, by kind of key",
                 ("role", "kind"),
                 registry=registry,
             )
@@ -260,6 +267,11 @@ class RoleHealth:
                 self._oldest_key.remove(self._role, kind)
         else:
             self._oldest_key.labels(self._role, kind).set(began_seconds)
+
+    def key_lifetime(self, kind: str, seconds: float) -> None:
+        """For how long a key of a kind ("epoch", "state") is used, as this role is set."""
+        if self._key_lifetime is not None:
+            self._key_lifetime.labels(self._role, kind).set(seconds)
 
     def window(self, measurement: str, level: str, status: str) -> None:
         """A party closed a window."""

@@ -117,7 +117,7 @@ def test_the_demo_ends_with_its_verdict_and_leaves_no_topic(kafka: str, tmp_path
         rest, _ = demo.communicate(timeout=60)
     output += rest
     assert demo.returncode == 0, output
-    assert len(re.findall(r"^holds ", output, re.MULTILINE)) == 6
+    assert len(re.findall(r"^holds ", output, re.MULTILINE)) == 7
     assert "FAILS" not in output
     assert "events in: 240,000 simulated, 2,676 of the primaries log" in output
     assert re.search(r"simulated-feed: rho 0.1, epsilon 2.7\d at delta 1e-09", output)

@@ -13,27 +13,30 @@ import pytest
 import scenario as scenarios
 from estimated import published, run
 
-from estimator import Disparities, recompute
+from estimator import Disparities, Evidence
+from streams.recomputation import Recomputer
 from streams.records.metric import CorrectedBy, result_of
 from streams.roles.publish import _CORRECTION_WINDOWS, PublishCore
 
 pytestmark = pytest.mark.slow
 
-PAGE = Path(__file__).parents[2] / "docs" / "estimators.md"
+GATHERED = ("log_evidence", "alarm", "alarm_since_ms")
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def _of_the_page(name: str) -> Callable[..., Disparities]:
-    code = next(c for c in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if f"def {name}" in c)
+def _of_the_page(page: str, name: str) -> Any:
+    """A function that a page defines."""
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     names: dict[str, Any] = {}
-    exec(code, names)  # the text that a reader would run
-    function: Callable[..., Disparities] = names[name]
-    return function
+    exec(next(code for code in blocks if f"def {name}" in code), names)  # the text that a reader would run
+    return names[name]
 
 
 def test_a_published_record_can_be_repeated() -> None:
     """The page's own code gives every published number from the JSON of a record, and of the one that corrected it."""
-    repeat = _of_the_page("repeat")
+    repeat: Callable[..., Disparities] = _of_the_page("estimators.md", "repeat")
     records = {(w.measurement, w.level, w.window.end_ms): json.loads(w.encode()) for w in published()}
+    recomputer = Recomputer()  # which has evidence go on from window to window as well
     estimators: set[str] = set()
     corrected = 0
     for window in published():
@@ -41,10 +44,11 @@ def test_a_published_record_can_be_repeated() -> None:
         earlier = None if by is None else records[window.measurement, by.level, by.end_ms]
         record = json.loads(window.encode())
         found = repeat(record, earlier)
-        outcome = recompute(record, earlier)
+        outcome = recomputer.take(record)
         assert (outcome.discrepancies, outcome.unchecked) == ((), ())
         assert outcome.compared > 7 * len(window.results)  # its names, value, gap, ratio and suppression
-        assert tuple(map(result_of, found.results)) == window.results
+        alone = [r.model_copy(update=dict.fromkeys(GATHERED)) for r in window.results]  # without what windows gather
+        assert [result_of(result) for result in found.results] == alone
         agrees = None if found.agreement is None else found.agreement.agree
         assert window.checks.estimators == {None: None, True: "agree", False: "disagree"}[agrees]
         estimators |= {result.estimator for result in window.results if result.value is not None}
@@ -53,9 +57,25 @@ def test_a_published_record_can_be_repeated() -> None:
     assert corrected > 0
 
 
+def test_published_evidence_can_be_repeated() -> None:
+    """The page's own code gives every state and every log evidence from a record and the one before it, to the bit."""
+    gather: Callable[..., Evidence] = _of_the_page("detection.md", "gather")
+    before: dict[str, Any] = {}
+    for window in published():
+        record = json.loads(window.encode())
+        found = gather(record, before.get(window.subject))
+        state = record["detection"]["state"]
+        assert found.above[found.seen].tolist() == [each["above"] for each in state]
+        assert found.below[found.seen].tolist() == [each["below"] for each in state]
+        said = [r["log_evidence"] for r in record["results"] if r["log_evidence"] is not None]
+        assert found.log_evidence[found.seen].tolist() == said
+        before[window.subject] = record
+    assert all(record["detection"]["state"] for record in before.values())
+
+
 def test_what_nobody_published_is_in_the_record() -> None:
     """Another reference, confidence and statistic of the same table: the page's text, against what was published."""
-    other = _of_the_page("other_questions")
+    other: Callable[..., Disparities] = _of_the_page("estimators.md", "other_questions")
     (window, *_) = (w for w in published() if (w.measurement, w.level) == ("feed", "1m"))
     found = {(d.estimator, d.group): d for d in other(json.loads(window.encode())).results}
     compared = 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,51 @@ def test_a_correction_that_has_not_passed_is_told() -> None:
     found = Recomputer().take(value(minute(hour(0))))
     assert found.equal
     assert len(found.unchecked) == 1
+
+
+def test_evidence_goes_on_from_the_window_before() -> None:
+    """An alarm that three windows raise together is repeated from state to state, and every change of it is found."""
+    before, after = value(hour(0)), value(hour(1, decided=0.4))
+    alarms = [n for n, result in enumerate(after["results"]) if result["alarm"]]
+    assert alarms
+    recomputer = Recomputer()
+    assert recomputer.take(before).equal
+    assert recomputer.take(after).equal
+    changes: tuple[tuple[str, Callable[[Any], None]], ...] = (
+        (f"results[{alarms[0]}].alarm", lambda r: r["results"][alarms[0]].update(alarm=False)),
+        (f"results[{alarms[0]}].log_evidence", lambda r: r["results"][alarms[0]].update(log_evidence=0.5)),
+        (f"results[{alarms[0]}].alarm_since_ms", lambda r: r["results"][alarms[0]].update(alarm_since_ms=None)),
+        ("results[0].alarm", lambda r: r["results"][0].update(alarm=True)),
+        ("detection.state[0].breach_windows", lambda r: r["detection"]["state"][0].update(breach_windows=9)),
+        ("detection.log_threshold", lambda r: r["detection"].update(log_threshold=1.0)),
+        ("detection.detectors", lambda r: r["detection"].update(detectors=1)),
+    )
+    for where, change in changes:
+        changed = deepcopy(after)
+        change(changed)
+        recomputer = Recomputer()
+        recomputer.take(before)
+        assert where in [found.where for found in recomputer.take(changed).discrepancies]
+
+
+def test_evidence_from_nowhere_is_told() -> None:
+    """Without the window before, what goes on from it is unchecked, not wrong; a level's first window needs none."""
+    gap = Recomputer()
+    gap.take(value(hour(0)))
+    for recomputer, record in ((Recomputer(), hour(1)), (gap, hour(2))):
+        found = recomputer.take(value(record))
+        assert found.equal
+        assert "evidence" in found.unchecked[0]
+    assert Recomputer().take(value(hour(0))).unchecked == ()
+
+
+def test_a_record_from_before_there_were_detectors() -> None:
+    """Nothing of evidence is in it, and nothing is missed."""
+    old = value(hour(0)) | {"detection": None}
+    for result in old["results"]:
+        for name in ("log_evidence", "alarm", "alarm_since_ms"):
+            del result[name]
+    assert Recomputer().take(old).equal
 
 
 @pytest.mark.parametrize(("name", "rho"), [("epsilon_spent", "rho"), ("epsilon_limit", "rho_limit")])

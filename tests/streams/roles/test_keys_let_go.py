@@ -50,7 +50,7 @@ def test_the_word_comes_after_the_tombstones(tmp_path: Path) -> None:
         role="attach",
         keys=SimpleNamespace(identity=identity("attach")),
         settings=SimpleNamespace(topic=lambda name: name),
-        health=SimpleNamespace(oldest_key=lambda kind, seconds: None),
+        health=SimpleNamespace(oldest_key=lambda kind, seconds: None, key_lifetime=lambda kind, seconds: None),
         control=SimpleNamespace(wrapped_to=lambda role, epoch: [wrapped]),
         reader=SimpleNamespace(announce=lambda *records: said.extend(records)),
     )

@@ -33,6 +33,7 @@ def exercised(role: str) -> CollectorRegistry:
     health.state_lost(1_764_028_800)
     health.layout(2, 3, 1)
     health.oldest_key("state", 1_764_000_000.0)
+    health.key_lifetime("state", 86_400.0)
     health.clock_ahead(-1.5)
     return registry
 
