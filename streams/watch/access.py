@@ -102,6 +102,20 @@ def tls_context(settings: HttpSettings) -> ssl.SSLContext | None:
     return context
 
 
+def asking_context(settings: HttpSettings) -> ssl.SSLContext | None:
+    """How a command on the same settings asks a role, or None where it speaks no TLS.
+
+    It believes the very certificate that the settings name, whatever the name or address under which it asks.
+    """
+    if settings.certificate_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    _load("http.certificate_file", lambda: context.load_verify_locations(str(settings.certificate_file)))
+    return context
+
+
 def _no_password() -> str:
     raise ssl.SSLError("the key is encrypted")  # nobody is there to type a password
 
