@@ -82,7 +82,7 @@ def token_of(path: Path) -> str:
         raise EvenstreamError(f"the token's file {path} cannot be read: {why}") from None
     if not _LEAST_TOKEN <= len(text) <= _MOST_TOKEN or not text.isprintable() or " " in text:
         raise EvenstreamError(
-            f"the token's file {path} must hold one token of {_LEAST_TOKEN} to {_MOST_TOKEN} characters without spaces; "
+            f"the token's file {path} must hold one token of {_LEAST_TOKEN} to {_MOST_TOKEN} characters, no spaces; "
             "make one with: openssl rand -hex 32"
         )
     return text
