@@ -154,7 +154,7 @@ def notice(alarms: Sequence[Alarm]) -> Iterator[str]:
         return
     told = [
         f"{escape(words.alarm(alarm.metric, alarm.score_bin, alarm.group, alarm.since_ms, alarm.level))} "
-        f"{link(review_path(alarm), f'Review of {alarm.id}')}."
+        f"{link(review_path(alarm), 'Its review')}."
         for alarm in alarms[:_TOLD]
     ]
     if len(alarms) == 1:
