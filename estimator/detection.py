@@ -80,17 +80,42 @@ _CAP_ABOVE_THRESHOLD = math.floor(STEPS * math.log(2 * _MEAN_OF))
 
 
 @dataclass(frozen=True, eq=False)
+class Deviations:
+    """By how many standard deviations each gap lies beyond the tolerated one (``estimator.excess``).
+
+    Attributes:
+        above, below: arrays of one shape, float64; NaN where there is nothing to take in.
+    """
+
+    above: F
+    below: F
+
+
+@dataclass(frozen=True, eq=False)
 class Gaps:
     """One window's gaps, as they are published: arrays of one shape, float64, ratios; NaN where suppressed.
 
     Attributes:
         estimate, lower, upper: each detector's gap and its interval. confidence: of the intervals.
+        excess: what becomes evidence. None: what estimate and interval say, for gaps that are Gaussian and never
+            suppressed, as in a simulation.
     """
 
     estimate: F
     lower: F
     upper: F
     confidence: float
+    excess: Deviations | None = None
+
+    def deviations(self, tolerated_gap: F | float) -> Deviations:
+        """What becomes evidence."""
+        if self.excess is not None:
+            return self.excess
+        # To nine digits, so that a quantile whose last bit differs between machines is one number.
+        z = round(critical_value(self.confidence), 9)
+        half = np.maximum(self.upper - self.estimate, self.estimate - self.lower)
+        sigma = np.maximum(half / z, SMALLEST_SIGMA)
+        return Deviations((self.estimate - tolerated_gap) / sigma, (-self.estimate - tolerated_gap) / sigma)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,23 +200,22 @@ class Detectors:
 
         Args:
             before: of the window before; void windows are left out, and change nothing.
-            gaps: of the detectors' shape. Where the estimate is NaN, nothing changes.
+            gaps: of the detectors' shape. Where a deviation is NaN, evidence stays; where an estimate is, breaches do.
             end_ms: the window's end, epoch milliseconds.
         """
-        shown = ~np.isnan(gaps.estimate)
-        gap, lower, upper = (np.where(shown, end, 0.0) for end in (gaps.estimate, gaps.lower, gaps.upper))
-        # To nine digits, so that a quantile whose last bit differs between machines is one number.
-        z = round(critical_value(gaps.confidence), 9)
-        sigma = np.maximum(np.maximum(upper - gap, gap - lower) / z, SMALLEST_SIGMA)
-        above = self._step(before.above, (gap - self.tolerated_gap) / sigma)
-        below = self._step(before.below, (-gap - self.tolerated_gap) / sigma)
-        beyond = (lower > self.tolerated_gap) | (upper < -np.asarray(self.tolerated_gap))
+        excess, shown = gaps.deviations(self.tolerated_gap), ~np.isnan(gaps.estimate)
+        known = ~(np.isnan(excess.above) | np.isnan(excess.below))
+        above, below = (
+            np.where(known[..., np.newaxis], self._step(old, np.where(known, side, 0.0)), old)
+            for old, side in ((before.above, excess.above), (before.below, excess.below))
+        )
+        beyond = (gaps.lower > self.tolerated_gap) | (gaps.upper < -np.asarray(self.tolerated_gap))
         after = Evidence(
-            above=np.where(shown[..., np.newaxis], above, before.above),
-            below=np.where(shown[..., np.newaxis], below, before.below),
+            above=above,
+            below=below,
             breach_windows=np.where(shown, np.where(beyond, before.breach_windows + 1, 0), before.breach_windows),
             alarm_since_ms=before.alarm_since_ms,
-            seen=before.seen | shown,
+            seen=before.seen | known,
         )
         above_threshold = _log_evidence(after) - self.threshold_steps
         alarm = after.seen & (above_threshold >= np.where(before.alarm, -ENDS_BELOW, 0))

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from estimator import GROUPS, CellLayout, NoiseVariance, Population, RaceModel
 from estimator.cells import Statistic
-from estimator.detection import Gaps
-from estimator.intervals import critical_value, gap_interval
-from estimator.rates import Reading
+from estimator.detection import Deviations, Gaps
+from estimator.excess import Residuals
+from estimator.intervals import Variance, critical_value, gap_interval
+from estimator.rates import Rates, Reading
 from estimator.weighted import weighted_rates
 from streams.simulate import RECOMMENDED_RATIO
 
@@ -111,7 +112,7 @@ class _Stream:
 
     def windows(self) -> Gaps:
         world = self.world
-        gaps = weighted_gaps(self.tables(), world.noise_rows, world.rows_per_member)
+        gaps = weighted_gaps(self.tables(), world.noise_rows, world.rows_per_member, world.tolerated)
         looked_at = np.asarray(self.shown >= world.steady)
         self.shown = np.where(np.isnan(gaps.estimate), 0, self.shown + 1)
         ends = (np.where(looked_at, end, np.nan) for end in (gaps.estimate, gaps.lower, gaps.upper))
@@ -155,19 +156,24 @@ def place_of(metric: str, group: str) -> int:
 
 
 def weighted_gaps(
-    tables: F, noise_rows: float, rows_per_member: float, statistics: Sequence[Statistic] = STATISTICS
+    tables: F,
+    noise_rows: float,
+    rows_per_member: float,
+    tolerated: float,
+    statistics: Sequence[Statistic] = STATISTICS,
 ) -> Gaps:
     """The weighted estimator's gaps of many tables: shape (tables, detectors), NaN where suppressed.
 
     Args:
         tables: shape (tables, cells, groups), noised, rows. noise_rows: standard deviation of one entry.
+        tolerated: tau, beyond which there is excess.
     """
     count, cells, groups = tables.shape
     side_by_side = tables.transpose(1, 0, 2).reshape(cells, count * groups)
     names = tuple(str(k) for k in range(count * groups))
     noise, z = NoiseVariance(noise_rows**2), critical_value(CONFIDENCE)
     reading = Reading(side_by_side, names, noise, rows_per_member, z)
-    found = []
+    found, excess = [], []
     for statistic in statistics:
         rates = weighted_rates(reading, statistic)
         shown = rates.shown.reshape(count, groups)
@@ -177,8 +183,27 @@ def weighted_gaps(
         gaps = gap_interval((ends[0], ends[1], ends[2]), (base[0], base[1], base[2]))
         compared = shown & shown[:, [_REFERENCE_AT]]
         found.append([np.delete(np.where(compared, end, np.nan), _REFERENCE_AT, axis=1) for end in gaps])
+        sides = _residuals(rates, (count, groups)).excess(_REFERENCE_AT, tolerated)
+        excess.append([np.delete(side, _REFERENCE_AT, axis=1) for side in sides])
     estimate, lower, upper = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
-    return Gaps(estimate, lower, upper, CONFIDENCE)
+    above, below = (np.concatenate(part, axis=1) for part in zip(*excess, strict=True))
+    return Gaps(estimate, lower, upper, CONFIDENCE, Deviations(above, below))
+
+
+def _residuals(rates: Rates, shape: tuple[int, int]) -> Residuals:
+    """Of many tables: shape (tables, groups)."""
+    flat = rates.residuals
+    assert flat is not None
+    variance = flat.variance
+    parts = variance.binomial, variance.constant, variance.linear, variance.square
+    return Residuals(
+        hits=flat.hits.reshape(shape),
+        total=flat.total.reshape(shape),
+        total_variance=flat.total_variance.reshape(shape),
+        variance=Variance(*(part.reshape(shape) for part in parts)),
+        covariance=None,
+        rows_per_member=flat.rows_per_member,
+    )
 
 
 @dataclass(frozen=True)
