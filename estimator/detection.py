@@ -13,12 +13,18 @@ the level, which share that promise: the mean of all K is an e-detector as well,
 every true gap lies within tau, the first alarm of a level comes after at least A windows on average, whatever the
 number of looks.
 
-What that takes. Given what was seen before, D_t is sub-Gaussian about a mean within [-tau, tau], with variance proxy
-sigma_t^2. What bends it: members who come back, so that one window's deviation is in the next one too; a gap is a
-difference of ratios of noised sums, not a mean; sigma_t is estimated, here as an interval's larger half-width over its
-critical value. A `rectified` short window would share the error of its correction with its neighbours, so at levels
-without a rectifier of their own the `weighted` gaps are to be watched. Set tau above what a pool of members may differ
-by chance; docs/detection.md shows what was measured.
+What is taken for (D_t - tau) / sigma_t is not the published gap, which is cut and, near the limit of suppression,
+shown where noise favours it, but a contrast of sums (``estimator.excess``): its mean is at most 0 under tolerated gaps,
+however small the group, so it is taken in whether or not the gap is shown. Where there are no sums (`rectified`, too
+few Self-ID rows), M is set to 0: where s_t is 1 in a window with sums and 0 elsewhere, the mean of s_t exp(...) is no
+larger than that of exp(...), whatever s_t has to do with them, so the promise stands. While an alarm stands, M stays as
+it is: of the first alarm nothing more is to be promised, and such a window says nothing of whether the gap is over.
+
+What that takes. Given what was seen before, the deviation is sub-Gaussian about a mean of at most 0, with variance
+proxy 1. What bends it: members who come back, so that one window's deviation is in the next one too; skewed counts,
+where noise is small and hits are few; sigma_t is estimated, from the noised sums. A `rectified` short window would
+share the error of its correction with its neighbours, so at levels without a rectifier of their own the `weighted` gaps
+are to be watched. Set tau above what a pool of members may differ by chance; docs/detection.md shows what was measured.
 
 Evidence is a pure function of published numbers, for anybody and to the last bit. M is kept as its logarithm in whole
 hundredths, rounded down in every step, and capped, so that an alarm ends some windows after a change has ended. Both
@@ -200,13 +206,15 @@ class Detectors:
 
         Args:
             before: of the window before; void windows are left out, and change nothing.
-            gaps: of the detectors' shape. Where a deviation is NaN, evidence stays; where an estimate is, breaches do.
+            gaps: of the detectors' shape. Where a deviation is NaN, an alarm and its evidence stay, and evidence
+                without an alarm goes; where an estimate is, breaches stay.
             end_ms: the window's end, epoch milliseconds.
         """
         excess, shown = gaps.deviations(self.tolerated_gap), ~np.isnan(gaps.estimate)
         known = ~(np.isnan(excess.above) | np.isnan(excess.below))
+        kept = before.alarm[..., np.newaxis]
         above, below = (
-            np.where(known[..., np.newaxis], self._step(old, np.where(known, side, 0.0)), old)
+            np.where(known[..., np.newaxis], self._step(old, np.where(known, side, 0.0)), np.where(kept, old, LEAST))
             for old, side in ((before.above, excess.above), (before.below, excess.below))
         )
         beyond = (gaps.lower > self.tolerated_gap) | (gaps.upper < -np.asarray(self.tolerated_gap))
