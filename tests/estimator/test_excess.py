@@ -44,7 +44,7 @@ def test_no_bet_wins_on_average_at_a_tolerated_gap(size: float, rate: float, gap
 
 
 def test_a_gap_beyond_what_is_tolerated_is_seen_on_its_side() -> None:
-    """Six points more, four of them beyond, are 1.7 standard deviations of a group of 700; and the other side is less."""
+    """Six points more, four of them beyond, are 1.7 standard deviations of a group of 700; below it is less."""
     found = residuals(np.random.default_rng(4), (0.3, 0.36), (12_000.0, 700.0), 20_000)
     above, below = (side[:, 1].mean() for side in found.excess(0, 0.02))
     assert 1.5 < above < 1.9
