@@ -350,19 +350,27 @@ def best_estimator(record: ShownRecord) -> str | None:
     return next((name for name in order if name in there), None)
 
 
+def clearest(record: ShownRecord) -> Result | None:
+    """The gap to speak of: the largest clear one, of those under an alarm where there are any; or None."""
+    chosen = best_estimator(record)
+    clear = [r for r in record.results if r.estimator == chosen and r.gap is not None and differs(r.gap)]
+    if not clear:
+        return None
+    alarmed = [r for r in clear if r.alarm]
+    worst = max(alarmed or clear, key=lambda r: min(abs(r.gap.lower), abs(r.gap.upper)) if r.gap else 0.0)
+    # Of the same group, the rate that needs no explanation comes first.
+    plain = [r for r in alarmed if (r.metric, r.group) == (EASIEST[0], worst.group)]
+    return plain[0] if plain else worst
+
+
 def headline(record: ShownRecord) -> str:
     """What a window says, in one sentence: its largest clear gap, else that there is none."""
     if record.status != "published":
         return window(record.status, record.reason)
     chosen = best_estimator(record)
     results = [r for r in record.results if r.estimator == chosen]
-    clear = [r for r in results if r.gap is not None and differs(r.gap)]
-    if clear:
-        alarmed = [r for r in clear if r.alarm]
-        worst = max(alarmed or clear, key=lambda r: min(abs(r.gap.lower), abs(r.gap.upper)) if r.gap else 0.0)
-        # Of the same group, the rate that needs no explanation comes first.
-        plain = [r for r in alarmed if (r.metric, r.group) == (EASIEST[0], worst.group)]
-        worst = plain[0] if plain else worst
+    worst = clearest(record)
+    if worst is not None:
         return finding(worst, reference_of(results, worst, record.reference), record.reference, record.confidence)
     compared = [r for r in results if r.gap is not None]
     if not compared:
