@@ -13,44 +13,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import msgspec
 
 from privacy.dispositions import SignedDisposition
 from privacy.revocation import YEAR_10000_MS
+from streams.alarm_name import AlarmName
 from streams.control import Approved
 from streams.records.metric import FairnessMetric
 
 
 @dataclass(frozen=True)
-class Alarm:
-    """A detector's alarm, by the window with which it began.
+class Alarm(AlarmName):
+    """An alarm with what the window says with which it began.
 
     Attributes:
-        since_ms: the end of that window, epoch milliseconds.
         spec: SHA-256 of the spec; empty where the window's record is not there (any more), as are the next three.
         reference: the group with which it is compared.
         estimator: whose gap it is.
         gap: (estimate, lower, upper) in that window, ratios; None where it says none.
     """
 
-    measurement: str
-    level: str
-    metric: str
-    score_bin: str
-    group: str
-    since_ms: int
     spec: bytes = b""
     reference: str = ""
     estimator: str = ""
     gap: tuple[float, float, float] | None = None
-
-    @cached_property
-    def id(self) -> str:
-        """measurement/level/metric/score bin/group/since_ms."""
-        return f"{self.measurement}/{self.level}/{self.metric}/{self.score_bin}/{self.group}/{self.since_ms}"
 
     @classmethod
     def named(cls, name: str) -> Alarm:

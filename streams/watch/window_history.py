@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from streams.alarm_name import AlarmName
 from streams.records.metric import FairnessMetric
-from streams.watch.shown_record import Alarm, ShownRecord, Status, alarms, read
+from streams.watch.shown_record import ShownRecord, Status, alarms, read
 
 _UNPACKED_BYTES = 32 << 20
 """Of records that were read and not confirmed; beyond that the oldest are packed."""
@@ -45,7 +46,7 @@ class ShownWindow:
     status: Status
     reason: str | None
     spec: str
-    alarms: tuple[Alarm, ...] | None
+    alarms: tuple[AlarmName, ...] | None
     packed: bytes
 
     @classmethod

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from streams.alarm_name import AlarmName
 from streams.watch.pages.site import Snapshot
-from streams.watch.shown_record import Alarm
 from streams.watch.window_history import ShownWindow, ShownWindows
 
 
@@ -19,7 +19,7 @@ class AlarmSpan:
         ended_ms: end of the first window after which it stood no more; None while it stands.
     """
 
-    alarm: Alarm
+    alarm: AlarmName
     last_ms: int
     ended_ms: int | None
 
@@ -30,7 +30,7 @@ def spans(windows: Sequence[ShownWindow]) -> list[AlarmSpan]:
     A window that says nothing of alarms (void, withdrawn) ends none: what was gathered stays as it was. One of another
     revision does: its detectors begin anew.
     """
-    seen: dict[Alarm, list[int | None]] = {}
+    seen: dict[AlarmName, list[int | None]] = {}
     spec = None
     for window in windows:
         if window.alarms is None and window.spec == spec:
@@ -67,6 +67,6 @@ def _stopped(span: AlarmSpan, stopped_ms: int | None) -> AlarmSpan:
     return span
 
 
-def standing(found: Iterable[AlarmSpan]) -> list[Alarm]:
+def standing(found: Iterable[AlarmSpan]) -> list[AlarmName]:
     """Those that stand, by their beginning."""
     return [span.alarm for span in found if span.ended_ms is None]

@@ -227,7 +227,7 @@ def test_all_levels_without_evidence_are_worked_out_in_one_more_pass(monkeypatch
     every = publisher(monkeypatch, []).replay()
     found = publisher(monkeypatch, [old(window) for window in every])
     assert found.take_new(found.replay()) == []
-    assert found.process.read == 2 * ["fairness-metrics", "releases-a", "releases-b"]
+    assert topics_read(found) == 2 * ["fairness-metrics", "releases-a", "releases-b"]
 
 
 def test_a_measurement_that_ended_before_the_upgrade_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_a_measurement_that_ended_before_the_upgrade_is_left_as_it_was(monkeypat
     monkeypatch.setitem(approved, ended.spec, ended)
     found = publisher(monkeypatch, topic)
     assert found.take_new(found.replay()) == []
-    assert found.process.read == ["fairness-metrics", "releases-a", "releases-b"]
+    assert topics_read(found) == ["fairness-metrics", "releases-a", "releases-b"]
     names = {key[0] for key in shown(found)}
     assert "evenstream_gap_ratio" in names
     assert "evenstream_edetector_log_evidence" not in names
@@ -258,6 +258,13 @@ def test_a_measurement_that_ended_before_the_upgrade_is_left_as_it_was(monkeypat
     assert late.take(*both[0], live=True) is None
     with pytest.raises(HistoryNeeded, match="feed/10s"):
         late.take(*both[1], live=True)
+
+
+def topics_read(found: Publisher) -> list[str]:
+    """In their order, as often as each was read."""
+    process: Any = found.process
+    read: list[str] = process.read
+    return read
 
 
 def key_of(window: FairnessMetric) -> tuple[str, str, int]:
