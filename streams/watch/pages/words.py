@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from streams.report.numbers import moment
 from streams.watch.shown_record import Detection, Interval, Result, ShownRecord
 
-_GROUPS = {"api": "Asian or Pacific Islander"}
+_GROUPS = {"api": "Asian or Pacific Islander", "multiple": "multiracial"}
 
 _METRICS = {
     "predictive_parity": "Predictive parity",
@@ -110,14 +110,14 @@ NOT_AUTOMATIC = "An alarm changes no ranking: it asks people to look."
 
 
 def group(name: str) -> str:
-    """A group, or a pool of groups, as a label: ``native + multiple`` is "native and multiple"."""
+    """A group, or a pool of groups, as a label: ``native+multiple`` is "native and multiracial"."""
     names = [_GROUPS.get(part, part.replace("_", " ")) for part in name.split("+")]
     return listed(names)
 
 
 def members(name: str) -> str:
-    """The members of a group: "black members", "native and multiple members, taken together"."""
-    return f"{group(name)} members" + (", taken together" if "+" in name else "")
+    """The members of a group: "black members", "native and multiracial members (as one group)"."""
+    return f"{group(name)} members" + (" (as one group)" if "+" in name else "")
 
 
 def metric(name: str, score_bin: str = "all") -> str:
@@ -317,7 +317,7 @@ def window(record_status: str, reason_code: str | None) -> str:
     if record_status == "void":
         return f"This window is void: {why}. Nothing can be said of it, and no number of it exists."
     if record_status == "suppressed":
-        return f"This window shows no number: {why}."
+        return f"This window is suppressed: {why}."
     if record_status == "withdrawn":
         return f"This window is withdrawn: {why}. Its numbers, if it had any, are no longer to be used."
     return "This window is published."

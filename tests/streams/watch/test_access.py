@@ -1,0 +1,217 @@
+"""Who sees /metrics and the operators' pages: by token, by client certificate, and what is said to the others."""
+
+from __future__ import annotations
+
+import datetime
+import http.client
+import ssl
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
+
+from streams.errors import EvenstreamError
+from streams.roles.supervisor import find_complaint
+from streams.settings.fields import HttpSettings
+from streams.watch.access import OperatorAccess, tls_context
+from streams.watch.http import HealthServer
+from streams.watch.routes import Answer
+
+TOKEN = "correct-horse-battery-staple"
+
+
+class Papers:
+    """An authority, a server's certificate and two clients', as PEM files in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ca_key, self.ca = self._issue("authority", None)
+        self._issue("server", self.ca_key)
+        self._issue("operator", self.ca_key)
+        other = Papers.__new__(Papers)
+        other.folder = folder / "other"
+        other.folder.mkdir()
+        other.ca_key, other.ca = other._issue("authority", None)
+        other._issue("stranger", other.ca_key)
+
+    def _issue(
+        self, name: str, signer: ec.EllipticCurvePrivateKey | None
+    ) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        now = datetime.datetime.now(datetime.UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject if signer is None else self.ca.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(minutes=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+            .sign(signer or key, hashes.SHA256())
+        )
+        (self.folder / f"{name}.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        (self.folder / f"{name}.key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return key, made
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Papers(tmp_path_factory.mktemp("papers")).folder
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., HealthServer]]:
+    servers: list[HealthServer] = []
+
+    def run(settings: HttpSettings) -> HealthServer:
+        access = OperatorAccess.of(settings)
+        page = access.guard(lambda _: Answer(200, "text/plain", b"for operators"))
+        servers.append(
+            HealthServer(
+                "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: None, ready=lambda: None,
+                routes={"/pipeline": page, "/": lambda _: Answer(200, "text/plain", b"for all")},
+                guard=access.guard, tls=tls_context(settings),
+            )
+        )  # fmt: skip
+        return servers[-1]
+
+    yield run
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(TOKEN + "\n")
+    return path
+
+
+def ask(
+    server: HealthServer, path: str, tls: ssl.SSLContext | None = None, *authorization: str
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    connection = (
+        http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        if tls is None
+        else http.client.HTTPSConnection("127.0.0.1", server.port, timeout=10, context=tls)
+    )
+    try:
+        connection.putrequest("GET", path)
+        for value in authorization:
+            connection.putheader("Authorization", value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
+
+
+def test_without_settings_everything_is_open(start: Callable[..., HealthServer]) -> None:
+    """As before there were any."""
+    server = start(HttpSettings())
+    assert [ask(server, path)[0] for path in ("/", "/metrics", "/pipeline", "/healthz")] == [200] * 4
+
+
+def test_a_token_opens_what_is_the_operators(start: Callable[..., HealthServer], token_file: Path) -> None:
+    """Exactly that token, once, as a bearer; the rest is open without; the answer says what to send, and not what."""
+    server = start(HttpSettings(token_file=token_file))
+    assert [ask(server, path)[0] for path in ("/", "/healthz", "/readyz")] == [200] * 3
+    for path in ("/metrics", "/pipeline"):
+        status, headers, body = ask(server, path)
+        assert (status, headers["WWW-Authenticate"]) == (401, 'Bearer realm="evenstream operators"')
+        assert TOKEN.encode() not in body
+        for good in (f"Bearer {TOKEN}", f"bearer  {TOKEN} "):
+            assert ask(server, path, None, good)[0] == 200
+        for wrong in (
+            TOKEN, f"Basic {TOKEN}", "Bearer", "Bearer ", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x",
+            f"Bearer {TOKEN.upper()}", "Bearer caf\xe9",
+        ):  # fmt: skip
+            assert ask(server, path, None, wrong)[0] == 401
+        assert ask(server, path, None, f"Bearer {TOKEN}", f"Bearer {TOKEN}")[0] == 401
+
+
+@pytest.mark.parametrize("content", ["", "short", "two words that are long enough", "x" * 1025, "caf\xe9" * 10])
+def test_a_token_that_is_none_ends_the_start(tmp_path: Path, content: str) -> None:
+    """With what to do; its text is in no message."""
+    path = tmp_path / "token"
+    path.write_text(content)
+    with pytest.raises(EvenstreamError, match=r"http\.token_file") as caught:
+        OperatorAccess.of(HttpSettings(token_file=path))
+    assert not content or content not in str(caught.value)
+    with pytest.raises(EvenstreamError, match="cannot be read"):
+        OperatorAccess.of(HttpSettings(token_file=tmp_path / "none"))
+
+
+def test_a_client_certificate_opens_them_as_well(
+    start: Callable[..., HealthServer], papers: Path, token_file: Path
+) -> None:
+    """Over TLS: everyone sees the public pages, an operator's certificate or the token opens the others."""
+    files = {"certificate_file": papers / "server.crt", "key_file": papers / "server.key"}
+    server = start(HttpSettings(**files, client_ca_file=papers / "authority.crt", token_file=token_file))
+    only = start(HttpSettings(**files, client_ca_file=papers / "authority.crt"))
+    anyone = ssl.create_default_context(cafile=str(papers / "authority.crt"))
+    operator = ssl.create_default_context(cafile=str(papers / "authority.crt"))
+    operator.load_cert_chain(papers / "operator.crt", papers / "operator.key")
+    for one in (server, only):
+        assert [ask(one, path, anyone)[0] for path in ("/", "/healthz")] == [200] * 2
+        assert [ask(one, path, operator)[0] for path in ("/", "/metrics", "/pipeline")] == [200] * 3
+    assert ask(server, "/pipeline", anyone)[0] == 401
+    assert ask(server, "/pipeline", anyone, f"Bearer {TOKEN}")[0] == 200
+    status, _, body = ask(only, "/pipeline", anyone, f"Bearer {TOKEN}")
+    assert (status, b"show a client certificate" in body) == (403, True)
+    stranger = ssl.create_default_context(cafile=str(papers / "authority.crt"))
+    stranger.load_cert_chain(papers / "other" / "stranger.crt", papers / "other" / "stranger.key")
+    with pytest.raises((OSError, http.client.HTTPException)):
+        ask(only, "/pipeline", stranger)
+    assert ask(only, "/", anyone)[0] == 200
+
+
+def test_who_speaks_no_tls_is_not_answered(start: Callable[..., HealthServer], papers: Path) -> None:
+    """Plain HTTP on such a port is closed, and the server goes on; the supervisor finds out by itself."""
+    server = start(HttpSettings(certificate_file=papers / "server.crt", key_file=papers / "server.key"))
+    with pytest.raises((OSError, http.client.HTTPException)):
+        ask(server, "/")
+    anyone = ssl.create_default_context(cafile=str(papers / "authority.crt"))
+    assert ask(server, "/", anyone)[0] == 200
+    assert find_complaint("127.0.0.1", server.port) is None
+    sick = HealthServer(
+        "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: "no turn", ready=lambda: None,
+        tls=tls_context(HttpSettings(certificate_file=papers / "server.crt", key_file=papers / "server.key")),
+    )  # fmt: skip
+    try:
+        assert find_complaint("127.0.0.1", sick.port) == "no turn"
+    finally:
+        sick.close()
+
+
+def test_files_that_do_not_belong_together_end_the_start(papers: Path) -> None:
+    """One without the other, a key of another certificate, a file that is none."""
+    with pytest.raises(ValidationError, match="go together"):
+        HttpSettings(certificate_file=papers / "server.crt")
+    with pytest.raises(ValidationError, match="needs TLS"):
+        HttpSettings(client_ca_file=papers / "authority.crt")
+    for certificate, key, authority in (
+        ("server.crt", "operator.key", None), ("none", "server.key", None), ("server.crt", "server.key", "server.key"),
+    ):  # fmt: skip
+        with pytest.raises(EvenstreamError, match="TLS cannot begin"):
+            tls_context(
+                HttpSettings(
+                    certificate_file=papers / certificate,
+                    key_file=papers / key,
+                    client_ca_file=None if authority is None else papers / authority,
+                )
+            )
