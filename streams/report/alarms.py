@@ -34,9 +34,9 @@ def gap_in_words(alarm: Alarm) -> str:
     """The gap with which it began, and how sure that is."""
     if alarm.gap is None:
         return "the window with which it began shows no gap"
-    estimate, lower, upper = alarm.gap
+    estimate, lower, upper = (100 * value for value in alarm.gap)
     return (
-        f"the gap was {estimate:+.3f} ({lower:+.3f} to {upper:+.3f}) in the window with which it began, by the "
+        f"the gap was {estimate:+.1f} points ({lower:+.1f} to {upper:+.1f}) in the window with which it began, by the "
         f"{alarm.estimator} estimate"
     )
 

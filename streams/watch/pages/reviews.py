@@ -10,6 +10,7 @@ from privacy.dispositions import CAUSES, DECISIONS
 from streams.report import alarms, page
 from streams.report.numbers import moment
 from streams.review_book import Alarm, Review
+from streams.watch.pages import words
 from streams.watch.pages.base import definitions, link, path_of, rich_table
 from streams.watch.pages.glossary import term
 from streams.watch.pages.registry import Page, PageNotFound, Params
@@ -45,14 +46,23 @@ def render(snapshot: Snapshot, params: Params) -> Iterable[str]:
     late = sum(review.state(snapshot.now_ms) == "overdue" for review in waiting)
     yield page.paragraph(_summary(len(waiting), late, bool(shown.reviews)), "lead")
     if shown.reviews:
-        rows = [
-            (
-                link(path(review.alarm), alarms.in_words(review.alarm)),
-                escape(alarms.state_in_words(review, snapshot.now_ms)),
-            )
-            for review in shown.reviews
-        ]
-        yield rich_table(("Alarm", "Review"), rows, "Reviews, open ones first")
+        rows = [_row(review, snapshot.now_ms) for review in shown.reviews]
+        yield rich_table(("Alarm", "Measurement", "Level", "Since", "Review"), rows, "Reviews, open ones first")
+
+
+def _row(review: Review, now_ms: int) -> tuple[str, ...]:
+    alarm = review.alarm
+    return (
+        link(path(alarm), _name(alarm)),
+        escape(alarm.measurement),
+        escape(alarm.level),
+        escape(moment(alarm.since_ms)),
+        escape(alarms.state_in_words(review, now_ms)),
+    )
+
+
+def _name(alarm: Alarm) -> str:
+    return f"{words.capital(words.group(alarm.group))}: {words.metric(alarm.metric, alarm.score_bin)}"
 
 
 def _summary(waiting: int, late: int, any_at_all: bool) -> str:
@@ -88,11 +98,14 @@ def render_one(snapshot: Snapshot, params: Params) -> Iterable[str]:
     """One alarm, and what was decided."""
     review = _find(snapshot, params)
     alarm = review.alarm
-    yield page.paragraph(f"{alarms.in_words(alarm)}.", "lead")
+    what = words.alarm(alarm.metric, alarm.score_bin, alarm.group, alarm.since_ms, alarm.level)
+    yield page.paragraph(f"{what} It is measured by {alarm.measurement}.", "lead")
     yield page.paragraph(f"Its review is {alarms.state_in_words(review, snapshot.now_ms)}.", _weight(review))
     facts = [
         ("Alarm", f"<code>{escape(alarm.id)}</code>"),
         ("How much", escape(alarms.gap_in_words(alarm))),
+        ("Measured", escape(words.question(alarm.metric) or alarm.metric)),
+        ("Compared with", escape(words.members(alarm.reference)) if alarm.reference else "not known any more"),
         ("Decide by", escape("no deadline" if review.deadline_ms is None else moment(review.deadline_ms))),
         (
             "What it means",
@@ -100,6 +113,8 @@ def render_one(snapshot: Snapshot, params: Params) -> Iterable[str]:
             f"{term('threshold')}. Some alarms are {term('false alarm', 'false alarms')}.",
         ),
     ]
+    if any(shown.approved.measurement.id == alarm.measurement for shown in snapshot.shown):
+        facts.append(("See", link(path_of("measurements", alarm.measurement), f"the measurement {alarm.measurement}")))
     yield definitions(facts)
     yield page.heading("What was decided")
     yield from _decided(review)
@@ -136,8 +151,8 @@ def _decided(review: Review) -> Iterator[str]:
 def _how(review: Review) -> Iterator[str]:
     yield page.paragraph(f"{alarms.NOTHING_CHANGES}. A reviewer signs what was decided with:")
     yield f"<pre><code>{escape(alarms.command(review.alarm))}</code></pre>"
-    for title, words in (("Causes", CAUSES), ("Decisions", DECISIONS)):
-        items = "".join(f"<li><code>{escape(word)}</code>: {escape(said)}</li>" for word, said in words.items())
+    for title, known in (("Causes", CAUSES), ("Decisions", DECISIONS)):
+        items = "".join(f"<li><code>{escape(word)}</code>: {escape(said)}</li>" for word, said in known.items())
         yield f"<h3>{title}</h3><ul>{items}</ul>"
 
 
@@ -148,7 +163,7 @@ def data_one(snapshot: Snapshot, params: Params) -> object:
 
 def title_one(snapshot: Snapshot, params: Params) -> str:
     """Whose review it is."""
-    return f"Review: {params['group']}, {params['metric']}, {params['measurement']}"
+    return f"Review: {words.group(params['group'])}, {words.metric(params['metric'], params['score_bin'])}"
 
 
 PAGES = (

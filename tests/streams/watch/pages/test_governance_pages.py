@@ -85,9 +85,9 @@ def test_a_review_says_what_when_and_how(deployment: Deployment) -> None:
     """The alarm in words, its deadline, all dispositions, the exact command, and that nothing happens by itself."""
     text = deployment.text(OTHER)
     for words in (
-        "for api the gap to white in tpr",
-        "how often what would turn out well is recommended",
-        "the gap was -0.100 (-0.130 to -0.070)",
+        "Alarm since 2025-11-24T16:00:10Z, in windows of 10s: for Asian or Pacific Islander members the gap in true",
+        "Compared with white members",
+        "the gap was -10.0 points (-13.0 to -7.0) in the window with which it began, by the weighted estimate",
         "open: to be decided by 2025-12-01T16:00:10Z",
         "Nothing yet.",
         f"evenstream review decide feed/10s/tpr/all/api/{ALARM_MS} --cause CAUSE --decision DECISION",
