@@ -22,7 +22,8 @@ from estimator.names import NameMatch
 from estimator.population import Population
 from estimator.posterior import RaceModel
 from estimator.rates import NoiseVariance
-from estimator.recompute import Recomputation, recompute, reestimate
+from estimator.recompute import Recomputation, recompute
+from estimator.reestimate import reestimate
 from estimator.rounding import to_fixed_point
 
 __all__ = [

@@ -56,6 +56,9 @@ STEPS = 100
 LEAST = -10 * STEPS
 """M at or below exp(-10) counts as 0: it is less than a ten-thousandth of the 1 that each window adds."""
 
+ENDS_BELOW = 3 * STEPS
+"""An alarm ends when log evidence is less than the threshold by more than this: exp(-3), a twentieth."""
+
 SMALLEST_SIGMA = 1e-6
 """A narrower interval is taken for this wide: a larger variance proxy is always allowed."""
 
@@ -164,7 +167,7 @@ class Detectors:
 
     @property
     def log_threshold(self) -> float:
-        """A detector is in alarm while its log evidence is this or more."""
+        """An alarm begins when log evidence is this or more."""
         return self.threshold_steps / STEPS
 
     def after(self, before: Evidence, gaps: Gaps, end_ms: int) -> Evidence:
@@ -190,7 +193,8 @@ class Detectors:
             alarm_since_ms=before.alarm_since_ms,
             seen=before.seen | shown,
         )
-        alarm = after.seen & (_log_evidence(after) >= self.threshold_steps)
+        above_threshold = _log_evidence(after) - self.threshold_steps
+        alarm = after.seen & (above_threshold >= np.where(before.alarm, -ENDS_BELOW, 0))
         since = np.where(alarm, np.where(before.alarm, before.alarm_since_ms, end_ms), NO_ALARM)
         return Evidence(after.above, after.below, after.breach_windows, since, after.seen)
 

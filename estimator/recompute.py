@@ -1,8 +1,4 @@
-"""From a published record back to its numbers: all that a window says follows from its own noised parts.
-
-A record is a value of `fairness-metrics` as JSON gives it (docs/protocol.md); nothing else of the system is needed, and
-nothing more is spent, since everything here is post-processing of what is published. :func:`reestimate` says what the
-record's parts say, about another reference or statistic too; :func:`recompute` holds that against what the record says.
+"""A published record held against its own noised parts (``reestimate``): every number, bit for bit.
 
 Equal means the same double precision numbers, which JSON carries exactly. That is so with the versions that published
 them and the same build of numpy; another linear algebra library may sum in another order, and then last digits differ,
@@ -17,14 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from estimator.cells import CellLayout, Statistic
 from estimator.detection import BETS, NO_ALARM, Detectors, Evidence, Gaps
-from estimator.disparity import Correction, Disparities, disparities
+from estimator.disparity import Disparities
 from estimator.errors import RecordUnusable
-from estimator.moments import Moments
-from estimator.rates import NoiseVariance
-
-Record = Mapping[str, Any]
+from estimator.reestimate import Record, layout_of, rectified_elsewhere, reestimate
 
 _ULP = 2.0**-52
 _RESULT = ("metric", "score_bin", "group", "estimator")
@@ -66,102 +58,6 @@ class Recomputation:
         return not self.discrepancies
 
 
-def reestimate(
-    record: Record,
-    corrected_by: Record | None = None,
-    *,
-    reference: str | None = None,
-    confidence: float | None = None,
-    statistics: Sequence[Statistic] | None = None,
-) -> Disparities:
-    """What a record's noised parts say, by every estimator that they allow.
-
-    Args:
-        record: a published or suppressed window.
-        corrected_by: the record that it names so. Without it such a window has no `rectified` results.
-        reference, confidence, statistics: in place of the record's own (:meth:`estimator.CellLayout.statistic`).
-
-    Raises:
-        RecordUnusable: it carries no table, its parts do not fit, or ``corrected_by`` is not the record that it names.
-        ValueError: no such reference or confidence.
-    """
-    try:
-        table = record["table"]
-        if table is None:
-            raise RecordUnusable(f"a {record['status']} window carries no table: there is nothing to estimate from")
-        privacy = record["privacy"]
-        sigmas = {
-            name: privacy.get("noise_sigma_rows" + part) or 0.0
-            for name, part in (("table", ""), ("moments", "_moments"), ("rectifier", "_rectifier"))
-        }
-        values = np.array(table["values"], dtype=np.float64)
-        cells = layout_of(record)
-        groups = tuple(table["groups"])
-        moments, rectifier = _moments(record), record["rectifier"]
-        noise = NoiseVariance(**{name: sigma**2 for name, sigma in sigmas.items()})
-        own = {
-            "reference": reference or record["reference"],
-            "confidence": record["confidence"] if confidence is None else confidence,
-            "rows_per_member": record["rows_per_member"],
-        }
-        correction = _correction(record, corrected_by, own["confidence"], statistics)
-        pools = tuple(dict.fromkeys(r["group"] for r in record["results"] if r["estimator"] == "corrected"))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RecordUnusable(f"this is no record of fairness-metrics: {type(error).__name__} at {error}") from None
-    return disparities(
-        values,
-        cells=cells,
-        noise_variance=noise,
-        moments=moments,
-        rectifier=None if rectifier is None else np.array(rectifier["values"], dtype=np.float64),
-        correction=correction,
-        pools=pools or None,
-        groups=groups,
-        statistics=statistics,
-        **own,
-    )
-
-
-def layout_of(record: Record) -> CellLayout:
-    """The cells of a record's table, which must be there."""
-    table = record["table"]
-    exposure = table.get("exposure")
-    axes = tuple((str(name), int(size)) for name, size in table["axes"])
-    return CellLayout(axes, None if exposure is None else tuple(exposure))
-
-
-def _moments(record: Record) -> Moments | None:
-    found = record["moments"]
-    if found is None:
-        return None
-    squares = np.array(found["residual_squares"], dtype=np.float64)
-    return Moments(np.array(found["products"], dtype=np.float64), found["rows"], found["self_id_rows"], squares)
-
-
-def _rectified_elsewhere(record: Record) -> bool:
-    """Whether the window has `rectified` results, but no rectifier of its own."""
-    return record["rectifier"] is None and any(r["estimator"] == "rectified" for r in record["results"])
-
-
-def _correction(
-    record: Record, corrected_by: Record | None, confidence: float, statistics: Sequence[Statistic] | None
-) -> Correction | None:
-    """What corrects a window without a rectifier; an empty one where no window did, None where it is not known."""
-    if not _rectified_elsewhere(record):
-        return None
-    named = record.get("corrected_by")
-    if named is None:
-        return Correction()
-    if corrected_by is None:
-        return None
-    other = {name: corrected_by[name] for name in ("measurement", "spec_sha256", "level")}
-    other |= {"end_ms": corrected_by["window"]["end_ms"]}
-    wanted = {"measurement": record["measurement"], "spec_sha256": record["spec_sha256"], **named}
-    if other != wanted:
-        raise RecordUnusable(f"expected the record that corrects this one, {wanted}, got {other}")
-    return reestimate(corrected_by, confidence=confidence, statistics=statistics).correction
-
-
 def recompute(
     record: Record, corrected_by: Record | None = None, previous: Record | None = None, *, tolerance_ulp: int = 0
 ) -> Recomputation:
@@ -182,7 +78,7 @@ def recompute(
         return Recomputation(0)
     try:
         found = reestimate(record, corrected_by)
-        missing = _rectified_elsewhere(record) and record.get("corrected_by") is not None and corrected_by is None
+        missing = rectified_elsewhere(record) and record.get("corrected_by") is not None and corrected_by is None
     except ValueError as error:  # parts that do not fit; its own reference or confidence, that cannot be
         raise RecordUnusable(f"the record's parts do not fit together: {error}") from None
     compared = _Compared(tolerance_ulp)
@@ -252,7 +148,7 @@ def _gaps(record: Record, estimator: str, names: Sequence[_Name]) -> Gaps:
     for place, name in enumerate(names):
         if name in found:
             gaps[place] = [found[name][end] for end in ("estimate", "lower", "upper")]
-    return Gaps(*gaps.T, record["confidence"])
+    return Gaps(gaps[:, 0], gaps[:, 1], gaps[:, 2], record["confidence"])
 
 
 def _read(said: Record, names: Sequence[_Name]) -> Evidence:
@@ -300,14 +196,18 @@ class _Compared:
             for name, part in recomputed.items():
                 self.value(f"{where}.{name}", published.get(name), part)
             return
+        if isinstance(published, list) and isinstance(recomputed, list) and len(published) == len(recomputed):
+            for number, part in enumerate(recomputed):
+                self.value(f"{where}[{number}]", published[number], part)
+            return
         self.count += 1
         if not self._same(published, recomputed):
             self.discrepancies.append(Discrepancy(where, published, recomputed))
 
     def _same(self, one: Any, other: Any) -> bool:
-        if isinstance(one, bool | str | None) or isinstance(other, bool | str | None):
-            return bool(one == other)
-        return bool(one == other or abs(one - other) <= self._tolerance * max(1.0, abs(one), abs(other)))
+        if _is_number(one) and _is_number(other):
+            return bool(one == other or abs(one - other) <= self._tolerance * max(1.0, abs(one), abs(other)))
+        return bool(one == other)
 
     def results(self, published: Sequence[Record], found: Disparities, *, leave_out: str | None) -> None:
         """Every result in its place, by name."""
@@ -337,6 +237,10 @@ class _Compared:
         """Whether corrected and rectified agree, and where they differ most."""
         for name, part in _checks(found):
             self.value(f"checks.{name}", published.get(name), part)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _checks(found: Disparities) -> Iterator[tuple[str, Any]]:

@@ -17,6 +17,7 @@ import unicodedata
 from dataclasses import asdict, dataclass, fields
 
 from privacy.errors import DecisionRefused
+from privacy.revocation import YEAR_10000_MS
 
 CAUSES = {
     "recommender": "a change of the recommender: a release, its training data, its settings",
@@ -88,7 +89,7 @@ class Disposition:
         for item in fields(self):
             if type(getattr(self, item.name)) is not str:
                 raise DecisionRefused(f"{item.name.replace('_', '-')} is text")
-        if not _ALARM.fullmatch(self.alarm):
+        if not _ALARM.fullmatch(self.alarm) or int(self.alarm.rpartition("/")[2]) >= YEAR_10000_MS:
             raise DecisionRefused(
                 "expected an alarm's id, MEASUREMENT/LEVEL/METRIC/SCORE-BIN/GROUP/MILLISECONDS, as "
                 "`evenstream review list` names them"

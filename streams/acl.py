@@ -10,8 +10,9 @@ What is not in it, and why. Nobody has an ACL on the cluster: a broker since 3.0
 produce idempotently. librdkafka asks who coordinates the group that a consumer names, and takes a refusal for an
 error, so whoever reads may describe the deployment's groups. No role's positions are a group's offsets, but four roles
 commit a copy of theirs to the group of their own name, by which ``retention`` deletes: nobody else may write there.
-``publish`` joins a group, because Faust knows no other way. Kafka's own rules are used as they are: to read, write or
-delete implies to describe; and whoever may delete a topic's records may delete the topic.
+``publish`` joins a group, because Faust knows no other way, and the company's subscribers have groups of their own.
+Kafka's own rules are used as they are: to read, write or delete implies to describe; and whoever may delete a topic's
+records may delete the topic.
 """
 
 from __future__ import annotations
@@ -126,9 +127,10 @@ TABLE: Mapping[str, Access] = {
         transactions="operator.",
     ),
     "company": Access(
-        "the company's own producers, and the subscriber to results",
+        "the company's own producers, and the subscribers to results",
         reads=("measurements", "fairness-metrics", "refused"),
         writes=(SOURCES, "member-attributes"),
+        group="company.",
     ),
 }  # fmt: skip
 """By role, in the order of ``PRINCIPALS``."""

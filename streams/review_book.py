@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from privacy.dispositions import SignedDisposition
+from privacy.revocation import YEAR_10000_MS
 from streams.control import Approved
 from streams.records.metric import FairnessMetric
 
@@ -118,6 +119,9 @@ class _Record(msgspec.Struct):
     results: list[_Result]
 
 
+_LATEST_MS = YEAR_10000_MS - 366 * 86_400_000
+"""Before this a window ends: later ones, and their deadlines, could not be written as a date."""
+
 _decoder = msgspec.json.Decoder(_Record)
 
 
@@ -135,6 +139,8 @@ class ReviewBook:
             record = _decoder.decode(value or b"")
             spec = bytes.fromhex(record.spec_sha256)
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
+            return
+        if not 0 <= record.window.end_ms < _LATEST_MS:
             return
         if key == f"{record.measurement}/{record.level}/{record.window.end_ms}".encode():
             self._take(key, spec, record)

@@ -220,6 +220,11 @@ class Trial:
         """Where `publish` shows its metrics."""
         return f"http://127.0.0.1:{self.ports['publish']}/metrics"
 
+    @property
+    def page_address(self) -> str:
+        """Where `publish` shows its live page."""
+        return f"http://127.0.0.1:{self.ports['publish']}/"
+
     def scrape(self, worker: str = "publish") -> str:
         """What a worker's /metrics says now; empty where nobody answers."""
         try:

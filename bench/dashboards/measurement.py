@@ -140,9 +140,10 @@ def _groups(board: build.Dashboard) -> build.Dashboard:
         )
     ]
     return (
-        board.with_row(build.Row("Groups"))
-        .with_panel(gap.repeat("group").repeat_direction("h").max_per_row(2))
-        .with_panel(value.repeat("group").repeat_direction("h").max_per_row(2))
+        board.with_row(build.Row("$group").repeat("group"))
+        .with_panel(gap)
+        .with_panel(value)
+        .with_row(build.Row("All groups"))
         .with_panel(
             rows(
                 "Newest window: $metric, $estimator",

@@ -53,6 +53,8 @@ _DRILL = (
     f"/d/{UIDS['measurement']}?var-measurement=${{__value.text}}&var-datasource=${{datasource}}&${{__url_time_range}}",
 )
 
+_PIPELINE = "Pipeline health", "pipeline"
+
 
 def dashboard() -> build.Dashboard:
     """The dashboard; :data:`MARKS` are added when it is written."""
@@ -100,6 +102,7 @@ def _now(board: build.Dashboard) -> build.Dashboard:
                 limit=5,
                 below=True,
                 alerts=["EvenstreamRoleDown"],
+                leads_to=_PIPELINE,
             )
         )
         .with_panel(
@@ -118,6 +121,7 @@ def _now(board: build.Dashboard) -> build.Dashboard:
                 Query(f"max({AGE})"),
                 unit="s",
                 alerts=["EvenstreamMetricsStale"],
+                leads_to=_PIPELINE,
             )
         )
     )
@@ -262,7 +266,7 @@ def _cost(board: build.Dashboard) -> build.Dashboard:
         )
         .with_panel(
             states(
-                "Measurements",
+                "States",
                 "Where each measurement stands.",
                 Query(
                     'max by (measurement) (evenstream_measurement_info{state="active"} * 1 '

@@ -104,6 +104,7 @@ def lines(
         .datasource(SOURCE)
         .unit(unit)
         .legend(legend)
+        .tooltip(looks.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
         .span(width)
         .height(height)
         .fill_opacity(0)
@@ -162,9 +163,18 @@ def number(
     limit: float | None = None,
     below: bool = False,
     alerts: Sequence[str] = (),
+    leads_to: tuple[str, str] | None = None,
     width: int = 4,
 ) -> stat.Panel:
-    """One number, as it is at the end of the time range, coloured where it is beyond a limit."""
+    """One number, as it is at the end of the time range, coloured where it is beyond a limit.
+
+    Args:
+        leads_to: title and name of the dashboard that says more.
+    """
+    links = _runbooks(alerts)
+    if leads_to is not None:
+        more = build.DashboardLink(leads_to[0]).type(dashboard.DashboardLinkType.LINK)
+        links.append(more.url(f"/d/{UIDS[leads_to[1]]}").keep_time(True).include_vars(True))
     reduced = looks.ReduceDataOptions().calcs(["lastNotNull"])
     return (
         stat.Panel()
@@ -174,7 +184,7 @@ def number(
         .unit(unit)
         .span(width)
         .height(4)
-        .links(_runbooks(alerts))
+        .links(links)
         .reduce_options(reduced)
         .graph_mode(common.BigValueGraphMode.NONE)
         .color_mode(common.BigValueColorMode.VALUE)

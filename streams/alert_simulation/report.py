@@ -42,7 +42,9 @@ def as_text(simulation: Simulation, console: Console) -> None:
         f"often as this e-detector.",
     )
     if terms.real_tables:
-        console.print("Real tables bend what the promise takes for granted, as returning members do: shown, not judged.")
+        console.print(
+            "Real tables bend what the promise takes for granted, as returning members do: shown, not judged."
+        )
     for promise in simulation.promises:
         console.print(f"{'holds' if promise.holds else 'DOES NOT HOLD'}: {promise.text}. Found: {promise.figures}")
 
@@ -91,7 +93,9 @@ def _delays(simulation: Simulation) -> Iterator[Table]:
     found = simulation.of("delays")
     table = _table("Windows from a gap's beginning to its own alarm, by how far it is beyond the tolerated one",
                    ("K", "rule", *gaps))  # fmt: skip
-    for k, rule in dict.fromkeys((f.task.detectors, f.task.rule_name) for f in found if f.task.rule_name not in (ONE, THREE)):
+    for k, rule in dict.fromkeys(
+        (f.task.detectors, f.task.rule_name) for f in found if f.task.rule_name not in (ONE, THREE)
+    ):
         table.add_row(str(k), rule, *_cells(found, k, rule))
     for rule in (ONE, THREE):
         table.add_row("any", rule, *_cells(found, found[0].task.detectors, rule))

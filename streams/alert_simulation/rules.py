@@ -33,7 +33,8 @@ I = NDArray[np.int64]  # noqa: E741  # whole numbers
 REFERENCE_VALUE = 0.5
 """Of the CUSUM, in sigma: half of the gap that it is tuned for."""
 
-_CELLS = 300
+_CELLS = 120
+_CLOSE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +99,16 @@ class Cusum:
     """Two-sided tabular CUSUM.
 
     Attributes:
-        tolerated: tau, ratio. limit: h, sigma.
+        tolerated: tau, ratio. run_length: for which its threshold is set, windows: of one side and one detector, at
+            exactly the tolerated gap.
     """
 
     tolerated: float | tuple[float, ...]
-    limit: float
+    run_length: float
 
     def begin(self, shape: tuple[int, ...]) -> _CusumWatch:
         """Begin with both sums at 0."""
-        return _CusumWatch(np.asarray(self.tolerated), self.limit, np.zeros((2, *shape)))
+        return _CusumWatch(np.asarray(self.tolerated), cusum_limit(self.run_length), np.zeros((2, *shape)))
 
 
 class _CusumWatch:
@@ -144,11 +146,13 @@ def cusum_run_length(limit: float, gap: float = 0.0) -> float:
 
 @lru_cache(maxsize=64)
 def cusum_limit(run_length: float) -> float:
-    """The threshold of one side for an average run length (windows, above 2) at exactly the tolerated gap."""
-    if run_length <= cusum_run_length(0.01):
-        raise ValueError(f"expected a run length of more than {cusum_run_length(0.01):.1f} windows, got {run_length}")
-    low, high = 0.01, 2.0 + math.log(run_length)  # the run length grows as exp(h), or faster
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if cusum_run_length(middle) < run_length else (low, middle)
-    return (low + high) / 2
+    """The threshold of one side for an average run length (windows, at least 4) at exactly the tolerated gap."""
+    if not 4 <= run_length < math.inf:
+        raise ValueError(f"expected a run length of 4 windows or more, got {run_length}")
+    # Its logarithm is all but linear in h, so the secant gets there in a few steps.
+    wanted = math.log(run_length)
+    earlier, limit = 0.0, max(wanted - 1.0, 0.5)
+    error = -wanted  # that of no threshold at all: an alarm in every window
+    while abs(found := math.log(cusum_run_length(limit)) - wanted) > _CLOSE:
+        earlier, limit, error = limit, max(limit - found * (limit - earlier) / (found - error), 0.01), found
+    return limit

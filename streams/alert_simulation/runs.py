@@ -145,5 +145,7 @@ def to_end(
         assert watch is not None
         alarm = watch.look(stream.windows()).any(axis=-1)
         found = np.where((found == 0) & ~alarm, window, found)
+        if found.all():
+            break
     found = found[found >= 0]
     return RunLengths(np.where(found > 0, found, horizon), found > 0, horizon)

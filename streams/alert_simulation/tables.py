@@ -197,7 +197,9 @@ def spread(world: TableWorld, metric: str, runs: int, windows: int, rng: np.rand
     found = []
     for group in COMPARED:
         at = place_of(metric, group)
-        gap, lower, upper = (np.stack([getattr(g, name)[:, at] for g in seen]) for name in ("estimate", "lower", "upper"))
+        gap, lower, upper = (
+            np.stack([getattr(g, name)[:, at] for g in seen]) for name in ("estimate", "lower", "upper")
+        )
         shown = ~np.isnan(gap)
         if shown.mean() < 0.5:
             found.append(Spread(group, float(shown.mean()), np.nan, np.nan, np.nan))

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from streams.alert_simulation.gaussian import SIGMA, GaussianWorld
-from streams.alert_simulation.rules import Cusum, EDetector, Threshold, cusum_limit
+from streams.alert_simulation.rules import Cusum, EDetector, Threshold
 from streams.alert_simulation.runs import Rule, RunLengths, World, to_alarm, to_end
 from streams.alert_simulation.tables import DETECTORS, TableWorld
 
@@ -27,7 +27,6 @@ UNFAIR_WINDOWS = 200
 
 _MONTH_SECONDS = 30 * 86_400
 _FEW = 5
-_LONGEST_DELAY = 10_000
 _DEMO_ROWS_A_SECOND, _DEMO_NOISE_ROWS, _DEMO_CAP = 2_000, 14.142, 2.0
 """Traffic of `evenstream demo`; noise of examples/simulated-feed: rho .1 a member-day, half of it a level, cap 2."""
 
@@ -70,13 +69,14 @@ class Size:
 
     Attributes:
         runs: of each Gaussian world; a quarter of them where there are more than 5 detectors.
-        horizon: in A: where a run is given up.
+        horizon: in A: where a run without a false alarm is given up. delay_horizon: windows, of one with a gap.
         table_runs, table_horizon: the same, of real tables. spread: their windows by which the spread is judged.
         point_runs, point_horizon: of the demo's traffic; windows. largest_window: seconds.
     """
 
     runs: int
     horizon: int
+    delay_horizon: int
     table_runs: int
     table_horizon: int
     spread: int
@@ -89,8 +89,10 @@ class Size:
         return self.runs if detectors <= _FEW else max(self.runs // 4, 2)
 
 
-FULL = Size(400, 10, table_runs=20, table_horizon=4, spread=200, point_runs=20, point_horizon=200, largest_window=60)
-QUICK = Size(60, 5, table_runs=6, table_horizon=2, spread=30, point_runs=4, point_horizon=30, largest_window=10)
+FULL = Size(
+    400, 10, 10_000, table_runs=20, table_horizon=4, spread=200, point_runs=20, point_horizon=200, largest_window=60
+)
+QUICK = Size(60, 5, 1_000, table_runs=4, table_horizon=1, spread=20, point_runs=4, point_horizon=30, largest_window=10)
 
 
 @dataclass(frozen=True)
@@ -196,14 +198,12 @@ def opponents(tasks: Sequence[Task], measured: Mapping[int, float]) -> list[Task
     return found
 
 
-def _rules(
-    tolerated: float | tuple[float, ...], a: int, k: int, measured: Mapping[int, float]
-) -> dict[str, Rule]:
+def _rules(tolerated: float | tuple[float, ...], a: int, k: int, measured: Mapping[int, float]) -> dict[str, Rule]:
     longer = measured.get(k, measured[max(measured)])
     return {
         E_DETECTOR: EDetector(tolerated, a, k),
-        CUSUM: Cusum(tolerated, cusum_limit(round(longer * a * k, 1))),
-        CUSUM_EXACT: Cusum(tolerated, cusum_limit(float(a * k))),
+        CUSUM: Cusum(tolerated, round(longer * a * k, 1)),
+        CUSUM_EXACT: Cusum(tolerated, float(a * k)),
         ONE: Threshold(tolerated, 1),
         THREE: Threshold(tolerated, 3),
     }
@@ -221,7 +221,7 @@ def delays(terms: Terms, size: Size, measured: Mapping[int, float]) -> list[Task
     tau = terms.watched
     return [
         Task(section, row, name, k, a, GaussianWorld(f"{gap} sigma beyond", tolerated=tau, beyond=gap),
-             _rules(tau, a, k, measured)[name], size.runs, _LONGEST_DELAY, gap=gap)
+             _rules(tau, a, k, measured)[name], size.runs, size.delay_horizon, gap=gap)
         for section, row, k, a, names in settings
         for gap in GAPS
         for name in names

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from estimator import Disparities, EstimatorError, Recomputation, reestimate
-from estimator.recompute import layout_of
+from estimator.reestimate import layout_of
 from streams.cli import Invocation
 from streams.cli.audit import CONFIDENCE, FILE, console
 from streams.errors import EvenstreamError, InputError

@@ -79,8 +79,8 @@ def _run(stack: DemoStack, console: Console) -> int:
     assert start_ms is not None  # an approved measurement says when it takes effect
     begins = time.strftime("%H:%M", time.gmtime(start_ms / 1000))
     console.print(
-        f"ready after {time.monotonic() - started:.0f} s; two measurements approved, from {begins} UTC on; "
-        f"metrics: {stack.metrics_address}",
+        f"ready after {time.monotonic() - started:.0f} s; two measurements approved, from {begins} UTC on\n"
+        f"live page: {stack.page_address}   metrics: {stack.metrics_address}",
         highlight=False,
     )
     recommender = SimulatedRecommender(rng, members, start_ms + MINUTE_MS)
@@ -98,12 +98,15 @@ def _keep(stack: DemoStack, console: Console) -> None:
     """Keep everything up until Ctrl-C."""
     console.print(
         f"kept up: {stack.metrics_address} (traffic has stopped: the members' caps are spent). Ctrl-C stops it.\n"
+        f"The live page is at {stack.page_address}: what was found, how sure, at what cost, and the alarm's review.\n"
         f"In another shell, after source .venv/bin/activate and export EVENSTREAM_CONFIG={stack.config}\n"
         "every command speaks to it, for example\n"
         "  evenstream measurement status          evenstream measurement verify\n"
         "  evenstream measurement history         evenstream measurement review simulated-feed\n"
         "  evenstream ledger show --party a       evenstream ledger verify --party b\n"
         "  evenstream concern raise --measurement simulated-feed --text 'why this one?'\n"
+        "  evenstream review list                 evenstream doctor\n"
+        "  evenstream tail --from beginning --count 5       evenstream recompute --level 1m\n"
         "  evenstream transparency --out page\n"
         "  evenstream measurement revoke simulated-feed --reason 'to see it stop' "
         f"--key {stack.settings.keys.dir / 'governance' / 'reviewer-3.key'}",

@@ -10,6 +10,7 @@ from rich.table import Table
 from estimator import GROUPS
 from streams import acl
 from streams.demo.alarm_watch import ALERT
+from streams.demo.in_words import in_words
 from streams.demo.live import FEED, MINUTE_MS, PRIMARIES, Schedule, Seen, firing_line, shown_interval
 from streams.demo.stack import DemoStack
 from streams.demo.truth import ExactRates, SimulatedTruth
@@ -54,6 +55,11 @@ def summarise(
     )
     conditions.append(judge_alarms(seen.firings, FEED, schedule.turn_ms / 1000))
     _alerts(console, schedule, seen)
+    unfair = minutes[schedule.end_ms]
+    if unfair is not None and unfair.status == "published":
+        console.print("In words, the unfair minute:", style="bold")
+        for sentence in in_words(unfair, length_ms=MINUTE_MS):
+            console.print(f"  {sentence}", highlight=False, markup=False)
     for condition in conditions:
         mark = "[green]holds[/green]" if condition.holds else "[red]FAILS[/red]"
         console.print(f"{mark}  {condition.text}", highlight=False)

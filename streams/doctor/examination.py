@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from confluent_kafka import Message
+from confluent_kafka import KafkaException, Message
 
 from secure_agg import Trusted
 from streams.control import ControlPlane
@@ -70,6 +70,8 @@ class Doctor:
                     unseen += kafka.unseen
             except EvenstreamError as error:
                 unseen.append(str(error))
+            except KafkaException as error:
+                unseen.append(f"Kafka could not be asked: {error.args[0].str()}")
             workers = self._ask(control) if asked is None else asked.result()
         short = {plan.name.removeprefix(self.settings.topic("")) for plan in topics.plan(self.settings)}
         names = {name: self.settings.topic(name) for name in short}

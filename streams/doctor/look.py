@@ -8,6 +8,7 @@ from typing import Literal
 
 from streams.control import Approved, ControlPlane
 from streams.records.header import source_digest
+from streams.records.layout import SHARDED_ROLES
 
 INPUTS = {"attach": "sealed", "a": "shares", "b": "shares"}
 """Which topic a role reads; seal reads the company's own topics, and publish both of the parties'."""
@@ -39,6 +40,11 @@ class Worker:
     def role(self) -> str:
         """Whose worker it is."""
         return self.name.partition(".")[0]
+
+    @property
+    def shard(self) -> int:
+        """Its number among the workers of its role."""
+        return int(self.name.partition(".")[2] or 0)
 
     @property
     def address(self) -> str:
@@ -153,6 +159,12 @@ class Look:
     def of(self, role: str) -> tuple[WorkerSeen, ...]:
         """A role's workers."""
         return tuple(seen for seen in self.workers if seen.worker.role == role)
+
+    def owns(self, worker: Worker, partition: int) -> bool:
+        """Whether a partition is a worker's, by the layout of its role."""
+        if self.control is None or worker.role not in SHARDED_ROLES:
+            return True
+        return partition % self.control.layout(worker.role).shards == worker.shard
 
     def live(self) -> Iterator[Approved]:
         """Revisions whose windows follow the clock: a replayed log has times of its own."""

@@ -23,7 +23,7 @@ def check(before: Look, now: Look) -> Iterator[Finding]:
                 by_topic[topic][i] = standing
         for topic, stands in by_topic.items():
             still = True
-            plight = of_role(now, role)
+            plight = of_role(now, role, stands)
             since = min((s.since_ms for s in stands.values() if s.since_ms is not None), default=None)
             passed = min((s.passed_ms for s in stands.values() if s.passed_ms is not None), default=since)
             yield Finding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from streams.doctor.look import Look, WorkerSeen
@@ -61,10 +62,11 @@ def _advice(seen: WorkerSeen) -> str:
     return "its log says more"
 
 
-def of_role(look: Look, role: str) -> Plight:
-    """What is wrong with a role, of all its workers."""
-    for seen in look.of(role):
+def of_role(look: Look, role: str, partitions: Collection[int]) -> Plight:
+    """What is wrong with a role in these partitions: with those of its workers whose they are."""
+    workers = look.of(role)
+    for seen in workers:
         found = of_worker(seen)
-        if found is not None:
-            return found
+        if found is not None and any(look.owns(seen.worker, i) for i in partitions):
+            return found if len(workers) == 1 else Plight(f"{seen.worker.name}: {found.says}", found.do)
     return Plight("it answers, and says that it is at work", f"look into the log of {role}")

@@ -27,7 +27,7 @@ def rows(before: Look, now: Look) -> list[dict[str, Any]]:
 def _row(before: Look, now: Look, seen: WorkerSeen) -> dict[str, Any]:
     own = _own(before, now, seen)
     unread = [standing.unread for standing in own if standing.unread is not None]
-    passed = [standing.passed_ms for standing in own if standing.passed_ms is not None]
+    passed = [standing.passed_ms for standing in own if standing.passed_ms]
     live = bool(now.live_sources())
     plight = of_worker(seen)
     return {
@@ -43,12 +43,8 @@ def _row(before: Look, now: Look, seen: WorkerSeen) -> dict[str, Any]:
 
 def _own(before: Look, now: Look, seen: WorkerSeen) -> list[Standing]:
     """A worker's share of its role's partitions."""
-    role, _, shard = seen.worker.name.partition(".")
-    layout = None if now.control is None else now.control.layout(role)
-    found = standings(before, now, role)
-    if layout is None or layout.shards == 1:
-        return list(found.values())
-    return [standing for (_, i), standing in found.items() if i % layout.shards == int(shard or 0)]
+    found = standings(before, now, seen.worker.role)
+    return [standing for (_, i), standing in found.items() if now.owns(seen.worker, i)]
 
 
 def as_json(before: Look, now: Look, findings: list[Finding]) -> str:

@@ -14,19 +14,20 @@ CHECK = "roles"
 
 def check(before: Look, now: Look) -> Iterator[Finding]:
     """One finding for each worker that is not at work."""
-    well = True
-    for earlier, seen in zip(before.workers, now.workers, strict=False):
-        plight, role = of_worker(seen), seen.worker.role
+    well, earlier = True, {seen.worker.name: seen.readiness for seen in before.workers}
+    for seen in now.workers:
+        plight, was = of_worker(seen), earlier.get(seen.worker.name, "")
         if plight is None:
             continue
         well = False
-        if seen.silence is not None and works_elsewhere(before, now, role):
-            says = f"{plight.says}, and yet {role} moves on: it was started just now, or runs elsewhere"
-            yield Finding(CHECK, "unseen", says, f"name its address: --role {role}=HOST:PORT", seen.worker.name)
+        if seen.silence is not None and works_elsewhere(before, now, seen.worker):
+            says = f"{plight.says}, and yet it moved on: it runs elsewhere, or has only just ended or begun"
+            do = f"look again, or name its address: --role {seen.worker.name}=HOST:PORT"
+            yield Finding(CHECK, "unseen", says, do, seen.worker.name)
             continue
-        if seen.answers and seen.healthy and not seen.ready and earlier.readiness != seen.readiness:
-            yield Finding(CHECK, "unseen", f"{plight.says} (it was: {earlier.readiness or 'silent'})",
-                          "it is on its way; look again", seen.worker.name)  # fmt: skip
+        if seen.answers and seen.healthy and was != seen.readiness:
+            says = f"{plight.says} (it was: {was or 'silent'})"
+            yield Finding(CHECK, "unseen", says, "it is on its way; look again", seen.worker.name)
             continue
         stopped = STOPPED.search(seen.readiness)
         yield Finding(
@@ -37,7 +38,7 @@ def check(before: Look, now: Look) -> Iterator[Finding]:
             seen.worker.name,
             topic=stopped[1] if stopped else None,
             partitions=(int(stopped[2]),) if stopped else (),
-            since_ms=None if seen.answers else last_sign_ms(now, role),
+            since_ms=None if seen.answers else last_sign_ms(now, seen.worker),
         )
     if well:
         yield Finding(CHECK, "ok", f"all {len(now.workers)} workers answer and are at work, or stand by")

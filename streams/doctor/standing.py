@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from streams.doctor.look import INPUTS, OUTPUTS, Look, Passed, Place, Source
+from streams.doctor.look import INPUTS, OUTPUTS, Look, Passed, Place, Source, Worker
 
 STILL_MS = 5_000
 """So far behind, and not moving, a partition stands still. Punctuation comes after at most a second or two."""
@@ -52,7 +52,7 @@ def _standing(before: Look, now: Look, role: str, place: Place) -> Standing:
     passed, due = passed_ms(now, role, place), due_ms(now, role, place)
     unread, stands, since = _unread(now, role, place), False, None
     if passed is not None and due is not None and due - passed > STILL_MS and passed_ms(before, role, place) == passed:
-        stands, since = True, passed
+        stands, since = True, passed or None
     progress, earlier = _own_word(now, role).get(place), _own_word(before, role).get(place)
     lag = _lag(now, role).get(place)
     if lag is not None and min(lag, _lag(before, role).get(place, 0.0)) > _MARKERS and progress == earlier:
@@ -161,24 +161,29 @@ def positions_of_the_silent(look: Look) -> Iterator[tuple[str, dict[Place, int]]
             yield role, behind
 
 
-def last_sign_ms(look: Look, role: str) -> int | None:
-    """When a role last wrote something that the log shows; None where nothing tells."""
+def last_sign_ms(look: Look, worker: Worker) -> int | None:
+    """When a worker last wrote something that the log shows, or since when it leaves records unread; None: unknown."""
     if look.kafka is None:
         return None
-    if role in OUTPUTS:
-        log = look.kafka.passed.get(OUTPUTS[role]) or {}
-        written = [passed.written_ms for streams in log.values() for passed in streams.values()]
-        return max(written, default=None)
-    unread = [at_ms for (whose, _), at_ms in look.kafka.unread_ms.items() if whose == role]
-    return min(unread, default=None)
+    if worker.role not in OUTPUTS:
+        unread = [at_ms for (role, _), at_ms in look.kafka.unread_ms.items() if role == worker.role]
+        return min(unread, default=None)
+    log = look.kafka.passed.get(OUTPUTS[worker.role]) or {}
+    written = [
+        passed.written_ms
+        for j, streams in log.items()
+        for (_, i), passed in streams.items()
+        if look.owns(worker, i if worker.role == "seal" else j)
+    ]
+    return max(written, default=None)
 
 
-def works_elsewhere(before: Look, now: Look, role: str) -> bool:
-    """Whether Kafka shows that a role moved between the looks, whoever answers for it."""
+def works_elsewhere(before: Look, now: Look, worker: Worker) -> bool:
+    """Whether Kafka shows that a worker moved between the looks, whoever answers for it."""
     if before.kafka is None or now.kafka is None:
         return False
-    if role in OUTPUTS:
-        return last_sign_ms(before, role) != last_sign_ms(now, role)
-    if role in INPUTS:
-        return before.kafka.committed.get(role) != now.kafka.committed.get(role)
-    return before.kafka.windows.get("published") != now.kafka.windows.get("published")
+    if worker.role in OUTPUTS:
+        return last_sign_ms(before, worker) != last_sign_ms(now, worker)
+    if worker.role in INPUTS:
+        return before.kafka.committed.get(worker.role) != now.kafka.committed.get(worker.role)
+    return before.kafka.written_ms.get("published") != now.kafka.written_ms.get("published")

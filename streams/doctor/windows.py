@@ -129,7 +129,7 @@ def _blamed(before: Look, now: Look, found: Missing) -> Iterator[Finding]:
     source, closed_ms = found.entry.measurement.source.topic, found.due_ms
 
     def finding(role: str, what: str, topic: str, partitions: tuple[int, ...]) -> Finding:
-        plight = of_role(now, role)
+        plight = of_role(now, role, partitions)
         return Finding(
             CHECK, "wrong", f"{said}: {what}; {plight.says}", plight.do, role, topic, partitions, found.first,
             found.due_ms,

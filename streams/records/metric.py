@@ -55,7 +55,7 @@ class Result(_Part):
         suppressed: why value is null, where it is; more reasons may come.
         log_evidence: natural logarithm of the evidence, gathered over windows, that the gap is not a tolerated one;
             null where no detector watches it (another estimator's, the reference's), or none has seen a gap yet.
-        alarm: whether that is at the threshold; null likewise.
+        alarm: whether there is one: it begins at the threshold, and ends 3 below it; null likewise.
         alarm_since_ms: the end of the window with which the present alarm began, epoch milliseconds; null without one.
     """
 

@@ -102,21 +102,26 @@ def standings(
         open_concerns: how many are open, by measurement, where somebody has counted.
     """
     found = []
-    for spec, proposal, entry in spoken_of(log, control):
+    for _, spec, proposal, entry in spoken_of(log, control):
         concerns = None if open_concerns is None else open_concerns.get(spec.id, 0)
         found.append(standing(spec, proposal, entry, log.threshold, now_ms, concerns))
     return found
 
 
-def spoken_of(log: DecisionLog, control: ControlPlane) -> list[tuple[Measurement, Proposal | None, Approved | None]]:
-    """What there is to say something of: the newest proposal of every revision, and what the roles have in force."""
+def spoken_of(
+    log: DecisionLog, control: ControlPlane
+) -> list[tuple[str, Measurement, Proposal | None, Approved | None]]:
+    """What there is to say something of: the newest proposal of every revision, and what the roles have in force.
+
+    Each with the SHA-256 of the spec, hex.
+    """
     entries = {entry.spec.hex(): entry for entry in control.approved()}
     proposals = {proposal.spec_sha256: proposal for proposal in log.proposals}
     specs = {digest: entry.measurement for digest, entry in entries.items()}
     for name in {proposal.measurement.id for proposal in log.proposals}:
         specs |= {proposal.spec_sha256: proposal.measurement for proposal in log.revisions(name)}
     return [
-        (spec, proposals.get(digest), entries.get(digest))
+        (digest, spec, proposals.get(digest), entries.get(digest))
         for digest, spec in sorted(specs.items(), key=lambda item: (item[1].id, item[1].revision, item[0]))
     ]
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from streams.hardening import harden
-from streams.watch.charts import HEAD, Drawing
+from streams.watch.chart_request import HEAD, Drawing
 
 _IDLE_SECONDS = 600.0
 

@@ -24,6 +24,7 @@ from typing import IO
 
 import msgspec
 
+from streams.watch.chart_request import HEAD, Drawing, Wanted
 from streams.watch.window_history import ShownWindow
 
 log = logging.getLogger(__name__)
@@ -33,34 +34,10 @@ _MOST_KEPT = 128
 _MOST_WAITING = 16
 _MOST_BYTES = 8 << 20
 _STARTS_A_MINUTE = 6
-HEAD = 4
-"""Bytes of a frame's length, big-endian, before it."""
 
 
 class ChartUnavailable(Exception):
     """There is no picture now; the tables say the same."""
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """Which picture.
-
-    Attributes:
-        kind: "gaps" or "evidence". theme: "light" or "dark".
-        metric, score_bin, estimator: which results.
-    """
-
-    kind: str
-    theme: str
-    metric: str
-    score_bin: str
-    estimator: str
-
-
-class Drawing(msgspec.Struct, frozen=True):
-    """What the drawing process is sent: the picture, and the packed records of its windows, oldest first."""
-
-    wanted: Wanted
-    windows: tuple[bytes, ...]
 
 
 def can_draw() -> bool:

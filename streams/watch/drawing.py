@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from streams.report.plots import svg
-from streams.watch.charts import Drawing, Wanted
-from streams.watch.pages import words
+from streams.watch.chart_request import Drawing, Wanted
+from streams.watch.group_words import capital
+from streams.watch.group_words import group as group_label
 from streams.watch.shown_record import Result, ShownRecord, read
 
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
@@ -132,7 +133,7 @@ def _gaps(records: Sequence[ShownRecord], wanted: Wanted, theme: _Theme) -> Figu
             for side in (tolerated, -tolerated):
                 axis.axhline(side, color=theme.limit, linewidth=1, linestyle="--")
         _without_numbers(axis, records, theme)
-        axis.set_title(words.capital(words.group(group)), loc="left", fontsize=10)
+        axis.set_title(capital(group_label(group)), loc="left", fontsize=10)
         axis.yaxis.set_major_formatter(percent)
         _dates(axis, records)
     made.supylabel("gap, percentage points", fontsize=10)
@@ -177,7 +178,7 @@ def _evidence(records: Sequence[ShownRecord], wanted: Wanted, theme: _Theme) -> 
         known = [(at, value) for at, value in zip(times, found, strict=True) if value is not None]
         if known:
             axis.plot(*zip(*known, strict=True), color=theme.colours[place], marker=_MARKERS[place], markersize=3.5,
-                      linewidth=1.4, linestyle=_LINES[place], label=words.capital(words.group(group)))  # fmt: skip
+                      linewidth=1.4, linestyle=_LINES[place], label=capital(group_label(group)))  # fmt: skip
     thresholds = [record.detection.log_threshold for record in records if record.detection is not None]
     for threshold in thresholds[-1:]:
         axis.axhline(threshold, color=theme.alarm, linewidth=1.4, linestyle="--")

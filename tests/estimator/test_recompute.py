@@ -12,7 +12,7 @@ import pytest
 from simulated_windows import race_only
 
 from estimator import CellLayout, EstimatorError, NoiseVariance, disparities, recompute, reestimate
-from estimator.recompute import layout_of
+from estimator.reestimate import layout_of
 
 GROUPS = ("one", "two", "three")
 LAYOUT = CellLayout((("score", 2), ("decision", 2)))

@@ -106,6 +106,7 @@ def check_revoked(windows: _BY_WINDOW) -> None:
         key = ("feed", level, (AT_MS // length + 1) * length)
         assert (revoked[key].status, revoked[key].reason) == ("withdrawn", "revoked")
         assert revoked[key].privacy is None
+        assert revoked[key].supersedes == revoked[key].event_id(1)  # whether or not that was ever said
 
 
 def rebuilt(pipeline: InProcessPipeline, order: str) -> _BY_WINDOW:

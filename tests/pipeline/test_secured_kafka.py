@@ -280,6 +280,21 @@ def test_refused_half_way_each_role_ends_and_nothing_is_wrong_afterwards(secured
     scenarios.check(secured.scenario, windows)
 
 
+def test_the_company_subscribes_to_results(secured: SecuredScenario) -> None:
+    """As `company`, all that five processes published is in order and follows from its tables; `seal` reads none."""
+    trial = secured.trial
+    tail = ["tail", "--from", "beginning", "--no-follow", "--validate", "--json"]
+    company, seal = (["--config", str(trial.config_of(name))] for name in ("company", "seal"))
+    shown = CliRunner().invoke(main, [*company, *tail])
+    assert shown.exit_code == 0, shown.stderr
+    assert len(shown.stdout.splitlines()) == len(secured.windows())
+    again = CliRunner().invoke(main, [*company, "recompute"])
+    assert again.exit_code == 0, again.stderr
+    refused = CliRunner().invoke(main, [*seal, *tail])
+    assert refused.exit_code == 1
+    assert f"Kafka refuses the principal {trial.settings.principal('seal')}" in refused.stderr
+
+
 def test_no_password_is_on_a_command_line_or_in_a_log(secured: SecuredScenario) -> None:
     """Passwords lie in files of mode 0600 only."""
     files = list((secured.trial.folder / "principals").iterdir())

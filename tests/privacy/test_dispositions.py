@@ -55,7 +55,7 @@ def test_several_may_stand_and_the_last_counts() -> None:
 def test_to_a_reader_that_knows_none_it_is_an_answer() -> None:
     """Only kinds that every version knows, and fields that fit its limits: the chain goes on in an older reader too."""
     assert set(KINDS) == {"propose", "approve", "reject", "revoke", "answer", "close"}
-    longest = "m" * 63 + "/" + "/".join(["x" * 60] * 4) + "/" + "9" * 15
+    longest = "m" * 63 + "/" + "/".join(["x" * 60] * 4) + "/253402300799999"
     content = json.loads(write(empty(), answer_of(said(longest, follow_up="f" * 500, reason="r" * 500))))
     assert content["kind"] == "answer"
     assert set(content["contents"]) == {"concern", "text"}
@@ -107,6 +107,7 @@ def test_what_is_signed_and_no_disposition_has_no_effect(answer: Answer | Close,
     [
         (lambda: said("feed"), "MEASUREMENT/LEVEL"),
         (lambda: said(ALARM + "\n"), "MEASUREMENT/LEVEL"),
+        (lambda: said("feed/1h/tpr/all/black/253402300800000"), "MEASUREMENT/LEVEL"),  # the year 10000
         (lambda: said(cause="bias"), "cause is one of recommender, "),
         (lambda: said(decision="rollback"), "decision is one of investigate, "),
         (lambda: said(follow_up=" "), "follow-up has 1 to 500"),

@@ -458,7 +458,6 @@ def test_an_alarm_is_reviewed(team: Team) -> None:
     fails: Callable[..., str] = partial(team.fails, group="review")
     alarm, other = (f"feed/10s/tpr/all/{group}/{ALARM_MS}" for group in ("black", "api"))
     terms = ("--cause", "input", "--follow-up", "mend the feed", "--key", str(team.keys[0]))
-    assert "no open reviews" in review("list", "--open")
     assert "no alarm has begun so far" in fails("decide", alarm, *terms, "--decision", "change")
     team.propose()
     team.approve(0)
@@ -472,7 +471,6 @@ def test_an_alarm_is_reviewed(team: Team) -> None:
     stranger = team.folder / "elsewhere" / "governance" / "reviewer-1.key"
     not_ours = (*terms[:-1], str(stranger), "--decision", "watch")
     assert "none of the 3 governance keys" in fails("decide", alarm, *not_ours)
-    assert "follow-up has 1 to 500" in fails("decide", alarm, *terms[:3], "", *terms[4:], "--decision", "watch")
     told = review("show", alarm)
     assert "Nothing changes a ranking automatically" in told
     assert f"evenstream review decide {alarm} --cause" in told

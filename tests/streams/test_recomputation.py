@@ -54,7 +54,7 @@ def test_evidence_goes_on_from_the_window_before() -> None:
         (f"results[{alarms[0]}].log_evidence", lambda r: r["results"][alarms[0]].update(log_evidence=0.5)),
         (f"results[{alarms[0]}].alarm_since_ms", lambda r: r["results"][alarms[0]].update(alarm_since_ms=None)),
         ("results[0].alarm", lambda r: r["results"][0].update(alarm=True)),
-        ("detection.state", lambda r: r["detection"]["state"][0].update(breach_windows=9)),
+        ("detection.state[0].breach_windows", lambda r: r["detection"]["state"][0].update(breach_windows=9)),
         ("detection.log_threshold", lambda r: r["detection"].update(log_threshold=1.0)),
         ("detection.detectors", lambda r: r["detection"].update(detectors=1)),
     )

@@ -146,6 +146,8 @@ def test_open_ones_come_first_by_their_deadlines() -> None:
         (b"x", b"\xff"),
         record(result(), spec_sha256="no"),
         record(result(alarm_since_ms="soon")),
+        record(result(since_ms=1 << 60), end_ms=1 << 60),
+        record(result(since_ms=-10_000), end_ms=-10_000),
     ],
 )
 def test_what_is_no_record_of_a_window_opens_nothing(key: bytes | None, value: bytes | None) -> None:

@@ -39,9 +39,11 @@ class Said:
     """What is known of a revision: its proposal as it was then, and what the roles have in force of it.
 
     Attributes:
+        spec_sha256: of the spec, hex.
         signed_ms: by key id, when each approval that stands was given, by that reviewer's clock, epoch milliseconds.
     """
 
+    spec_sha256: str
     measurement: Measurement
     proposal: Proposal | None
     entry: Approved | None
@@ -74,8 +76,8 @@ class ApprovalsShown:
             len(log.chain),
             log.head,
             tuple(
-                Said(spec, _copied(proposal), entry, MappingProxyType(signed.get(spec.digest().hex(), {})))
-                for spec, proposal, entry in spoken_of(log, control)
+                Said(digest, spec, _copied(proposal), entry, MappingProxyType(signed.get(digest, {})))
+                for digest, spec, proposal, entry in spoken_of(log, control)
             ),
         )
 
@@ -163,7 +165,7 @@ def _facts(said: Said, now: Standing) -> Iterator[tuple[str, str]]:
     yield "Begins", escape("not said" if spec.effective_from_ms is None else moment(spec.effective_from_ms))
     left = f" ({now.days_left:g} days from now)" if now.days_left is not None else ""
     yield "Ends", escape("no end is set" if spec.expires_ms is None else moment(spec.expires_ms) + left)
-    digest = f"<code>{spec.digest().hex()}</code>"
+    digest = f"<code>{said.spec_sha256}</code>"
     if said.entry is not None:
         yield "Terms", f"{link(terms_path(spec), f'what was signed for {spec.id}')}, SHA-256 {digest}"
     else:

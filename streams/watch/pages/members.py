@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html import escape
 
-from privacy.decisions import Forecast
 from streams.report import page
 from streams.report.numbers import shown_epsilon
 from streams.watch.pages.approvals import terms_path
 from streams.watch.pages.base import definitions, link, path_of
+from streams.watch.pages.costs import cost_of
 from streams.watch.pages.glossary import term
 from streams.watch.pages.registry import Page, Params
 from streams.watch.pages.site import Shown, Snapshot
@@ -92,7 +92,7 @@ def _measurement(shown: Shown) -> Iterator[str]:
 
 def _facts(shown: Shown) -> Iterator[tuple[str, str]]:
     spec = shown.approved.measurement
-    terms, cost = spec.privacy, Forecast.of(spec)
+    terms, cost = spec.privacy, cost_of(shown)
     yield "Why", spec.purpose
     yield "Which data it uses", "the terms do not say" if spec.review is None else spec.review.data_used
     self_id = "rectifier" in spec.channels

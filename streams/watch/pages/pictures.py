@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from streams.watch.charts import Charts, ChartUnavailable, Wanted
+from streams.watch.chart_request import Wanted
+from streams.watch.charts import Charts, ChartUnavailable
 from streams.watch.pages.base import path_of
 from streams.watch.pages.site import Site
 from streams.watch.routes import Answer, Request, Route

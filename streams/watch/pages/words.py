@@ -6,12 +6,13 @@ value that is not shown is never guessed at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from streams.report.numbers import moment
+from streams.watch.group_words import capital, group, listed
 from streams.watch.shown_record import Detection, Interval, Result, ShownRecord
 
-_GROUPS = {"api": "Asian or Pacific Islander", "multiple": "multiracial"}
+__all__ = ["capital", "group", "listed"]
 
 _METRICS = {
     "predictive_parity": "Predictive parity",
@@ -109,12 +110,6 @@ NOT_AUTOMATIC = "An alarm changes no ranking: it asks people to look."
 # -- names ------------------------------------------------------------------------------------------------------------
 
 
-def group(name: str) -> str:
-    """A group, or a pool of groups, as a label: ``native+multiple`` is "native and multiracial"."""
-    names = [_GROUPS.get(part, part.replace("_", " ")) for part in name.split("+")]
-    return listed(names)
-
-
 def members(name: str) -> str:
     """The members of a group: "black members", "native and multiracial members (as one group)"."""
     return f"{group(name)} members" + (" (as one group)" if "+" in name else "")
@@ -191,16 +186,6 @@ def duration(seconds: float) -> str:
 
 def _count(number: int, unit: str) -> str:
     return f"{number:,} {unit}" + ("" if number == 1 else "s")
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a row: "a, b and c"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
-
-
-def capital(text: str) -> str:
-    """The first letter large, the others as they are."""
-    return text[:1].upper() + text[1:]
 
 
 # -- one statistic of one group ---------------------------------------------------------------------------------------

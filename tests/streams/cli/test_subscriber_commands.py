@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from metric_records import hour, minute, withdrawn
+from metric_records import hour, minute, window, withdrawn
+from rich.console import Console
 
-from streams.cli import main
+from streams.cli import main, tail
 from streams.records.metric import FairnessMetric
+from streams.subscription import Delivery
 
 
 def run(*arguments: str) -> Result:
@@ -117,3 +120,20 @@ def test_without_a_broker_it_ends_and_says_so(command: str) -> None:
     assert done.exit_code == 1
     assert "no Kafka broker answers at 127.0.0.1:1" in done.stderr
     assert time.monotonic() - begun < 10
+
+
+def test_a_live_table_holds_what_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal a window has one row, which its withdrawal takes over; what is wrong with a record stands above."""
+    out = StringIO()
+    terminal = Console(file=out, force_terminal=True, width=160, height=30)
+    monkeypatch.setattr(tail, "console", lambda: terminal)
+    table = tail._LiveTable(())
+    with table:
+        for record in (window(), hour(1, decided=0.4), withdrawn()):
+            found = Delivery("demo.fairness-metrics", 0, 7, 1, record.topic_key(), (), record.encode())
+            table.show(found, record, ["header ce_id: not there"] if record.status == "withdrawn" else [])
+    last = out.getvalue().rpartition("window ends")[2]
+    assert last.count("feed") == 2
+    assert "withdrawn: revoked" in last
+    assert "two recommendation_rate" in last
+    assert "offset 7: header ce_id: not there" in out.getvalue()

@@ -21,6 +21,7 @@ from streams.doctor.report import as_json, line
 from streams.doctor.workers import addresses, series_of
 from streams.errors import InputError
 from streams.records.header import source_digest
+from streams.records.layout import Layout
 from streams.settings import Settings, load_settings
 
 NOW_MS = 1_764_000_100_000
@@ -40,7 +41,12 @@ privacy: {contribution_cap: 2, rho_member_day: 0.1}
 
 
 class Registry(ControlPlane):
-    """A registry with one measurement in force, which nobody had to sign."""
+    """A registry with one measurement in force, which nobody had to sign, and attach divided as a test says."""
+
+    attach_workers = 1
+
+    def layout(self, role: str) -> Layout:
+        return Layout(shards=self.attach_workers if role == "attach" else 1)
 
     def approved(self) -> Iterable[Approved]:  # type: ignore[override]
         spec = parse_measurement(SPEC, origin="test")
@@ -242,6 +248,20 @@ def test_a_role_that_moves_on_but_is_not_found(control: ControlPlane) -> None:
     found = wrong(roles.check, look(control, at_ms=NOW_MS - 6_000, workers=own), look(control, workers=own))
     assert [finding.verdict for finding in found] == ["unseen"]
     assert exit_status(found) == 2
+
+
+def test_one_worker_of_several_that_is_gone(control: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not hide behind the other one, which works on in its own partitions."""
+    monkeypatch.setattr(Registry, "attach_workers", 2)
+    gone = WorkerSeen(Worker("attach.1", "h", 1), "closed")
+    own = (worker("seal"), worker("attach"), gone, *map(worker, ROLES[2:]))
+    before = look(control, at_ms=NOW_MS - 6_000, shares_ms=(NOW_MS - 6_500, STUCK), workers=own)
+    now = look(control, shares_ms=(NOW_MS - 500, STUCK), workers=own)
+    (finding,) = wrong(roles.check, before, now)
+    assert (finding.verdict, finding.role, finding.since_ms) == ("wrong", "attach.1", STUCK)
+    (still,) = wrong(partitions.check, before, now)
+    assert still.partitions == (1,)
+    assert "attach.1: nobody listens at h:1" in still.says
 
 
 def test_clocks_and_topics_are_looked_at(control: ControlPlane) -> None:

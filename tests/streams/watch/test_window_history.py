@@ -1,0 +1,135 @@
+"""The windows that pages show: what publish made, what lay on the topic, and nothing that was not confirmed."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+
+import pytest
+from metric_records import void, withdrawn
+from shown_windows import LENGTH_MS, START_MS, Level, hour, shown
+
+from streams.watch.shown_record import read
+from streams.watch.window_history import ShownWindow, ShownWindows, WindowHistory
+
+SPEC = shown().approved.measurement
+RECORDS = hour()
+SHORT = [record for record in RECORDS if record.level == "10s"]
+
+
+def ends(found: ShownWindows, level: str = "10s") -> list[int]:
+    return [(window.end_ms - START_MS) // LENGTH_MS for window in found.of("feed", level)]
+
+
+def test_the_last_windows_of_each_level_are_shown() -> None:
+    """So many of each, in the order of their ends, whatever order they came in."""
+    history = WindowHistory(10)
+    history.open()
+    for record in [*RECORDS[20:], *RECORDS[:20]]:
+        history.add(record)
+    found = history.shown()
+    assert ends(found) == list(range(51, 61))
+    assert len(found.of("feed", "1m")) == 10
+    newest = found.of("feed", "10s")[-1]
+    assert newest.value() == SHORT[-1].encode()
+    assert newest.record().results[0].metric == SHORT[-1].results[0].metric
+    assert found.find("feed", "10s", newest.end_ms) is newest
+    for absent in (("feed", "10s", 1), ("feed", "1h", newest.end_ms), ("other", "10s", newest.end_ms)):
+        assert found.find(*absent) is None
+
+
+def test_nothing_is_shown_before_replay_is_complete() -> None:
+    """And what is told then is all of it, once."""
+    told: list[tuple[ShownWindows, str]] = []
+    history = WindowHistory(10, lambda found, subject: told.append((found, subject)))
+    history.add(SHORT[0])
+    assert history.shown() == ShownWindows()
+    assert told == []
+    history.open()
+    history.add(SHORT[1])
+    assert [(ends(found), subject) for found, subject in told] == [([1], ""), ([1, 2], "feed/10s")]
+
+
+def test_a_record_of_the_topic_is_shown_once_its_releases_were_verified() -> None:
+    """Unconfirmed ones are not, nor a record that lies under another's key; a later record takes its place."""
+    history = WindowHistory(10)
+    for record in SHORT[:4]:
+        history.read(record.topic_key(), record.encode())
+    history.read(b"feed/10s/" + str(SHORT[5].window.end_ms).encode(), SHORT[4].encode())
+    for record in [*SHORT[:3], SHORT[5]]:
+        history.confirm("feed", "10s", record.window.end_ms)
+    history.confirm("feed", "10s", 77)
+    history.confirm("none", "10s", SHORT[0].window.end_ms)
+    history.add(Level(SPEC).withdrawn(2))
+    history.open()
+    assert ends(history.shown()) == [1, 2, 3]
+    assert [window.status for window in history.shown().of("feed", "10s")] == ["published", "published", "withdrawn"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(b"feed/10s", b"{}"), (b"feed/10s/x", b"{}"), (b"\xff/10s/1", b"{}"), (b"a/b/c/1", b"{}"), (b"", b""),
+     (b"feed/10s/1", b""), (b"feed/10s/1", b"\xff"), (b"feed/10s/1", b"[]"), (b"feed/10s/1", b'{"measurement": 1}')],
+)  # fmt: skip
+def test_what_no_build_has_written_is_passed_over(key: bytes, value: bytes) -> None:
+    """A damaged record or key is no error, and nothing of it is shown."""
+    history = WindowHistory(10)
+    history.read(key, value)
+    history.confirm("feed", "10s", 1)
+    history.open()
+    assert history.shown().levels == {}
+
+
+def test_a_tombstone_takes_a_record_away() -> None:
+    """Compaction's, or an operator's."""
+    history = WindowHistory(10)
+    history.read(SHORT[0].topic_key(), SHORT[0].encode())
+    history.read(SHORT[0].topic_key(), None)
+    history.confirm("feed", "10s", SHORT[0].window.end_ms)
+    history.open()
+    assert history.shown().levels == {}
+
+
+def test_a_year_of_records_needs_no_more_memory_than_the_last_ones() -> None:
+    """Reading keeps the newest alone, and each is packed to a fraction of itself once it is confirmed."""
+    history = WindowHistory(50)
+    value = SHORT[0].encode()
+    tracemalloc.start()
+    for number in range(20_000):
+        history.read(f"feed/10s/{number}".encode(), bytes(value))
+    assert tracemalloc.get_traced_memory()[1] < 50 * len(value) + 2_000_000
+    tracemalloc.stop()
+    assert len(history._levels["feed", "10s"].windows) == 50
+    window = ShownWindow.of(value)
+    assert window is not None
+    assert len(window.packed) < len(value) / 3
+
+
+def test_alarms_are_read_from_the_record() -> None:
+    """Those that stand after a window; None where it says nothing of alarms."""
+    windows = {record.window.end_ms: ShownWindow.of(record.encode()) for record in SHORT}
+    said = [None if window is None else window.alarms for window in windows.values()]
+    assert said[10] == ()
+    assert said[20] is None
+    assert said[-1]
+    assert said[-1][0].id.startswith("feed/10s/")
+    assert {alarm.group for alarm in said[-1]} == {"black"}
+    for silent in (void(), withdrawn()):
+        found = ShownWindow.of(silent.encode())
+        assert found is not None
+        assert found.alarms is None
+
+
+def test_old_and_new_records_are_read() -> None:
+    """One that lacks what came later, and one with fields that nobody knows yet."""
+    plain = json.loads(SHORT[0].encode())
+    for result in plain["results"]:
+        for name in ("log_evidence", "alarm", "alarm_since_ms"):
+            result.pop(name, None)
+    plain.pop("detection")
+    old = read(json.dumps(plain).encode())
+    new = read(json.dumps(plain | {"colour": "blue", "window": plain["window"] | {"x": 1}}).encode())
+    assert old is not None
+    assert new == old
+    assert old.detection is None
+    assert read(b"{") is None
