@@ -578,7 +578,7 @@ async def _send_by_keyboard(debugging: str, address: str) -> dict[str, Any]:
                 "button": await value("getComputedStyle(document.querySelector('button')).fontWeight"),
             }
             for wanted in ("TEXTAREA", "BUTTON"):
-                for _ in range(10):
+                for _ in range(40):  # past the links of the navigation
                     if await value("document.activeElement.tagName") == wanted:
                         break
                     await press("Tab", 9)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from alarmed import ALARM_MS, record, result
 from governed import DAY_MS, HOSTILE, KEYS, SPEC, Deployment, spec, whole, word
+from shown_windows import history, hour, shown
 
 from privacy import key_id, parse_measurement, plan_noise
 from privacy.decisions import Reject
@@ -18,7 +19,7 @@ from streams.review_book import ReviewBook
 from streams.watch.open_concerns import OpenCounts
 from streams.watch.pages import Shown
 from streams.watch.pages.glossary import TERMS, anchor, term
-from streams.watch.pages.reviews import path
+from streams.watch.pages.reviews import ReviewsShown, path
 
 WITHIN_MS = 7 * DAY_MS
 GOLDEN = Path(__file__).parents[1] / "golden" / "pages"
@@ -192,6 +193,26 @@ def test_before_decisions_are_read_no_page_says_that_there_are_none() -> None:
     assert "No measurement has been proposed." in found.text("/approvals")
     assert "nothing is spent" in found.text("/budgets")
     assert "no measurement is approved and not over" in found.text("/members")
+
+
+def test_each_alarm_of_the_detectors_has_its_review() -> None:
+    """Over an hour of real records: what the page of alarms links to is what reviews there are, from bytes or not."""
+    entry, records = shown(), hour()
+    made, read = ReviewBook(), ReviewBook()
+    for one in records:
+        made.window(one)
+        read.read(one.topic_key(), one.encode())
+    reviews = read.reviews({}, [entry.approved])
+    assert reviews == made.reviews({}, [entry.approved])
+    assert "black" in {review.alarm.group for review in reviews}
+    found = Deployment()
+    found.site.show([entry])
+    found.site.tell(history(records).shown())
+    found.site.tell(ReviewsShown(tuple(reviews)))
+    links = {link for link in _Links(found.ask("/alerts").body.decode()).links if link.startswith("/reviews/")}
+    assert links == {path(review.alarm) for review in reviews}
+    for link in links:
+        assert "Its review is open: to be decided by 2025-12-02T12:0" in found.text(link)
 
 
 def test_concerns_are_counted_beside_the_form(deployment: Deployment) -> None:
