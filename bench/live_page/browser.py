@@ -1,4 +1,4 @@
-"""Debian's chromium, driven by Playwright: tabs of a telephone's or a desk's width that note what goes wrong in them."""
+"""Debian's chromium, driven by Playwright: tabs as wide as a telephone or a desk that note what goes wrong in them."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class PageDeployment:
         longest_ms = max(level.length_ms for level in spec.levels)
         begin_ms = (time.time_ns() // 1_000_000 // longest_ms + 1) * longest_ms
         time.sleep(begin_ms / 1000 + _TOO_LATE_SECONDS - time.time())
-        self.spec: Measurement = self.trial.approve(spec.with_effective_from(begin_ms), begin_ms)
+        self.spec: Measurement = self.trial.approve(spec.with_effective_from(begin_ms), begin_ms - 1)
 
     @property
     def port(self) -> int:

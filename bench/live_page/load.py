@@ -1,0 +1,158 @@
+"""Whether many open pages slow publication: the same run with none and with many open, turn by turn.
+
+What is timed is a window's end plus the lateness until /metrics shows it, as Prometheus would see it
+(``streams.demo.probe``). Windows are short, so that fetching pages of one window goes on while the next is published;
+where windows are longer than some seconds nobody fetches anything by then.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.live_page.deployment import PageDeployment
+from streams.demo.probe import VisibilityProbe
+
+BASE_SECONDS = 2
+SPEC = f"""
+id: feed
+purpose: what open pages cost
+source: {{topic: rec-events, member: member_id, time: shown_at, time_format: epoch_ms}}
+cells:
+  score: {{field: score, bins: [0.2, 0.4, 0.6, 0.8]}}
+  decision: {{field: recommended}}
+  outcome: {{field: clicked}}
+windows: {{base: {BASE_SECONDS}s, rollups: [10s], lateness: 1s, max_future: 1s}}
+reference: white
+privacy: {{contribution_cap: 100, cap_rule: first, rho_member_day: 0.1}}
+detection: {{tolerated_gap: 0.01, false_alarm_every: 1d}}
+review: {{owner: the bench, harm_considered: none, data_used: made up, retention: until it ends}}
+expires: 2100-01-01T00:00:00Z
+"""
+_FIRST_SECONDS = 180.0
+_SETTLE_SECONDS = 6.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn.
+
+    Attributes:
+        pages: how many were open. delays: seconds until each window was seen.
+        readers: what the readers came by; None where there were none.
+        cpu_seconds: of `publish`, a second of the turn.
+    """
+
+    pages: int
+    delays: tuple[float, ...]
+    readers: dict[str, object] | None
+    cpu_share: float
+
+    def quantile(self, share: float) -> float:
+        """Of the delays, milliseconds."""
+        return 1000 * float(np.quantile(np.array(self.delays), share))
+
+
+def run(say: Callable[[str], None], *, pages: int, rounds: int, windows: int) -> list[Round]:
+    """All turns, in their order: none and ``pages``, so often."""
+    with tempfile.TemporaryDirectory() as name:
+        deployment = PageDeployment(Path(name), say, spec=SPEC, members=100_000, rate=2_000)
+        try:
+            deployment.wait("windows are published", lambda: deployment.published() >= 3, _FIRST_SECONDS)
+            # Alarms stand, and there is a picture of everything: pages are as long as they get.
+            deployment.traffic.turn(unfair=True)
+            return [_turn(deployment, count, windows, say) for _ in range(rounds) for count in (0, pages)]
+        finally:
+            deployment.close()
+
+
+def _turn(deployment: PageDeployment, pages: int, windows: int, say: Callable[[str], None]) -> Round:
+    with _reading(deployment, pages) as told:
+        if pages:
+            time.sleep(_SETTLE_SECONDS)
+        base_ms = deployment.spec.base_ms
+        begin_ms = (time.time_ns() // 1_000_000 // base_ms) * base_ms
+        delays: list[float] = []
+        cpu, clock = _cpu_seconds(deployment), time.monotonic()
+        probe = VisibilityProbe(deployment.trial.scrape, deployment.spec)
+        probe.run((begin_ms + k * base_ms for k in range(windows)), delays)
+        share = (_cpu_seconds(deployment) - cpu) / (time.monotonic() - clock)
+    made = Round(pages, tuple(delays), told[0] if told else None, share)
+    say(row(made))
+    return made
+
+
+@contextmanager
+def _reading(deployment: PageDeployment, pages: int) -> Iterator[list[dict[str, object]]]:
+    """So many open pages, in a process of their own; what they came by is told once they are closed."""
+    told: list[dict[str, object]] = []
+    if not pages:
+        yield told
+        return
+    command = [sys.executable, "-m", "bench.live_page.readers", str(deployment.port), str(pages)]
+    process = subprocess.Popen(
+        [*command, *paths(deployment)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    try:
+        yield told
+    finally:
+        out, _ = process.communicate(timeout=60)
+    told.append(json.loads(out))
+
+
+def paths(deployment: PageDeployment) -> list[str]:
+    """What people look at: mostly the overview and a measurement, some a window or the alarms."""
+    last = next(window["end_ms"] for window in reversed(deployment.windows()) if window["status"] == "published")
+    return ["/", "/measurements/feed", "/", "/measurements/feed?level=2s", f"/measurements/feed/2s/{last}", "/alerts"]
+
+
+def _cpu_seconds(deployment: PageDeployment) -> float:
+    """Processor time that `publish` has had, all its threads together."""
+    ticks = Path(f"/proc/{deployment.trial.supervisor.pid('publish')}/stat").read_text().rpartition(")")[2].split()
+    return (int(ticks[11]) + int(ticks[12])) / 100
+
+
+HEAD = (
+    "open pages | windows | p50 ms | p99 ms | most ms | publish, cores | fetched | p50 ms | p99 ms | pictures | others"
+)
+
+
+def row(made: Round) -> str:
+    """A line of the table."""
+    counted = [
+        f"{made.pages:10}",
+        f"{len(made.delays):7}",
+        *(f"{made.quantile(share):6.0f}" for share in (0.5, 0.99)),
+        f"{made.quantile(1):7.0f}",
+        f"{made.cpu_share:14.2f}",
+    ]
+    if made.readers is not None:
+        statuses, pictures = made.readers["pages"], made.readers["pictures"]
+        assert isinstance(statuses, dict)
+        assert isinstance(pictures, dict)
+        others = {k: v for k, v in statuses.items() if k != "200"} | {
+            f"picture {k}": v for k, v in pictures.items() if k != "200"
+        }
+        counted += [f"{statuses.get('200', 0):7}"]
+        counted += [f"{1000 * float(str(made.readers[name])):6.0f}" for name in ("p50_seconds", "p99_seconds")]
+        counted += [f"{pictures.get('200', 0):8}", str(others or "none")]
+    return " | ".join(counted)
+
+
+def table(rounds: Sequence[Round]) -> str:
+    """All turns of a kind together."""
+    lines = [HEAD]
+    for pages in sorted({made.pages for made in rounds}):
+        of_it = [made for made in rounds if made.pages == pages]
+        delays = tuple(delay for made in of_it for delay in made.delays)
+        lines.append(row(Round(pages, delays, None, float(np.mean([made.cpu_share for made in of_it])))))
+    return "\n".join(lines)
