@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,6 +77,24 @@ class Tab:
     def go(self, path: str) -> None:
         """Load a page, with its pictures."""
         self.page.goto(self.address + path, wait_until="load")
+
+    def until(self, expression: str, seconds: float = 20.0) -> None:
+        """Wait until something is true in the page.
+
+        Playwright's own way to wait evaluates a string in the page, which the page's policy forbids.
+        """
+        deadline = time.monotonic() + seconds
+        while not self.page.evaluate(expression):
+            if time.monotonic() > deadline:
+                raise EvenstreamError(f"not within {seconds:.0f} s: {expression}")
+            self.page.wait_for_timeout(50)
+
+    def show_pictures(self) -> None:
+        """Have every picture loaded: they are once they come into view."""
+        for picture in self.page.locator("figure img").all():
+            picture.scroll_into_view_if_needed()
+        self.until("[...document.images].every(one => one.complete && one.naturalWidth)", 60.0)
+        self.page.evaluate("scrollTo(0, 0)")
 
 
 @contextmanager

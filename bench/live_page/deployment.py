@@ -11,19 +11,33 @@ from pathlib import Path
 from bench.live_page.traffic import Traffic
 from privacy import Measurement, parse_measurement
 from streams.errors import EvenstreamError
+from streams.simulate import DEFAULT_GAP
 from streams.trial import Trial
 
-OVERRIDES = ("privacy.rho_30_days_limit=100", "privacy.rho_year_limit=1000")
+CLICKS = """
+id: clicks
+purpose: Do members of every group click equally often on what they are shown?
+source: {topic: rec-events, member: member_id, time: shown_at, time_format: epoch_ms}
+cells: {outcome: {field: clicked}}
+windows: {base: 10s, lateness: 1s, max_future: 1s}
+reference: white
+privacy: {contribution_cap: 2, cap_rule: first, rho_member_day: 0.05}
+detection: {false_alarm_every: 1d, review_within: 1d}
+review: {owner: "evenstream's maintainers", harm_considered: none, data_used: made up, retention: until the run ends}
+"""
+_OVERRIDES = ("privacy.rho_30_days_limit=1.2",)  # two UTC days, in case a run passes midnight
+_DAY_MS = 86_400_000
 _TOO_LATE_SECONDS = 0.2
 
 
 class PageDeployment:
-    """Roles at work, traffic flowing, and the address of the live page.
+    """Roles at work, traffic flowing, and the address of the live page, which shows two measurements.
 
     Args:
         folder: for logs and keys. say: shows a line.
-        spec: the measurement, as YAML; its source topic is put in here.
-        members, rate: of the traffic.
+        spec: the one that is looked at, as YAML; its source topic is put in here. It is approved some moments too
+            late, so that its first windows are void.
+        members, rate, gap: of the traffic.
         overrides: further settings, ``name=value``.
         bootstrap: a Kafka that is there; by default one is started.
     """
@@ -36,30 +50,38 @@ class PageDeployment:
         spec: str,
         members: int,
         rate: int,
+        gap: float = DEFAULT_GAP,
         overrides: Sequence[str] = (),
         bootstrap: str | None = None,
     ) -> None:
-        self.trial = Trial(folder, say, name="page", overrides=(*OVERRIDES, *overrides))
+        self.trial = Trial(folder, say, name="page", overrides=(*_OVERRIDES, *overrides))
         try:
             self.trial.start_kafka(bootstrap)
-            self._start(spec, members, rate)
+            self._start(spec, members, rate, gap)
         except BaseException:
             self.trial.stop()
             raise
 
-    def _start(self, text: str, members: int, rate: int) -> None:
+    def _start(self, text: str, members: int, rate: int, gap: float) -> None:
         source = self.trial.settings.topic("rec-events")
         self.trial.prepare([source])
-        self.traffic = Traffic(self.trial, source, members=members, rate=rate)
+        self.traffic = Traffic(self.trial, source, members=members, rate=rate, gap=gap)
+        first, self.spec = (self._about(source, found) for found in (CLICKS, text))
+        self._approve(first, _next_ms(first))
         self.trial.start_roles()
         self.traffic.start()
-        spec = parse_measurement(text, origin="bench.live_page")
-        spec = spec.model_copy(update={"source": spec.source.model_copy(update={"topic": source})})
-        # It begins some moments before the roles can know it: its first window is void, as it should be.
-        longest_ms = max(level.length_ms for level in spec.levels)
-        begin_ms = (time.time_ns() // 1_000_000 // longest_ms + 1) * longest_ms
+        begin_ms = _next_ms(self.spec)
+        # By then seal reads what it has to void.
         time.sleep(begin_ms / 1000 + _TOO_LATE_SECONDS - time.time())
-        self.spec: Measurement = self.trial.approve(spec.with_effective_from(begin_ms), begin_ms - 1)
+        self._approve(self.spec, begin_ms)
+
+    @staticmethod
+    def _about(source: str, text: str) -> Measurement:
+        spec = parse_measurement(text, origin="bench.live_page")
+        return spec.model_copy(update={"source": spec.source.model_copy(update={"topic": source})})
+
+    def _approve(self, spec: Measurement, begin_ms: int) -> None:
+        self.trial.approve(spec.with_effective_from(begin_ms).with_expires(begin_ms + _DAY_MS), begin_ms - 1)
 
     @property
     def port(self) -> int:
@@ -90,7 +112,7 @@ class PageDeployment:
         measurements = self.data("/index.json").get("measurements")
         for measurement in measurements if isinstance(measurements, list) else []:
             for found in measurement["levels"]:
-                if found["level"] == name:
+                if (measurement["measurement"], found["level"]) == (self.spec.id, name):
                     return list(found["windows"])
         return []
 
@@ -125,3 +147,9 @@ class PageDeployment:
             self.traffic.stop()
         finally:
             self.trial.stop()
+
+
+def _next_ms(spec: Measurement) -> int:
+    """The next moment at which a measurement can begin."""
+    longest_ms = max(level.length_ms for level in spec.levels)
+    return (time.time_ns() // 1_000_000 // longest_ms + 1) * longest_ms

@@ -33,10 +33,9 @@ cells:
   outcome: {{field: clicked}}
 windows: {{base: {BASE_SECONDS}s, rollups: [10s], lateness: 1s, max_future: 1s}}
 reference: white
-privacy: {{contribution_cap: 100, cap_rule: first, rho_member_day: 0.1}}
+privacy: {{contribution_cap: 2, cap_rule: first, rho_member_day: 0.1}}
 detection: {{tolerated_gap: 0.01, false_alarm_every: 1d}}
 review: {{owner: the bench, harm_considered: none, data_used: made up, retention: until it ends}}
-expires: 2100-01-01T00:00:00Z
 """
 _FIRST_SECONDS = 180.0
 _SETTLE_SECONDS = 6.0
@@ -65,7 +64,7 @@ class Round:
 def run(say: Callable[[str], None], *, pages: int, rounds: int, windows: int) -> list[Round]:
     """All turns, in their order: none and ``pages``, so often."""
     with tempfile.TemporaryDirectory() as name:
-        deployment = PageDeployment(Path(name), say, spec=SPEC, members=100_000, rate=2_000)
+        deployment = PageDeployment(Path(name), say, spec=SPEC, members=400_000, rate=2_000)
         try:
             deployment.wait("windows are published", lambda: deployment.published() >= 3, _FIRST_SECONDS)
             # Alarms stand, and there is a picture of everything: pages are as long as they get.

@@ -82,7 +82,7 @@ def _spec() -> str:
     spec = yaml.safe_load(_EXAMPLE.read_text())
     spec["windows"] |= {"base": "5s"}
     spec["privacy"] |= {"level_shares": {"5s": 0.75, "1m": 0.25}}
-    return yaml.safe_dump(spec) + "expires: 2100-01-01T00:00:00Z\n"
+    return yaml.safe_dump(spec)
 
 
 def _play(deployment: PageDeployment, say: Callable[[str], None]) -> None:
@@ -112,10 +112,7 @@ def _take(deployment: PageDeployment, opened: Tab, picture: Picture, out: Path) 
             window=f"/measurements/simulated-feed/5s/{windows[-1]['end_ms']}",
         )
     )
-    for image in opened.page.locator("figure img").all():  # they are loaded once they come into view
-        image.scroll_into_view_if_needed()
-    opened.page.wait_for_function("[...document.images].every(one => one.complete && one.naturalWidth)")
-    opened.page.evaluate("scrollTo(0, 0)")
+    opened.show_pictures()
     width, whole = opened.page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
     clip = {"x": 0, "y": 0, "width": width, "height": min(picture.height, whole)}
     png = opened.page.screenshot(full_page=True, clip=clip)

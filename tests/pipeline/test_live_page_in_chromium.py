@@ -15,13 +15,14 @@ from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from bench.live_page.browser import MISSING, Scheme, Size, Tab, chromium, tab
-from bench.live_page.deployment import PageDeployment
 from playwright.sync_api import Browser, Page
 
+from bench.live_page.browser import MISSING, Scheme, Size, Tab, chromium, tab
+from bench.live_page.deployment import PageDeployment
 from privacy.dispositions import Disposition
 from secure_agg.keyring import load_governance
 from streams.reviews import Reviews
+from streams.simulate import RECOMMENDED_RATIO
 from streams.watch.pages import catalogue
 
 pytestmark = [
@@ -39,7 +40,7 @@ source: {topic: rec-events, member: member_id, time: shown_at, time_format: epoc
 cells: {score: {field: score, bins: [0.5]}, decision: {field: recommended}, outcome: {field: clicked}}
 windows: {base: 2s, rollups: [10s], lateness: 1s, max_future: 1s}
 reference: white
-privacy: {contribution_cap: 20, cap_rule: first, rho_member_day: 0.1}
+privacy: {contribution_cap: 2, cap_rule: first, rho_member_day: 0.1}
 detection: {tolerated_gap: 0.01, false_alarm_every: 20m}
 review: {owner: the tests, harm_considered: none, data_used: made up, retention: until the test ends}
 test_only: {noise_scale_units: 0.01}
@@ -56,8 +57,9 @@ def deployment(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         tmp_path_factory.mktemp("page"),
         print,
         spec=SPEC,
-        members=40_000,
+        members=80_000,
         rate=2_000,
+        gap=RECOMMENDED_RATIO,
         overrides=["test_cluster=true", "publish.concerns_burst=20"],
         bootstrap=kafka,
     )
@@ -216,13 +218,11 @@ def test_an_open_page_is_kept_up_to_date(deployment: PageDeployment, browser: Br
         focused = opened.page.evaluate("document.activeElement.getAttribute('href')")
         opened.page.evaluate("window.sameDocument = true")
         before = opened.page.evaluate(_NEWEST)
-        opened.page.wait_for_function(f"{_NEWEST} !== {json.dumps(before)}", timeout=15_000)
+        opened.until(f"{_NEWEST} !== {json.dumps(before)}", 15.0)
         assert opened.page.evaluate("window.sameDocument") is True
         assert opened.page.evaluate("document.activeElement.getAttribute('href')") == focused
         assert opened.page.locator("#live").inner_text().startswith("Updated ")
-        opened.page.wait_for_function("[...document.images].every(one => one.complete)")
-        broken = opened.page.evaluate("[...document.images].filter(one => !one.naturalWidth).map(one => one.src)")
-        assert broken == []
+        opened.show_pictures()
         assert opened.problems == []
 
 
@@ -232,7 +232,7 @@ def test_a_concern_is_sent_and_nothing_typed_is_lost(deployment: PageDeployment,
     with tab(browser, deployment.address, size="phone") as opened:
         opened.go("/concerns")
         opened.page.locator("textarea").fill(said)
-        opened.page.wait_for_function("document.getElementById('live').textContent.includes('finished writing')")
+        opened.until("document.getElementById('live').textContent.includes('finished writing')")
         assert opened.page.locator("textarea").input_value() == said
         opened.page.locator("textarea").press("Tab")
         opened.page.keyboard.press("Enter")
@@ -252,9 +252,8 @@ def test_a_scheme_is_the_readers_choice(deployment: PageDeployment, browser: Bro
     for scheme in ("light", "dark"):
         with tab(browser, deployment.address, scheme=scheme, still=True) as opened:
             opened.go("/measurements/feed?level=2s")
-            images = opened.page.locator("figure img")
-            images.first.scroll_into_view_if_needed()
-            opened.page.wait_for_function("[...document.querySelectorAll('figure img')].some(i => i.currentSrc)")
+            opened.show_pictures()
             ground = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
-            shade[scheme] = [ground, images.first.evaluate("i => i.currentSrc.match(/light|dark/)[0]")]
+            drawn = opened.page.evaluate("[...document.images].map(one => one.currentSrc.match(/light|dark/)[0])")
+            shade[scheme] = [ground, *sorted(set(drawn))]
     assert shade == {"light": ["rgb(255, 255, 255)", "light"], "dark": ["rgb(20, 23, 26)", "dark"]}

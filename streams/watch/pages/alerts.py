@@ -126,10 +126,16 @@ def _described(span: AlarmSpan) -> dict[str, object]:
 
 
 def notices(alarms: Iterable[Alarm]) -> Iterator[str]:
-    """One notice for each alarm of a measurement."""
-    for alarm in alarms:
-        text = words.alarm(alarm.metric, alarm.score_bin, alarm.group, alarm.since_ms, alarm.level)
-        yield f'<p class="alarm">{escape(text)} {link(review_path(alarm), "Its review")}.</p>'
+    """The alarms of a measurement, in one notice."""
+    found = [
+        (words.alarm(a.metric, a.score_bin, a.group, a.since_ms, a.level), link(review_path(a), "Its review"))
+        for a in alarms
+    ]
+    if len(found) == 1:
+        yield from (f'<p class="alarm">{escape(text)} {review}.</p>' for text, review in found)
+    elif found:
+        items = "".join(f"<li>{escape(text)} {review}.</li>" for text, review in found)
+        yield f'<div class="alarm"><p>{len(found)} alarms stand.</p><ul>{items}</ul></div>'
 
 
 PAGES = (Page("/alerts", "Alarms", render, data, nav="Alarms"),)

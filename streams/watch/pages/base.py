@@ -7,6 +7,7 @@ called so. ``streams.report.page`` has further pieces: paragraphs, headings, tab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from urllib.parse import quote, urlencode
@@ -24,6 +25,10 @@ NO_AUTOMATISM = (
     "Nothing here changes a ranking by itself: people decide what follows. Every number is a sum over many people with "
     "random noise added."
 )
+
+_TAG = re.compile("<[^>]*>")
+_LINE_CHARACTERS = 34
+"""Of a table's cell that stays in one line."""
 
 Navigation = Sequence[tuple[str, str]]
 """(path, label)."""
@@ -121,14 +126,15 @@ def rich_table(
 ) -> str:
     """A table of HTML cells; with ``row_headings`` the first cell of each row is that row's heading.
 
-    It can be wider than a telephone: then it scrolls, also by keyboard, and is named for who does not see it.
+    It can be wider than a telephone: then it scrolls, also by keyboard, and is named for who does not see it. Only
+    cells with a sentence in them are broken into lines: numbers and moments stay in one.
     """
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     first = 1 if row_headings else 0
     body = "\n".join(
         "<tr>"
-        + "".join(f'<th scope="row">{cell}</th>' for cell in row[:first])
-        + "".join(f"<td>{cell}</td>" for cell in row[first:])
+        + "".join(f'<th scope="row"{_breaks(cell)}>{cell}</th>' for cell in row[:first])
+        + "".join(f"<td{_breaks(cell)}>{cell}</td>" for cell in row[first:])
         + "</tr>"
         for row in rows
     )
@@ -136,6 +142,11 @@ def rich_table(
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table>'
         f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
+
+
+def _breaks(cell: str) -> str:
+    longest = max(map(len, _TAG.sub("\n", cell).split("\n")))
+    return ' class="long"' if longest > _LINE_CHARACTERS else ""
 
 
 def choices(name: str, options: Iterable[tuple[str, str, bool]]) -> str:

@@ -368,7 +368,7 @@ def _gap_in(results: Iterable[Result], group: str) -> str:
     result = next((r for r in results if r.group == group), None)
     if result is None:
         return ""
-    return words.interval(result.gap, gap=True) if result.gap is not None else words.unknown(result.suppressed)
+    return words.interval(result.gap, gap=True) if result.gap is not None else words.briefly_unknown(result.suppressed)
 
 
 def _statistic_results(record: ShownRecord, metric: str, score_bin: str, estimator: str) -> list[Result]:

@@ -17,7 +17,8 @@ from streams.watch.routes import Answer, Request, Route
 from streams.watch.window_history import ShownWindow, ShownWindows
 
 KINDS = ("gaps", "evidence")
-THEMES = ("light", "dark")
+THEMES = ("light", "dark", "light-narrow", "dark-narrow")
+"""Narrow ones are for telephones: drawn as wide as they are shown, so that their words can be read."""
 _TEXT = "text/plain; charset=utf-8"
 _HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox"),
@@ -72,9 +73,15 @@ def _has(window: ShownWindow, chosen: Mapping[str, str]) -> bool:
 
 def picture(kind: str, where: tuple[str, ...], newest_ms: int, caption: str) -> str:
     """A picture as HTML; the caption is also what is read out in its place."""
-    light, dark = (path_of("charts", kind, *where, f"{theme}.svg", query={"v": str(newest_ms)}) for theme in THEMES)
+    media = {
+        "dark-narrow": "(max-width: 40rem) and (prefers-color-scheme: dark)",
+        "light-narrow": "(max-width: 40rem)",
+        "dark": "(prefers-color-scheme: dark)",
+    }
+    query = {"v": str(newest_ms)}
+    address = {theme: escape(path_of("charts", kind, *where, f"{theme}.svg", query=query)) for theme in THEMES}
+    sources = "".join(f'<source srcset="{address[theme]}" media="{when}">' for theme, when in media.items())
     return (
-        f'<figure><picture><source srcset="{escape(dark)}" media="(prefers-color-scheme: dark)">'
-        f'<img src="{escape(light)}" alt="{escape(caption)}" width="920" height="420" loading="lazy"></picture>'
+        f'<figure><picture>{sources}<img src="{address["light"]}" alt="{escape(caption)}" loading="lazy"></picture>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

@@ -371,16 +371,18 @@ class Drawn(Charts):
 
 
 def test_pictures_are_beside_their_tables(site: Site) -> None:
-    """Light and dark, with words in their place; without matplotlib there are only the tables."""
+    """Light and dark, wide and narrow, with words in their place; without matplotlib there are only the tables."""
     drawn = Drawn()
     text = (with_charts := Site(hour(), charts=drawn)).text("/measurements/feed?level=10s")
     sources = re.findall(r'(?:srcset|src)="(/charts/[^"]+)"', text)
-    assert len(sources) == 4
+    assert len(sources) == 8  # two pictures, in two schemes and two widths
     for source in sources:
         found = with_charts.answer(source.replace("&amp;", "&"))
         assert (found.status, found.content_type) == (200, "image/svg+xml")
         assert dict(found.headers)["Cache-Control"] == "public, max-age=300"
-    assert {name.split("/")[1] for name, _ in drawn.asked} == {"light", "dark"}
+    assert {name.split("/")[1] for name, _ in drawn.asked} == {
+        "light", "dark", "light-narrow", "dark-narrow",
+    }  # fmt: skip
     assert "<img" not in site.text("/measurements/feed")
     failing = Site(hour(), charts=Drawn(fail=True))
     assert failing.answer(sources[0].partition("?")[0]).status == 503
