@@ -27,6 +27,7 @@ review: {owner: "evenstream's maintainers", harm_considered: none, data_used: ma
 """
 _OVERRIDES = ("privacy.rho_30_days_limit=1.2",)  # two UTC days, in case a run passes midnight
 _DAY_MS = 86_400_000
+_TICK_SECONDS = 0.1  # of the traffic, and a little
 _TOO_LATE_SECONDS = 0.2
 
 
@@ -129,7 +130,7 @@ class PageDeployment:
         """No traffic during one whole window, which is suppressed for it; its end, epoch milliseconds."""
         length_ms = self.spec.base_ms
         end_ms = (time.time_ns() // 1_000_000 // length_ms + 2) * length_ms
-        self.traffic.pause(end_ms / 1000 - time.time())
+        self.traffic.pause(end_ms / 1000 + _TICK_SECONDS - time.time())
         return end_ms
 
     def wait(self, what: str, holds: Callable[[], object], seconds: float) -> None:

@@ -232,7 +232,8 @@ def test_a_concern_is_sent_and_nothing_typed_is_lost(deployment: PageDeployment,
     with tab(browser, deployment.address, size="phone") as opened:
         opened.go("/concerns")
         opened.page.locator("textarea").fill(said)
-        opened.until("document.getElementById('live').textContent.includes('finished writing')")
+        newest = deployment.windows()[-1]
+        deployment.wait("another window is there", lambda: deployment.windows()[-1] != newest, 20)
         assert opened.page.locator("textarea").input_value() == said
         opened.page.locator("textarea").press("Tab")
         opened.page.keyboard.press("Enter")
