@@ -5,6 +5,7 @@ from __future__ import annotations
 from streams.kafka.concern_topic import ConcernWriter
 from streams.records.metric import FairnessMetric
 from streams.roles.process import RoleProcess
+from streams.watch.access import OperatorAccess
 from streams.watch.charts import Charts, can_draw
 from streams.watch.live_page import LivePage
 from streams.watch.token_bucket import TokenBucket
@@ -26,7 +27,7 @@ class PublishedPage:
         self.live = live = LivePage(
             ConcernWriter(process.settings).write,
             TokenBucket(settings.concerns_per_hour, settings.concerns_burst),
-            guard=process.access.guard,
+            guard=OperatorAccess.of(process.settings.http).guard,
             streams=settings.page_streams,
             runbook_url=settings.runbook_url,
             registry=process.registry,

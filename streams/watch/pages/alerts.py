@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from streams.report import page
+from streams.report.alarms import as_json, disposition_in_words, state_in_words
 from streams.report.numbers import moment
+from streams.review_book import Review
 from streams.watch.pages import words
 from streams.watch.pages.alarms import AlarmSpan, all_spans
 from streams.watch.pages.base import link, path_of, rich_table
 from streams.watch.pages.registry import Page, Params
+from streams.watch.pages.reviews import ReviewsShown
 from streams.watch.pages.site import Snapshot
 from streams.watch.shown_record import Alarm
 
+_TOLD = 3
 RUNBOOK = "EvenstreamUnequalTreatment.md"
 
 
@@ -40,6 +44,7 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     """The page."""
     found = all_spans(snapshot)
     runbooks = snapshot.of(Runbooks) or Runbooks()
+    reviews = _reviews(snapshot)
     stand = [span for span in found if span.ended_ms is None]
     over = [span for span in reversed(found) if span.ended_ms is not None]
     yield page.paragraph(_lead(len(stand)), "alarm" if stand else "promise")
@@ -51,7 +56,7 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     if stand:
         yield rich_table(
             ("Measurement", "Level", "What", "Group", "Since", "Review", "What to do"),
-            (_row(span, runbooks) for span in stand),
+            (_row(span, reviews, snapshot.now_ms, runbooks) for span in stand),
             "Alarms that stand",
         )
     else:
@@ -61,7 +66,7 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     if over:
         yield rich_table(
             ("Measurement", "Level", "What", "Group", "Since", "Ended", "Review"),
-            (_row(span, None) for span in over),
+            (_row(span, reviews, snapshot.now_ms, None) for span in over),
             "Alarms that have ended",
         )
     else:
@@ -85,7 +90,7 @@ def _lead(count: int) -> str:
     return "One alarm stands." if count == 1 else f"{count} alarms stand."
 
 
-def _row(span: AlarmSpan, runbooks: Runbooks | None) -> tuple[str, ...]:
+def _row(span: AlarmSpan, reviews: Mapping[str, Review], now_ms: int, runbooks: Runbooks | None) -> tuple[str, ...]:
     alarm = span.alarm
     chosen = {"level": alarm.level, "metric": alarm.metric, "bin": alarm.score_bin, "group": alarm.group}
     cells = (
@@ -95,22 +100,39 @@ def _row(span: AlarmSpan, runbooks: Runbooks | None) -> tuple[str, ...]:
         escape(words.capital(words.group(alarm.group))),
         escape(moment(alarm.since_ms)),
     )
-    review = link(review_path(alarm), "its review")
+    review = _review(alarm, reviews, now_ms)
     if runbooks is not None:
         return (*cells, review, runbooks.shown(RUNBOOK))
     return (*cells, escape(moment(span.ended_ms or 0)), review)
 
 
+def _reviews(snapshot: Snapshot) -> Mapping[str, Review]:
+    """The reviews by their alarms' ids, as far as they were read."""
+    shown = snapshot.of(ReviewsShown)
+    return {} if shown is None else {review.alarm.id: review for review in shown.reviews}
+
+
+def _review(alarm: Alarm, reviews: Mapping[str, Review], now_ms: int) -> str:
+    """How its review stands, and what was decided last."""
+    found = reviews.get(alarm.id)
+    if found is None:
+        return link(review_path(alarm), "its review")
+    state = link(review_path(alarm), state_in_words(found, now_ms))
+    said = [escape(disposition_in_words(signed)) for signed in found.dispositions[-1:]]
+    return "<br>".join([state, *said])
+
+
 def data(snapshot: Snapshot, params: Params) -> object:
     """The same as JSON."""
-    found = all_spans(snapshot)
+    found, reviews = all_spans(snapshot), _reviews(snapshot)
+    described = [_described(span, reviews.get(span.alarm.id), snapshot.now_ms) for span in found]
     return {
-        "standing": [_described(span) for span in found if span.ended_ms is None],
-        "ended": [_described(span) for span in found if span.ended_ms is not None],
+        "standing": [alarm for alarm in described if alarm["ended_ms"] is None],
+        "ended": [alarm for alarm in described if alarm["ended_ms"] is not None],
     }
 
 
-def _described(span: AlarmSpan) -> dict[str, object]:
+def _described(span: AlarmSpan, review: Review | None, now_ms: int) -> dict[str, object]:
     alarm = span.alarm
     return {
         "id": alarm.id,
@@ -122,20 +144,27 @@ def _described(span: AlarmSpan) -> dict[str, object]:
         "since_ms": alarm.since_ms,
         "last_ms": span.last_ms,
         "ended_ms": span.ended_ms,
+        "review": None if review is None else as_json(review, now_ms),
     }
 
 
-def notices(alarms: Iterable[Alarm]) -> Iterator[str]:
-    """The alarms of a measurement, in one notice."""
-    found = [
-        (words.alarm(a.metric, a.score_bin, a.group, a.since_ms, a.level), link(review_path(a), "Its review"))
-        for a in alarms
+def notice(alarms: Sequence[Alarm]) -> Iterator[str]:
+    """What is said of the alarms of a measurement, where any stands."""
+    if not alarms:
+        return
+    told = [
+        f"{escape(words.alarm(alarm.metric, alarm.score_bin, alarm.group, alarm.since_ms, alarm.level))} "
+        f"{link(review_path(alarm), 'Its review')}."
+        for alarm in alarms[:_TOLD]
     ]
-    if len(found) == 1:
-        yield from (f'<p class="alarm">{escape(text)} {review}.</p>' for text, review in found)
-    elif found:
-        items = "".join(f"<li>{escape(text)} {review}.</li>" for text, review in found)
-        yield f'<div class="alarm"><p>{len(found)} alarms stand.</p><ul>{items}</ul></div>'
+    if len(alarms) == 1:
+        yield f'<p class="alarm">{told[0]}</p>'
+        return
+    more = len(alarms) - len(told)
+    if more:
+        told.append(f"{more:,} more: {link('/alerts', 'all alarms')}.")
+    items = "".join(f"<li>{text}</li>" for text in told)
+    yield f'<div class="alarm"><p>{escape(_lead(len(alarms)))}</p><ul>{items}</ul></div>'
 
 
 PAGES = (Page("/alerts", "Alarms", render, data, nav="Alarms"),)

@@ -91,7 +91,8 @@ def answer(
         f'<main id="main" tabindex="-1"{state}>\n<h1>{escape(title)}</h1>\n'
         + "\n".join(parts)
         + f"\n</main>\n<footer><p>{escape(NO_AUTOMATISM)}{as_json}</p></footer>\n"
-        '<p id="live" role="status"></p>\n</body>\n</html>\n'
+        # The first is read out by screen readers, in a pause; the second is a clock for eyes.
+        '<p id="live" class="unseen" role="status"></p>\n<p id="updated" aria-hidden="true"></p>\n</body>\n</html>\n'
     )
     return Answer(status, HTML, body.encode("utf-8", "replace"), (*headers(form=form), *more))
 

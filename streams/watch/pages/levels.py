@@ -38,6 +38,8 @@ class LevelView:
     def headline(self, now_ms: int) -> str:
         """What is to be said of it first."""
         if self.newest is None:
+            if self.current.state(now_ms) not in ("scheduled", "active"):
+                return "No window of it is kept here, and none is to come."
             lateness_ms = self.current.measurement.lateness_ms
             return words.no_windows(self.current.from_ms, self.current.from_ms + self.length_ms + lateness_ms, now_ms)
         return words.headline(self.newest.record())

@@ -10,7 +10,7 @@ from streams.report import page
 from streams.report.numbers import moment
 from streams.watch.pages import words
 from streams.watch.pages.alarms import all_spans, standing
-from streams.watch.pages.alerts import notices
+from streams.watch.pages.alerts import notice
 from streams.watch.pages.base import choices, link, path_of, rich_table
 from streams.watch.pages.levels import LevelView, first_choice, levels_of
 from streams.watch.pages.pictures import Pictures, picture
@@ -23,7 +23,6 @@ from streams.watch.window_history import ShownWindow
 
 _STRIP = 60
 _LISTED = 20
-_EASIEST = ("recommendation_rate", "all")
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,8 @@ def _statistic(statistics: Sequence[tuple[str, str]], alarms: Sequence[Alarm], p
         return params["metric"], chosen
     alarmed = [one for one in statistics if one in {(alarm.metric, alarm.score_bin) for alarm in alarms}]
     for found in (alarmed, statistics):
-        if _EASIEST in found:  # to put in words
-            return _EASIEST
+        if words.EASIEST in found:
+            return words.EASIEST
         if found:
             return found[0]
     return params.get("metric", ""), params.get("bin", "all")
@@ -159,7 +158,7 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     found = view(snapshot, params)
     now_ms = snapshot.now_ms
     yield page.paragraph(found.level.current.measurement.purpose, "lead")
-    yield from notices(found.alarms)
+    yield from notice(found.alarms)
     if not found.alarms and found.level.newest is not None:
         yield page.paragraph("No alarm stands.")
     yield from _chooser(found)
@@ -215,7 +214,7 @@ def _sentences(found: View, record: ShownRecord) -> Iterator[str]:
     asked = words.question(metric)
     yield page.heading(words.metric(metric, score_bin), 3)
     if asked is not None:
-        yield page.paragraph(f"It says: {asked}.", "quiet")
+        yield page.paragraph(f"The question is: {asked}?", "quiet")
     results = found.results()
     items = []
     for result in results:

@@ -8,7 +8,7 @@ from html import escape
 from streams.report import page
 from streams.watch.pages import words
 from streams.watch.pages.alarms import AlarmSpan, all_spans, standing
-from streams.watch.pages.alerts import notices
+from streams.watch.pages.alerts import notice
 from streams.watch.pages.base import link, path_of
 from streams.watch.pages.levels import LevelView, first_choice, levels_of
 from streams.watch.pages.registry import Page, Params
@@ -50,21 +50,23 @@ def _measurement(snapshot: Snapshot, name: str, entries: list[Shown], found: lis
         if len(entries) > 1 or approved.state(now_ms) != "active":
             revision = f"Revision {approved.measurement.revision} is {state(approved, now_ms)}."
             yield page.paragraph(revision, "notice" if approved.revoked else None)
-    yield from notices(alarms)
+    yield from _level(chosen, now_ms, "lead")
+    yield from notice(alarms)
     if not alarms and chosen.newest is not None:
         yield page.paragraph("No alarm stands.")
-    yield f'<p class="lead">{escape(chosen.headline(now_ms))}</p>'
     for level in levels:
-        yield from _level(level, now_ms)
+        if level is not chosen and level.newest is not None:
+            yield from _level(level, now_ms)
     yield f"<p>{link(path_of('measurements', name), f'All that {name} says')}</p>"
     yield "</section>"
 
 
-def _level(level: LevelView, now_ms: int) -> Iterator[str]:
+def _level(level: LevelView, now_ms: int, kind: str | None = None) -> Iterator[str]:
+    yield page.paragraph(level.headline(now_ms), kind)
     if level.newest is None:
         return
     fresh = level.freshness(now_ms)
-    yield f"<p>Windows of {escape(words.duration(level.length_ms / 1000))}. {escape(fresh or '')}</p>"
+    yield f'<p class="quiet">In windows of {escape(words.duration(level.length_ms / 1000))}. {escape(fresh or "")}</p>'
     yield strip(level.windows[-_WINDOWS:], f"Last windows of {level.measurement}, {level.name}")
 
 

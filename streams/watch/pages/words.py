@@ -24,7 +24,7 @@ _METRICS = {
 }
 
 _QUESTIONS = {
-    "predictive_parity": "of the rows in the bin, how many have a good outcome",
+    "predictive_parity": "of the rows with such a score, how many have a good outcome",
     "precision": "of what is recommended, how much has a good outcome",
     "tpr": "of what has a good outcome, how much is recommended",
     "fpr": "of what has no good outcome, how much is recommended all the same",
@@ -104,6 +104,9 @@ _ESTIMATORS = {
     "rectified": "Corrected by what members say of themselves; assumes least, and is the widest",
 }
 
+EASIEST = ("recommendation_rate", "all")
+"""The statistic, (metric, score bin), that is easiest to put in words."""
+
 NOT_AUTOMATIC = "An alarm changes no ranking: it asks people to look."
 
 
@@ -123,7 +126,7 @@ def metric(name: str, score_bin: str = "all") -> str:
 
 
 def question(name: str) -> str | None:
-    """What a metric asks."""
+    """What a metric asks; without its question mark."""
     return _QUESTIONS.get(name)
 
 
@@ -372,6 +375,9 @@ def headline(record: ShownRecord) -> str:
     if clear:
         alarmed = [r for r in clear if r.alarm]
         worst = max(alarmed or clear, key=lambda r: min(abs(r.gap.lower), abs(r.gap.upper)) if r.gap else 0.0)
+        # Of the same group, the rate that needs no explanation comes first.
+        plain = [r for r in alarmed if (r.metric, r.group) == (EASIEST[0], worst.group)]
+        worst = plain[0] if plain else worst
         said = finding(worst, reference_of(results, worst, record.reference), record.reference, record.confidence)
         return said if alarmed else f"{said} {by_chance(len(clear), len(compared), record.confidence)}"
     if not compared:

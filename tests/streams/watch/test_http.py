@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -156,3 +157,127 @@ def test_ipv6_is_listened_on(role: Role) -> None:
     except OSError:
         pytest.skip("this machine has no IPv6")
     server.close()
+
+
+# -- requests that are wrong ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one() -> Iterator[HealthServer]:
+    """A server for many requests: ending one takes half a second."""
+    windows = {"/windows": lambda _: Answer(200, "application/json", b"[]")}
+    server = HealthServer(
+        "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: None, ready=lambda: None, routes=windows
+    )
+    yield server
+    server.close()
+
+
+def raw(server: HealthServer, data: bytes) -> bytes:
+    """Bytes as they are; all that comes back."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(data)
+        found = b""
+        try:
+            while part := connection.recv(65_536):
+                found += part
+        except ConnectionResetError:
+            pass
+        return found
+
+
+def get(target: str, *lines: str) -> bytes:
+    """A GET as bytes, after which the connection is closed."""
+    return "\r\n".join((f"GET {target} HTTP/1.1", "Host: x", "Connection: close", *lines, "", "")).encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (get("/healthz?" + "a" * 2000), 200),
+        (get("/healthz?" + "a" * 2048), 414),
+        (get("/" + "a" * 70_000), 414),
+        (get("/%zz"), 400),
+        (get("/%"), 400),
+        (get("/caf\xe9"), 400),
+        (get("/%ff"), 400),
+        (get("/../metrics"), 404),
+        (get("/%2e%2e/metrics"), 404),
+        (get("/./metrics"), 404),
+        (get("//metrics"), 200),
+        (get("///etc/passwd"), 404),
+        (get("/metrics/"), 404),
+        (get("/metrics%00"), 404),
+        (get("/metrics%0d%0aX: y"), 400),
+        (get("http://x/metrics"), 404),
+        (get("*"), 404),
+        (get("/healthz#x"), 404),
+        (get("/healthz", *[f"X-{n}: y" for n in range(90)]), 200),
+        (get("/healthz", *[f"X-{n}: y" for n in range(200)]), 431),
+        (get("/healthz", "X: " + "y" * 70_000), 431),
+        (get("/healthz").replace(b"HTTP/1.1", b"HTTP/9.9"), 505),
+        (get("/healthz").replace(b"HTTP/1.1", b"HTTP/x"), 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"<script>alert(1)</script>\r\n\r\n", 400),
+        (b"GET\r\n\r\n", 400),
+        (b"HEAD /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"OPTIONS /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"OPTIONS /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+    ],
+)
+def test_a_request_that_is_wrong_gets_a_sentence(one: HealthServer, data: bytes, status: int) -> None:
+    """A status, plain text, nothing of the request said again, and the server goes on."""
+    answer = raw(one, data)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode()) or head.startswith(f"HTTP/1.0 {status} ".encode()), answer
+    if status != 200:
+        assert b"Content-Type: text/plain" in head
+        assert b"nosniff" in head
+        for said in (b"<script", b"passwd", b"zz", b"\xe9", b"x: y"):
+            assert said not in body.lower()
+    assert ask(one, "/healthz")[0] == 200
+
+
+def test_a_body_of_a_get_is_no_next_request(one: HealthServer) -> None:
+    """What comes behind it is not answered: a proxy in front may have taken it for a body."""
+    hidden = b"GET /windows HTTP/1.1\r\nHost: x\r\n\r\n"
+    for line in (f"Content-Length: {len(hidden)}", "Transfer-Encoding: chunked"):
+        request = f"GET /healthz HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode() + hidden
+        answer = raw(one, request)
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b"Connection: close" in answer
+
+
+def test_a_route_may_say_how_long_it_is_kept(role: Role) -> None:
+    """A header of the answer's own takes the place of the server's; the others are there once."""
+    kept = Answer(200, "text/css", b"", (("Cache-Control", "max-age=60"),))
+    server = HealthServer(
+        "127.0.0.1", 0, registry=role.registry, healthy=lambda: None, ready=lambda: None, routes={"/a": lambda _: kept}
+    )
+    try:
+        head = raw(server, get("/a")).decode().lower()
+        assert head.count("cache-control:") == head.count("x-content-type-options:") == 1
+        assert "cache-control: max-age=60" in head
+    finally:
+        server.close()
+
+
+def test_patterns_hand_over_their_parameters(role: Role) -> None:
+    """Decoded, with the path as it came; a parameter is never more than one part of it."""
+    seen: list[Request] = []
+
+    def route(request: Request) -> Answer:
+        seen.append(request)
+        return Answer(200, "text/plain", b"")
+
+    server = HealthServer(
+        "127.0.0.1", 0, registry=role.registry, healthy=lambda: None, ready=lambda: None, routes={"/of/{name}": route}
+    )
+    try:
+        assert ask(server, "/of/a%20b%3C?x=1")[0] == 200
+        assert ask(server, "/of/a/b")[0] == ask(server, "/of/a%2Fb")[0] == ask(server, "/of/")[0] == 404
+    finally:
+        server.close()
+    ((request),) = seen
+    assert (dict(request.parameters), request.path, request.query) == ({"name": "a b<"}, "/of/a%20b%3C", "x=1")

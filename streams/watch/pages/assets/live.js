@@ -2,7 +2,7 @@
 // replaced. Without this script the same page is had by loading it again.
 "use strict";
 (() => {
-  const status = document.getElementById("live");
+  const status = document.getElementById("live"), updated = document.getElementById("updated");
   const LEAST_MS = 1000, SPREAD_MS = 2000, LONGEST_MS = 60000;
   let timer = 0, busy = false, again = false, fetched = 0, wait = LEAST_MS;
 
@@ -13,6 +13,10 @@
       ? [...field.options].some((option) => option.selected !== option.defaultSelected)
       : field.value !== field.defaultValue);
   const say = (text) => { if (status && status.textContent !== text) status.textContent = text; };
+  // What is read out: only what is said first on the page, and only when more than its numbers has become another.
+  const said = () => [...main().querySelectorAll(".lead, .alarm, .notice")].map((one) => one.innerText).join(" ");
+
+  const wordsOf = (text) => text.replace(/[-+\d.,:%]+/g, "");
 
   // Where the focus is, by an id or by what is linked, so that it can be found in the new part.
   const place = () => {
@@ -52,7 +56,11 @@
     const open = new Set([...main().querySelectorAll("details[open]")].map((one) => one.id));
     for (const one of part.querySelectorAll("details")) if (one.id && open.has(one.id)) one.open = true;
     keepPictures(part);
+    const before = said();
     main().replaceChildren(...part.childNodes);
+    main().dataset.version = part.dataset.version;
+    if (wordsOf(said()) !== wordsOf(before)) say(said());
+    if (updated) updated.textContent = "Updated " + new Date().toLocaleTimeString();
     document.title = next.title;
     if (focus) {
       const found = main().querySelector(focus);
@@ -72,8 +80,9 @@
       fetched = Date.now();
       if (answer.ok) {
         wait = LEAST_MS;
-        if (replace(await answer.text())) say("Updated " + new Date().toLocaleTimeString());
-        else say("There is something new. Reload this page when you have finished writing.");
+        if (!replace(await answer.text())) {
+          say("There is something new. Reload this page when you have finished writing.");
+        }
       } else {
         again = true;
       }

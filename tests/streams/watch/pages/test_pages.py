@@ -13,12 +13,15 @@ from prometheus_client import CollectorRegistry
 from shown_windows import LENGTH_MS, START_MS, Level, history, hour, shown
 
 from privacy import Limits
+from privacy.dispositions import Disposition, SignedDisposition
 from streams.records.metric import FairnessMetric
+from streams.review_book import ReviewBook
 from streams.watch.charts import Charts, ChartUnavailable
 from streams.watch.collector import FairnessCollector
 from streams.watch.live_page import LivePage
-from streams.watch.pages import Shown, catalogue
-from streams.watch.pages.alarms import spans
+from streams.watch.pages import Shown, Snapshot, catalogue
+from streams.watch.pages.alarms import all_spans, spans, standing
+from streams.watch.pages.reviews import ReviewsShown
 from streams.watch.routes import Answer, Request, Routes
 from streams.watch.token_bucket import TokenBucket
 
@@ -61,6 +64,12 @@ class Site:
         found = self._routes.find(path)
         assert found is not None, path
         return found.route(Request(query, Message(), b"", path, found.parameters))
+
+    def snapshot(self) -> Snapshot:
+        """What its pages know."""
+        found = self.page.site.snapshot()
+        assert found is not None
+        return found
 
     def text(self, path: str) -> str:
         """A page's HTML."""
@@ -139,7 +148,10 @@ def test_every_page_is_sound_html_and_has_its_json(site: Site, address: str) -> 
     assert outline.ranks.count(1) == 1
     assert all(after - before <= 1 for before, after in zip(outline.ranks, outline.ranks[1:], strict=False))
     for link in outline.links:
-        if link.startswith("/reviews/") or link == "#main":  # governance's own pages
+        if link.startswith("/reviews/"):  # not told here
+            assert site.answer(link).status == 404
+            continue
+        if link == "#main":
             continue
         assert link.startswith("/"), link
         assert site.answer(link).status == 200, link
@@ -160,7 +172,9 @@ def test_the_overview_says_it_in_words_first(site: Site) -> None:
     """The gap in a sentence, the alarm with its review, how fresh, and every kind of window by mark and by word."""
     text = site.text("/")
     assert "Nothing here changes a ranking by itself" in text
-    assert re.search(r'<p class="lead">Black members [^<]* less often than [^<]*a gap of -\d', text)
+    assert re.search(r'<p class="lead">Black members are recommended less often than [^<]*a gap of -\d', text)
+    assert "6 alarms stand." in text
+    assert '3 more: <a href="/alerts">all alarms</a>.' in text
     assert "for black members the gap in recommendation rate is beyond what is tolerated." in text
     assert '<a href="/reviews/feed/10s/recommendation_rate/all/black/' in text
     assert "The last window ended 3 seconds ago." in text
@@ -288,6 +302,27 @@ def test_alarms_lead_to_their_review_and_runbook(site: Site) -> None:
     text = Site(records).text("/alerts")
     assert "No alarm stands." in text
     assert text.count("its review") > 0
+
+
+def test_what_reviewers_decided_stands_beside_the_alarm() -> None:
+    """Open with its deadline, then decided, with cause, decision and follow-up, escaped, by people's signature."""
+    site = Site(hour())
+    book = ReviewBook()
+    for record in hour():
+        book.read(record.topic_key(), record.encode())
+    black = next(alarm for alarm in standing(all_spans(site.snapshot())) if alarm.metric == "recommendation_rate")
+    said = Disposition(black.id, cause="input", decision="change", follow_up="Restore the <b>field</b>.")
+    signed = SignedDisposition(said, 3, NOW_MS - 1000, "0123456789abcdef")
+    entries = [shown().approved]
+    for dispositions, words in (({}, "open: to be decided by 2025-12-02"), ({black.id: (signed,)}, "decided: change")):
+        site.page.site.tell(ReviewsShown(tuple(book.reviews(dispositions, entries))))
+        assert f'href="/reviews/{black.id}">{words}' in site.text("/alerts")
+    text = site.text("/alerts")
+    assert "reviewer 0123456789abcdef: cause input, decision change" in text
+    assert "Restore the &lt;b&gt;field&lt;/b&gt;." in text
+    found = site.json("/alerts.json")["standing"]
+    assert isinstance(found, list)
+    assert [one["review"]["state"] for one in found if one["id"] == black.id] == ["decided"]
 
 
 def test_a_revoked_measurement_has_no_alarm_and_says_so() -> None:
