@@ -119,6 +119,7 @@ class _Record(msgspec.Struct):
     results: list[_Result]
 
 
+_SINCE = b'"alarm_since_ms":'
 _LATEST_MS = YEAR_10000_MS - 366 * 86_400_000
 """Before this a window ends: later ones, and their deadlines, could not be written as a date."""
 
@@ -135,8 +136,14 @@ class ReviewBook:
 
     def read(self, key: bytes | None, value: bytes | None) -> None:
         """Take in one record of the topic, in its partition's order; what is no record of a window opens nothing."""
+        if key is None:
+            return
+        # The bytes are compact JSON. Most records are long, and no alarm begins in them.
+        if value is None or _SINCE + key.rpartition(b"/")[2] not in value:
+            self._put(key, ())
+            return
         try:
-            record = _decoder.decode(value or b"")
+            record = _decoder.decode(value)
             spec = bytes.fromhex(record.spec_sha256)
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
             return
@@ -157,7 +164,9 @@ class ReviewBook:
             if result.alarm_since_ms == end_ms and result.alarm
             for alarm in (_alarm(record, spec, result),)
         }
-        found = tuple(began.values())
+        self._put(key, tuple(began.values()))
+
+    def _put(self, key: bytes, found: tuple[Alarm, ...]) -> None:
         if found != self._alarms.get(key, ()):
             self.version += 1
         if found:

@@ -47,4 +47,4 @@ def record(
         "reference": "white",
         "results": list(results),
     }
-    return f"{measurement}/10s/{end_ms}".encode(), json.dumps(content | changes).encode()
+    return f"{measurement}/10s/{end_ms}".encode(), json.dumps(content | changes, separators=(",", ":")).encode()
