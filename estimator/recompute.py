@@ -66,8 +66,8 @@ def recompute(
     Args:
         record: any record of `fairness-metrics`, as JSON gives it.
         corrected_by: the record that it names so; without it `rectified` results of such a window stay unchecked.
-        previous: the last record of the same level and revision with a table, before this one: evidence goes on from
-            it. Without it the record is taken for the first, and where it is not, its evidence stays unchecked.
+        previous: the last record with a `detection` before this one, of the same level and revision: evidence goes on
+            from it. Without it the record is taken for the first, and where it is not, its evidence stays unchecked.
         tolerance_ulp: how many units of 2^-52 two numbers may differ by, of 1 or of the larger one if that is above 1;
             0 unless another build of numpy published them.
 

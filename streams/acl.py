@@ -120,7 +120,7 @@ TABLE: Mapping[str, Access] = {
         transactions="governance",
     ),
     "operator": Access(
-        "the operator's commands: topics, scaling, skips",
+        "the operator's commands: topics, scaling, skips, doctor",
         reads=("measurements", "keys", "sealed", "shares"),
         writes=("measurements", "keys"),
         every=("Create", "Describe", "DescribeConfigs"),

@@ -37,6 +37,7 @@ class Recomputer:
         self._tolerance_ulp = tolerance_ulp
         self._long: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
         self._previous: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._passed_ms: dict[tuple[str, str], int] = {}
 
     def take(self, record: Mapping[str, Any]) -> Recomputation:
         """The next record, as JSON gives it.
@@ -45,16 +46,18 @@ class Recomputer:
             RecordUnusable: its parts do not fit together.
         """
         level = str(record["spec_sha256"]), str(record["level"])
-        found = worked_out(
-            record, self.correction_of(record), self._previous.get(level), tolerance_ulp=self._tolerance_ulp
-        )
+        # Behind a window that is not here, nobody can say what it would have added to the evidence.
+        follows = self._passed_ms.get(level) == record["window"]["start_ms"]
+        previous = self._previous.get(level) if follows else None
+        found = worked_out(record, self.correction_of(record), previous, tolerance_ulp=self._tolerance_ulp)
         self.keep(record)
         return found
 
     def keep(self, record: Mapping[str, Any]) -> None:
         """Let a record pass without working it out."""
         level = str(record["spec_sha256"]), str(record["level"])
-        if record["table"] is not None:
+        self._passed_ms[level] = max(record["window"]["end_ms"], self._passed_ms.get(level, 0))
+        if record.get("detection") is not None:
             self._previous[level] = record
         if record["rectifier"] is not None:
             kept = self._long.setdefault(level, {})

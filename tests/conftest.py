@@ -31,8 +31,10 @@ _LONGEST_FIRST = (
     "test_skip_kafka.py",
     "test_governance.py",
     "test_shredding.py",
+    "test_alerts_end_to_end.py",
     "test_shard.py",
     "test_topics_changed.py",
+    "test_subscribers.py",
 )
 """Files that take half a minute or more on Kafka. `make kafka` hands files to two processes in this order, so that none
 of them is begun when the other process has nothing left to do."""

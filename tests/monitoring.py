@@ -165,7 +165,11 @@ class Monitoring:
     def _follow(self) -> None:
         before: set[tuple[tuple[str, str], ...]] = set()
         while not self._over.wait(0.2):
-            now = {tuple(sorted(alert["labels"].items())) for alert in self.alerts() if alert["state"] == "firing"}
+            try:
+                alerts = self.alerts()
+            except OSError:  # it is busy, or ends
+                continue
+            now = {tuple(sorted(alert["labels"].items())) for alert in alerts if alert["state"] == "firing"}
             self.began_firing += [(time.time(), dict(labels)) for labels in now - before]
             before = now
 
@@ -180,6 +184,11 @@ class Monitoring:
     def _api(self, path: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.prometheus}/api/v1/{path}", timeout=5) as answer:
             return dict(json.loads(answer.read())["data"])
+
+    def series(self) -> set[str]:
+        """The names of all series that it has scraped or recorded."""
+        with urllib.request.urlopen(f"{self.prometheus}/api/v1/label/__name__/values", timeout=5) as answer:
+            return set(json.loads(answer.read())["data"])
 
     def targets_up(self) -> int:
         """How many processes answer scrapes now."""

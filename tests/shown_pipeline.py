@@ -151,7 +151,9 @@ class ShownPipeline:
             layout = self.pipeline.controls[role].layout(role)
             health.layout(layout.generation, layout.shards, 0)
             health.clock_ahead(0.01)
-            health.oldest_key("state", min(self.pipeline.state_keys[role].numbers()) / 1000)
+            keys = self.pipeline.state_keys[role]
+            health.oldest_key("state", min(keys.numbers()) / 1000)
+            health.key_lifetime("state", keys.lifetime_ms / 1000)
             if isinstance(stage, AggregateStage):
                 control = self.pipeline.controls[role]
                 self._ledgers[role].look(stage.ledger, control.approved(), control.version, now_ms)

@@ -241,9 +241,14 @@ def _trouble(board: build.Dashboard) -> build.Dashboard:
         .with_panel(
             lines(
                 "Age of the oldest private key",
-                "Older than two lifetimes, one was not destroyed, and rows that were sealed to it can still be opened.",
-                Query(f"time() - {keys}{{{ROLE}}})", "{{role}} {{kind}}"),
-                unit="s",
+                "In lifetimes of such a key. Beyond 2, one was not destroyed, and what was sealed to it still opens.",
+                Query(
+                    f"(time() - {keys}{{{ROLE}}})) "
+                    f"/ max by (role, kind) (evenstream_private_key_lifetime_seconds{{{ROLE}}})",
+                    "{{role}} {{kind}}",
+                ),
+                unit="none",
+                limit=2,
                 least=0,
                 width=8,
                 alerts=["EvenstreamKeyNotDestroyed"],

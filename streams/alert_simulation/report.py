@@ -13,6 +13,7 @@ from rich.table import Table
 from streams.alert_simulation.campaign import SPREAD_METRIC, Found, Simulation
 from streams.alert_simulation.runs import RunLengths
 from streams.alert_simulation.tasks import (
+    AT_TOLERATED,
     CUSUM,
     CUSUM_EXACT,
     E_DETECTOR,
@@ -21,7 +22,6 @@ from streams.alert_simulation.tasks import (
     THREE,
     UNFAIR_WINDOWS,
     Level,
-    Section,
 )
 
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
@@ -37,26 +37,21 @@ def as_text(simulation: Simulation, console: Console) -> None:
     for table in _tables(simulation):
         console.print(table)
     console.print(
-        f"CUSUM, same run length: with the e-detector's own windows to a false alarm where every gap is exactly the "
-        f"tolerated one, and known to be Gaussian. CUSUM, exactly A: it has false alarms {_longer(simulation)} times as "
-        f"often as this e-detector.",
+        "CUSUM, same run length: set for the e-detector's own windows to a false alarm where every gap is exactly the "
+        "tolerated one, and told that gaps are Gaussian. CUSUM, exactly A: that has false alarms "
+        f"{_longer(simulation)} times as often. A level's own A is too long to wait for without a gap: the promise, "
+        f"which is one theorem for every A, was held against A = {terms.false_alarm_windows:,}."
     )
-    if terms.real_tables:
-        console.print(
-            "Real tables bend what the promise takes for granted, as returning members do: shown, not judged."
-        )
+    console.print("Worlds that bend what the promise takes for granted, real tables too, are shown and not judged.")
     for promise in simulation.promises:
         console.print(f"{'holds' if promise.holds else 'DOES NOT HOLD'}: {promise.text}. Found: {promise.figures}")
 
 
 def _longer(simulation: Simulation) -> str:
-    found = [one.lengths.per_alarm / one.task.false_alarm_windows for one in _at(simulation)]
+    """By how much longer than promised the e-detector's runs are at the tolerated gap."""
+    at = [f for f in simulation.of("false alarms") if (f.task.row, f.task.rule_name) == (AT_TOLERATED, E_DETECTOR)]
+    found = [one.lengths.per_alarm / one.task.false_alarm_windows for one in at]
     return f"{min(found):.1f}" if len(found) == 1 else f"{min(found):.1f} to {max(found):.1f}"
-
-
-def _at(simulation: Simulation) -> list[Found]:
-    first = simulation.found[0].task.row
-    return [one for one in simulation.of("false alarms") if (one.task.row, one.task.rule_name) == (first, E_DETECTOR)]
 
 
 def _tables(simulation: Simulation) -> Iterator[Table]:

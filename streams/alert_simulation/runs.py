@@ -114,7 +114,7 @@ def to_alarm(world: World, rule: Rule, runs: int, horizon: int, rng: np.random.G
         gaps = stream.windows()
         if watch is None:
             watch = rule.begin(gaps.estimate.shape)
-        alarm = watch.look(gaps).any(axis=-1)
+        alarm = np.asarray(watch.look(gaps).any(axis=-1))
         if not alarm.any():
             continue
         lengths[going[alarm]], ended[going[alarm]] = window, True
@@ -139,11 +139,11 @@ def to_end(
         gaps = stream.windows()
         if watch is None:
             watch = rule.begin(gaps.estimate.shape)
-        alarm = watch.look(gaps).any(axis=-1)
+        alarm = np.asarray(watch.look(gaps).any(axis=-1))
     found, stream = np.where(alarm, 0, -1), fair.begin(rng, runs)
     for window in range(1, horizon + 1):
         assert watch is not None
-        alarm = watch.look(stream.windows()).any(axis=-1)
+        alarm = np.asarray(watch.look(stream.windows()).any(axis=-1))
         found = np.where((found == 0) & ~alarm, window, found)
         if found.all():
             break

@@ -67,8 +67,8 @@ class TableWorld:
         tolerated: tau, ratio.
         members: of a run's pool: each comes up in a window with chance rows / members. None: nobody returns, and all
             members are alike.
-        likeness: of a member's rows, as their correlation: 0 where all members have the same chance, 1 where each is
-            always, or never, recommended.
+        likeness: of a member's rows, as their correlation: 0 where all members have the same chance, up to below
+            1, where each is all but always, or never, recommended.
         gap: by how much black members' chances are lower, ratio. rows_per_member: as `publish` takes it, the cap.
         only: (metric, group): watch that one gap (of a metric without score bins); None for all of them.
     """

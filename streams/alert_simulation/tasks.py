@@ -68,7 +68,7 @@ class Size:
     """How much of everything.
 
     Attributes:
-        runs: of each Gaussian world; a quarter of them where there are more than 5 detectors.
+        runs: of each Gaussian world; half of them where there are more than 5 detectors.
         horizon: in A: where a run without a false alarm is given up. delay_horizon: windows, of one with a gap.
         table_runs, table_horizon: the same, of real tables. spread: their windows by which the spread is judged.
         point_runs, point_horizon: of the demo's traffic; windows. largest_window: seconds.
@@ -86,13 +86,13 @@ class Size:
 
     def runs_of(self, detectors: int) -> int:
         """Of a Gaussian world with so many detectors."""
-        return self.runs if detectors <= _FEW else max(self.runs // 4, 2)
+        return self.runs if detectors <= _FEW else max(self.runs // 2, 2)
 
 
 FULL = Size(
-    400, 10, 10_000, table_runs=20, table_horizon=4, spread=200, point_runs=20, point_horizon=200, largest_window=60
+    200, 10, 10_000, table_runs=10, table_horizon=3, spread=200, point_runs=10, point_horizon=100, largest_window=60
 )
-QUICK = Size(60, 5, 1_000, table_runs=4, table_horizon=1, spread=20, point_runs=4, point_horizon=30, largest_window=10)
+QUICK = Size(40, 5, 1_000, table_runs=4, table_horizon=1, spread=20, point_runs=4, point_horizon=30, largest_window=10)
 
 
 @dataclass(frozen=True)
@@ -189,12 +189,11 @@ def opponents(tasks: Sequence[Task], measured: Mapping[int, float]) -> list[Task
     Args:
         measured: by K, the e-detector's windows to a false alarm with every gap exactly at the tolerated one, in A.
     """
-    found = []
+    found: list[Task] = []
     for task in tasks:
         assert isinstance(task.rule, EDetector)
         rules = _rules(task.rule.tolerated, task.false_alarm_windows, task.detectors, measured)
-        for name in (CUSUM, ONE, THREE):
-            found.append(replace(task, rule_name=name, rule=rules[name], promised=False))
+        found += [replace(task, rule_name=name, rule=rules[name], promised=False) for name in (CUSUM, ONE, THREE)]
     return found
 
 

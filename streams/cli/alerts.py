@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 
 from streams.cli import Invocation
+from streams.cli.alerts_simulate import simulate
 from streams.cli.audit import console
 from streams.cli.numbers import Finite
 from streams.errors import InputError
@@ -26,6 +27,9 @@ _VALUES = click.option(
 @click.group()
 def alerts() -> None:
     """Rules for Prometheus, and what each alert means."""
+
+
+alerts.add_command(simulate)
 
 
 def _values(path: Path | None) -> Values:

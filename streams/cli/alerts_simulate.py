@@ -25,12 +25,12 @@ _WINDOWS, _QUICK_WINDOWS = 500, 100
 
 @click.command()
 @click.option("--false-alarm-windows", "windows", type=click.IntRange(20, 100_000), metavar="A",
-              help=f"Promised windows to a false alarm of a level; default: {_WINDOWS}, quick {_QUICK_WINDOWS}.")  # fmt: skip
+              help=f"Windows to a false alarm of a level; default: {_WINDOWS}, quick {_QUICK_WINDOWS}.")  # fmt: skip
 @click.option("--detectors", type=click.IntRange(1, 1_000), metavar="K",
               help="How many share the promise; default: 1, 5 and 50, one after the other.")  # fmt: skip
 @click.option("--spec", type=FILE, help="A measurement's YAML: its own detectors, tolerated gaps and levels.")
 @click.option("--runs", type=click.IntRange(2, 100_000),
-              help=f"Of each Gaussian world, a quarter with more than 5 detectors; default: {FULL.runs}, "
+              help=f"Of each Gaussian world, half of it with more than 5 detectors; default: {FULL.runs}, "
                    f"quick {QUICK.runs}.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Decides every figure.")
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="To work on.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from streams.asyncapi import asyncapi_text
 from streams.cli import Invocation
-from streams.records.metric_schema import asyncapi_text, json_schema_text
+from streams.records.metric_schema import json_schema_text
 
 
 @click.command()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
-from typing import Protocol
+from types import FrameType
+from typing import Any, Protocol
 
 import click
 from rich.live import Live
@@ -80,8 +81,11 @@ def tail(
     seen = wrong = 0
     if begin == NOW and not no_follow:
         click.echo(f"waiting for windows on {topic}; --from beginning shows those that are there", err=True)
-    with _ends_cleanly(), closing(deliveries), screen:
+    with _Ending() as ending, closing(deliveries), screen:
         for delivery in deliveries:
+            ending.following = True
+            if ending.asked:
+                break
             if delivery is None:
                 screen.pause()
                 continue
@@ -95,6 +99,7 @@ def tail(
             screen.show(delivery, record, problems)
             if seen == count:
                 break
+        sys.stdout.flush()
     if validate:
         click.echo(f"{seen:,} records checked, {wrong:,} wrong", err=True)
         if wrong:
@@ -115,16 +120,33 @@ def _wanted(record: FairnessMetric | None, measurement: str | None, level: str |
     return measurement in (None, record.measurement) and level in (None, record.level)
 
 
-@contextmanager
-def _ends_cleanly() -> Iterator[None]:
-    """Ctrl-C is how this command ends, and a reader of its output may have had enough."""
-    try:
-        yield
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        click.echo("", err=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end goes nowhere
+class _Ending:
+    """How this command ends: Ctrl-C is the way to end it, and a reader of its output may have had enough.
+
+    Once records are followed, Ctrl-C only sets a flag, which is looked at several times a second: an interrupt within
+    Kafka's client, while that reports an outage, would come out of it as another error.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.following = False
+        self._before: Any = None
+
+    def __enter__(self) -> _Ending:
+        self._before = signal.signal(signal.SIGINT, self._interrupted)
+        return self
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        if not self.following or self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        signal.signal(signal.SIGINT, self._before)
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end
+            return True
+        return isinstance(error, KeyboardInterrupt)
 
 
 class _Screen(Protocol):
@@ -155,7 +177,7 @@ class _JsonLines:
 class _Lines:
     """One line of text a window, for logs and pipes."""
 
-    _WIDTHS = (20, 16, 5, 12, 64, 8, 0)
+    _WIDTHS = (20, 16, 5, 12, 64, 13, 0)
 
     def __init__(self, metrics: tuple[str, ...]) -> None:
         self._metrics = metrics
@@ -219,7 +241,11 @@ class _LiveTable:
         if not self._changed:
             return
         self._changed, self._shown = False, time.monotonic()
-        table = Table(*COLUMNS, caption="natural logarithms of evidence; Ctrl-C ends", caption_justify="left")
+        table = Table(
+            *COLUMNS,
+            caption="evidence: natural logarithm of the most that any detector has, and the threshold; Ctrl-C ends",
+            caption_justify="left",
+        )
         for _, line in self._rows:
             table.add_row(*map(Text, line.cells), style="bold red" if line.alarm else None)
         self._live.update(table, refresh=True)

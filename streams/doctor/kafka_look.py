@@ -21,7 +21,7 @@ from streams.kafka.clients import make_consumer, read_to_end, shared_admin
 from streams.kafka.retention_watch import oldest_unread_seconds
 from streams.records import frame
 from streams.records.frame import Kind
-from streams.records.punctuation import SignedPunctuation
+from streams.records.punctuation import SignedPunctuation, SourceProgress
 from streams.settings import Settings
 
 _TAILS = (32, 256, 2048)
@@ -49,11 +49,8 @@ def see(settings: Settings, control: ControlPlane) -> KafkaSeen:
     except KafkaException as error:
         raise EvenstreamError(f"the topics could not be listed: {error.args[0].str()}") from None
     counts = {name: len(topic.partitions) for name, topic in known.items() if topic.error is None}
-    for name in sorted({entry.measurement.source.topic for entry in control.approved() if not entry.revoked}):
-        if name in counts:
-            seen.sources[name] = counts[name]
-        else:
-            seen.unseen.append(f"source topic {name} is not there, or this principal may not describe it")
+    topics = {entry.source: entry.measurement.source.topic for entry in control.approved() if not entry.revoked}
+    seen.sources = {name: counts[name] for name in topics.values() if name in counts}
     names = [settings.topic(short) for short in _ASKED]
     places = [(name, i) for name in (*names, *seen.sources) for i in range(counts.get(name, 0))]
     seen.ends = _ends(client, places, timeout)
@@ -61,14 +58,12 @@ def see(settings: Settings, control: ControlPlane) -> KafkaSeen:
         own = set(seen.sources) if role == "seal" else {settings.topic(INPUTS[role])}
         wanted = [place for place in places if place[0] in own]
         seen.committed[role] = _committed(client, settings.group(role), wanted, timeout)
-    expected = {
-        (entry.source, i)
-        for entry in control.approved()
-        if not entry.revoked
-        for i in range(seen.sources.get(entry.measurement.source.topic, 0))
-    }
     for short in ("sealed", "shares"):
-        _see_punctuation(settings, control.trusted.identities, short, expected, seen)
+        _see_punctuation(settings, control.trusted.identities, short, topics, seen)
+    for name in sorted(set(topics.values()) - seen.sources.keys()):
+        seen.unseen.append(
+            f"source topic {name} is not there, or this principal may not describe it, and seal has told nothing of it"
+        )
     for which, (short, tail) in _WINDOW_TAILS.items():
         _see_windows(settings, which, short, tail, seen)
     seen.written_ms = _last_written(
@@ -126,8 +121,13 @@ def _committed(client: Any, group: str, places: Sequence[Place], timeout: float)
 
 
 def _see_punctuation(
-    settings: Settings, trusted: PinnedIdentities, short: str, expected: set[Source], seen: KafkaSeen
+    settings: Settings, trusted: PinnedIdentities, short: str, sources: Mapping[bytes, str], seen: KafkaSeen
 ) -> None:
+    """The last punctuation of each stream; of a source that may not be described, how many partitions it has.
+
+    Args:
+        sources: names of the source topics, by their digests.
+    """
     topic = settings.topic(short)
     ends = {i: ends.committed_end for (name, i), ends in seen.ends.items() if name == topic}
     passed: dict[int, dict[Source, Passed]] = {j: {} for j in ends}
@@ -146,8 +146,11 @@ def _see_punctuation(
                 j, time_ms = int(message.partition() or 0), int(message.timestamp()[1])
                 if begin[j] > 0:
                     seen.beyond_ms.setdefault((short, j), time_ms)
-                for source, arrival_ms in _said(message.value() or b"", j, trusted, passed_on=short == "shares"):
-                    passed[j][source] = Passed(arrival_ms, time_ms)
+                for entry in _said(message.value() or b"", j, trusted, passed_on=short == "shares"):
+                    passed[j][entry.source, entry.i] = Passed(entry.arrival_ms, time_ms)
+                    if entry.source in sources:
+                        seen.sources.setdefault(sources[entry.source], entry.partitions)
+            expected = {(digest, i) for digest, name in sources.items() for i in range(seen.sources.get(name, 0))}
             waiting = {j for j in waiting if begin[j] > 0 and not expected <= passed[j].keys()}
     except AccessRefused:
         seen.passed[short] = None
@@ -155,7 +158,7 @@ def _see_punctuation(
         seen.passed[short] = passed
 
 
-def _said(value: bytes, j: int, trusted: PinnedIdentities, *, passed_on: bool) -> Iterable[tuple[Source, int]]:
+def _said(value: bytes, j: int, trusted: PinnedIdentities, *, passed_on: bool) -> Iterable[SourceProgress]:
     """How far the sources of a punctuation are; nothing of any other record, or of one that nobody signed."""
     try:
         if frame.kind_of(value) is not Kind.PUNCTUATION:
@@ -164,9 +167,7 @@ def _said(value: bytes, j: int, trusted: PinnedIdentities, *, passed_on: bool) -
         signed.verify(trusted, passed=passed_on)
     except (RecordMalformed, SignatureInvalid):
         return ()
-    if signed.punctuation.j != j:
-        return ()
-    return [((entry.source, entry.i), entry.arrival_ms) for entry in signed.punctuation.sources]
+    return signed.punctuation.sources if signed.punctuation.j == j else ()
 
 
 def _see_windows(settings: Settings, which: str, short: str, tail: int, seen: KafkaSeen) -> None:

@@ -109,7 +109,7 @@ class KafkaSeen:
     """What Kafka tells.
 
     Attributes:
-        sources: by full name, partitions of the source topics that this principal may describe.
+        sources: by full name, how many partitions each source topic has, as the cluster tells or else as seal does.
         ends: by place. committed: by role, the copies of its positions in its consumer group.
         passed: of `sealed` and `shares`, by partition j and source partition; None where they may not be read.
         beyond_ms: the time of the oldest record that was read to find punctuation, by topic and j: a stream without one

@@ -75,24 +75,22 @@ def show(before: Look, now: Look, findings: list[Finding], out: Console) -> None
             "-" if age is None else f"{age:,.1f} s",
         )
     out.print(table, markup=False)
+    advised: set[str] = set()
     for finding in findings:
-        click.echo(line(finding))
+        click.echo(line(finding, with_advice=finding.do not in advised))
+        advised.add(finding.do)
 
 
-def line(finding: Finding) -> str:
-    """One finding."""
+def line(finding: Finding, *, with_advice: bool = True) -> str:
+    """One finding; without what to do about it where a line before has said that."""
     place = ""
     if finding.topic is not None:
         place = f"{finding.topic} [{', '.join(map(str, finding.partitions))}]"
     window = "" if finding.window is None else f"window {_window(finding)}"
     since = "" if finding.since_ms is None else f"since {moment(finding.since_ms)}"
     where = ", ".join(part for part in (finding.role or "", place, window, since) if part)
-    told = (
-        f"{_SIGNS[finding.verdict]} {finding.check}: {where}: "
-        if where
-        else f"{_SIGNS[finding.verdict]} {finding.check}: "
-    )
-    return told + finding.says + (f". Do: {finding.do}" if finding.do else "")
+    told = ": ".join(part for part in (f"{_SIGNS[finding.verdict]} {finding.check}", where, finding.says) if part)
+    return f"{told}. Do: {finding.do}" if finding.do and with_advice else told
 
 
 def _window(finding: Finding) -> str:

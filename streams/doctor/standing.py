@@ -51,8 +51,11 @@ def standings(before: Look, now: Look, role: str) -> dict[Place, Standing]:
 def _standing(before: Look, now: Look, role: str, place: Place) -> Standing:
     passed, due = passed_ms(now, role, place), due_ms(now, role, place)
     unread, stands, since = _unread(now, role, place), False, None
-    if passed is not None and due is not None and due - passed > STILL_MS and passed_ms(before, role, place) == passed:
-        stands, since = True, passed or None
+    # A party's own watermark is that of sources too which nothing comes of any more: it has to leave records unread.
+    has_more = role in OUTPUTS or max(unread or 0, _behind_group(now, role, place)) > _MARKERS
+    if passed is not None and due is not None and due - passed > STILL_MS and has_more:
+        stands = passed_ms(before, role, place) == passed
+        since = passed or None
     progress, earlier = _own_word(now, role).get(place), _own_word(before, role).get(place)
     lag = _lag(now, role).get(place)
     if lag is not None and min(lag, _lag(before, role).get(place, 0.0)) > _MARKERS and progress == earlier:
@@ -65,8 +68,12 @@ def _standing(before: Look, now: Look, role: str, place: Place) -> Standing:
     return Standing(passed, unread, stands, since if stands else None)
 
 
-def passed_ms(look: Look, role: str, place: Place) -> int | None:
-    """The arrival time that a role has passed in a partition; None where nothing tells."""
+def passed_ms(look: Look, role: str, place: Place, source: bytes | None = None) -> int | None:
+    """The arrival time that a role has passed in a partition; None where nothing tells.
+
+    Args:
+        source: SHA-256 of the one source topic whose rows count; None: all that live measurements read.
+    """
     topic, i = place
     log = log_of(look, OUTPUTS[role]) if role in OUTPUTS else None
     if log is not None and role == "seal":
@@ -74,8 +81,8 @@ def passed_ms(look: Look, role: str, place: Place) -> int | None:
         times = [_arrival(look, "sealed", j, streams, (d, i)) for j, streams in log.items() for d in digests]
         return min(times, default=None)
     if log is not None:
-        sources = expected(look)
-        times = [_arrival(look, "shares", i, log.get(i, {}), source) for source in sources]
+        streams = {stream for stream in expected(look) if source in (None, stream[0])}
+        times = [_arrival(look, "shares", i, log.get(i, {}), stream) for stream in streams]
         return min(times, default=None)
     said = [
         int(1000 * value)
@@ -139,9 +146,15 @@ def _unread(look: Look, role: str, place: Place) -> int | None:
     lag = _lag(look, role).get(place)
     if lag is not None:
         return int(lag)
+    known = look.kafka is not None and _position(look, role, place) is not None and place in look.kafka.ends
+    return _behind_group(look, role, place) if known else None
+
+
+def _behind_group(look: Look, role: str, place: Place) -> int:
+    """Records after the copy of a role's position, which is some seconds old; 0 where there is none."""
     position = _position(look, role, place)
     if look.kafka is None or position is None or place not in look.kafka.ends:
-        return None
+        return 0
     return max(0, look.kafka.ends[place].end - position)
 
 

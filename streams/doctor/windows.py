@@ -44,6 +44,9 @@ def check(before: Look, now: Look) -> Iterator[Finding]:
     """One finding for each level that stands still, or falls behind."""
     if now.control is None or now.kafka is None:
         return
+    if before.kafka is None:
+        yield Finding(CHECK, "unseen", "Kafka has answered only now, so that nothing can be compared", "look again")
+        return
     if _newest(now, "published") is None:
         yield Finding(CHECK, "unseen", "this principal may not read fairness-metrics, and publish does not answer",
                       "run it as a principal that may, such as `governance`")  # fmt: skip
@@ -141,9 +144,8 @@ def _blamed(before: Look, now: Look, found: Missing) -> Iterator[Finding]:
         yield finding("seal", "seal has not passed its end there", source, behind)
         return
     sealed = now.topics["sealed"]
-    behind = tuple(
-        j for j in log_of(now, "shares") or () if _not_past(passed_ms(now, "attach", (sealed, j)), closed_ms)
-    )
+    passed = {j: passed_ms(now, "attach", (sealed, j), found.entry.source) for j in log_of(now, "shares") or ()}
+    behind = tuple(j for j, at_ms in sorted(passed.items()) if _not_past(at_ms, closed_ms))
     if behind:
         yield finding("attach", "attach has not passed its end there", sealed, behind)
         return
@@ -163,12 +165,12 @@ def _lacks(look: Look, party: str, window: WindowName) -> bool:
 
 
 def _held_by(before: Look, now: Look, party: str, closed_ms: int) -> tuple[int, ...]:
-    """Partitions in which a party has not passed a time, stands still, or has unread records; all where none shows."""
+    """Partitions in which a party stands still, or has more to read and has not passed a time; all where none shows."""
     own = standings(before, now, party)
     stopped = {
         int(found[2]) for seen in now.of(party) for found in [STOPPED.search(seen.readiness)] if found is not None
     }
-    behind = {i for (_, i), s in own.items() if s.stands or (s.passed_ms is not None and s.passed_ms < closed_ms)}
+    behind = {i for (_, i), s in own.items() if s.stands or (s.unread and _not_past(s.passed_ms, closed_ms))}
     return tuple(sorted(behind | stopped)) or tuple(sorted(i for _, i in own))
 
 

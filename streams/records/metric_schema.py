@@ -1,4 +1,4 @@
-"""What the record of `fairness-metrics` is, for machines: JSON Schema 2020-12 and AsyncAPI 3, both made from the types.
+"""What the value of a record of `fairness-metrics` is, for machines: JSON Schema, made from the types.
 
 A schema says what every reader may rely on, and no more, so that a record of a later version is valid under it: fields
 that it does not know are allowed, and fields with a default need not be there, as they are not in records that are
@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, get_args
+from typing import Any
 
-import yaml
-
-from streams.kafka import topics
-from streams.records.metric import SCHEMA, FairnessMetric, Privacy, Status
-from streams.settings import Settings
+from streams.records.metric import SCHEMA, FairnessMetric, Privacy
 
 Schema = dict[str, Any]
 
@@ -31,7 +27,7 @@ def _when(statuses: list[str], then: Schema) -> Schema:
 _NO_NUMBERS: Schema = {
     "properties": {"results": {"maxItems": 0}, "table": _NULL, "moments": _NULL, "rectifier": _NULL},
 }
-_CONDITIONS: list[Schema] = [
+CONDITIONS: list[Schema] = [
     _when(["published"], {"properties": {"reason": _NULL}}),
     _when(["void", "suppressed", "withdrawn"], {"properties": {"reason": {"type": "string"}}}),
     _when(["void", "withdrawn"], _NO_NUMBERS),
@@ -42,6 +38,7 @@ _CONDITIONS: list[Schema] = [
         ["published", "void", "suppressed"],
         {"properties": {"privacy": {"type": "object"}, "checks": {"type": "object"}}},
     ),
+    _when(["void", "withdrawn"], {"properties": {"detection": _NULL}}),
 ]
 """What each status says: the same that ``FairnessMetric`` demands of itself."""
 
@@ -51,8 +48,8 @@ def json_schema() -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA,
-        **_schema_of_the_types("#/$defs/{model}"),
-        "allOf": _CONDITIONS,
+        **schema_of_the_types("#/$defs/{model}"),
+        "allOf": CONDITIONS,
     }
 
 
@@ -61,7 +58,7 @@ def json_schema_text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _schema_of_the_types(references: str) -> Schema:
+def schema_of_the_types(references: str) -> Schema:
     """What pydantic says of the types, for readers: nothing that is not known is forbidden, each field described."""
     found = FairnessMetric.model_json_schema(by_alias=True, mode="validation", ref_template=references)
     for part in (found, *found["$defs"].values()):
@@ -90,133 +87,3 @@ def _described(docstring: str) -> tuple[str, dict[str, str]]:
 
 
 _ALIASES = {name: field.alias for name, field in Privacy.model_fields.items() if field.alias is not None}
-
-
-# -- AsyncAPI -----------------------------------------------------------------------------------------------------
-
-_HEADERS = {
-    "ce_specversion": ("CloudEvents 1.0, binary mode", {"const": "1.0"}),
-    "ce_id": (
-        "MEASUREMENT/LEVEL/END_MS/VERSION. The same id is the same record: drop what comes twice",
-        {"pattern": "^[^/]+/[^/]+/[0-9]+/[0-9]+$"},
-    ),
-    "ce_source": ("/evenstream/DEPLOYMENT", {"pattern": "^/evenstream/[^/]+$"}),
-    "ce_subject": ("MEASUREMENT/LEVEL", {"pattern": "^[^/]+/[^/]+$"}),
-    "ce_time": ("the window's end, UTC; not when it was written", {"format": "date-time"}),
-    "ce_dataschema": ("names the schema's version; nothing is fetched", {"const": SCHEMA}),
-    "content-type": ("of the value", {"const": "application/json"}),
-}
-
-_STATUS_TEXT: dict[Status, str] = {
-    "published": "A window's numbers, with the noised table that they come from.",
-    "void": "Nothing can be said of this window; the reason is given. Never take the window before in its place.",
-    "suppressed": "The window has a noised table, but no group says anything by itself.",
-    "withdrawn": "Takes the place of the record that `supersedes` names: what that said does not hold any more.",
-}
-
-
-def asyncapi(settings: Settings) -> Schema:
-    """The topic of a deployment, as AsyncAPI 3.0: headers, key, partitioning, the topic's own settings, the value.
-
-    Payloads are AsyncAPI's own schema objects, which every tool reads: draft 07, in which a pair's two types are
-    ``items``. The JSON Schema is the same otherwise.
-    """
-    plan = next(plan for plan in topics.plan(settings) if plan.name == settings.topic("fairness-metrics"))
-    configuration = {
-        "cleanup.policy": plan.config["cleanup.policy"].split(","),
-        "retention.ms": int(plan.config["retention.ms"]),
-        "max.message.bytes": int(plan.config["max.message.bytes"]),
-    }
-    value = _draft_07(_schema_of_the_types("#/components/schemas/{model}"))
-    schemas = value.pop("$defs")
-    schemas["FairnessMetric"] = value | {"allOf": _CONDITIONS}
-    statuses = get_args(Status)
-    return {
-        "asyncapi": "3.0.0",
-        "info": {
-            "title": "fairness-metrics",
-            "version": "1.0.0",
-            "description": "Windowed comparisons of how a recommender treats groups, differentially private. Each "
-            "record is one window of one level of one measurement. Readers ignore fields that they do not know.",
-            "license": {"name": "Apache-2.0"},
-        },
-        "defaultContentType": "application/json",
-        "channels": {
-            "fairnessMetrics": {
-                "address": "{deployment}.fairness-metrics",
-                "title": "fairness-metrics",
-                "description": "Compacted: under each key the last record stays, until it is older than the topic "
-                "keeps them. Partitioned by murmur2 of the measurement's id alone, so that one measurement's windows "
-                "stay in order (the default partitioner would hash the whole key). Written in transactions: read with "
-                "isolation.level=read_committed.",
-                "parameters": {
-                    "deployment": {"description": "The setting `deployment`.", "default": settings.deployment}
-                },
-                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in statuses},
-                "bindings": {
-                    "kafka": {
-                        "partitions": plan.partitions,
-                        "replicas": plan.replication_factor,
-                        "topicConfiguration": configuration,
-                        "bindingVersion": "0.5.0",
-                    }
-                },
-            }
-        },
-        "operations": {
-            "receiveWindows": {
-                "action": "receive",
-                "channel": {"$ref": "#/channels/fairnessMetrics"},
-                "summary": "Read windows as they are published.",
-                "messages": [{"$ref": f"#/channels/fairnessMetrics/messages/{name}"} for name in statuses],
-            }
-        },
-        "components": {
-            "messages": {status: _message(status) for status in statuses},
-            "schemas": schemas,
-        },
-    }
-
-
-def _message(status: Status) -> Schema:
-    headers = {name: {"type": "string", "description": text, **rule} for name, (text, rule) in _HEADERS.items()}
-    headers["ce_type"] = {"type": "string", "const": f"dev.evenstream.window.{status}.v1"}
-    return {
-        "name": f"dev.evenstream.window.{status}.v1",
-        "title": f"{status} window",
-        "summary": _STATUS_TEXT[status],
-        "contentType": "application/json",
-        "headers": {"type": "object", "properties": headers, "required": list(headers)},
-        "payload": {
-            "allOf": [{"$ref": "#/components/schemas/FairnessMetric"}, {"properties": {"status": {"const": status}}}]
-        },
-        "bindings": {
-            "kafka": {
-                "key": {
-                    "type": "string",
-                    "description": "MEASUREMENT/LEVEL/END_MS: one record a window.",
-                    "pattern": "^[^/]+/[^/]+/[0-9]+$",
-                },
-                "bindingVersion": "0.5.0",
-            }
-        },
-    }
-
-
-def _draft_07(part: Any) -> Any:
-    """A schema in which the types of a pair are called as draft 07 calls them."""
-    if isinstance(part, list):
-        return [_draft_07(each) for each in part]
-    if isinstance(part, dict):
-        return {"items" if name == "prefixItems" else name: _draft_07(value) for name, value in part.items()}
-    return part
-
-
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True  # anchors are for people who write YAML, not for those who read it
-
-
-def asyncapi_text(settings: Settings) -> str:
-    """The same as a file, in YAML."""
-    return yaml.dump(asyncapi(settings), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)

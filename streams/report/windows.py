@@ -41,10 +41,13 @@ class Line:
 
 
 def watched_estimator(record: FairnessMetric) -> str:
-    """By which estimator a window's gaps are judged: `rectified` where it has a rectifier of its own, else `weighted`.
+    """By which estimator a window's gaps are judged: its detectors', or what they would watch.
 
-    A short window's rectified gaps all carry the error of one correction.
+    That is `rectified` where it has a rectifier of its own, else `weighted`: a short window's rectified gaps all carry
+    the error of one correction.
     """
+    if record.detection is not None:
+        return record.detection.estimator
     return "weighted" if record.rectifier is None else "rectified"
 
 
@@ -77,6 +80,8 @@ def _name(result: Result) -> str:
 
 
 def _evidence(record: FairnessMetric) -> str:
-    """The most evidence of any detector, beside the threshold of all of them; natural logarithms."""
+    """The most evidence of any detector, and the threshold of each; natural logarithms."""
     found = [result.log_evidence for result in record.results if result.log_evidence is not None]
-    return f"{max(found):+.1f}" if found else ""
+    if not found or record.detection is None:
+        return ""
+    return f"{max(found):+.1f} of {record.detection.log_threshold:.1f}"

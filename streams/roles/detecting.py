@@ -19,6 +19,7 @@ from estimator import Detectors, Disparity, Evidence, Gaps
 from privacy import Measurement
 from streams.cell_layout import layout_of
 from streams.control import Approved
+from streams.errors import EvenstreamError
 from streams.records.detection import Detection, DetectorName
 from streams.records.metric import Result, result_of
 
@@ -26,11 +27,15 @@ LevelName = tuple[str, str]
 """(measurement, level)."""
 
 
-class HistoryNeeded(Exception):
+class HistoryNeeded(EvenstreamError):
     """The evidence before a window is in no record that was kept: start again, and pass over none of this level."""
 
     def __init__(self, level: LevelName) -> None:
-        super().__init__(f"the evidence of {'/'.join(level)} is not at hand")
+        super().__init__(
+            f"{'/'.join(level)}: fairness-metrics does not hold the evidence before a window that is to be published "
+            "(records of an earlier version, or one that is missing or not of these releases): all windows of the "
+            "level are to be estimated anew, which takes some milliseconds each"
+        )
         self.level = level
 
 

@@ -96,12 +96,7 @@ class Publisher:
                 return self._replay()
             except HistoryNeeded as needed:
                 anew.add(needed.level)
-                log.warning(
-                    "%s: fairness-metrics does not hold the evidence before a window that is to be published (records "
-                    "of an earlier version, or one that is missing): all windows of the level are worked out anew, "
-                    "which takes some milliseconds each",
-                    "/".join(needed.level),
-                )
+                log.warning("%s", needed)
                 self._begin(anew)
                 self.collector.forget()
                 self._shown_version = -1
@@ -253,7 +248,11 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
         events: AsyncIterable[Any] = stream.events()
         async for event in events:
             party = publisher.topics[event.message.topic]
-            window = publisher.take(party, event.value, live=True)
+            try:
+                window = publisher.take(party, event.value, live=True)
+            except HistoryNeeded as needed:  # never yet seen here: at start every level comes to know where it is
+                publisher.give_up(needed)
+                return
             if window is not None:
                 await waiting.put(window)
 

@@ -1,6 +1,7 @@
 """`evenstream doctor` on a secured Kafka, as `operator`: each role hung and killed, a bad record, a held-back topic.
 
 One deployment lives through all of it. Each stall must be told with role, partition and window within two minutes.
+``pytest -s`` prints what it says.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class House:
             time.sleep(1.0)
             found = examine(before, self.doctor.look())
             if any(map(told, found)):
+                print(*map(line, found), sep="\n")
                 return [finding for finding in found if finding.verdict == "wrong"]
             assert time.monotonic() < deadline, "\n".join(map(line, found))
 

@@ -307,7 +307,8 @@ def test_the_java_subscriber(repeated: Log) -> None:
     libraries = cache_folder() / "libs"
     if not libraries.is_dir():
         pytest.skip("no jars here: `evenstream dev kafka fetch`")
-    command = ("java", "-cp", f"{libraries}/*", str(EXAMPLES / "Alarms.java"))
+    quick = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # it lives for seconds
+    command = ("java", *quick, "-cp", f"{libraries}/*", str(EXAMPLES / "Alarms.java"))
     arguments = (repeated.settings.kafka.bootstrap, repeated.settings.deployment)
     lines = heard(follower(*command, *arguments), lambda found: len(found) == expected_lines(repeated))
     check_alarms(repeated, lines)

@@ -95,9 +95,6 @@ class Roles:
 
 Parameter = Number | Duration | Roles
 
-FOR = Duration("for", 0, "how long it must hold before the alert fires", least_ms=0)
-KEEP = Duration("keep_firing_for", 0, "how long the alert goes on once it no longer holds", least_ms=0)
-
 
 @dataclass(frozen=True)
 class Alert:
@@ -125,8 +122,10 @@ class Alert:
 
     def tunable(self) -> dict[str, Parameter]:
         """Every parameter by its name, ``for`` and ``keep_firing_for`` with this alert's defaults among them."""
-        holds = Duration(FOR.name, parse_duration(self.holds), FOR.meaning, least_ms=0)
-        keeps = Duration(KEEP.name, parse_duration(self.keeps), KEEP.meaning, least_ms=0)
+        holds = Duration("for", parse_duration(self.holds), "how long it must hold before it fires", least_ms=0)
+        keeps = Duration(
+            "keep_firing_for", parse_duration(self.keeps), "how long it fires on once it no longer holds", least_ms=0
+        )
         return {parameter.name: parameter for parameter in (*self.parameters, holds, keeps)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from io import StringIO
 from pathlib import Path
@@ -137,3 +138,18 @@ def test_a_live_table_holds_what_stands(monkeypatch: pytest.MonkeyPatch) -> None
     assert "withdrawn: revoked" in last
     assert "two recommendation_rate" in last
     assert "offset 7: header ce_id: not there" in out.getvalue()
+
+
+def test_ctrl_c_is_a_flag_once_records_are_followed() -> None:
+    """Within Kafka's client an interrupt could come out as anything; a second one, or an early one, ends it."""
+    before = signal.getsignal(signal.SIGINT)
+    with tail._Ending() as ending:
+        ending.following = True
+        signal.raise_signal(signal.SIGINT)
+        assert ending.asked
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the second one ends it at once")  # pragma: no cover
+    assert signal.getsignal(signal.SIGINT) is before
+    with tail._Ending():
+        signal.raise_signal(signal.SIGINT)  # before the first record, as while it waits for a broker
+        pytest.fail("it ends at once")  # pragma: no cover

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from rich.console import Console
 
 from privacy import Limits, parse_measurement
 from secure_agg.keyring import create, load_trusted
@@ -17,7 +19,7 @@ from streams.doctor import deployment, logs, partitions, roles, windows
 from streams.doctor.findings import Finding, WindowName, exit_status
 from streams.doctor.look import Ends, KafkaSeen, Look, Passed, Worker, WorkerSeen
 from streams.doctor.plight import of_worker
-from streams.doctor.report import as_json, line
+from streams.doctor.report import as_json, line, show
 from streams.doctor.workers import addresses, series_of
 from streams.errors import InputError
 from streams.records.header import source_digest
@@ -185,19 +187,32 @@ def windows_of(now: Look) -> list[Finding]:
     return [Finding("windows", "wrong", "", window=m.first) for m in windows.missing(now, "published")]
 
 
-def test_a_party_that_has_stopped_on_a_partition(control: ControlPlane) -> None:
-    """Its own word counts: unread records and no progress there, and what /readyz says of it."""
-    series = series_of(
+def told_by_b(lag: tuple[int, int]) -> dict[str, list[tuple[Mapping[str, str], float]]]:
+    """What /metrics of party b says, whose partition 1 has passed nothing since long."""
+    told = (
+        ("partition_lag_records", lag),
+        ("partition_progress_timestamp_seconds", (NOW_MS / 1000, 7)),
+        ("watermark_timestamp_seconds", (NOW_MS / 1000, STUCK / 1000)),
+    )
+    return series_of(
         "\n".join(
             f'evenstream_{name}{{role="b",topic="e.shares",partition="{j}"}} {value}'
-            for name, values in (
-                ("partition_lag_records", (0, 40)),
-                ("partition_progress_timestamp_seconds", (NOW_MS / 1000, 7)),
-                ("watermark_timestamp_seconds", (NOW_MS / 1000, STUCK / 1000)),
-            )
+            for name, values in told
             for j, value in enumerate(values)
         )
     )
+
+
+def test_a_source_that_ended_holds_no_party_back(control: ControlPlane) -> None:
+    """A party's watermark is also that of a source which nothing comes of any more; it has read everything."""
+    own = (*map(worker, ROLES[:3]), worker("b", series=told_by_b((0, 0))), worker("publish"))
+    before, now = look(control, at_ms=NOW_MS - 6_000, workers=own), look(control, workers=own)
+    assert wrong(partitions.check, before, now) == []
+
+
+def test_a_party_that_has_stopped_on_a_partition(control: ControlPlane) -> None:
+    """Its own word counts: unread records and no progress there, and what /readyz says of it."""
+    series = told_by_b((0, 40))
     stopped = worker(
         "b", ready=False, readiness="e.shares [1] is stopped: at offset 12: a batch is gone", series=series
     )
@@ -310,15 +325,46 @@ def test_an_address_that_is_none(text: str) -> None:
         addresses(settings(), (text,), None)
 
 
-def test_no_kafka_and_no_keys(tmp_path: Path) -> None:
-    """The command says what it could not look at, and which roles do not answer; no traceback."""
-    options = ["--set", "kafka.bootstrap=127.0.0.1:1", "--set", f"keys.dir={tmp_path}", "--set", "http.host=127.0.0.1"]
+def called(folder: Path, *arguments: str, pause: Callable[[float], None]) -> Result:
+    """The command, where no Kafka and no role answers, and there are no keys.
+
+    Args:
+        pause: waits, in the place of time.sleep.
+    """
+    options = ["--set", "kafka.bootstrap=127.0.0.1:1", "--set", f"keys.dir={folder}", "--set", "http.host=127.0.0.1"]
     named = [part for k, role in enumerate(ROLES) for part in ("--role", f"{role}=127.0.0.1:{k + 2}")]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("streams.doctor.examination._KAFKA_SECONDS", 0.2)
-        patched.setattr("streams.cli.doctor.BETWEEN_SECONDS", 0.1)
-        result = CliRunner().invoke(main, [*options, "doctor", *named])
+        patched.setattr("streams.cli.doctor.time", SimpleNamespace(sleep=pause))
+        return CliRunner().invoke(main, [*options, "doctor", *named, *arguments])
+
+
+def test_it_looks_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    """With --watch: once more after each pause, until Ctrl-C."""
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    result = called(tmp_path, "--watch", "30", "--json", pause=pause)
+    assert result.exit_code == 130
+    assert pauses == [6.0, 30.0, 30.0]
+    assert result.output.count('"status": 1') == 2
+
+
+def test_no_kafka_and_no_keys(tmp_path: Path) -> None:
+    """The command says what it could not look at, and which roles do not answer; no traceback."""
+    result = called(tmp_path, pause=lambda seconds: None)
     assert result.exit_code == 1, result.output
     assert "no Kafka broker answers at 127.0.0.1:1" in result.output
     assert "trusted.json" in result.output
     assert "WRONG roles: publish: nobody listens at 127.0.0.1:6" in result.output
+
+
+def test_advice_is_given_once(control: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two lines about the same role say once what to do."""
+    finding = Finding("windows", "wrong", "it stands", "start it", "b")
+    show(look(control), look(control), [finding, finding], Console())
+    assert capsys.readouterr().out.count("Do: start it") == 1

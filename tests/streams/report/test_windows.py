@@ -20,6 +20,19 @@ def test_a_published_window() -> None:
     assert abs(found.gap.estimate) > 0.1
 
 
+def test_evidence_stands_beside_its_threshold() -> None:
+    """The most of any detector; an alarm names its group, statistic and no other."""
+    record = hour(1, decided=0.4)
+    assert record.detection is not None
+    most = max(r.log_evidence for r in record.results if r.log_evidence is not None)
+    line = Line.of(record)
+    assert line.cells[5] == f"{most:+.1f} of {record.detection.log_threshold:.1f}"
+    assert line.alarm
+    assert line.cells[6].split(", ") == [f"{r.group} {r.metric}" for r in record.results if r.alarm]
+    old = record.model_copy(update={"detection": None})
+    assert Line.of(old).cells[5] == ""
+
+
 def test_the_widest_gap_is_the_surest() -> None:
     """No other interval of the watched estimator lies further from 0, whatever its estimate."""
     record = hour(decided=0.2)

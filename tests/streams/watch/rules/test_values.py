@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from streams.cli import main
 from streams.errors import InputError
-from streams.watch.rules import ALERTS, read_values
+from streams.watch.rules import ALERTS, read_values, render
+from streams.watch.rules.alert import Duration, Parameter, Roles
 from streams.watch.rules.durations import parse_duration, scaled, shown_duration
 
 
@@ -72,31 +73,35 @@ def test_nothing_set_is_nothing_changed(tmp_path: Path) -> None:
     assert plain.output == empty.output
 
 
+def written(parameter: Parameter) -> object:
+    """A default as a values file has it."""
+    if isinstance(parameter, Duration):
+        return parameter.shown(parameter.default)
+    return list(parameter.default) if isinstance(parameter, Roles) else parameter.default
+
+
 @pytest.mark.parametrize("name", ALERTS)
 def test_any_alert_can_be_tuned_and_switched_off(tmp_path: Path, name: str) -> None:
     """Each parameter of each alert takes the value that it has, and the rule is gone once it is switched off."""
-    alert = ALERTS[name]
-    values = {
-        key: list(parameter.default)
-        if isinstance(parameter.default, tuple)
-        else parameter.shown(parameter.default)  # type: ignore[arg-type]
-        if isinstance(parameter.default, int)
-        else parameter.default
-        for key, parameter in alert.tunable().items()
-    }
-    path, out = tmp_path / "values.yaml", tmp_path / "rules.yaml"
-    numbers = {key: float(str(value)) if key in ("threshold", "windows") and not str(value)[-1].isalpha() else value
-               for key, value in values.items()}  # fmt: skip
-    path.write_text(yaml.safe_dump({"alerts": {name: numbers}}))
-    runner = CliRunner()
-    plain = runner.invoke(main, ["alerts", "render"]).output
-    assert runner.invoke(main, ["alerts", "render", "--values", str(path)]).output == plain
+    path, plain = tmp_path / "values.yaml", render()
+    defaults = {key: written(parameter) for key, parameter in ALERTS[name].tunable().items()}
+    path.write_text(yaml.safe_dump({"alerts": {name: defaults}}))
+    assert render(read_values(path, ALERTS)) == plain
     path.write_text(yaml.safe_dump({"alerts": {name: {"enabled": False}}}))
-    assert runner.invoke(main, ["alerts", "render", "--values", str(path), "--out", str(out)]).exit_code == 0
     assert f"alert: {name}\n" in plain
-    assert f"alert: {name}\n" not in out.read_text()
+    assert f"alert: {name}\n" not in render(read_values(path, ALERTS))
+
+
+def test_what_is_switched_off_is_listed_as_such(tmp_path: Path) -> None:
+    """By the commands: the rules go to the file that is named, and the list tells what is off."""
+    path, out = tmp_path / "values.yaml", tmp_path / "rules.yaml"
+    path.write_text("alerts: {EvenstreamGroupSuppressed: {enabled: false}}")
+    runner = CliRunner()
+    assert runner.invoke(main, ["alerts", "render", "--values", str(path), "--out", str(out)]).exit_code == 0
+    assert "EvenstreamGroupSuppressed" not in out.read_text()
     listed = json.loads(runner.invoke(main, ["alerts", "list", "--json", "--values", str(path)]).output)
-    assert [row["name"] for row in listed["alerts"] if not row["enabled"]] == [name]
+    assert [row["name"] for row in listed["alerts"] if not row["enabled"]] == ["EvenstreamGroupSuppressed"]
+    assert {row["name"] for row in listed["alerts"]} == set(ALERTS)
 
 
 def test_the_list_says_what_each_means() -> None:
