@@ -221,7 +221,7 @@ def test_an_open_page_is_kept_up_to_date(deployment: PageDeployment, browser: Br
         opened.until(f"{_NEWEST} !== {json.dumps(before)}", 15.0)
         assert opened.page.evaluate("window.sameDocument") is True
         assert opened.page.evaluate("document.activeElement.getAttribute('href')") == focused
-        assert opened.page.locator("#live").inner_text().startswith("Updated ")
+        assert opened.page.locator("#updated").inner_text().startswith("Updated ")
         opened.show_pictures()
         assert opened.problems == []
 
