@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from urllib.parse import quote, urlencode
 
+from streams.report.page import breaks
 from streams.watch.pages.assets import address
 from streams.watch.routes import Answer
 
@@ -27,9 +28,6 @@ NO_AUTOMATISM = (
 )
 
 _TAG = re.compile("<[^>]*>")
-_LINE_CHARACTERS = 34
-"""Of a table's cell that stays in one line."""
-
 Navigation = Sequence[tuple[str, str]]
 """(path, label)."""
 
@@ -146,8 +144,7 @@ def rich_table(
 
 
 def _breaks(cell: str) -> str:
-    longest = max(map(len, _TAG.sub("\n", cell).split("\n")))
-    return ' class="long"' if longest > _LINE_CHARACTERS else ""
+    return breaks(*_TAG.split(cell))
 
 
 def choices(name: str, options: Iterable[tuple[str, str, bool]]) -> str:

@@ -35,9 +35,9 @@
     for (const next of part.querySelectorAll("picture")) {
       const shown = pictures().find((one) => path(one) === path(next));
       const seen = shown && shown.querySelector("img");
-      if (!seen || !seen.complete || !seen.naturalWidth) continue;
+      if (!seen || (seen.complete && !seen.naturalWidth)) continue;
       next.replaceWith(shown);
-      if (age(shown) === age(next)) continue;
+      if (!seen.complete || age(shown) === age(next)) continue;  // still on its way, or not come into view
       const image = next.querySelector("img");
       image.addEventListener("load", () => {
         const old = pictures().find((one) => path(one) === path(next));
