@@ -114,8 +114,8 @@ def _take(deployment: PageDeployment, opened: Tab, picture: Picture, out: Path) 
     )
     opened.show_pictures()
     width, whole = opened.page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
-    clip = {"x": 0, "y": 0, "width": width, "height": min(picture.height, whole)}
-    png = opened.page.screenshot(full_page=True, clip=clip)
+    height = min(picture.height, whole)
+    png = opened.page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
     path = out / f"{picture.name}.png"
     # A page has few colours: a palette of them is a quarter of the size, and looks the same.
     Image.open(io.BytesIO(png)).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
