@@ -7,13 +7,15 @@ from collections import deque
 from confluent_kafka import Consumer
 
 bootstrap, deployment = sys.argv[1:]
-consumer = Consumer({
-    "bootstrap.servers": bootstrap,
-    "group.id": f"{deployment}.company.alarms",  # `company` may use groups that begin with DEPLOYMENT.company.
-    "auto.offset.reset": "earliest",
-    "isolation.level": "read_committed",
-    "enable.auto.offset.store": False,  # a record counts as read once it was dealt with
-})
+consumer = Consumer(
+    {
+        "bootstrap.servers": bootstrap,
+        "group.id": f"{deployment}.company.alarms",  # `company` may use groups that begin with DEPLOYMENT.company.
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "enable.auto.offset.store": False,  # a record counts as read once it was dealt with
+    }
+)
 consumer.subscribe([f"{deployment}.fairness-metrics"])
 seen = deque(maxlen=100_000)  # a record may come twice, with the same id
 while True:

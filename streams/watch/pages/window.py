@@ -238,8 +238,10 @@ def _again(found: View) -> Iterator[str]:
     if again.unchecked:
         items = "".join(f"<li>{escape(text)}</li>" for text in again.unchecked)
         yield f"<p>Not worked out here:</p><ul>{items}</ul>"
+    record = found.record
     command = (
-        f"evenstream recompute {found.record.measurement} --level {found.record.level} --end {found.window.end_ms}"
+        f"evenstream recompute --measurement {record.measurement} --level {record.level} "
+        f"--window {moment(record.window.end_ms)}"
     )
     yield f"<p>To do the same yourself: <code>{escape(command)}</code></p>"
 

@@ -7,19 +7,22 @@ import re
 from collections.abc import Callable
 from email.message import Message
 from html.parser import HTMLParser
+from pathlib import Path
 
+import click
 import pytest
 from prometheus_client import CollectorRegistry
 from shown_windows import LENGTH_MS, START_MS, Level, history, hour, shown
 
 from privacy import Limits
 from privacy.dispositions import Disposition, SignedDisposition
+from streams.cli import main
 from streams.records.metric import FairnessMetric
 from streams.review_book import ReviewBook
 from streams.watch.charts import Charts, ChartUnavailable
 from streams.watch.collector import FairnessCollector
 from streams.watch.live_page import LivePage
-from streams.watch.pages import Shown, Snapshot, catalogue
+from streams.watch.pages import Shown, Snapshot, alerts, catalogue
 from streams.watch.pages.alarms import all_spans, spans, standing
 from streams.watch.pages.reviews import ReviewsShown
 from streams.watch.routes import Answer, Request, Routes
@@ -225,6 +228,13 @@ def test_a_window_is_worked_out_again(site: Site) -> None:
     assert "at delta 1e-09, if the member&#x27;s group probabilities and Self-ID were replaced by any others" in text
     assert "aa" * 64 in text
     assert "none: nothing was released" in text
+    command = re.search(r"<code>evenstream ([^<]*)</code>", text)
+    assert command is not None
+    name, *words = command[1].split()
+    known = main.get_command(click.Context(main), name)
+    assert known is not None
+    chosen = known.make_context(name, words).params
+    assert (chosen["measurement"], chosen["level"], chosen["end_ms"]) == ("feed", "10s", LAST_MS)
     found = site.json(f"/measurements/feed/10s/{LAST_MS}.json")
     last = next(r for r in hour() if r.level == "10s" and r.window.end_ms == LAST_MS)
     assert found["record"] == json.loads(last.encode())
@@ -286,6 +296,7 @@ def test_an_alarm_stands_over_void_windows_and_ends_with_evidence_or_revision() 
 
 def test_alarms_lead_to_their_review_and_runbook(site: Site) -> None:
     """Those that stand and those that have ended, each once; runbooks by file, or by address where there is one."""
+    assert (Path(__file__).parents[4] / "docs" / "runbooks" / alerts.RUNBOOK).is_file()
     text = site.text("/alerts")
     assert "alarms stand." in text
     assert "<code>docs/runbooks/EvenstreamUnequalTreatment.md</code>" in text
