@@ -72,7 +72,7 @@ kafka: $(STAMP)
 # What is missing is installed where it may be; a test whose program is not here says so, and no time of its is printed.
 OBSERVED := $(CURDIR)/build/observed.txt
 observe: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
-observe: $(STAMP) ## What people see, with the real Prometheus and Alertmanager: each alert's time from its cause; three minutes
+observe: $(STAMP) ## What people see, with the real Prometheus, Alertmanager and Chromium: each alert's time from its cause; five minutes
 	@.ci/install
 	@$(BIN)/evenstream dev kafka fetch
 	@mkdir -p build && rm -f $(OBSERVED)
