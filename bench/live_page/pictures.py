@@ -22,7 +22,8 @@ _EXAMPLE = Path(__file__).parents[2] / "examples" / "simulated-feed" / "measurem
 _FAIR_WINDOWS = 10
 _UNFAIR_WINDOWS = 14
 _PATIENCE_SECONDS = 300.0
-_COLOURS = 96
+_ABOVE = 60
+_COLOURS = 192
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Picture:
 
     Attributes:
         path: of the page; ``{review}`` and ``{window}`` stand for one of a review, and of a window with an alarm.
-        height: pixels of the page that are shown, from its top, at most.
+        height: pixels of the page that are shown, at most. begin: the first element that is; by default all is.
     """
 
     name: str
@@ -39,17 +40,20 @@ class Picture:
     size: Size = "desktop"
     scheme: Scheme = "light"
     height: int = 1000
+    begin: str = "body"
 
 
 PICTURES = (
-    Picture("overview", "/", height=760),
+    Picture("overview", "/", height=1080),
     Picture("measurement", "/measurements/simulated-feed?level=5s", height=2300),
-    Picture("measurement-dark", "/measurements/simulated-feed?level=5s", scheme="dark", height=2300),
+    Picture("measurement-dark", "/measurements/simulated-feed?level=5s", scheme="dark", height=1300, begin=".strip"),
     Picture("window", "{window}", height=1500),
     Picture("reviews", "/reviews", height=700),
     Picture("review", "{review}", height=1000),
     Picture("phone", "/", size="phone", height=1400),
-    Picture("phone-dark", "/measurements/simulated-feed?level=5s", size="phone", scheme="dark", height=1700),
+    Picture(
+        "phone-dark", "/measurements/simulated-feed?level=5s", size="phone", scheme="dark", height=1500, begin=".strip"
+    ),
 )
 
 
@@ -114,8 +118,10 @@ def _take(deployment: PageDeployment, opened: Tab, picture: Picture, out: Path) 
     )
     opened.show_pictures()
     width, whole = opened.page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
-    height = min(picture.height, whole)
-    png = opened.page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
+    box = opened.page.locator(picture.begin).first.bounding_box()
+    top = max(0, box["y"] - _ABOVE) if box is not None else 0
+    height = min(picture.height, whole - top)
+    png = opened.page.screenshot(full_page=True, clip={"x": 0, "y": top, "width": width, "height": height})
     path = out / f"{picture.name}.png"
     # A page has few colours: a palette of them is a quarter of the size, and looks the same.
     Image.open(io.BytesIO(png)).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -350,6 +350,14 @@ def _tables(found: View, record: ShownRecord) -> Iterator[str]:
         ),
         f"Gaps to {words.members(record.reference)}, {found.estimator}",
     )  # fmt: skip
+    yield from why_not(record)
+
+
+def why_not(record: ShownRecord) -> Iterator[str]:
+    """What the words mean that stand in tables where a value is not shown."""
+    text = words.in_full(r.suppressed for r in record.results)
+    if text:
+        yield page.paragraph(text, "quiet")
 
 
 def link_free(estimator: str) -> str:

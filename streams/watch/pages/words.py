@@ -159,6 +159,12 @@ def briefly_unknown(code: str | None) -> str:
     return "" if code is None else _BRIEFLY.get(code, code.replace("_", " "))
 
 
+def in_full(codes: Iterable[str | None]) -> str:
+    """What those words mean that stand in a table."""
+    found = sorted({code for code in codes if code is not None})
+    return " ".join(f"{capital(briefly_unknown(code))}: {unknown(code)}." for code in found)
+
+
 # -- numbers ----------------------------------------------------------------------------------------------------------
 
 
@@ -379,14 +385,20 @@ def headline(record: ShownRecord) -> str:
         plain = [r for r in alarmed if (r.metric, r.group) == (EASIEST[0], worst.group)]
         worst = plain[0] if plain else worst
         said = finding(worst, reference_of(results, worst, record.reference), record.reference, record.confidence)
-        return said if alarmed else f"{said} {by_chance(len(clear), len(compared), record.confidence)}"
+        if alarmed:
+            return said
+        return f"{said} {by_chance(len(clear), len(compared), record.confidence)}{_standing(results)}"
     if not compared:
         return f"We cannot tell yet: no group can be compared with {members(record.reference)}."
     silent = [name for name in dict.fromkeys(r.group for r in results) if _silent(results, name)]
     text = f"No group is treated otherwise than {members(record.reference)}, as far as this window can tell."
-    if any(r.alarm for r in record.results):
-        text += " What was gathered over many windows says more: an alarm stands."
+    text += _standing(results)
     return text + (f" Of {listed([group(name) for name in silent])} members it can tell nothing." if silent else "")
+
+
+def _standing(results: Iterable[Result]) -> str:
+    alarmed = any(result.alarm for result in results)
+    return " What was gathered over many windows says more: an alarm stands." if alarmed else ""
 
 
 def by_chance(clear: int, compared: int, confidence: float) -> str:

@@ -478,3 +478,13 @@ def test_no_exact_count_is_on_any_page(site: Site) -> None:
         path, _, query = address.partition("?")
         walk(site.json((path if path != "/" else "/index") + ".json" + (f"?{query}" if query else "")))
     assert {key for key in seen if re.search("member|row|person|probab", key)} <= {"member-day"}  # a period's name
+
+
+def test_what_has_an_alarm_comes_first() -> None:
+    """On the overview, whatever it is called; and a table's few words are explained below it."""
+    found = Site((*hour("aaa", 20), *hour()), (shown("aaa"), shown()))
+    text = found.text("/")
+    assert 0 < text.index('id="m-feed"') < text.index('id="m-aaa"')
+    numbers = found.text("/measurements/aaa?level=10s")
+    assert "too few" in numbers
+    assert "Too few: there are too few of them in this window for the noise that protects them." in numbers
