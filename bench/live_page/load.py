@@ -8,6 +8,7 @@ where windows are longer than some seconds nobody fetches anything by then.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -48,13 +49,13 @@ class Round:
     Attributes:
         pages: how many were open. delays: seconds until each window was seen.
         readers: what the readers came by; None where there were none.
-        cpu_seconds: of `publish`, a second of the turn.
+        cores: how much of one `publish` used, and the process that draws its charts.
     """
 
     pages: int
     delays: tuple[float, ...]
     readers: dict[str, object] | None
-    cpu_share: float
+    cores: tuple[float, float]
 
     def quantile(self, share: float) -> float:
         """Of the delays, milliseconds."""
@@ -81,11 +82,12 @@ def _turn(deployment: PageDeployment, pages: int, windows: int, say: Callable[[s
         base_ms = deployment.spec.base_ms
         begin_ms = (time.time_ns() // 1_000_000 // base_ms) * base_ms
         delays: list[float] = []
-        cpu, clock = _cpu_seconds(deployment), time.monotonic()
+        before, clock = _cpu_seconds(deployment), time.monotonic()
         probe = VisibilityProbe(deployment.trial.scrape, deployment.spec)
         probe.run((begin_ms + k * base_ms for k in range(windows)), delays)
-        share = (_cpu_seconds(deployment) - cpu) / (time.monotonic() - clock)
-    made = Round(pages, tuple(delays), told[0] if told else None, share)
+        seconds = time.monotonic() - clock
+        publish, charts = (after - was for was, after in zip(before, _cpu_seconds(deployment), strict=True))
+    made = Round(pages, tuple(delays), told[0] if told else None, (publish / seconds, charts / seconds))
     say(row(made))
     return made
 
@@ -114,15 +116,24 @@ def paths(deployment: PageDeployment) -> list[str]:
     return ["/", "/measurements/feed", "/", "/measurements/feed?level=2s", f"/measurements/feed/2s/{last}", "/alerts"]
 
 
-def _cpu_seconds(deployment: PageDeployment) -> float:
-    """Processor time that `publish` has had, all its threads together."""
-    ticks = Path(f"/proc/{deployment.trial.supervisor.pid('publish')}/stat").read_text().rpartition(")")[2].split()
-    return (int(ticks[11]) + int(ticks[12])) / 100
+def _cpu_seconds(deployment: PageDeployment) -> tuple[float, float]:
+    """Processor time that `publish` has had, all its threads together, and the process that draws its charts."""
+    publish = deployment.trial.supervisor.pid("publish")
+    charts = sum(cpu for parent, cpu in map(_stat, Path("/proc").glob("[0-9]*/stat")) if parent == publish)
+    return _stat(Path(f"/proc/{publish}/stat"))[1], charts
 
 
-HEAD = (
-    "open pages | windows | p50 ms | p99 ms | most ms | publish, cores | fetched | p50 ms | p99 ms | pictures | others"
-)
+def _stat(path: Path) -> tuple[int, float]:
+    """A process's parent, and its processor time in seconds."""
+    try:
+        fields = path.read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended
+        return 0, 0.0
+    return int(fields[1]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+HEAD = "open pages | windows | p50 ms | p99 ms | most ms | publish, charts: cores | "
+    "fetched | p50 ms | p99 ms | pictures | others"
 
 
 def row(made: Round) -> str:
@@ -132,7 +143,7 @@ def row(made: Round) -> str:
         f"{len(made.delays):7}",
         *(f"{made.quantile(share):6.0f}" for share in (0.5, 0.99)),
         f"{made.quantile(1):7.0f}",
-        f"{made.cpu_share:14.2f}",
+        f"{made.cores[0]:14.2f}   {made.cores[1]:5.2f}",
     ]
     if made.readers is not None:
         statuses, pictures = made.readers["pages"], made.readers["pictures"]
@@ -153,5 +164,6 @@ def table(rounds: Sequence[Round]) -> str:
     for pages in sorted({made.pages for made in rounds}):
         of_it = [made for made in rounds if made.pages == pages]
         delays = tuple(delay for made in of_it for delay in made.delays)
-        lines.append(row(Round(pages, delays, None, float(np.mean([made.cpu_share for made in of_it])))))
+        publish, charts = np.mean([made.cores for made in of_it], axis=0).tolist()
+        lines.append(row(Round(pages, delays, None, (publish, charts))))
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from streams.watch.pages.alarms import all_spans, standing
 from streams.watch.pages.alerts import notice
 from streams.watch.pages.base import choices, link, path_of, rich_table
 from streams.watch.pages.levels import LevelView, first_choice, levels_of
-from streams.watch.pages.pictures import Pictures, picture
+from streams.watch.pages.pictures import Pictures, drawn, picture
 from streams.watch.pages.registry import Page, PageNotFound, Params
 from streams.watch.pages.site import Shown, Snapshot
 from streams.watch.pages.strip import legend, strip
@@ -237,27 +237,28 @@ def _sentences(found: View, record: ShownRecord) -> Iterator[str]:
         )
 
 
-def _history(found: View, record: ShownRecord, drawn: bool) -> Iterator[str]:
+def _history(found: View, record: ShownRecord, with_pictures: bool) -> Iterator[str]:
     metric, score_bin = found.statistic
     windows = found.level.windows
     name = words.metric(metric, score_bin)
     yield page.heading(f"Over the last windows of {found.level.name}")
     yield strip(windows[-_STRIP:], f"Last windows of {found.name}, {found.level.name}")
     yield legend()
-    if drawn and windows:
+    if with_pictures and windows:
+        shown = drawn(windows)
         where = (found.name, found.level.name, metric, score_bin, found.estimator)
         yield picture(
             "gaps",
             where,
-            windows[-1].end_ms,
-            f"{name}: the gap of each group to {words.members(record.reference)} over the last {len(windows)} windows, "
+            shown[-1].end_ms,
+            f"{name}: the gap of each group to {words.members(record.reference)} over the last {len(shown)} windows, "
             "with its interval as a band; dashed lines bound what is tolerated. The table below has the newest.",
         )
         if record.detection is not None:
             yield picture(
                 "evidence",
                 where,
-                windows[-1].end_ms,
+                shown[-1].end_ms,
                 f"{name}: the evidence gathered for each group over the last windows, on a logarithmic scale; a dashed "
                 "line is where an alarm begins.",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from email.message import Message
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,6 +25,7 @@ from streams.watch.collector import FairnessCollector
 from streams.watch.live_page import LivePage
 from streams.watch.pages import Shown, Snapshot, alerts, catalogue
 from streams.watch.pages.alarms import all_spans, spans, standing
+from streams.watch.pages.pictures import drawn
 from streams.watch.pages.reviews import ReviewsShown
 from streams.watch.routes import Answer, Request, Routes
 from streams.watch.token_bucket import TokenBucket
@@ -488,3 +490,12 @@ def test_what_has_an_alarm_comes_first() -> None:
     numbers = found.text("/measurements/aaa?level=10s")
     assert "too few" in numbers
     assert "Too few: there are too few of them in this window for the noise that protects them." in numbers
+
+
+def test_of_short_windows_a_picture_is_made_for_several() -> None:
+    """Each third one of two seconds; every one of ten."""
+    spec = shown().approved.measurement
+    windows = history([Level(spec).void(number) for number in range(9)]).shown().of("feed", "10s")
+    assert [len(drawn(windows[: count + 1])) for count in range(9)] == list(range(1, 10))
+    short = [replace(w, start_ms=2000 * k, end_ms=2000 * k + 2000) for k, w in enumerate(windows)]
+    assert [len(drawn(short[: count + 1])) for count in range(9)] == [1, 2, 3, 3, 3, 6, 6, 6, 9]
