@@ -27,10 +27,11 @@ def pictures(out: Path) -> None:
 @click.option("--pages", default=200, show_default=True, help="Open pages.")
 @click.option("--rounds", default=3, show_default=True, help="With none and with so many, in turn.")
 @click.option("--windows", default=20, show_default=True, help="Windows of each turn.")
-def load(pages: int, rounds: int, windows: int) -> None:
+@click.option("--path", "paths", multiple=True, metavar="PATH", help="What they are of; may come several times.")
+def load(pages: int, rounds: int, windows: int, paths: tuple[str, ...]) -> None:
     """Time publication with no page and with many pages open."""
     click.echo(loading.HEAD)
-    made = loading.run(click.echo, pages=pages, rounds=rounds, windows=windows)
+    made = loading.run(click.echo, pages=pages, rounds=rounds, windows=windows, looked_at=paths)
     click.echo("\nall turns together")
     click.echo(loading.table(made))
 

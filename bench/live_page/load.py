@@ -62,21 +62,26 @@ class Round:
         return 1000 * float(np.quantile(np.array(self.delays), share))
 
 
-def run(say: Callable[[str], None], *, pages: int, rounds: int, windows: int) -> list[Round]:
-    """All turns, in their order: none and ``pages``, so often."""
+def run(
+    say: Callable[[str], None], *, pages: int, rounds: int, windows: int, looked_at: Sequence[str] = ()
+) -> list[Round]:
+    """All turns, in their order: none and ``pages``, so often; of ``looked_at``, or else of what people look at."""
     with tempfile.TemporaryDirectory() as name:
         deployment = PageDeployment(Path(name), say, spec=SPEC, members=400_000, rate=2_000)
         try:
             deployment.wait("windows are published", lambda: deployment.published() >= 3, _FIRST_SECONDS)
             # Alarms stand, and there is a picture of everything: pages are as long as they get.
             deployment.traffic.turn(unfair=True)
-            return [_turn(deployment, count, windows, say) for _ in range(rounds) for count in (0, pages)]
+            looked_at = looked_at or paths(deployment)
+            return [_turn(deployment, count, looked_at, windows, say) for _ in range(rounds) for count in (0, pages)]
         finally:
             deployment.close()
 
 
-def _turn(deployment: PageDeployment, pages: int, windows: int, say: Callable[[str], None]) -> Round:
-    with _reading(deployment, pages) as told:
+def _turn(
+    deployment: PageDeployment, pages: int, looked_at: Sequence[str], windows: int, say: Callable[[str], None]
+) -> Round:
+    with _reading(deployment, pages, looked_at) as told:
         if pages:
             time.sleep(_SETTLE_SECONDS)
         base_ms = deployment.spec.base_ms
@@ -93,7 +98,7 @@ def _turn(deployment: PageDeployment, pages: int, windows: int, say: Callable[[s
 
 
 @contextmanager
-def _reading(deployment: PageDeployment, pages: int) -> Iterator[list[dict[str, object]]]:
+def _reading(deployment: PageDeployment, pages: int, looked_at: Sequence[str]) -> Iterator[list[dict[str, object]]]:
     """So many open pages, in a process of their own; what they came by is told once they are closed."""
     told: list[dict[str, object]] = []
     if not pages:
@@ -101,7 +106,7 @@ def _reading(deployment: PageDeployment, pages: int) -> Iterator[list[dict[str, 
         return
     command = [sys.executable, "-m", "bench.live_page.readers", str(deployment.port), str(pages)]
     process = subprocess.Popen(
-        [*command, *paths(deployment)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        [*command, *looked_at], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
     try:
         yield told
@@ -132,8 +137,10 @@ def _stat(path: Path) -> tuple[int, float]:
     return int(fields[1]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-HEAD = "open pages | windows | p50 ms | p99 ms | most ms | publish, charts: cores | "
+HEAD = (
+    "open pages | windows | p50 ms | p99 ms | most ms | publish, charts: cores | "
     "fetched | p50 ms | p99 ms | pictures | others"
+)
 
 
 def row(made: Round) -> str:
