@@ -15,6 +15,7 @@ from streams.doctor.findings import exit_status
 from streams.doctor.report import as_json, show
 from streams.public_topics import trusted_keys
 from streams.settings import Settings
+from streams.watch.access import token_of
 
 
 @click.command()
@@ -24,7 +25,7 @@ from streams.settings import Settings
 )  # fmt: skip
 @click.option(
     "--token-file", type=click.Path(path_type=Path, dir_okay=False),
-    help="A file with the bearer token of the roles' addresses.",
+    help="A file with the bearer token of the roles' addresses; default: http.token_file.",
 )  # fmt: skip
 @click.option(
     "--trusted", type=click.Path(path_type=Path),
@@ -44,7 +45,8 @@ def doctor(
     """
     invocation: Invocation = ctx.obj
     settings = invocation.settings()
-    token = None if token_file is None else token_file.read_text().strip()
+    known = token_file or settings.http.token_file
+    token = None if known is None else token_of(known)
     examiner = Doctor(settings, _trusted(settings, trusted), named, token)
     before, pause = examiner.look(), BETWEEN_SECONDS
     while True:

@@ -21,6 +21,7 @@ from streams.errors import EvenstreamError
 from streams.kafka import topics
 from streams.kafka.clients import read_to_end, wait_for_kafka
 from streams.settings import Settings
+from streams.watch.access import asking_context
 
 Check = Callable[[Look, Look], Iterator[Finding]]
 
@@ -81,7 +82,7 @@ class Doctor:
         return look
 
     def _ask(self, control: ControlPlane | None) -> tuple[WorkerSeen, ...]:
-        return ask(addresses(self.settings, self.named, control), self.token)
+        return ask(addresses(self.settings, self.named, control), self.token, asking_context(self.settings.http))
 
     def _control(self) -> ControlPlane | None:
         if self.trusted is None:

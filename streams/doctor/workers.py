@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -56,22 +57,23 @@ def addresses(settings: Settings, named: tuple[str, ...], control: ControlPlane 
     return tuple(sorted(workers.values(), key=lambda worker: (order.index(worker.role), worker.name)))
 
 
-def ask(workers: tuple[Worker, ...], token: str | None) -> tuple[WorkerSeen, ...]:
+def ask(workers: tuple[Worker, ...], token: str | None, tls: ssl.SSLContext | None = None) -> tuple[WorkerSeen, ...]:
     """What each says of itself.
 
     Args:
         token: sent as a bearer token.
+        tls: how they speak TLS; None where they do not.
     """
     with ThreadPoolExecutor(max_workers=min(32, len(workers))) as pool:
-        return tuple(pool.map(lambda worker: _ask(worker, token), workers))
+        return tuple(pool.map(lambda worker: _ask(worker, token, tls), workers))
 
 
-def _ask(worker: Worker, token: str | None) -> WorkerSeen:
+def _ask(worker: Worker, token: str | None, tls: ssl.SSLContext | None) -> WorkerSeen:
     headers = {"Accept": "text/plain"} | ({"Authorization": f"Bearer {token}"} if token else {})
     try:
-        health, health_text = _get(worker, "/healthz", headers, _LINE_BYTES)
-        readiness, ready_text = _get(worker, "/readyz", headers, _LINE_BYTES)
-        metrics, exposed = _get(worker, "/metrics", headers, _METRICS_BYTES)
+        health, health_text = _get(worker, "/healthz", headers, _LINE_BYTES, tls)
+        readiness, ready_text = _get(worker, "/readyz", headers, _LINE_BYTES, tls)
+        metrics, exposed = _get(worker, "/metrics", headers, _METRICS_BYTES, tls)
     except TimeoutError:
         return WorkerSeen(worker, "mute")
     except ConnectionRefusedError:
@@ -91,8 +93,14 @@ def _ask(worker: Worker, token: str | None) -> WorkerSeen:
     )
 
 
-def _get(worker: Worker, path: str, headers: Mapping[str, str], most: int) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(worker.host, worker.port, timeout=_ANSWER_SECONDS)
+def _get(
+    worker: Worker, path: str, headers: Mapping[str, str], most: int, tls: ssl.SSLContext | None
+) -> tuple[int, str]:
+    connection = (
+        http.client.HTTPConnection(worker.host, worker.port, timeout=_ANSWER_SECONDS)
+        if tls is None
+        else http.client.HTTPSConnection(worker.host, worker.port, timeout=_ANSWER_SECONDS, context=tls)
+    )
     try:
         connection.request("GET", path, headers=dict(headers))
         answer = connection.getresponse()

@@ -341,7 +341,8 @@ def _form(settings: Settings) -> str:
             "the page /concerns of the publish service; whoever runs this service has the address under which it can "
             "be reached"
         )
-    return f"the page http://{f'[{host}]' if ':' in host else host}:{settings.port('publish')}/concerns"
+    scheme = "http" if settings.http.certificate_file is None else "https"
+    return f"the page {scheme}://{f'[{host}]' if ':' in host else host}:{settings.port('publish')}/concerns"
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

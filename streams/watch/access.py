@@ -39,7 +39,7 @@ class OperatorAccess:
     @classmethod
     def of(cls, settings: HttpSettings) -> OperatorAccess:
         """As the settings say, or EvenstreamError where the token's file is not one."""
-        token = None if settings.token_file is None else sha256(_token(settings.token_file)).digest()
+        token = None if settings.token_file is None else sha256(token_of(settings.token_file).encode()).digest()
         return cls(token, settings.client_ca_file is not None)
 
     @property
@@ -73,18 +73,19 @@ class OperatorAccess:
         return hmac.compare_digest(digest, self.token) and scheme.lower() == "bearer"
 
 
-def _token(path: Path) -> bytes:
+def token_of(path: Path) -> str:
+    """The token of a file, or EvenstreamError where it holds none."""
     try:
         text = path.read_text("ascii").strip()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise EvenstreamError(f"http.token_file {path} cannot be read: {why}") from None
+        raise EvenstreamError(f"the token's file {path} cannot be read: {why}") from None
     if not _LEAST_TOKEN <= len(text) <= _MOST_TOKEN or not text.isprintable() or " " in text:
         raise EvenstreamError(
-            f"http.token_file {path} must hold one token of {_LEAST_TOKEN} to {_MOST_TOKEN} characters without spaces; "
+            f"the token's file {path} must hold one token of {_LEAST_TOKEN} to {_MOST_TOKEN} characters, no spaces; "
             "make one with: openssl rand -hex 32"
         )
-    return text.encode()
+    return text
 
 
 def tls_context(settings: HttpSettings) -> ssl.SSLContext | None:
@@ -99,6 +100,20 @@ def tls_context(settings: HttpSettings) -> ssl.SSLContext | None:
     if settings.client_ca_file is not None:
         _load("http.client_ca_file", lambda: context.load_verify_locations(str(settings.client_ca_file)))
         context.verify_mode = ssl.CERT_OPTIONAL  # the public pages ask nobody who they are
+    return context
+
+
+def asking_context(settings: HttpSettings) -> ssl.SSLContext | None:
+    """How a command on the same settings asks a role, or None where it speaks no TLS.
+
+    It believes the very certificate that the settings name, whatever the name or address under which it asks.
+    """
+    if settings.certificate_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    _load("http.certificate_file", lambda: context.load_verify_locations(str(settings.certificate_file)))
     return context
 
 

@@ -32,6 +32,7 @@ MAX_FORM_BYTES = 24_576
 _REQUEST_SECONDS = 10.0
 _CONNECTIONS = 200
 _DRAIN_SECONDS = 1.0
+_POLL_SECONDS = 0.1
 _DRAIN_READS = 32
 _TEXT = "text/plain; charset=utf-8"
 
@@ -330,7 +331,10 @@ class HealthServer:
                 """Scrapes are not worth a line each, and whoever asks is nobody's business."""
 
         self._server = held = _Server(host, port, Handler, tls)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        # How long ending takes: it is looked for so often.
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="http", daemon=True
+        )
         self._thread.start()
 
     @property

@@ -3,151 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 
 from streams.report import page
 from streams.report.numbers import moment
 from streams.watch.pages import words
-from streams.watch.pages.alarms import all_spans, standing
 from streams.watch.pages.alerts import notice
 from streams.watch.pages.base import choices, link, path_of, rich_table
-from streams.watch.pages.levels import LevelView, first_choice, levels_of
+from streams.watch.pages.choice import Choice, choice
 from streams.watch.pages.pictures import Pictures, drawn, picture
-from streams.watch.pages.registry import Page, PageNotFound, Params
-from streams.watch.pages.site import Shown, Snapshot
+from streams.watch.pages.registry import Page, Params
+from streams.watch.pages.site import Snapshot
 from streams.watch.pages.strip import legend, strip
 from streams.watch.pages.terms import described, in_view, terms
-from streams.watch.shown_record import Alarm, Result, ShownRecord
+from streams.watch.shown_record import Result, ShownRecord
 from streams.watch.window_history import ShownWindow
 
 _STRIP = 60
 _LISTED = 20
-
-
-@dataclass(frozen=True)
-class View:
-    """What the page is about: the measurement, and what was chosen of it.
-
-    Attributes:
-        record: of the newest window that says something, if there is one.
-        statistic: (metric, score bin). group: the one whose windows are listed.
-    """
-
-    name: str
-    entries: list[Shown]
-    levels: list[LevelView]
-    alarms: list[Alarm]
-    level: LevelView
-    record: ShownRecord | None
-    statistics: tuple[tuple[str, str], ...]
-    statistic: tuple[str, str]
-    estimators: tuple[str, ...]
-    estimator: str
-    groups: tuple[str, ...]
-    group: str
-
-    def address(self, **other: str) -> str:
-        """This page, with something else chosen."""
-        metric, score_bin = self.statistic
-        chosen = {
-            "level": self.level.name,
-            "metric": metric,
-            "bin": score_bin,
-            "estimator": self.estimator,
-            "group": self.group,
-        }
-        return path_of("measurements", self.name, query=chosen | other)
-
-    def results(self, estimator: str | None = None) -> list[Result]:
-        """Of the chosen statistic, by one estimator, in the groups' order."""
-        if self.record is None:
-            return []
-        return [
-            r
-            for r in self.record.results
-            if (r.metric, r.score_bin) == self.statistic and r.estimator == (estimator or self.estimator)
-        ]
-
-
-def view(snapshot: Snapshot, params: Params) -> View:
-    """What is asked for, or PageNotFound."""
-    name = params["measurement"]
-    entries = snapshot.measurements().get(name)
-    if entries is None:
-        raise PageNotFound(f"There is no measurement {name!r} here. The overview lists those that there are.")
-    levels = levels_of(snapshot, entries)
-    alarms = [alarm for alarm in standing(all_spans(snapshot)) if alarm.measurement == name]
-    level = first_choice(levels, frozenset(alarm.level for alarm in alarms))
-    if "level" in params:
-        level = _one_of((found for found in levels if found.name == params["level"]), "level", params["level"])
-    record = None if level.newest_said is None else level.newest_said.record()
-    results = () if record is None else record.results
-    here = [alarm for alarm in alarms if alarm.level == level.name]
-    statistics = tuple(dict.fromkeys((r.metric, r.score_bin) for r in results))
-    statistic = _statistic(statistics, here, params)
-    of_it = [r for r in results if (r.metric, r.score_bin) == statistic]
-    estimators = tuple(dict.fromkeys(r.estimator for r in of_it))
-    best = None if record is None else words.best_estimator(record)
-    estimator = params.get("estimator", best if best in estimators else "".join(estimators[:1]))
-    if estimators and estimator not in estimators:
-        raise PageNotFound(f"There is no estimator {estimator!r} here.")
-    compared = [r for r in of_it if r.estimator == estimator and record is not None]
-    groups = tuple(r.group for r in compared if record and record.reference not in r.group.split("+"))
-    return View(
-        name=name,
-        entries=entries,
-        levels=levels,
-        alarms=alarms,
-        level=level,
-        record=record,
-        statistics=statistics,
-        statistic=statistic,
-        estimators=estimators,
-        estimator=estimator,
-        groups=groups,
-        group=_group(groups, here, statistic, compared, params),
-    )
-
-
-def _one_of(found: Iterable[LevelView], what: str, name: str) -> LevelView:
-    chosen = next(iter(found), None)
-    if chosen is None:
-        raise PageNotFound(f"There is no {what} {name!r} here.")
-    return chosen
-
-
-def _statistic(statistics: Sequence[tuple[str, str]], alarms: Sequence[Alarm], params: Params) -> tuple[str, str]:
-    if "metric" in params and statistics:
-        bins = [score_bin for metric, score_bin in statistics if metric == params["metric"]]
-        chosen = params.get("bin", "all" if "all" in bins else "".join(bins[:1]))
-        if chosen not in bins and bins:  # another metric was chosen: its bins are others
-            chosen = bins[0]
-        if (params["metric"], chosen) not in statistics:
-            raise PageNotFound(f"There is no metric {params['metric']!r} here.")
-        return params["metric"], chosen
-    alarmed = [one for one in statistics if one in {(alarm.metric, alarm.score_bin) for alarm in alarms}]
-    for found in (alarmed, statistics):
-        if words.EASIEST in found:
-            return words.EASIEST
-        if found:
-            return found[0]
-    return params.get("metric", ""), params.get("bin", "all")
-
-
-def _group(
-    groups: Sequence[str],
-    alarms: Sequence[Alarm],
-    statistic: tuple[str, str],
-    results: Sequence[Result],
-    params: Params,
-) -> str:
-    if params.get("group") in groups:  # pools come and go: a group that is not there is no mistake
-        return params["group"]
-    alarmed = [a.group for a in alarms if (a.metric, a.score_bin) == statistic and a.group in groups]
-    clear = [r for r in results if r.group in groups and r.gap is not None]
-    widest = sorted(clear, key=lambda r: -abs(r.gap.estimate) if r.gap else 0.0)
-    return (alarmed or [r.group for r in widest] or list(groups) or [params.get("group", "")])[0]
 
 
 # -- HTML -------------------------------------------------------------------------------------------------------------
@@ -155,7 +28,7 @@ def _group(
 
 def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     """The page."""
-    found = view(snapshot, params)
+    found = choice(snapshot, params)
     now_ms = snapshot.now_ms
     yield page.paragraph(found.level.current.measurement.purpose, "lead")
     yield from notice(found.alarms)
@@ -173,7 +46,7 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
         yield from terms(entry, now_ms)
 
 
-def _chooser(found: View) -> Iterator[str]:
+def _chooser(found: Choice) -> Iterator[str]:
     yield '<nav aria-label="What is shown">'
     yield choices("Level", ((one.name, found.address(level=one.name), one is found.level) for one in found.levels))
     metrics = dict.fromkeys(metric for metric, _ in found.statistics)
@@ -193,7 +66,7 @@ def _chooser(found: View) -> Iterator[str]:
     yield "</nav>"
 
 
-def _newest(found: View, now_ms: int) -> Iterator[str]:
+def _newest(found: Choice, now_ms: int) -> Iterator[str]:
     newest = found.level.newest
     if newest is None:
         yield f'<p class="lead">{escape(found.level.headline(now_ms))}</p>'
@@ -209,7 +82,7 @@ def _newest(found: View, now_ms: int) -> Iterator[str]:
         yield page.paragraph(fresh)
 
 
-def _sentences(found: View, record: ShownRecord) -> Iterator[str]:
+def _sentences(found: Choice, record: ShownRecord) -> Iterator[str]:
     metric, score_bin = found.statistic
     asked = words.question(metric)
     yield page.heading(words.metric(metric, score_bin), 3)
@@ -237,7 +110,7 @@ def _sentences(found: View, record: ShownRecord) -> Iterator[str]:
         )
 
 
-def _history(found: View, record: ShownRecord, with_pictures: bool) -> Iterator[str]:
+def _history(found: Choice, record: ShownRecord, with_pictures: bool) -> Iterator[str]:
     metric, score_bin = found.statistic
     windows = found.level.windows
     name = words.metric(metric, score_bin)
@@ -265,7 +138,7 @@ def _history(found: View, record: ShownRecord, with_pictures: bool) -> Iterator[
     yield _windows(found, windows[-_LISTED:])
 
 
-def _windows(found: View, windows: Sequence[ShownWindow]) -> str:
+def _windows(found: Choice, windows: Sequence[ShownWindow]) -> str:
     rows = []
     for window in reversed(windows):
         address = path_of("measurements", found.name, found.level.name, window.end_ms)
@@ -288,7 +161,7 @@ def _windows(found: View, windows: Sequence[ShownWindow]) -> str:
     return rich_table(("Window to", "Status", "Value", "Gap", "Log evidence", "Alarm"), rows, caption)
 
 
-def _result_of(found: View, window: ShownWindow) -> Result | None:
+def _result_of(found: Choice, window: ShownWindow) -> Result | None:
     if window.status != "published":
         return None
     return next(
@@ -305,11 +178,11 @@ def _evidence(result: Result | None) -> str:
     return "\N{EN DASH}" if result is None or result.log_evidence is None else f"{result.log_evidence:.2f}"
 
 
-def _tables(found: View, record: ShownRecord) -> Iterator[str]:
+def _tables(found: Choice, record: ShownRecord) -> Iterator[str]:
     yield page.heading("In numbers")
     yield page.paragraph(
         f"The window to {moment(record.window.end_ms)}; intervals at {100 * record.confidence:g} %. "
-        f"{link_free(found.estimator)}"
+        f"{_estimator_in_words(found.estimator)}"
     )
     yield rich_table(
         ("Group", "Value", f"Gap to {words.group(record.reference)}", "Ratio", "Not shown because"),
@@ -331,7 +204,7 @@ def _tables(found: View, record: ShownRecord) -> Iterator[str]:
         ("Estimator", *(words.capital(words.group(name)) for name in _all_groups(found))),
         (
             (
-                f"{escape(one)}<br><span class='quiet'>{escape(words.estimator(one))}</span>".replace("'", '"'),
+                f'{escape(one)}<br><span class="quiet">{escape(words.estimator(one))}</span>',
                 *(escape(_gap_in(found.results(one), name)) for name in _all_groups(found)),
             )
             for one in found.estimators
@@ -361,12 +234,12 @@ def why_not(record: ShownRecord) -> Iterator[str]:
         yield page.paragraph(text, "quiet")
 
 
-def link_free(estimator: str) -> str:
+def _estimator_in_words(estimator: str) -> str:
     """What an estimator does, as a sentence."""
     return f"Estimator {estimator}: {words.estimator(estimator)[:1].lower() + words.estimator(estimator)[1:]}."
 
 
-def _all_groups(found: View) -> list[str]:
+def _all_groups(found: Choice) -> list[str]:
     """The groups of all estimators: a pool of one is none of another."""
     names = [r.group for one in found.estimators for r in found.results(one) if r.gap is not None or r.suppressed]
     return list(dict.fromkeys(names))
@@ -388,7 +261,7 @@ def _statistic_results(record: ShownRecord, metric: str, score_bin: str, estimat
 
 def data(snapshot: Snapshot, params: Params) -> object:
     """The same as JSON."""
-    found = view(snapshot, params)
+    found = choice(snapshot, params)
     metric, score_bin = found.statistic
     results = found.results()
     record = found.record

@@ -17,10 +17,12 @@ from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
+from streams.doctor.look import Worker
+from streams.doctor.workers import ask as ask_workers
 from streams.errors import EvenstreamError
 from streams.roles.supervisor import find_complaint
 from streams.settings.fields import HttpSettings
-from streams.watch.access import OperatorAccess, tls_context
+from streams.watch.access import OperatorAccess, asking_context, tls_context
 from streams.watch.http import HealthServer
 from streams.watch.routes import Answer
 
@@ -149,7 +151,7 @@ def test_a_token_that_is_none_ends_the_start(tmp_path: Path, content: str) -> No
     """With what to do; its text is in no message."""
     path = tmp_path / "token"
     path.write_text(content)
-    with pytest.raises(EvenstreamError, match=r"http\.token_file") as caught:
+    with pytest.raises(EvenstreamError, match="the token's file") as caught:
         OperatorAccess.of(HttpSettings(token_file=path))
     assert not content or content not in str(caught.value)
     with pytest.raises(EvenstreamError, match="cannot be read"):
@@ -188,6 +190,13 @@ def test_who_speaks_no_tls_is_not_answered(start: Callable[..., HealthServer], p
     anyone = ssl.create_default_context(cafile=str(papers / "authority.crt"))
     assert ask(server, "/", anyone)[0] == 200
     assert find_complaint("127.0.0.1", server.port) is None
+    known = ask_workers((Worker("publish", "127.0.0.1", server.port),), None, asking_context(
+        HttpSettings(certificate_file=papers / "server.crt", key_file=papers / "server.key")
+    ))  # fmt: skip
+    assert (known[0].silence, known[0].healthy) == (None, True)
+    other = HttpSettings(certificate_file=papers / "operator.crt", key_file=papers / "operator.key")
+    (unknown,) = ask_workers((Worker("publish", "127.0.0.1", server.port),), TOKEN, asking_context(other))
+    assert unknown.silence is not None  # and it was not told the token
     sick = HealthServer(
         "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: "no turn", ready=lambda: None,
         tls=tls_context(HttpSettings(certificate_file=papers / "server.crt", key_file=papers / "server.key")),

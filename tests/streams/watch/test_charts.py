@@ -81,6 +81,16 @@ def width_of(svg: bytes) -> float:
     return float(ElementTree.fromstring(svg).attrib["width"].removesuffix("pt"))
 
 
+def test_what_cannot_be_drawn_is_said(charts: Charts) -> None:
+    """A picture that fails in the process leaves it up for the next one."""
+    wanted = Wanted("gaps", "no-such-theme", "tpr", "all", "weighted")
+    with pytest.raises(ChartUnavailable, match="could not be drawn"):
+        charts.svg(wanted, WINDOWS)
+    before = charts.process_id
+    assert charts.svg(GAPS, WINDOWS[:7]).startswith(b"<svg")
+    assert charts.process_id == before
+
+
 def test_a_process_that_died_is_started_anew(charts: Charts) -> None:
     """Between two pictures, and in the middle of one."""
     charts.svg(GAPS, WINDOWS[:2])
@@ -124,13 +134,3 @@ def test_it_ends_with_its_parent_and_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "fonts").exists()
     with pytest.raises(ChartUnavailable, match="is ending"):
         charts.svg(GAPS, WINDOWS)
-
-
-def test_what_cannot_be_drawn_is_said(charts: Charts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture that fails in the process leaves it up for the next one."""
-    wanted = Wanted("gaps", "no-such-theme", "tpr", "all", "weighted")
-    with pytest.raises(ChartUnavailable, match="could not be drawn"):
-        charts.svg(wanted, WINDOWS)
-    before = charts.process_id
-    assert charts.svg(GAPS, WINDOWS[:7]).startswith(b"<svg")
-    assert charts.process_id == before
