@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _DRAW_SECONDS = 30.0
 _MOST_KEPT = 128
-_MOST_WAITING = 64
+_MOST_WAITING = 100
 """Readers that wait for a picture; the others of the server's 200 connections stay free, for /metrics among them."""
 
 _MOST_BYTES = 8 << 20
