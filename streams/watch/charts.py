@@ -52,9 +52,11 @@ class Charts:
 
     Args:
         folder: for what matplotlib finds out about fonts; :meth:`close` removes it.
+        niceness: of the process: where processors are short, a picture waits for what publishes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, niceness: int = 10) -> None:
+        self._niceness = niceness
         self._folder = folder
         self._lock = threading.Lock()
         self._drawing = threading.Lock()
@@ -147,7 +149,7 @@ class Charts:
         environment = {name: os.environ[name] for name in passed if name in os.environ}
         environment |= {"MPLCONFIGDIR": str(self._folder), "MPLBACKEND": "svg", "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "streams.watch.chart_process"],
+            [sys.executable, "-P", "-m", "streams.watch.chart_process", str(self._niceness)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -25,7 +25,7 @@ GAPS = Wanted("gaps", "light", "recommendation_rate", "all", "weighted")
 
 @pytest.fixture(scope="module")
 def charts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Charts]:
-    made = Charts(tmp_path_factory.mktemp("charts") / "fonts")
+    made = Charts(tmp_path_factory.mktemp("charts") / "fonts", niceness=0)
     yield made
     made.close()
 
@@ -119,7 +119,7 @@ def test_one_that_hangs_is_ended_and_one_that_never_stays_is_given_up(
 
 def test_it_ends_with_its_parent_and_leaves_nothing(tmp_path: Path) -> None:
     """Close ends it; so does the end of its input, as when publish is killed; its folder goes, and it saw no secret."""
-    charts = Charts(tmp_path / "fonts")
+    charts = Charts(tmp_path / "fonts", niceness=0)
     os.environ["EVENSTREAM_TEST_SECRET"] = "hidden"
     try:
         running = charts._running()
