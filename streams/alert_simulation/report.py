@@ -119,7 +119,14 @@ def _real(simulation: Simulation) -> Iterator[Table]:
         return
     table = _table(
         f"Real tables: how the gaps in {SPREAD_METRIC} vary",
-        ("world", "group", "shown in", "sigma by its interval", "true deviation / sigma", "the pool's / sigma"),
+        (
+            "world",
+            "group",
+            "shown in",
+            "sigma by its interval",
+            "true deviation / sigma",
+            "a run's mean is off by / sigma",
+        ),
     )
     for text, spreads in simulation.spreads:
         for one in spreads:

@@ -92,7 +92,7 @@ class Size:
 FULL = Size(
     200, 10, 10_000, table_runs=10, table_horizon=3, spread=200, point_runs=10, point_horizon=100, largest_window=60
 )
-QUICK = Size(40, 5, 1_000, table_runs=4, table_horizon=1, spread=20, point_runs=4, point_horizon=30, largest_window=10)
+QUICK = Size(40, 4, 400, table_runs=3, table_horizon=1, spread=10, point_runs=3, point_horizon=20, largest_window=10)
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,16 @@ def null_worlds(terms: Terms, detectors: int) -> Iterator[GaussianWorld]:
 
 def table_worlds() -> tuple[TableWorld, ...]:
     """Real tables without a gap."""
-    return (
-        TableWorld("tables: much noise, members alike, none tolerated", 2_000, 5.0, 0.0),
-        TableWorld("tables: little noise, members alike, none tolerated", 2_000, 2.0, 0.0),
-        TableWorld("tables: little noise, members return, none tolerated", 2_000, 2.0, 0.0, 8_000, 0.3),
-        TableWorld("tables: little noise, members return, .02 tolerated", 2_000, 2.0, 0.02, 8_000, 0.3),
+    much = TableWorld("tables: much noise, members alike, none tolerated", 2_000, 5.0, 0.0)
+    little = TableWorld("tables: little noise, members alike, none tolerated", 2_000, 2.0, 0.0)
+    text = "tables: little noise, members return, none tolerated"
+    returning = replace(little, text=text, members=8_000, likeness=0.3)
+    tolerating = replace(returning, text="tables: little noise, members return, .02 tolerated", tolerated=0.02)
+    steady = tuple(
+        replace(world, text=f"{world.text}; only groups shown in the 5 windows before too", steady=5)
+        for world in (much, returning, tolerating)
     )
+    return (much, little, returning, tolerating, *steady)
 
 
 def false_alarms(terms: Terms, size: Size) -> list[Task]:

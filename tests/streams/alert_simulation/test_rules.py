@@ -32,11 +32,11 @@ def alarms(rule: Rule, *deviations: float) -> list[bool]:
 
 
 def test_a_cusum_by_hand() -> None:
-    """Threshold 4: sums of 1.5, 3, 3 (suppressed), 2 (after a window .5 inside) and 4.5; never below 0."""
+    """Threshold 4, each deviation less a half: sums 1.5, 3, 3 (suppressed), 2.5, 3.6, 4.1; 0 after quiet windows."""
     rule = Cusum(TAU, cusum_run_length(4.0))
-    assert alarms(rule, 2.0, 2.0, math.nan, -0.5 + 1e-9 - 2 * TAU / SIGMA, 2.5) == [False] * 5
-    assert alarms(rule, 2.0, 2.0, math.nan, 0.5, 1.6) == [False, False, False, False, True]
+    assert alarms(rule, 2.0, 2.0, math.nan, 0.0, 1.6, 1.0) == [False, False, False, False, False, True]
     assert alarms(rule, -2.0, -2.0, math.nan, -2.0) == [False, False, False, True]  # the other side
+    assert alarms(rule, *[0.0] * 20, 2.6, 2.6) == [False] * 21 + [True]  # quiet windows are no credit
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,17 @@ from audit_examples import ROOT
 from click.testing import CliRunner, Result
 
 from estimator.detection import Detectors
-from streams.cli import main
+from streams.alert_simulation.tasks import QUICK
+from streams.cli import alerts_simulate, main
 
 FEED = str(ROOT / "examples" / "simulated-feed" / "measurement.yaml")
 SMALL = ("--quick", "--runs", "8", "--false-alarm-windows", "20")
+
+
+@pytest.fixture(autouse=True)
+def _soon_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delays are not waited for as long as a quick run waits."""
+    monkeypatch.setattr(alerts_simulate, "QUICK", replace(QUICK, delay_horizon=60))
 
 
 def run(*arguments: str) -> Result:
