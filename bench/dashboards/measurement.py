@@ -73,8 +73,9 @@ def dashboard() -> build.Dashboard:
 def _alarm(board: build.Dashboard) -> build.Dashboard:
     evidence = lines(
         "Evidence of a gap beyond what is tolerated",
-        "In natural logarithms, of each group of the chosen metric. At the dashed line there is an alarm: it is drawn "
-        "so that a false one comes at most once in the time that the specification says, over all groups and metrics.",
+        "In natural logarithms, of each group of the chosen metric. At the dashed line an alarm begins, which ends 3 "
+        "below: it is drawn so that a false one comes at most once in the time that the specification says, over all "
+        "groups and metrics.",
         Query(f"max by (group) (evenstream_edetector_log_evidence{{{STATISTIC}}})", "{{group}}"),
         Query(f"max(evenstream_edetector_log_threshold{{{LEVEL}}})", "threshold"),
         unit="short",

@@ -22,6 +22,7 @@ from bench.dashboards.parts import (
 EVIDENCE = "max by (measurement, level, metric, score_bin, group) (evenstream_edetector_log_evidence)"
 LIMIT = "max by (measurement, level) (evenstream_edetector_log_threshold)"
 OVER = f"{EVIDENCE} - on (measurement, level) group_left () {LIMIT}"
+ALARM = "max by (measurement, level, metric, score_bin, group) (evenstream_edetector_alarm)"
 NEAREST = "clamp_min(evenstream_gap_lower_ratio, 0) + clamp_min(-evenstream_gap_upper_ratio, 0)"
 AGE = (
     "time() - max by (measurement, level) (evenstream_window_end_timestamp_seconds) "
@@ -67,9 +68,9 @@ def _now(board: build.Dashboard) -> build.Dashboard:
         .with_panel(
             number(
                 "Alarms",
-                "Groups, metrics and levels whose evidence of a gap beyond what is tolerated has passed its threshold. "
-                "Open a review; nothing is changed automatically.",
-                Query(f"sum({OVER} >= bool 0)"),
+                "Groups, metrics and levels of which an alarm stands: evidence of a gap beyond what is tolerated has "
+                "passed its threshold. Each has opened a review; nothing is changed automatically.",
+                Query(f"sum({ALARM})"),
                 unit="short",
                 limit=1,
                 alerts=["EvenstreamUnequalTreatment"],
@@ -130,9 +131,10 @@ def _now(board: build.Dashboard) -> build.Dashboard:
 def _measurements(board: build.Dashboard) -> build.Dashboard:
     table = rows(
         "Measurements",
-        "One row a measurement; click its name for more. Evidence over threshold: from 0 on there is an alarm.",
+        "One row a measurement; click its name for more. Evidence over threshold: an alarm begins at 0, ends at -3.",
         [
             ("State", INFO, "short"),
+            ("Alarms", f"sum by (measurement) ({ALARM})", "short"),
             ("Evidence over threshold", f"max by (measurement) ({OVER})", "short"),
             ("At least so far apart", f"max by (measurement) ({NEAREST})", "percentunit"),
             ("Behind by", f"max by (measurement) ({AGE})", "s"),
@@ -158,8 +160,8 @@ def _measurements(board: build.Dashboard) -> build.Dashboard:
         .with_panel(
             lines(
                 "Evidence over its threshold",
-                "The largest of each measurement and level, in natural logarithms. From 0 on there is an alarm; it "
-                "grows with every window that shows a gap beyond what is tolerated, and falls when windows do not.",
+                "The largest of each measurement and level, in natural logarithms. An alarm begins at 0 and ends at -3."
+                " It grows with every window that shows a gap beyond what is tolerated, and falls when windows do not.",
                 Query(f"max by (measurement, level) ({OVER})", "{{measurement}} {{level}}"),
                 unit="short",
                 limit=0,

@@ -36,6 +36,9 @@ SPEC = shown().approved.measurement
 HOSTILE = "<script>alert('x')</script>&\\\"'"
 
 
+LEVEL = {"measurement": "feed", "level": "10s"}
+
+
 class Site:
     """A live page that was told records."""
 
@@ -48,7 +51,7 @@ class Site:
         runbook_url: str | None = None,
         charts: Charts | None = None,
     ) -> None:
-        registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         collector = FairnessCollector(registry, lambda: now_ms / 1000, Limits(0.6, 1.0, 2.0))
         collector.measurements([entry.approved for entry in entries], 0.6)
         for record in records:
@@ -349,6 +352,19 @@ def test_a_revoked_measurement_has_no_alarm_and_says_so() -> None:
         assert "Alarm since" not in text
     assert "This window is withdrawn: reviewers have revoked the measurement." in site.text("/")
     assert "No alarm stands." in site.text("/alerts")
+
+
+@pytest.mark.parametrize("later", [(), (shown(revision=2, from_ms=START_MS + 4 * LENGTH_MS),)], ids=["end", "revision"])
+def test_no_alarm_outlasts_its_approval(later: tuple[Shown, ...]) -> None:
+    """It stands until the last window that began before the end has had its time, in the same moment as on /metrics."""
+    level, until_ms = Level(SPEC), START_MS + 4 * LENGTH_MS
+    records = tuple(level.published(number, 0.2) for number in range(4))
+    entries = shown(until_ms=until_ms), *later
+    for now_ms, stands in ((until_ms + 60_999, True), (until_ms + 61_000, False)):
+        site = Site(records, entries, now_ms=now_ms)
+        found = all_spans(site.snapshot())
+        assert {span.ended_ms for span in found} == {None if stands else until_ms}
+        assert (site.registry.get_sample_value("evenstream_edetector_log_threshold", LEVEL) is not None) == stands
 
 
 def test_a_measurement_before_its_first_window() -> None:
