@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 
 _DRAW_SECONDS = 30.0
 _MOST_KEPT = 128
-_MOST_WAITING = 16
+_MOST_WAITING = 64
+"""Readers that wait for a picture; the others of the server's 200 connections stay free, for /metrics among them."""
+
 _MOST_BYTES = 8 << 20
 _STARTS_A_MINUTE = 6
 
@@ -55,6 +57,7 @@ class Charts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
+        self._drawing = threading.Lock()
         self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
         self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,23 +65,36 @@ class Charts:
         self._over = False
 
     def svg(self, wanted: Wanted, windows: Sequence[ShownWindow]) -> bytes:
-        """A picture of the windows of one level, or :class:`ChartUnavailable`. Waits until it is drawn."""
+        """A picture of the windows of one level, or :class:`ChartUnavailable`. Waits until it is drawn.
+
+        One that is kept is had at once, also while another is drawn: many open pages ask for the same one.
+        """
         newest = windows[-1]
         key = (wanted, newest.measurement, newest.level, newest.end_ms, newest.status, len(windows))
+        found = self._find(key)
+        if found is not None:
+            return found
         if not self._waiting.acquire(blocking=False):
             raise ChartUnavailable("many pictures are being drawn; try again in a few seconds")
         try:
-            with self._lock:
-                kept = self._kept.get(key)
-                if kept is None:
-                    kept = self._kept[key] = self._drawn(Drawing(wanted, tuple(w.packed for w in windows)))
-                    if len(self._kept) > _MOST_KEPT:
-                        self._kept.popitem(last=False)
-                else:
-                    self._kept.move_to_end(key)
-                return kept
+            with self._drawing:
+                found = self._find(key)  # whoever came first has had it drawn
+                if found is None:
+                    found = self._drawn(Drawing(wanted, tuple(w.packed for w in windows)))
+                    with self._lock:
+                        self._kept[key] = found
+                        if len(self._kept) > _MOST_KEPT:
+                            self._kept.popitem(last=False)
+                return found
         finally:
             self._waiting.release()
+
+    def _find(self, key: tuple[object, ...]) -> bytes | None:
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
 
     def close(self) -> None:
         """End the process; draws nothing any more."""

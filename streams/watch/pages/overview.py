@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from streams.report import page
@@ -32,9 +32,15 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     if not measurements:
         yield page.paragraph("No measurement is approved: nothing is counted.", "notice")
         return
-    for name, entries in measurements.items():
-        yield from _measurement(snapshot, name, entries, found)
+    for name in _order(measurements, found):
+        yield from _measurement(snapshot, name, measurements[name], found)
     yield legend()
+
+
+def _order(names: Iterable[str], found: list[AlarmSpan]) -> list[str]:
+    """Those with an alarm that stands come first."""
+    alarmed = {alarm.measurement for alarm in standing(found)}
+    return sorted(names, key=lambda name: name not in alarmed)
 
 
 def _measurement(snapshot: Snapshot, name: str, entries: list[Shown], found: list[AlarmSpan]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from streams.report import page
 from streams.report.numbers import moment, shown_epsilon
 from streams.watch.pages import words
 from streams.watch.pages.base import definitions, link, path_of, rich_table
+from streams.watch.pages.measurement import why_not
 from streams.watch.pages.registry import Page, PageNotFound, Params
 from streams.watch.pages.site import Snapshot
 from streams.watch.shown_record import Checks, Privacy, ShownRecord
@@ -104,6 +105,7 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     if record.results:
         yield page.heading("What it says")
         yield _results(record)
+        yield from why_not(record)
     yield page.heading("What it cost in privacy")
     yield from _cost(record.privacy)
     yield page.heading("What stands behind it")
@@ -138,7 +140,7 @@ def _results(record: ShownRecord) -> str:
                 escape(words.interval(r.gap, gap=True)),
                 escape(words.quotient(r.ratio)),
                 "" if r.log_evidence is None else f"{r.log_evidence:.2f}{' (alarm)' if r.alarm else ''}",
-                escape(words.unknown(r.suppressed)),
+                escape(words.briefly_unknown(r.suppressed)),
             )
             for r in record.results
         ),

@@ -145,6 +145,26 @@ def unknown(code: str | None) -> str:
     return "" if code is None else _UNKNOWN.get(code, code.replace("_", " "))
 
 
+_BRIEFLY = {
+    "too_wide": "too wide",
+    "too_few_rows": "too few",
+    "not_separable": "not separable",
+    "too_few_self_id": "too few said it",
+    "no_correction": "not corrected yet",
+}
+
+
+def briefly_unknown(code: str | None) -> str:
+    """The same in a word or two, for tables of many."""
+    return "" if code is None else _BRIEFLY.get(code, code.replace("_", " "))
+
+
+def in_full(codes: Iterable[str | None]) -> str:
+    """What those words mean that stand in a table."""
+    found = sorted({code for code in codes if code is not None})
+    return " ".join(f"{capital(briefly_unknown(code))}: {unknown(code)}." for code in found)
+
+
 # -- numbers ----------------------------------------------------------------------------------------------------------
 
 
@@ -356,20 +376,35 @@ def headline(record: ShownRecord) -> str:
         return window(record.status, record.reason)
     chosen = best_estimator(record)
     results = [r for r in record.results if r.estimator == chosen]
-    clear = [r for r in results if r.gap is not None and differs(r.gap)]
+    compared = [r for r in results if r.gap is not None]
+    clear = [r for r in compared if r.gap is not None and differs(r.gap)]
     if clear:
         alarmed = [r for r in clear if r.alarm]
         worst = max(alarmed or clear, key=lambda r: min(abs(r.gap.lower), abs(r.gap.upper)) if r.gap else 0.0)
         # Of the same group, the rate that needs no explanation comes first.
         plain = [r for r in alarmed if (r.metric, r.group) == (EASIEST[0], worst.group)]
         worst = plain[0] if plain else worst
-        return finding(worst, reference_of(results, worst, record.reference), record.reference, record.confidence)
-    compared = [r for r in results if r.gap is not None]
+        said = finding(worst, reference_of(results, worst, record.reference), record.reference, record.confidence)
+        if alarmed:
+            return said
+        return f"{said} {by_chance(len(clear), len(compared), record.confidence)}{_standing(results)}"
     if not compared:
         return f"We cannot tell yet: no group can be compared with {members(record.reference)}."
     silent = [name for name in dict.fromkeys(r.group for r in results) if _silent(results, name)]
     text = f"No group is treated otherwise than {members(record.reference)}, as far as this window can tell."
+    text += _standing(results)
     return text + (f" Of {listed([group(name) for name in silent])} members it can tell nothing." if silent else "")
+
+
+def _standing(results: Iterable[Result]) -> str:
+    alarmed = any(result.alarm for result in results)
+    return " What was gathered over many windows says more: an alarm stands." if alarmed else ""
+
+
+def by_chance(clear: int, compared: int, confidence: float) -> str:
+    """How little a gap may mean that was picked from many, each with an interval of its own."""
+    chance = 100 * (1 - confidence)
+    return f"That is picked from {compared} gaps, {clear} of them clear; about {chance:.3g} in 100 are by chance alone."
 
 
 def _silent(results: Iterable[Result], name: str) -> bool:

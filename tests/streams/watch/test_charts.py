@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +56,29 @@ def test_a_picture_is_drawn_once_until_there_is_something_new(charts: Charts, mo
         assert len(set(pool.map(lambda _: charts.svg(wanted, WINDOWS[:-1]), range(20)))) == 1
     charts.svg(wanted, WINDOWS)
     assert drawn == [len(WINDOWS) - 1, len(WINDOWS)]
+
+
+def test_a_picture_that_is_kept_waits_for_none(charts: Charts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another is drawn it is had at once; of those that wait there are so many, and no more."""
+    kept = charts.svg(GAPS, WINDOWS[:8])
+    narrow = Wanted("gaps", "light-narrow", "recommendation_rate", "all", "weighted")
+    monkeypatch.setattr(charts, "_waiting", threading.BoundedSemaphore(1))
+    with ThreadPoolExecutor(1) as pool:
+        with charts._drawing:
+            waits = pool.submit(charts.svg, narrow, WINDOWS[:8])
+            while charts._waiting._value:
+                time.sleep(0.001)
+            assert charts.svg(GAPS, WINDOWS[:8]) is kept
+            with pytest.raises(ChartUnavailable, match="many pictures"):
+                charts.svg(GAPS, WINDOWS[:9])
+        drawn = waits.result(timeout=30)
+    assert drawn.startswith(b"<svg")
+    assert width_of(drawn) < width_of(kept) / 2
+
+
+def width_of(svg: bytes) -> float:
+    """Of a picture, points."""
+    return float(ElementTree.fromstring(svg).attrib["width"].removesuffix("pt"))
 
 
 def test_what_cannot_be_drawn_is_said(charts: Charts) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from email.message import Message
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,6 +25,7 @@ from streams.watch.collector import FairnessCollector
 from streams.watch.live_page import LivePage
 from streams.watch.pages import Shown, Snapshot, alerts, catalogue
 from streams.watch.pages.alarms import all_spans, spans, standing
+from streams.watch.pages.pictures import drawn
 from streams.watch.pages.reviews import ReviewsShown
 from streams.watch.routes import Answer, Request, Routes
 from streams.watch.token_bucket import TokenBucket
@@ -417,16 +419,18 @@ class Drawn(Charts):
 
 
 def test_pictures_are_beside_their_tables(site: Site) -> None:
-    """Light and dark, with words in their place; without matplotlib there are only the tables."""
+    """Light and dark, wide and narrow, with words in their place; without matplotlib there are only the tables."""
     drawn = Drawn()
     text = (with_charts := Site(hour(), charts=drawn)).text("/measurements/feed?level=10s")
     sources = re.findall(r'(?:srcset|src)="(/charts/[^"]+)"', text)
-    assert len(sources) == 4
+    assert len(sources) == 8  # two pictures, in two schemes and two widths
     for source in sources:
         found = with_charts.answer(source.replace("&amp;", "&"))
         assert (found.status, found.content_type) == (200, "image/svg+xml")
         assert dict(found.headers)["Cache-Control"] == "public, max-age=300"
-    assert {name.split("/")[1] for name, _ in drawn.asked} == {"light", "dark"}
+    assert {name.split("/")[1] for name, _ in drawn.asked} == {
+        "light", "dark", "light-narrow", "dark-narrow",
+    }  # fmt: skip
     assert "<img" not in site.text("/measurements/feed")
     failing = Site(hour(), charts=Drawn(fail=True))
     assert failing.answer(sources[0].partition("?")[0]).status == 503
@@ -476,3 +480,22 @@ def test_no_exact_count_is_on_any_page(site: Site) -> None:
         path, _, query = address.partition("?")
         walk(site.json((path if path != "/" else "/index") + ".json" + (f"?{query}" if query else "")))
     assert {key for key in seen if re.search("member|row|person|probab", key)} <= {"member-day"}  # a period's name
+
+
+def test_what_has_an_alarm_comes_first() -> None:
+    """On the overview, whatever it is called; and a table's few words are explained below it."""
+    found = Site((*hour("aaa", 20), *hour()), (shown("aaa"), shown()))
+    text = found.text("/")
+    assert 0 < text.index('id="m-feed"') < text.index('id="m-aaa"')
+    numbers = found.text("/measurements/aaa?level=10s")
+    assert "too few" in numbers
+    assert "Too few: there are too few of them in this window for the noise that protects them." in numbers
+
+
+def test_of_short_windows_a_picture_is_made_for_several() -> None:
+    """Each third one of two seconds; every one of ten."""
+    spec = shown().approved.measurement
+    windows = history([Level(spec).void(number) for number in range(9)]).shown().of("feed", "10s")
+    assert [len(drawn(windows[: count + 1])) for count in range(9)] == list(range(1, 10))
+    short = [replace(w, start_ms=2000 * k, end_ms=2000 * k + 2000) for k, w in enumerate(windows)]
+    assert [len(drawn(short[: count + 1])) for count in range(9)] == [1, 2, 3, 3, 3, 6, 6, 6, 9]

@@ -191,6 +191,22 @@ def test_a_headline_is_the_clearest_gap_else_that_there_is_none() -> None:
     assert "revoked" in words.headline(record(level.withdrawn(4)))
 
 
+def test_a_headline_says_what_chance_can_do() -> None:
+    """A gap that is picked from many is said to be; and a window without one does not hide an alarm that stands."""
+    window = record(Level(shown().approved.measurement).void(0)).window
+    clear, near = result(gap=Interval(-0.1, -0.15, -0.02)), result(metric="tpr", gap=Interval(0.0, -0.01, 0.01))
+
+    def said(*results: Result) -> str:
+        return words.headline(
+            ShownRecord("m", 1, "", "10s", window, "published", "white", 0.95, results=(WHITE, *results))
+        )
+
+    assert said(clear, near).endswith("picked from 2 gaps, 1 of them clear; about 5 in 100 are by chance alone.")
+    assert "chance" not in said(result(gap=clear.gap, alarm=True), near)
+    standing = result(metric="tpr", gap=near.gap, alarm=True)
+    assert said(standing).endswith("What was gathered over many windows says more: an alarm stands.")
+
+
 def test_a_headline_without_comparisons() -> None:
     """No group has a gap; or none is clear, and some group has no value at all."""
     none = result(value=None, gap=None, ratio=None, suppressed="too_wide")
