@@ -24,7 +24,7 @@ _IDLE_SECONDS = 600.0
 def main() -> None:
     """Serve until the input ends."""
     harden()
-    os.nice(10)  # a picture can wait for what publishes
+    os.nice(int(sys.argv[1]))
     # Whatever a library prints must not come between the frames.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _DRAW_SECONDS = 30.0
 _MOST_KEPT = 128
-_MOST_WAITING = 64
+_MOST_WAITING = 100
 """Readers that wait for a picture; the others of the server's 200 connections stay free, for /metrics among them."""
 
 _MOST_BYTES = 8 << 20
@@ -55,9 +55,11 @@ class Charts:
     Args:
         inside: where the folder is made for what matplotlib finds out about fonts, which nobody else can have made
             before; else it is where temporary files are. :meth:`close` removes it.
+        niceness: of the process: where processors are short, a picture waits for what publishes.
     """
 
-    def __init__(self, inside: Path | None = None) -> None:
+    def __init__(self, inside: Path | None = None, niceness: int = 10) -> None:
+        self._niceness = niceness
         self._inside = inside
         self._folder: Path | None = None
         self._lock = threading.Lock()
@@ -154,7 +156,7 @@ class Charts:
         environment = {name: os.environ[name] for name in passed if name in os.environ}
         environment |= {"MPLCONFIGDIR": str(self._folder), "MPLBACKEND": "svg", "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "streams.watch.chart_process"],
+            [sys.executable, "-P", "-m", "streams.watch.chart_process", str(self._niceness)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

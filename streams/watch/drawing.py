@@ -49,6 +49,7 @@ _THEMES = {
     ),
 }  # fmt: skip
 
+_MARKED = 40
 _WIDTH, _NARROW = 9.2, 3.6
 """Inches, of 100 pixels."""
 
@@ -157,10 +158,16 @@ def _band(axis: Any, records: Sequence[ShownRecord], wanted: Wanted, group: str,
     lower = [nothing if gap is None else gap.lower for gap in gaps]
     upper = [nothing if gap is None else gap.upper for gap in gaps]
     axis.fill_between(times, lower, upper, color=colour, alpha=0.28, linewidth=0)
-    # A window between two that have no value has no width as a band.
-    axis.vlines(times, lower, upper, color=colour, alpha=0.45, linewidth=1)
-    axis.plot(times, estimates, color=colour, marker=marker, markersize=3.5, linewidth=1.3)
+    # A window between two that have no value has no width as a band; all these bars are one path.
+    bars = [(at, end) for at, *ends in zip(times, lower, upper, strict=True) for end in (*ends, nothing)]
+    axis.plot(*zip(*bars, strict=True), color=colour, alpha=0.45, linewidth=1)
+    axis.plot(times, estimates, color=colour, marker=marker, markersize=3.5, linewidth=1.3, markevery=_every(records))
     return any(gap is not None for gap in gaps)
+
+
+def _every(records: Sequence[ShownRecord]) -> int:
+    """Which points are marked: with many windows a few will do, and each costs its reader a line of the picture."""
+    return max(1, len(records) // _MARKED)
 
 
 def _without_numbers(axis: Any, records: Sequence[ShownRecord], theme: _Theme) -> None:
@@ -181,7 +188,8 @@ def _evidence(records: Sequence[ShownRecord], wanted: Wanted, theme: _Theme, wid
         known = [(at, value) for at, value in zip(times, found, strict=True) if value is not None]
         if known:
             axis.plot(*zip(*known, strict=True), color=theme.colours[place], marker=_MARKERS[place], markersize=3.5,
-                      linewidth=1.4, linestyle=_LINES[place], label=capital(group_label(group)))  # fmt: skip
+                      markevery=_every(records), linewidth=1.4, linestyle=_LINES[place],
+                      label=capital(group_label(group)))  # fmt: skip
     thresholds = [record.detection.log_threshold for record in records if record.detection is not None]
     for threshold in thresholds[-1:]:
         axis.axhline(threshold, color=theme.alarm, linewidth=1.4, linestyle="--")

@@ -27,7 +27,7 @@ GAPS = Wanted("gaps", "light", "recommendation_rate", "all", "weighted")
 
 @pytest.fixture(scope="module")
 def charts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Charts]:
-    made = Charts(tmp_path_factory.mktemp("charts"))
+    made = Charts(tmp_path_factory.mktemp("charts"), niceness=0)
     yield made
     made.close()
 
@@ -133,7 +133,7 @@ def test_one_that_hangs_is_ended_and_one_that_never_stays_is_given_up(
 
 def test_it_ends_with_its_parent_and_leaves_nothing(tmp_path: Path) -> None:
     """Close ends it; so does the end of its input, as when publish is killed; its folder goes, and it saw no secret."""
-    charts = Charts(tmp_path)
+    charts = Charts(tmp_path, niceness=0)
     os.environ["EVENSTREAM_TEST_SECRET"] = "hidden"
     try:
         running = charts._running()
@@ -141,7 +141,7 @@ def test_it_ends_with_its_parent_and_leaves_nothing(tmp_path: Path) -> None:
         del os.environ["EVENSTREAM_TEST_SECRET"]
     (folder,) = tmp_path.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
-    other = Charts(tmp_path)
+    other = Charts(tmp_path, niceness=0)
     other._running()
     other.close()  # takes away its own alone
     assert list(tmp_path.iterdir()) == [folder]
