@@ -538,7 +538,8 @@ def test_open_pages_hear_of_a_new_window(site: Site) -> None:
 
 def numbers(text: str) -> set[float]:
     """All numbers that are written in a text, with or without commas between thousands."""
-    return {float(found.replace(",", "")) for found in re.findall(r"(?<![\w.])(?<!e-)\d[\d,]*(?:\.\d+)?(?!\w|[.,]\d)", text)}
+    found = re.findall(r"(?<![\w.])(?<!e-)\d[\d,]*(?:\.\d+)?(?!\w|[.,]\d)", text)
+    return {float(number.replace(",", "")) for number in found}
 
 
 def test_no_exact_count_is_on_any_page(site: Site) -> None:
