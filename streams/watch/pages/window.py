@@ -26,7 +26,7 @@ _MOST_DIGITS = 15
 AS_IT_LIES = "As it lies on fairness-metrics: whoever has it can work out everything above."
 ANEW = (
     "Worked out anew from the window's two releases when publish started. The record that lies on fairness-metrics is "
-    "of another build and differs from this one; it stays as it was."
+    "another one, as an earlier build has written it, and stays as it was."
 )
 
 
