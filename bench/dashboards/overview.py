@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard as build
 
 from bench.dashboards.parts import (
+    AWAITED,
     BLUE,
     GREY,
     ORANGE,
@@ -27,7 +28,8 @@ NEAREST = "clamp_min(evenstream_gap_lower_ratio, 0) + clamp_min(-evenstream_gap_
 AGE = (
     "time() - max by (measurement, level) (evenstream_window_end_timestamp_seconds) "
     "- max by (measurement, level) (evenstream_window_length_seconds) "
-    "- on (measurement) group_left () max by (measurement) (evenstream_window_lateness_seconds)"
+    "- on (measurement) group_left () max by (measurement) (evenstream_window_lateness_seconds) "
+    f"{AWAITED}"
 )
 INFO = 'max by (measurement, revision, reference, state) (evenstream_measurement_info{state!="superseded"})'
 
@@ -118,7 +120,7 @@ def _now(board: build.Dashboard) -> build.Dashboard:
             number(
                 "Latest by",
                 "How far the slowest level is behind: time since its newest window's end, less one length and the "
-                "lateness. About 0 where all is well.",
+                "lateness; of active measurements of live events. About 0 where all is well.",
                 Query(f"max({AGE})"),
                 unit="s",
                 alerts=["EvenstreamMetricsStale"],

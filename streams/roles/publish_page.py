@@ -38,7 +38,7 @@ class PublishedPage:
             streams=settings.page_streams,
             runbook_url=settings.runbook_url,
             registry=process.registry,
-            charts=Charts(process.settings.chart_folder()) if can_draw() else None,
+            charts=Charts() if can_draw() else None,
         )
         self._history = WindowHistory(
             settings.page_windows,

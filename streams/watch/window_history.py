@@ -4,14 +4,16 @@
 are not estimated again (``streams.roles.emitted``): their records are read from there, and shown only once the two
 releases on which a record says it rests were read and verified. Nothing is shown before replay is complete.
 
-Memory is bounded: so many windows a level, each packed to a few kilobytes; a page unpacks those that it shows.
+Memory is bounded: so many windows a level, each packed to a few kilobytes once it is confirmed; a page unpacks those
+that it shows.
 """
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from bisect import bisect_left, insort
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -30,6 +32,8 @@ class ShownWindow:
     Attributes:
         spec: of its revision, hex.
         alarms: those that stand after it; None where it says nothing of alarms, which stay as they were.
+        anew: it was worked out anew from its releases, and differs from the record that lies on `fairness-metrics`,
+            which another build has written.
     """
 
     measurement: str
@@ -41,9 +45,10 @@ class ShownWindow:
     spec: str
     alarms: tuple[Alarm, ...] | None
     packed: bytes
+    anew: bool = False
 
     @classmethod
-    def of(cls, value: bytes) -> ShownWindow | None:
+    def of(cls, value: bytes, *, anew: bool = False) -> ShownWindow | None:
         """From a record's value, or None where it is none."""
         record = read(value)
         if record is None:
@@ -58,10 +63,11 @@ class ShownWindow:
             spec=record.spec_sha256,
             alarms=None if record.detection is None else alarms(record),
             packed=zlib.compress(value, 1),
+            anew=anew,
         )
 
     def value(self) -> bytes:
-        """The record's value, as it lies on `fairness-metrics`."""
+        """The record's value, as it lies on `fairness-metrics`; not so where it was worked out anew."""
         return zlib.decompress(self.packed)
 
     def record(self) -> ShownRecord:
@@ -69,6 +75,17 @@ class ShownWindow:
         found = read(self.value())
         assert found is not None  # it was read before it was packed
         return found
+
+
+def digest(windows: Iterable[ShownWindow]) -> str:
+    """Of which windows a picture or list is, each by its end, its status and its terms; hex.
+
+    A window in the middle may become another: when a measurement is revoked, all of its windows are withdrawn.
+    """
+    found = hashlib.blake2b(digest_size=8)
+    for window in windows:
+        found.update(f"{window.end_ms} {window.status} {window.spec}\n".encode())
+    return found.hexdigest()
 
 
 class ShownWindows(msgspec.Struct, frozen=True):
@@ -145,10 +162,11 @@ class WindowHistory:
 
     def add(self, record: FairnessMetric) -> None:
         """A window is done, or withdrawn."""
-        window = ShownWindow.of(record.encode())
+        value, end_ms = record.encode(), record.window.end_ms
+        kept = self._levels.setdefault((record.measurement, record.level), _Kept())
+        window = ShownWindow.of(value, anew=_stays(kept.windows.get(end_ms), record, value))
         assert window is not None
-        level = record.measurement, record.level
-        self._levels.setdefault(level, _Kept()).put(window.end_ms, window, self._most)
+        kept.put(end_ms, window, self._most)
         if self._open:
             self._tell(self.shown(), record.subject)
 
@@ -171,3 +189,14 @@ class WindowHistory:
                 if kept.ends
             }
         )
+
+
+def _stays(lies: bytes | ShownWindow | None, record: FairnessMetric, value: bytes) -> bool:
+    """Whether another record of this window lies on the topic, and stays there.
+
+    A window is written once, and a second time only when it is withdrawn (``FairnessMetric.version``).
+    """
+    if not isinstance(lies, bytes) or lies == value:
+        return False
+    found = read(lies)
+    return found is None or record.status != "withdrawn" or found.status == "withdrawn"

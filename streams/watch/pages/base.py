@@ -23,8 +23,8 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 NO_AUTOMATISM = (
-    "Nothing here changes a ranking by itself: people decide what follows. Every number is a sum over many people with "
-    "random noise added."
+    "Nothing here changes a ranking by itself: people decide what follows. Every rate of a group, and every gap, "
+    "follows from sums over many people with random noise added."
 )
 
 _TAG = re.compile("<[^>]*>")

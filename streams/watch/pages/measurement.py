@@ -10,7 +10,7 @@ from streams.report.numbers import moment
 from streams.watch.pages import words
 from streams.watch.pages.alerts import notice
 from streams.watch.pages.base import choices, link, path_of, rich_table
-from streams.watch.pages.choice import Choice, choice
+from streams.watch.pages.choice import Choice, canonical, choice
 from streams.watch.pages.pictures import Pictures, drawn, picture
 from streams.watch.pages.registry import Page, Params
 from streams.watch.pages.site import Snapshot
@@ -99,6 +99,7 @@ def _sentences(found: Choice, record: ShownRecord) -> Iterator[str]:
             text += " " + words.evidence(result.log_evidence, record.detection, result.group)
         items.append(f"<li>{escape(text)}</li>")
     yield f"<ul>{''.join(items)}</ul>"
+    yield page.paragraph(words.by_chance(record.confidence), "quiet")
     if record.detection is not None:
         tolerated = words.tolerated(record.detection, metric)
         if tolerated is not None:
@@ -123,7 +124,7 @@ def _history(found: Choice, record: ShownRecord, with_pictures: bool) -> Iterato
         yield picture(
             "gaps",
             where,
-            shown[-1].end_ms,
+            shown,
             f"{name}: the gap of each group to {words.members(record.reference)} over the last {len(shown)} windows, "
             "with its interval as a band; dashed lines bound what is tolerated. The table below has the newest.",
         )
@@ -131,7 +132,7 @@ def _history(found: Choice, record: ShownRecord, with_pictures: bool) -> Iterato
             yield picture(
                 "evidence",
                 where,
-                shown[-1].end_ms,
+                shown,
                 f"{name}: the evidence gathered for each group over the last windows, on a logarithmic scale; a dashed "
                 "line is where an alarm begins.",
             )
@@ -306,5 +307,6 @@ PAGES = (
         render,
         data,
         query=frozenset({"level", "metric", "bin", "estimator", "group"}),
+        canonical=canonical,
     ),
 )

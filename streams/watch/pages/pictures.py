@@ -15,7 +15,7 @@ from streams.watch.charts import Charts, ChartUnavailable
 from streams.watch.pages.base import path_of
 from streams.watch.pages.site import Site
 from streams.watch.routes import Answer, Request, Route
-from streams.watch.window_history import ShownWindow, ShownWindows
+from streams.watch.window_history import ShownWindow, ShownWindows, digest
 
 KINDS = ("gaps", "evidence")
 THEMES = ("light", "dark", "light-narrow", "dark-narrow")
@@ -74,8 +74,7 @@ class Pictures:
             svg = self._charts.svg(wanted, shown)
         except ChartUnavailable as error:
             return Answer(503, _TEXT, f"{error}\n".encode(), (("Retry-After", "5"),))
-        newest = f"v={shown[-1].end_ms}"
-        keep = "public, max-age=300" if request.query == newest else "no-store"
+        keep = "public, max-age=300" if request.query == f"v={digest(shown)}" else "no-store"
         return Answer(200, "image/svg+xml", svg, (*_HEADERS, ("Cache-Control", keep)))
 
 
@@ -85,14 +84,14 @@ def _has(window: ShownWindow, chosen: Mapping[str, str]) -> bool:
     return any((r.metric, r.score_bin, r.estimator) == which for r in window.record().results)
 
 
-def picture(kind: str, where: tuple[str, ...], newest_ms: int, caption: str) -> str:
-    """A picture as HTML; the caption is also what is read out in its place."""
+def picture(kind: str, where: tuple[str, ...], shown: Sequence[ShownWindow], caption: str) -> str:
+    """A picture of windows as HTML; the caption is also what is read out in its place."""
     media = {
         "dark-narrow": "(max-width: 40rem) and (prefers-color-scheme: dark)",
         "light-narrow": "(max-width: 40rem)",
         "dark": "(prefers-color-scheme: dark)",
     }
-    query = {"v": str(newest_ms)}
+    query = {"v": digest(shown)}
     address = {theme: escape(path_of("charts", kind, *where, f"{theme}.svg", query=query)) for theme in THEMES}
     sources = "".join(f'<source srcset="{address[theme]}" media="{when}">' for theme, when in media.items())
     return (

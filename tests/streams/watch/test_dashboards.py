@@ -75,6 +75,14 @@ def test_panels_can_be_read(board: str, panel: dict[str, Any]) -> None:
             assert target["legendFormat"] != "__auto"
 
 
+def test_what_is_not_due_has_no_age() -> None:
+    """A replayed log, and a measurement that has ended, are not behind: as for the alert, nothing is shown of them."""
+    ages = [target["expr"] for _, panel in PANELS for target in panel["targets"]
+            if re.search(r"time\(\) - max.{,40}\(evenstream_window_end", target["expr"])]  # fmt: skip
+    assert len(ages) == 3
+    assert all("and on (measurement) max by (measurement) (evenstream_release_age_seconds)" in age for age in ages)
+
+
 def test_intervals_are_bands() -> None:
     """Between the two ends of an interval the panel is filled, and neither end is a line of the legend."""
     filled = 0
