@@ -177,7 +177,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         assert {window.status for window in shown.windows} == {"published", "void"}
         assert any(result.alarm for window in shown.windows for result in window.results)
         assert {window.revision for window in shown.windows} == {1, 2}
-        time.sleep(2.5)  # the last of it is scraped, and once more, so that counters have a rate
+        newest = max(window.window.end_ms for window in shown.windows) / 1000
+        shown_last = f"max(evenstream_window_end_timestamp_seconds) >= {newest}"
+        deadline = time.monotonic() + 30
+        while not found.now(shown_last):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1.5)  # and once more, so that counters have a rate and what is recorded was recorded
         yield found
 
 
