@@ -81,7 +81,7 @@ def _now(board: build.Dashboard) -> build.Dashboard:
         .with_panel(
             number(
                 "Reviews open",
-                "Alarms that no reviewer has answered with a disposition yet.",
+                "Alarms for which reviewers have signed no disposition that closes the review yet.",
                 Query("sum(max by (measurement) (evenstream_reviews_open))"),
                 unit="short",
                 limit=1,
@@ -142,7 +142,7 @@ def _measurements(board: build.Dashboard) -> build.Dashboard:
             ("Behind by", f"max by (measurement) ({AGE})", "s"),
             (
                 "Void in a day",
-                'sum by (measurement) (increase(evenstream_windows_total{status="void"}[1d]))',
+                'sum by (measurement) (evenstream:windows:increase1d{status="void"})',
                 "short",
             ),
             ("Reviews open", "max by (measurement) (evenstream_reviews_open)", "short"),
@@ -200,8 +200,8 @@ def _measurements(board: build.Dashboard) -> build.Dashboard:
                 "Share of void windows in a day",
                 "Of all windows of a measurement and level that ended within a day.",
                 Query(
-                    'sum by (measurement, level) (increase(evenstream_windows_total{status="void"}[1d])) '
-                    "/ sum by (measurement, level) (increase(evenstream_windows_total[1d]))",
+                    'sum by (measurement, level) (evenstream:windows:increase1d{status="void"}) '
+                    '/ sum by (measurement, level) (evenstream:windows:increase1d{status!="withdrawn"})',
                     "{{measurement}} {{level}}",
                 ),
                 unit="percentunit",
