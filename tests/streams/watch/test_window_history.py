@@ -9,6 +9,7 @@ import pytest
 from metric_records import void, withdrawn
 from shown_windows import LENGTH_MS, START_MS, Level, hour, shown
 
+from streams.watch import window_history
 from streams.watch.shown_record import read
 from streams.watch.window_history import ShownWindow, ShownWindows, WindowHistory
 
@@ -152,3 +153,40 @@ def test_old_and_new_records_are_read() -> None:
     assert new == old
     assert old.detection is None
     assert read(b"{") is None
+
+
+def test_a_window_changes_its_own_level_only() -> None:
+    """The others are what they were, not made again: publish's event loop waits for this with each window."""
+    history = WindowHistory(10)
+    history.open()
+    for record in RECORDS[:30]:
+        history.add(record)
+    before = history.shown()
+    history.add(SHORT[-1])
+    after = history.shown()
+    assert after.levels["feed", "1m"] is before.levels["feed", "1m"]
+    assert ends(after)[-1] == 60
+    assert ends(before)[-1] < 60
+
+
+def test_what_was_read_and_waits_is_packed_where_it_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then memory holds some kilobytes a window, not its whole record; what is confirmed is the same."""
+    records = [record.encode() for record in SHORT]
+
+    def waiting(unpacked: int) -> tuple[int, list[bytes]]:
+        monkeypatch.setattr(window_history, "_UNPACKED_BYTES", unpacked)
+        tracemalloc.start()
+        history = WindowHistory(len(records))
+        for record, value in zip(SHORT, records, strict=True):
+            history.read(record.topic_key(), bytes(bytearray(value)))  # its own bytes, as Kafka's client has them
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        for record in SHORT:
+            history.confirm("feed", "10s", record.window.end_ms)
+        history.open()
+        return held, [window.value() for window in history.shown().of("feed", "10s")]
+
+    whole, shown_whole = waiting(1 << 30)
+    packed, shown_packed = waiting(2 * len(records[0]))
+    assert shown_whole == shown_packed == records
+    assert packed < whole / 3
