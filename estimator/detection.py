@@ -13,6 +13,12 @@ the level, which share that promise: the mean of all K is an e-detector as well,
 every true gap lies within tau, the first alarm of a level comes after at least A windows on average, whatever the
 number of looks.
 
+A group near the limit of suppression is shown in just those windows in which noise favours it, so its gap is off where
+it is shown. A suppressed gap therefore sets M to 0: where s_t is 1 in a window that shows the gap and 0 elsewhere, the
+mean of s_t exp(...) is no larger than that of exp(...), whatever s_t has to do with D_t, so the promise stands as if
+nothing were ever suppressed. While an alarm stands, M stays as it is: of the first alarm nothing more is to be
+promised, and a suppressed window says nothing of whether the gap is over.
+
 What that takes. Given what was seen before, D_t is sub-Gaussian about a mean within [-tau, tau], with variance proxy
 sigma_t^2. What bends it: members who come back, so that one window's deviation is in the next one too; a gap is a
 difference of ratios of noised sums, not a mean; sigma_t is estimated, here as an interval's larger half-width over its
@@ -175,7 +181,8 @@ class Detectors:
 
         Args:
             before: of the window before; void windows are left out, and change nothing.
-            gaps: of the detectors' shape. Where the estimate is NaN, nothing changes.
+            gaps: of the detectors' shape. Where the estimate is NaN, an alarm and its evidence stay, evidence without
+                an alarm goes, and breaches stay.
             end_ms: the window's end, epoch milliseconds.
         """
         shown = ~np.isnan(gaps.estimate)
@@ -186,9 +193,10 @@ class Detectors:
         above = self._step(before.above, (gap - self.tolerated_gap) / sigma)
         below = self._step(before.below, (-gap - self.tolerated_gap) / sigma)
         beyond = (lower > self.tolerated_gap) | (upper < -np.asarray(self.tolerated_gap))
+        kept = before.alarm[..., np.newaxis]
         after = Evidence(
-            above=np.where(shown[..., np.newaxis], above, before.above),
-            below=np.where(shown[..., np.newaxis], below, before.below),
+            above=np.where(shown[..., np.newaxis], above, np.where(kept, before.above, LEAST)),
+            below=np.where(shown[..., np.newaxis], below, np.where(kept, before.below, LEAST)),
             breach_windows=np.where(shown, np.where(beyond, before.breach_windows + 1, 0), before.breach_windows),
             alarm_since_ms=before.alarm_since_ms,
             seen=before.seen | shown,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard as build
 
 from bench.dashboards.parts import (
+    AWAITED,
     BLUE,
     GREY,
     ORANGE,
@@ -22,11 +23,13 @@ from bench.dashboards.parts import (
 EVIDENCE = "max by (measurement, level, metric, score_bin, group) (evenstream_edetector_log_evidence)"
 LIMIT = "max by (measurement, level) (evenstream_edetector_log_threshold)"
 OVER = f"{EVIDENCE} - on (measurement, level) group_left () {LIMIT}"
+ALARM = "max by (measurement, level, metric, score_bin, group) (evenstream_edetector_alarm)"
 NEAREST = "clamp_min(evenstream_gap_lower_ratio, 0) + clamp_min(-evenstream_gap_upper_ratio, 0)"
 AGE = (
     "time() - max by (measurement, level) (evenstream_window_end_timestamp_seconds) "
     "- max by (measurement, level) (evenstream_window_length_seconds) "
-    "- on (measurement) group_left () max by (measurement) (evenstream_window_lateness_seconds)"
+    "- on (measurement) group_left () max by (measurement) (evenstream_window_lateness_seconds) "
+    f"{AWAITED}"
 )
 INFO = 'max by (measurement, revision, reference, state) (evenstream_measurement_info{state!="superseded"})'
 
@@ -67,9 +70,9 @@ def _now(board: build.Dashboard) -> build.Dashboard:
         .with_panel(
             number(
                 "Alarms",
-                "Groups, metrics and levels whose evidence of a gap beyond what is tolerated has passed its threshold. "
-                "Open a review; nothing is changed automatically.",
-                Query(f"sum({OVER} >= bool 0)"),
+                "Groups, metrics and levels of which an alarm stands: evidence of a gap beyond what is tolerated has "
+                "passed its threshold. Each has opened a review; nothing is changed automatically.",
+                Query(f"sum({ALARM})"),
                 unit="short",
                 limit=1,
                 alerts=["EvenstreamUnequalTreatment"],
@@ -78,7 +81,7 @@ def _now(board: build.Dashboard) -> build.Dashboard:
         .with_panel(
             number(
                 "Reviews open",
-                "Alarms that no reviewer has answered with a disposition yet.",
+                "Alarms for which reviewers have signed no disposition that closes the review yet.",
                 Query("sum(max by (measurement) (evenstream_reviews_open))"),
                 unit="short",
                 limit=1,
@@ -117,7 +120,7 @@ def _now(board: build.Dashboard) -> build.Dashboard:
             number(
                 "Latest by",
                 "How far the slowest level is behind: time since its newest window's end, less one length and the "
-                "lateness. About 0 where all is well.",
+                "lateness; of active measurements of live events. About 0 where all is well.",
                 Query(f"max({AGE})"),
                 unit="s",
                 alerts=["EvenstreamMetricsStale"],
@@ -130,15 +133,16 @@ def _now(board: build.Dashboard) -> build.Dashboard:
 def _measurements(board: build.Dashboard) -> build.Dashboard:
     table = rows(
         "Measurements",
-        "One row a measurement; click its name for more. Evidence over threshold: from 0 on there is an alarm.",
+        "One row a measurement; click its name for more. Evidence over threshold: an alarm begins at 0, ends at -3.",
         [
             ("State", INFO, "short"),
+            ("Alarms", f"sum by (measurement) ({ALARM})", "short"),
             ("Evidence over threshold", f"max by (measurement) ({OVER})", "short"),
             ("At least so far apart", f"max by (measurement) ({NEAREST})", "percentunit"),
             ("Behind by", f"max by (measurement) ({AGE})", "s"),
             (
                 "Void in a day",
-                'sum by (measurement) (increase(evenstream_windows_total{status="void"}[1d]))',
+                'sum by (measurement) (evenstream:windows:increase1d{status="void"})',
                 "short",
             ),
             ("Reviews open", "max by (measurement) (evenstream_reviews_open)", "short"),
@@ -158,8 +162,8 @@ def _measurements(board: build.Dashboard) -> build.Dashboard:
         .with_panel(
             lines(
                 "Evidence over its threshold",
-                "The largest of each measurement and level, in natural logarithms. From 0 on there is an alarm; it "
-                "grows with every window that shows a gap beyond what is tolerated, and falls when windows do not.",
+                "The largest of each measurement and level, in natural logarithms. An alarm begins at 0 and ends at -3."
+                " It grows with every window that shows a gap beyond what is tolerated, and falls when windows do not.",
                 Query(f"max by (measurement, level) ({OVER})", "{{measurement}} {{level}}"),
                 unit="short",
                 limit=0,
@@ -196,8 +200,8 @@ def _measurements(board: build.Dashboard) -> build.Dashboard:
                 "Share of void windows in a day",
                 "Of all windows of a measurement and level that ended within a day.",
                 Query(
-                    'sum by (measurement, level) (increase(evenstream_windows_total{status="void"}[1d])) '
-                    "/ sum by (measurement, level) (increase(evenstream_windows_total[1d]))",
+                    'sum by (measurement, level) (evenstream:windows:increase1d{status="void"}) '
+                    '/ sum by (measurement, level) (evenstream:windows:increase1d{status!="withdrawn"})',
                     "{{measurement}} {{level}}",
                 ),
                 unit="percentunit",

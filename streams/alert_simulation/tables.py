@@ -71,8 +71,6 @@ class TableWorld:
             1, where each is all but always, or never, recommended.
         gap: by how much black members' chances are lower, ratio. rows_per_member: as `publish` takes it, the cap.
         only: (metric, group): watch that one gap (of a metric without score bins); None for all of them.
-        steady: look at a gap only where it was shown in so many windows before this one too: to tell what comes of
-            looking at a group in just those windows in which chance makes it look large enough.
     """
 
     text: str
@@ -84,7 +82,6 @@ class TableWorld:
     gap: float = 0.0
     rows_per_member: float = 1.0
     only: tuple[str, str] | None = None
-    steady: int = 0
 
     def begin(self, rng: np.random.Generator, runs: int) -> _Stream:
         """Begin that many runs, each with a pool of its own."""
@@ -107,16 +104,12 @@ class _Stream:
     runs: int
     pool: I | None = None
     chances: F | None = None
-    shown: I | int = 0
 
     def windows(self) -> Gaps:
         world = self.world
         gaps = weighted_gaps(self.tables(), world.noise_rows, world.rows_per_member)
-        looked_at = np.asarray(self.shown >= world.steady)
-        self.shown = np.where(np.isnan(gaps.estimate), 0, self.shown + 1)
-        ends = (np.where(looked_at, end, np.nan) for end in (gaps.estimate, gaps.lower, gaps.upper))
         at = slice(None) if world.only is None else [place_of(*world.only)]
-        estimate, lower, upper = (end[:, at] for end in ends)
+        estimate, lower, upper = (end[:, at] for end in (gaps.estimate, gaps.lower, gaps.upper))
         return Gaps(estimate, lower, upper, gaps.confidence)
 
     def tables(self) -> F:
@@ -142,8 +135,6 @@ class _Stream:
 
     def keep(self, going: B) -> None:
         self.runs = int(going.sum())
-        if not isinstance(self.shown, int):
-            self.shown = self.shown[going]
         if self.pool is not None and self.chances is not None:
             self.pool, self.chances = self.pool[going], self.chances[going]
 

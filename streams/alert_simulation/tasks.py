@@ -162,11 +162,7 @@ def table_worlds() -> tuple[TableWorld, ...]:
     text = "tables: little noise, members return, none tolerated"
     returning = replace(little, text=text, members=8_000, likeness=0.3)
     tolerating = replace(returning, text="tables: little noise, members return, .02 tolerated", tolerated=0.02)
-    steady = tuple(
-        replace(world, text=f"{world.text}; only groups shown in the 5 windows before too", steady=5)
-        for world in (much, returning, tolerating)
-    )
-    return (much, little, returning, tolerating, *steady)
+    return much, little, returning, tolerating
 
 
 def false_alarms(terms: Terms, size: Size) -> list[Task]:

@@ -1,7 +1,7 @@
 """What an SRE would have seen: /metrics is asked every second, as Prometheus asks it, and the alert's condition judged.
 
-That is the condition of EvenstreamUnequalTreatment: the log evidence of a detector is at or above its level's log
-threshold. Prometheus itself adds the time until its next scrape and its next evaluation.
+That is the condition of EvenstreamUnequalTreatment: a detector's alarm stands. Prometheus itself adds the time until
+its next scrape and its next evaluation.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 ALERT = "EvenstreamUnequalTreatment"
 
+_ALARM = "evenstream_edetector_alarm"
 _EVIDENCE = "evenstream_edetector_log_evidence"
 _THRESHOLD = "evenstream_edetector_log_threshold"
 _ASK_SECONDS = 1.0
@@ -50,14 +51,14 @@ class Firing:
 
 def in_alarm(text: str) -> Iterator[tuple[dict[str, str], float, float]]:
     """(labels, log evidence, log threshold) of each detector in alarm, from the text of /metrics."""
-    lines = (line for line in text.splitlines() if line.startswith((_EVIDENCE, _THRESHOLD)))
+    lines = (line for line in text.splitlines() if line.startswith((_ALARM, _EVIDENCE, _THRESHOLD)))
     samples = [s for family in text_string_to_metric_families("\n".join(lines) + "\n") for s in family.samples]
     thresholds = {(s.labels["measurement"], s.labels["level"]): s.value for s in samples if s.name == _THRESHOLD}
+    evidence = {tuple(sorted(s.labels.items())): s.value for s in samples if s.name == _EVIDENCE}
     for sample in samples:
-        if sample.name == _EVIDENCE:
-            threshold = thresholds.get((sample.labels["measurement"], sample.labels["level"]))
-            if threshold is not None and sample.value >= threshold:
-                yield dict(sample.labels), sample.value, threshold
+        if sample.name == _ALARM and sample.value == 1:
+            threshold = thresholds[sample.labels["measurement"], sample.labels["level"]]
+            yield dict(sample.labels), evidence[tuple(sorted(sample.labels.items()))], threshold
 
 
 class AlarmWatch:

@@ -259,7 +259,8 @@ class FairnessCollector(Collector):
         return [record for record in records if record is not None and record.spec_sha256 not in ended]
 
     def _ended_specs(self) -> set[str]:
-        return {entry.spec.hex() for entries in self._revisions.values() for entry in entries if self._ended(entry)}
+        now_ms = int(self._clock() * 1000)
+        return {e.spec.hex() for entries in self._revisions.values() for e in entries if e.is_over(now_ms)}
 
     def _freshness(self) -> Iterator[Metric]:
         labels = ("measurement", "level")

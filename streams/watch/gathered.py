@@ -1,4 +1,4 @@
-"""What /metrics shows of the detectors: evidence, its threshold and breaches, and whether the estimators agree.
+"""What /metrics shows of the detectors: evidence, its threshold, alarms and breaches, and whether the estimators agree.
 
 All but the last of these have been gathered over windows, and are those of a level's last window that said anything.
 """
@@ -25,6 +25,7 @@ def gathered_families(gathered: Iterable[FairnessMetric], last: Iterable[Fairnes
     evidence = _gauge(
         "edetector_log_evidence", "Log evidence, gathered over windows, that a gap is not a tolerated one", _GAP
     )
+    alarm = _gauge("edetector_alarm", "1 while an alarm stands, else 0", _GAP)
     breaches = _gauge(
         "gap_breach_windows", "Windows in a row in which a gap's interval lay beyond what is tolerated", _GAP
     )
@@ -38,13 +39,14 @@ def gathered_families(gathered: Iterable[FairnessMetric], last: Iterable[Fairnes
             if result.log_evidence is not None:
                 labels = (result.metric, result.score_bin, result.group, record.reference)
                 evidence.add_metric([record.measurement, record.level, *labels], result.log_evidence)
+                alarm.add_metric([record.measurement, record.level, *labels], float(result.alarm is True))
         for state in detection.state:
             labels = (state.metric, state.score_bin, state.group, record.reference)
             breaches.add_metric([record.measurement, record.level, *labels], state.breach_windows)
         known = newest.get(record.measurement)
         if known is None or known.revision < record.revision:
             newest[record.measurement] = record
-    yield from (_tolerated(newest.values()), breaches, evidence, threshold, _disagree(last))
+    yield from (_tolerated(newest.values()), breaches, evidence, threshold, alarm, _disagree(last))
 
 
 def _tolerated(records: Iterable[FairnessMetric]) -> Metric:

@@ -11,10 +11,11 @@ what a long topic holds gives way to later windows before that.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -37,6 +38,8 @@ class ShownWindow:
     Attributes:
         spec: of its revision, hex.
         alarms: those that stand after it; None where it says nothing of alarms, which stay as they were.
+        anew: it was worked out anew from its releases, and differs from the record that lies on `fairness-metrics`,
+            which another build has written.
     """
 
     measurement: str
@@ -48,9 +51,10 @@ class ShownWindow:
     spec: str
     alarms: tuple[AlarmName, ...] | None
     packed: bytes
+    anew: bool = False
 
     @classmethod
-    def of(cls, value: bytes, packed: bytes | None = None) -> ShownWindow | None:
+    def of(cls, value: bytes, packed: bytes | None = None, *, anew: bool = False) -> ShownWindow | None:
         """From a record's value, or None where it is none; ``packed`` where it was packed before."""
         record = read(value)
         if record is None:
@@ -65,10 +69,11 @@ class ShownWindow:
             spec=record.spec_sha256,
             alarms=None if record.detection is None else alarms(record),
             packed=_packed(value) if packed is None else packed,
+            anew=anew,
         )
 
     def value(self) -> bytes:
-        """The record's value, as it lies on `fairness-metrics`."""
+        """The record's value, as it lies on `fairness-metrics`; not so where it was worked out anew."""
         return zlib.decompress(self.packed)
 
     def record(self) -> ShownRecord:
@@ -76,6 +81,17 @@ class ShownWindow:
         found = read(self.value())
         assert found is not None  # it was read before it was packed
         return found
+
+
+def digest(windows: Iterable[ShownWindow]) -> str:
+    """Of which windows a picture or list is, each by its end, its status and its terms; hex.
+
+    A window in the middle may become another: when a measurement is revoked, all of its windows are withdrawn.
+    """
+    found = hashlib.blake2b(digest_size=8)
+    for window in windows:
+        found.update(f"{window.end_ms} {window.status} {window.spec}\n".encode())
+    return found.hexdigest()
 
 
 def _packed(value: bytes) -> bytes:
@@ -89,9 +105,11 @@ class _Unconfirmed:
     value: bytes = b""
     packed: bytes | None = None
 
+    def unpacked(self) -> bytes:
+        return self.value if self.packed is None else zlib.decompress(self.packed)
+
     def shown(self) -> ShownWindow | None:
-        value = self.value if self.packed is None else zlib.decompress(self.packed)
-        return ShownWindow.of(value, self.packed)
+        return ShownWindow.of(self.unpacked(), self.packed)
 
 
 class ShownWindows(msgspec.Struct, frozen=True):
@@ -190,10 +208,11 @@ class WindowHistory:
 
     def add(self, record: FairnessMetric) -> None:
         """A window is done, or withdrawn."""
-        window = ShownWindow.of(record.encode())
+        value, end_ms = record.encode(), record.window.end_ms
+        kept = self._levels.setdefault((record.measurement, record.level), _Kept())
+        window = ShownWindow.of(value, anew=_stays(kept.windows.get(end_ms), record, value))
         assert window is not None
-        level = record.measurement, record.level
-        self._levels.setdefault(level, _Kept()).put(window.end_ms, window, self._most)
+        kept.put(end_ms, window, self._most)
         if self._open:
             self._tell(self.shown(), record.subject)
 
@@ -212,3 +231,14 @@ class WindowHistory:
         if not self._open:
             return ShownWindows()
         return ShownWindows({level: kept.in_order() for level, kept in self._levels.items() if kept.ends})
+
+
+def _stays(lies: _Unconfirmed | ShownWindow | None, record: FairnessMetric, value: bytes) -> bool:
+    """Whether another record of this window lies on the topic, and stays there.
+
+    A window is written once, and a second time only when it is withdrawn (``FairnessMetric.version``).
+    """
+    if not isinstance(lies, _Unconfirmed) or lies.unpacked() == value:
+        return False
+    found = read(lies.unpacked())
+    return found is None or record.status != "withdrawn" or found.status == "withdrawn"

@@ -49,8 +49,9 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     over = [span for span in reversed(found) if span.ended_ms is not None]
     yield page.paragraph(_lead(len(stand)), "alarm" if stand else "promise")
     yield page.paragraph(
-        "An alarm says that over many windows a gap is beyond what the measurement's reviewers tolerate, and not by "
-        f"chance. {words.NOT_AUTOMATIC} Each opens a review, which people close with their signatures."
+        "An alarm says that the evidence of a gap beyond what the measurement's reviewers tolerate has passed what its "
+        "terms ask. It may begin with any window; the terms say how rare false alarms are, and none is excluded. "
+        f"{words.NOT_AUTOMATIC} Each opens a review, which people close with their signatures."
     )
     yield page.heading("Alarms that stand")
     if stand:

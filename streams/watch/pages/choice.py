@@ -104,6 +104,19 @@ def choice(snapshot: Snapshot, params: Params) -> Choice:
     )
 
 
+def canonical(snapshot: Snapshot, params: Params) -> Params:
+    """Without what was asked for and is not there: pools, and with them groups and bins, come and go."""
+    found = choice(snapshot, params)
+    metric, score_bin = found.statistic if found.statistic in found.statistics else ("", "")
+    there = {
+        "metric": (metric,),
+        "bin": (score_bin,),
+        "estimator": found.estimators,
+        "group": found.groups,
+    }
+    return {name: value for name, value in params.items() if name not in there or value in there[name]}
+
+
 def _one_of(found: Iterable[LevelView], what: str, name: str) -> LevelView:
     chosen = next(iter(found), None)
     if chosen is None:
@@ -114,9 +127,9 @@ def _one_of(found: Iterable[LevelView], what: str, name: str) -> LevelView:
 def _statistic(statistics: Sequence[tuple[str, str]], alarms: Sequence[AlarmName], params: Params) -> tuple[str, str]:
     if "metric" in params and statistics:
         bins = [score_bin for metric, score_bin in statistics if metric == params["metric"]]
-        chosen = params.get("bin", "all" if "all" in bins else "".join(bins[:1]))
-        if chosen not in bins and bins:  # another metric was chosen: its bins are others
-            chosen = bins[0]
+        chosen = params.get("bin", "")
+        if chosen not in bins:  # none was chosen, or another metric: its bins are others
+            chosen = "all" if "all" in bins else "".join(bins[:1])
         if (params["metric"], chosen) not in statistics:
             raise PageNotFound(f"There is no metric {params['metric']!r} here.")
         return params["metric"], chosen

@@ -11,15 +11,11 @@ _DETECTOR = "measurement, level, metric, score_bin, group, reference"
 
 UNEQUAL_TREATMENT = Alert(
     name="EvenstreamUnequalTreatment",
-    meaning="the evidence that a group's gap is beyond the tolerated one has reached the measurement's threshold",
+    meaning="an alarm stands: the evidence that a group's gap is beyond the tolerated one has reached the threshold",
     severity="warning",
     keeps="1h",
-    expr=f"""
-max by ({_DETECTOR}) (evenstream_edetector_log_evidence)
-- on (measurement, level) group_left ()
-max by (measurement, level) (evenstream_edetector_log_threshold)
->= $threshold
-""",
+    # As records have it, and pages: an alarm ends some way below the threshold at which it begins.
+    expr=f"max by ({_DETECTOR}) (evenstream_edetector_alarm) == 1",
     summary=(
         "Evidence of unequal treatment in {{ $labels.measurement }}: {{ $labels.metric }} of {{ $labels.group }} "
         "members, next to {{ $labels.reference }} ones"
@@ -29,7 +25,6 @@ max by (measurement, level) (evenstream_edetector_log_threshold)
         "measurement tolerates, by evidence that chance alone reaches once in the time that it allows for a false "
         "alarm. Reviewers look at it; nothing changes a ranking automatically."
     ),
-    parameters=(Number("threshold", 0, "natural logarithm, added to the threshold that the approved spec sets"),),
 )
 
 GAP_BEYOND_THRESHOLD = Alert(
@@ -92,7 +87,8 @@ REVIEW_OVERDUE = Alert(
     expr="time() - min by (measurement) (evenstream_review_deadline_timestamp_seconds) > 0",
     summary="A review of {{ $labels.measurement }} is overdue by {{ $value | humanizeDuration }}",
     description=(
-        "An alarm of it has no disposition that reviewers have signed, and the time that the measurement gives is over."
+        "The time that the measurement gives for the review of an alarm is over, and reviewers have signed no "
+        "disposition that closes it: none at all, or one that looks further (`investigate`), which leaves it open."
     ),
 )
 

@@ -62,15 +62,3 @@ def test_one_gap_can_be_watched_alone() -> None:
     one, every = (each.begin(np.random.default_rng(4), 3).windows() for each in (world, WORLD))
     np.testing.assert_array_equal(one.estimate, every.estimate[:, [BLACK]])
     np.testing.assert_array_equal(one.upper, every.upper[:, [BLACK]])
-
-
-def test_a_group_is_looked_at_once_it_was_shown_before() -> None:
-    """With ``steady`` 2, nothing in the first two windows, and then what is shown for the third time in a row."""
-    plain, steady = (replace(WORLD, steady=n).begin(np.random.default_rng(5), 6) for n in (0, 2))
-    seen = [plain.windows().estimate for _ in range(6)]
-    looked_at = [steady.windows().estimate for _ in range(6)]
-    for window in range(6):
-        before = [~np.isnan(each) for each in seen[max(window - 2, 0) : window]]
-        due = np.logical_and.reduce(before) if window >= 2 else np.zeros_like(seen[0], np.bool_)
-        np.testing.assert_array_equal(looked_at[window], np.where(due, seen[window], np.nan))
-    assert np.isnan(looked_at[5]).sum() - np.isnan(seen[5]).sum() > 0

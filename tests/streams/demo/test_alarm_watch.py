@@ -10,14 +10,16 @@ from streams.demo.verdict import judge_alarms
 LABELS = 'measurement="feed",level="{level}",metric="{metric}",score_bin="all",group="{group}",reference="white"'
 
 
-def series(evidence: float, level: str = "10s", metric: str = "recommendation_rate", group: str = "black") -> str:
-    """One detector's line."""
-    labels = LABELS.format(level=level, metric=metric, group=group)
-    return f"evenstream_edetector_log_evidence{{{labels}}} {evidence}\n"
+def series(evidence: float, alarm: int, group: str = "black") -> str:
+    """One detector's lines."""
+    labels = LABELS.format(level="10s", metric="recommendation_rate", group=group)
+    return (
+        f"evenstream_edetector_log_evidence{{{labels}}} {evidence}\nevenstream_edetector_alarm{{{labels}}} {alarm}.0\n"
+    )
 
 
 def metrics(*lines: str) -> str:
-    """A page of /metrics with a threshold of 12 for the level 10s, and none for 1m."""
+    """A page of /metrics with a threshold of 12."""
     return (
         "# TYPE evenstream_edetector_log_threshold gauge\n"
         'evenstream_edetector_log_threshold{measurement="feed",level="10s"} 12.0\n'
@@ -25,17 +27,17 @@ def metrics(*lines: str) -> str:
     )
 
 
-def test_only_evidence_at_its_own_threshold_is_an_alarm() -> None:
-    """Below it, and without a threshold of its level, nothing fires; at it, it does."""
-    text = metrics(series(12.0), series(11.99, group="api"), series(50.0, level="1m"))
+def test_an_alarm_is_what_the_record_calls_one() -> None:
+    """It stands below the threshold at which it began, and evidence as high without one is none."""
+    text = metrics(series(9.5, 1), series(9.5, 0, "api"))
     assert [(labels["group"], labels["level"], *rest) for labels, *rest in in_alarm(text)] == [
-        ("black", "10s", 12.0, 12.0)
+        ("black", "10s", 9.5, 12.0)
     ]
 
 
 def test_a_firing_begins_lasts_and_ends() -> None:
     """It is told once, ends when it is seen no more, and not because nobody answered."""
-    pages = iter([metrics(series(3.0)), metrics(series(13.0)), "", metrics(series(14.0)), metrics(series(1.0))])
+    pages = iter([metrics(series(*at)) if at else "" for at in ((3.0, 0), (13.0, 1), None, (10.0, 1), (1.0, 0))])
     firings: list[Firing] = []
     watch = AlarmWatch(lambda: next(pages), firings)
     for now in range(4):
@@ -51,7 +53,7 @@ def test_it_looks_once_more_at_the_end() -> None:
     firings: list[Firing] = []
     over = threading.Event()
     over.set()
-    AlarmWatch(lambda: metrics(series(13.0)), firings).run(over)
+    AlarmWatch(lambda: metrics(series(13.0, 1)), firings).run(over)
     assert len(firings) == 1
 
 

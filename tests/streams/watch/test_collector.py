@@ -136,6 +136,7 @@ VALUES = (
 GATHERED = {
     "evenstream_gap_threshold_ratio",
     "evenstream_gap_breach_windows",
+    "evenstream_edetector_alarm",
     "evenstream_edetector_log_evidence",
     "evenstream_edetector_log_threshold",
 }
@@ -220,12 +221,15 @@ def test_a_void_window_takes_the_values_away() -> None:
     assert shown.value("group_value_ratio", **BLACK) == pytest.approx(0.15)
 
 
+KEPT = ("edetector_alarm", "edetector_log_evidence", "gap_breach_windows")
+
+
 def test_what_was_gathered_stays_over_void_windows() -> None:
     """Evidence, threshold and breaches are state: a window without numbers takes nothing away, or alerts would end."""
     shown = Shown()
     shown.collector.window(record(3), 0.2)
-    before = {name: shown.value(name, **GAP) for name in ("edetector_log_evidence", "gap_breach_windows")}
-    assert before["gap_breach_windows"] == 3
+    before = {name: shown.value(name, **GAP) for name in KEPT}
+    assert (before["gap_breach_windows"], before["edetector_alarm"]) == (3, 1)
     threshold = shown.value("edetector_log_threshold", **LEVEL)
     assert threshold == pytest.approx(np.log(259_200 * 5), abs=0.01)
     assert threshold is not None
@@ -237,8 +241,23 @@ def test_what_was_gathered_stays_over_void_windows() -> None:
         assert shown.names() >= GATHERED
     shown.collector.window(record(8), 0.2)
     assert shown.value("gap_breach_windows", **GAP) == 8
-    unwatched = {"edetector_log_evidence": "white", "gap_breach_windows": "multiple"}  # the reference; never seen
-    assert [shown.value(name, **(GAP | {"group": group})) for name, group in unwatched.items()] == [None, None]
+    unwatched = dict.fromkeys(KEPT[:2], "white") | {"gap_breach_windows": "multiple"}  # the reference; never seen
+    assert [shown.value(name, **(GAP | {"group": group})) for name, group in unwatched.items()] == [None] * 3
+
+
+def test_an_alarm_stands_until_its_record_ends_it() -> None:
+    """The gauge is the record's word: it ends below the threshold at which it began, and others have none."""
+    found = record(3)
+    assert found.detection is not None
+    assert next(r.alarm for r in found.results if r.group == "black" and r.estimator == "weighted")
+    less = found.detection.log_threshold - 2.0
+    results = tuple(r.model_copy(update={"log_evidence": less}) if r.log_evidence is not None else r
+                    for r in found.results)  # fmt: skip
+    shown = Shown()
+    shown.collector.window(found.model_copy(update={"results": results}), 0.2)
+    stands = {group: shown.value("edetector_alarm", **(GAP | {"group": group})) for group in ("black", "native")}
+    assert stands == {"black": 1, "native": 0}
+    assert shown.value("edetector_log_evidence", **GAP) == less
 
 
 def test_what_was_gathered_ends_with_its_revision() -> None:

@@ -67,6 +67,25 @@ def test_a_record_of_the_topic_is_shown_once_its_releases_were_verified() -> Non
     assert [window.status for window in history.shown().of("feed", "10s")] == ["published", "published", "withdrawn"]
 
 
+def test_what_was_worked_out_anew_is_told_from_what_lies_on_the_topic() -> None:
+    """As after an upgrade: another build's record stays where it is. The same bytes, and withdrawals, do lie there."""
+    history = WindowHistory(10)
+    for record in SHORT[:4]:
+        lies = json.loads(record.encode())
+        if record is not SHORT[1]:
+            lies.pop("detection")
+        history.read(record.topic_key(), record.encode() if record is SHORT[1] else json.dumps(lies).encode())
+    for record in (*SHORT[:3], Level(SPEC).withdrawn(3), SHORT[4]):
+        history.add(record)
+    history.open()
+    windows = history.shown().of("feed", "10s")
+    assert [window.anew for window in windows] == [True, False, True, False, False]
+    withdrawn = Level(SPEC).withdrawn(0)
+    history.read(withdrawn.topic_key(), withdrawn.encode() + b" ")
+    history.add(withdrawn)
+    assert history.shown().of("feed", "10s")[0].anew
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [(b"feed/10s", b"{}"), (b"feed/10s/x", b"{}"), (b"\xff/10s/1", b"{}"), (b"a/b/c/1", b"{}"), (b"", b""),

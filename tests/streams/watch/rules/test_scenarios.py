@@ -36,7 +36,6 @@ def publish(instance: str = "p", measurement: str = "feed") -> dict[str, str]:
     for level, length, ends in (("1m", 60, "0+60x200"), ("1h", 3600, "0x60 3600x60 7200x60 10800x20")):
         series |= line("window_length_seconds", f'{m}, level="{level}", {at}', f"{length}x200")
         series |= line("window_end_timestamp_seconds", f'{m}, level="{level}", {at}', ends)
-        series |= line("edetector_log_threshold", f'{m}, level="{level}", {at}', "15x200")
         series |= line("estimators_disagree", f'{m}, level="{level}", {at}', "0x200")
         series |= line("group_suppressed", f'{m}, level="{level}", group="native", {at}', "1x200")
         counted = f'{m}, level="{level}", {at}'
@@ -45,7 +44,7 @@ def publish(instance: str = "p", measurement: str = "feed") -> dict[str, str]:
         for le, values in (("2.0", "0+1x200"), ("+Inf", "0+1x200")):
             series |= line("publish_delay_seconds_bucket", f'{counted}, le="{le}"', values)
         series |= line("publish_delay_seconds_count", counted, "0+1x200")
-    series |= line("edetector_log_evidence", key, "2x200")
+    series |= line("edetector_alarm", key, "0x200")
     series |= line("gap_breach_windows", key, "1x200")
     for party in "ab":
         series |= line("release_age_seconds", f'{m}, party="{party}", {at}', "70x200")
@@ -134,7 +133,6 @@ class Scenario:
 
 EVIDENCE = {"measurement": "feed", "level": "1m", "metric": "tpr", "score_bin": "all", "group": "black",
             "reference": "white"}  # fmt: skip
-VALUES = ("log_evidence", "breach_windows")
 RESTARTED = {
     **until(60, 'instance="p"'),
     # As another instance, ten minutes later: what it counts comes back at its height.
@@ -143,10 +141,10 @@ RESTARTED = {
 
 SCENARIOS = {
     "nothing happens": Scenario(fires={5: {}, 60: {}, 90: {}}),
-    "evidence, and then a void window": Scenario(
-        # The window's values vanish with it; evidence and breaches are state, and stay.
+    "an alarm, and then a void window": Scenario(
+        # The window's values vanish with it; alarms and breaches are state, and stay.
         changes={
-            **every("log_evidence", "2x59 20x140"),
+            **every("edetector_alarm", "0x59 1x140"),
             **every("breach_windows", "1x59 4x140"),
             **every("group_suppressed", "1x70 stale"),
             **every("windows_total", "2x70 3x130", beside='level="1m", instance="p", status="void"'),
@@ -250,7 +248,7 @@ SCENARIOS = {
     ),
     "a measurement is deleted": Scenario(
         # Even one that was behind: what nobody measures any more is not stale, not apart and not suppressed.
-        changes={**until(60, 'measurement="feed"'), **every("log_evidence", "20x59 stale")},
+        changes={**until(60, 'measurement="feed"'), **every("edetector_alarm", "1x59 stale")},
         fires={59: {"EvenstreamUnequalTreatment": [EVIDENCE]}, 130: {}},
     ),
     "a Prometheus of party b's own": Scenario(
