@@ -313,8 +313,8 @@ def promise(detection: Detection, length_ms: int) -> str:
     """What the level's detectors promise."""
     span = duration(detection.false_alarm_windows * length_ms / 1000)
     return (
-        f"While every gap is within what is tolerated, a level gives at most one false alarm in {span}, on average. "
-        f"{NOT_AUTOMATIC}"
+        f"While every gap is within what is tolerated, the first false alarm of a level comes after {span} or more, on "
+        f"average. {NOT_AUTOMATIC}"
     )
 
 

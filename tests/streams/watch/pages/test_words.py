@@ -146,7 +146,7 @@ def test_evidence_is_told_against_what_an_alarm_needs() -> None:
     ]
     assert words.tolerated(DETECTION, "recommendation_rate") == "A gap of up to 2.0 points either way is tolerated."
     assert words.tolerated(DETECTION, "tpr") is None
-    assert "at most one false alarm in 1 day" in words.promise(DETECTION, 10_000)
+    assert "the first false alarm of a level comes after 1 day or more" in words.promise(DETECTION, 10_000)
     assert words.NOT_AUTOMATIC in words.promise(DETECTION, 10_000)
 
 
