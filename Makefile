@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 IN_MEMORY := $(shell grep -s ' /dev/shm ' /proc/mounts | grep -qv noexec && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 3000000 {print "/dev/shm"}')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo acl-matrix test check lint types imports unit jars kafka observe chaos accuracy audit-privacy canary fuzz sbom audit-deps dashboards wheel peers lock census clean
+.PHONY: help demo acl-matrix test check lint types imports unit jars kafka observe chaos accuracy audit-privacy canary fuzz sbom audit-deps screenshots page-load dashboards wheel peers lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -72,7 +72,7 @@ kafka: $(STAMP)
 # What is missing is installed where it may be; a test whose program is not here says so, and no time of its is printed.
 OBSERVED := $(CURDIR)/build/observed.txt
 observe: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
-observe: $(STAMP) ## What people see, with the real Prometheus and Alertmanager: each alert's time from its cause; three minutes
+observe: $(STAMP) ## What people see, with the real Prometheus, Alertmanager and Chromium: each alert's time from its cause; five minutes
 	@.ci/install
 	@$(BIN)/evenstream dev kafka fetch
 	@mkdir -p build && rm -f $(OBSERVED)
@@ -115,6 +115,12 @@ peers: $(STAMP) ## Compare race probabilities with other public tools, in an env
 	@PYTHONPATH=.:tests build/peers-venv/bin/python -m peers.peers docs/accuracy/peers.json
 	@PYTHONPATH=.:tests build/peers-venv/bin/python -m pytest -q -m peers tests/peers
 	@echo "docs/accuracy/peers.json is written; make accuracy puts it on the page"
+
+screenshots: $(STAMP) ## Photograph the live page of a run that turns unfair, for docs/images; needs chromium, five minutes
+	@$(BIN)/python -m bench.live_page pictures
+
+page-load: $(STAMP) ## Time publication with no page and with 200 pages open (PAGES=n); six minutes
+	@$(BIN)/python -m bench.live_page load $(if $(PAGES),--pages $(PAGES))
 
 dashboards: $(STAMP) ## Write the Grafana dashboards anew (streams/watch/dashboards)
 	@$(BIN)/python -m bench.dashboards

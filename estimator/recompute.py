@@ -22,6 +22,8 @@ _ULP = 2.0**-52
 _RESULT = ("metric", "score_bin", "group", "estimator")
 _NUMBERS = ("value", "gap", "ratio", "suppressed")
 _GATHERED = ("log_evidence", "alarm", "alarm_since_ms")
+TERMS = ("estimator", "false_alarm_windows", "tolerated_gaps")
+"""What a `detection` says that its revision's spec settles: the same in every record of the level."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,12 @@ class Recomputation:
 
 
 def recompute(
-    record: Record, corrected_by: Record | None = None, previous: Record | None = None, *, tolerance_ulp: int = 0
+    record: Record,
+    corrected_by: Record | None = None,
+    previous: Record | None = None,
+    *,
+    terms: Record | None = None,
+    tolerance_ulp: int = 0,
 ) -> Recomputation:
     """Work a record out again from its own noised parts, and compare every number, bit for bit.
 
@@ -67,7 +74,10 @@ def recompute(
         record: any record of `fairness-metrics`, as JSON gives it.
         corrected_by: the record that it names so; without it `rectified` results of such a window stay unchecked.
         previous: the last record with a `detection` before this one, of the same level and revision: evidence goes on
-            from it. Without it the record is taken for the first, and where it is not, its evidence stays unchecked.
+            from it. Without it the record is taken for the first, and where it is not, it stays unchecked whether its
+            evidence follows from the windows before; what follows from its own state is compared.
+        terms: ``TERMS`` as the approved spec has them, or any other record of the level and revision; by default those
+            of ``previous``. Without either they are taken as the record has them.
         tolerance_ulp: how many units of 2^-52 two numbers may differ by, of 1 or of the larger one if that is above 1;
             0 unless another build of numpy published them.
 
@@ -92,8 +102,8 @@ def recompute(
     says_nothing = all(result["value"] is None for result in record["results"])
     compared.value("status", record["status"], "suppressed" if says_nothing else "published")
     try:
-        unchecked += _evidence(record, previous, compared)
-    except (KeyError, TypeError, ValueError) as error:
+        unchecked += _evidence(record, previous, terms, compared)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordUnusable(f"the record's detection is not in order: {type(error).__name__} at {error}") from None
     return Recomputation(compared.count, tuple(compared.discrepancies), tuple(unchecked), found)
 
@@ -108,7 +118,7 @@ def _field(record: Record, name: str) -> Any:
 _Name = tuple[str, str, str]
 
 
-def _evidence(record: Record, previous: Record | None, compared: _Compared) -> list[str]:
+def _evidence(record: Record, previous: Record | None, terms: Record | None, compared: _Compared) -> list[str]:
     """Compare what a level's detectors say after the window; returns what could not be."""
     said = record.get("detection")
     if said is None:  # of a version before detectors, or a window that came after a later one
@@ -117,17 +127,22 @@ def _evidence(record: Record, previous: Record | None, compared: _Compared) -> l
     layout, groups = layout_of(record), record["table"]["groups"]
     statistics = [(statistic.metric, statistic.score_bin) for statistic in layout.statistics()]
     names = [(*statistic, group) for statistic in statistics for group in groups if group != record["reference"]]
+    before = None if previous is None else previous.get("detection")
+    _terms(record, said, before if terms is None else terms, compared)
     tolerated = np.array([said["tolerated_gaps"][metric] for metric, _, _ in names])
     detectors = Detectors(tolerated, said["false_alarm_windows"], len(names))
-    before = None if previous is None else previous.get("detection")
-    seen = Evidence.none(len(names)) if before is None else _read(before, names)
-    after = detectors.after(seen, _gaps(record, said["estimator"], names), record["window"]["end_ms"])
-    state = _state(after, names)
-    if before is None and state != said["state"]:
-        return ["evidence: the record of the level's window before is not at hand"]
     compared.value("detection.detectors", said["detectors"], len(names))
     compared.value("detection.log_threshold", said["log_threshold"], detectors.log_threshold)
     compared.value("detection.bets", list(said["bets"]), list(BETS))
+    seen = Evidence.none(len(names)) if before is None else _read(before, names)
+    after = detectors.after(seen, _gaps(record, said["estimator"], names), record["window"]["end_ms"])
+    state, unchecked = _state(after, names), []
+    if before is None and state != said["state"]:
+        # What came before is not here to judge the state by: it is believed, and what it says compared with the rest.
+        unchecked.append("evidence: the record of the level's window before is not at hand")
+        after = _read(said, names)
+        state = _state(after, names)
+        _stands(said["state"], names, after, detectors, compared)
     compared.value("detection.state", said["state"], state)
     values = after.log_evidence.tolist(), after.alarm.tolist(), after.alarm_since_ms.tolist()
     each = zip(names, after.seen.tolist(), *values, strict=True)
@@ -136,7 +151,27 @@ def _evidence(record: Record, previous: Record | None, compared: _Compared) -> l
         {name: (evidence, alarm, since if alarm else None) for name, any_, evidence, alarm, since in each if any_},
         said["estimator"],
     )
-    return []
+    return unchecked
+
+
+def _terms(record: Record, said: Record, terms: Record | None, compared: _Compared) -> None:
+    """Nothing in a record shows what its detectors tolerate; but it is the same in all of its revision."""
+    own = "weighted" if record["rectifier"] is None else "rectified"
+    compared.value("detection.estimator", said["estimator"], own)
+    if terms is not None:
+        for name in TERMS:
+            compared.value(f"detection.{name}", said[name], terms[name])
+
+
+def _stands(
+    states: Sequence[Record], names: Sequence[_Name], after: Evidence, detectors: Detectors, compared: _Compared
+) -> None:
+    """A state with evidence at the threshold is in alarm, whatever was before it."""
+    evidence = dict(zip(names, after.log_evidence.tolist(), strict=True))
+    for number, state in enumerate(states):
+        found = evidence[state["metric"], state["score_bin"], state["group"]]
+        if state["alarm_since_ms"] is None and found >= detectors.log_threshold:
+            compared.value(f"detection.state[{number}].alarm_since_ms", None, "an alarm, by its evidence")
 
 
 def _gaps(record: Record, estimator: str, names: Sequence[_Name]) -> Gaps:

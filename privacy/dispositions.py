@@ -54,6 +54,11 @@ _ALARM = re.compile(r"[a-z0-9][a-z0-9-]{0,62}(?:/[A-Za-z0-9_.+-]{1,300}){4}/(?:0
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
+def is_alarm(name: str) -> bool:
+    """Whether this can be an alarm's id: MEASUREMENT/LEVEL/METRIC/SCORE-BIN/GROUP/MILLISECONDS, plain characters."""
+    return bool(_ALARM.fullmatch(name)) and int(name.rpartition("/")[2]) < YEAR_10000_MS
+
+
 def is_review(concern: str) -> bool:
     """Whether a concern's id is that of an alarm's review; people's concerns have 32 hexadecimal digits."""
     return concern.startswith(_PREFIX)
@@ -89,7 +94,7 @@ class Disposition:
         for item in fields(self):
             if type(getattr(self, item.name)) is not str:
                 raise DecisionRefused(f"{item.name.replace('_', '-')} is text")
-        if not _ALARM.fullmatch(self.alarm) or int(self.alarm.rpartition("/")[2]) >= YEAR_10000_MS:
+        if not is_alarm(self.alarm):
             raise DecisionRefused(
                 "expected an alarm's id, MEASUREMENT/LEVEL/METRIC/SCORE-BIN/GROUP/MILLISECONDS, as "
                 "`evenstream review list` names them"

@@ -111,6 +111,16 @@ class Approved:
             return "active"
         return "expired" if self.until_ms == self.measurement.expires_ms else "superseded"
 
+    def is_over(self, now_ms: int) -> bool:
+        """Whether what its windows say is no longer so: it is revoked, or its last window is due and was late enough.
+
+        Args:
+            now_ms: epoch milliseconds.
+        """
+        if self.revoked or self.measurement.source.arrival == "record_time":
+            return self.revoked
+        return now_ms >= self.until_ms + self.measurement.levels[-1].length_ms + self.measurement.lateness_ms
+
     def covers(self, window_start_ms: int) -> bool:
         """Whether a base window that starts then is counted under this revision."""
         return self.from_ms <= window_start_ms < self.until_ms

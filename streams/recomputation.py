@@ -8,22 +8,55 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from estimator import CellLayout, Recomputation, recompute
 from estimator.cells import Statistic
-from estimator.recompute import Discrepancy
-from privacy import epsilon
+from estimator.recompute import TERMS, Discrepancy
+from privacy import Measurement, epsilon, plan_noise
+from privacy.accountant import promised_epsilon
 from streams.errors import InputError, RecordMalformed
 from streams.records.metric import FairnessMetric
+from streams.roles.detecting import LevelDetectors
 
 _LONG_WINDOWS = 16
 """Kept of a level: publish uses a correction for 8 of its lengths."""
 
-_EPSILONS = (("epsilon_spent", "rho"), ("epsilon_limit", "rho_limit"))
+_EPSILONS = (("epsilon_spent", "rho", promised_epsilon), ("epsilon_limit", "rho_limit", epsilon))
+"""Those that follow from a rho of the record; that of adding or removing a day follows from the spec alone."""
+
+Specs = Callable[[bytes], Measurement | None]
+"""The approved spec of a digest, or None."""
+
+
+@dataclass(frozen=True)
+class Approved:
+    """What an approved spec settles in the records of one of its levels.
+
+    Attributes:
+        terms: of its detectors, as ``estimator.recompute.TERMS``. privacy: by their names in a record's ``privacy``.
+    """
+
+    terms: Mapping[str, Any]
+    privacy: Mapping[str, float | None]
+
+    @classmethod
+    def of(cls, spec: Measurement, level: str) -> Approved:
+        """Of a level, which must be one of the spec's."""
+        detectors = LevelDetectors.of(spec, level)
+        promise = plan_noise(spec).statement()
+        return cls(
+            {name: getattr(detectors, name) for name in TERMS},
+            {
+                "rho": promise.rho,
+                "delta": promise.delta,
+                "epsilon_spent": promise.epsilon,
+                "epsilon_add_remove": promise.epsilon_add_remove,
+            },
+        )
 
 
 class Recomputer:
@@ -31,10 +64,14 @@ class Recomputer:
 
     Args:
         tolerance_ulp: as for :func:`estimator.recompute`.
+        specs: the approved specs, where they are at hand; then a record is held against its own as well.
     """
 
-    def __init__(self, tolerance_ulp: int = 0) -> None:
+    def __init__(self, tolerance_ulp: int = 0, specs: Specs = lambda digest: None) -> None:
         self._tolerance_ulp = tolerance_ulp
+        self._specs = specs
+        self._approved: dict[tuple[str, str], Approved | None] = {}
+        self._terms: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._long: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
         self._previous: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._passed_ms: dict[tuple[str, str], int] = {}
@@ -49,7 +86,15 @@ class Recomputer:
         # Behind a window that is not here, nobody can say what it would have added to the evidence.
         follows = self._passed_ms.get(level) == record["window"]["start_ms"]
         previous = self._previous.get(level) if follows else None
-        found = worked_out(record, self.correction_of(record), previous, tolerance_ulp=self._tolerance_ulp)
+        approved = self._approved_of(level)
+        found = worked_out(
+            record,
+            self.correction_of(record),
+            previous,
+            terms=self._terms.get(level) if approved is None else approved.terms,
+            promised={} if approved is None else approved.privacy,
+            tolerance_ulp=self._tolerance_ulp,
+        )
         self.keep(record)
         return found
 
@@ -57,13 +102,23 @@ class Recomputer:
         """Let a record pass without working it out."""
         level = str(record["spec_sha256"]), str(record["level"])
         self._passed_ms[level] = max(record["window"]["end_ms"], self._passed_ms.get(level, 0))
-        if record.get("detection") is not None:
+        detection = record.get("detection")
+        if detection is not None:
             self._previous[level] = record
+            # The first one's, also over a hole: a record that has others differs, and so does every other like it.
+            self._terms.setdefault(level, {name: detection[name] for name in TERMS})
         if record["rectifier"] is not None:
             kept = self._long.setdefault(level, {})
             kept[record["window"]["end_ms"]] = record
             if len(kept) > _LONG_WINDOWS:
                 del kept[min(kept)]
+
+    def _approved_of(self, level: tuple[str, str]) -> Approved | None:
+        if level not in self._approved:
+            spec = self._specs(bytes.fromhex(level[0]))
+            has_level = spec is not None and level[1] in [each.name for each in spec.levels]
+            self._approved[level] = Approved.of(spec, level[1]) if spec is not None and has_level else None
+        return self._approved[level]
 
     def correction_of(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The record that a record names as the one that corrects it; None where it names none or it has not passed."""
@@ -78,23 +133,28 @@ def worked_out(
     corrected_by: Mapping[str, Any] | None,
     previous: Mapping[str, Any] | None,
     *,
+    terms: Mapping[str, Any] | None = None,
+    promised: Mapping[str, float | None] | None = None,
     tolerance_ulp: int = 0,
 ) -> Recomputation:
     """Every number of a record: what it says of the groups, and the epsilons that follow from its rhos.
 
-    Args and errors: those of :func:`estimator.recompute`.
+    Args:
+        record, corrected_by, previous, terms, tolerance_ulp: those of :func:`estimator.recompute`, as the errors are.
+        promised: what the approved spec promises, by its names in ``privacy``.
     """
-    found = recompute(record, corrected_by, previous, tolerance_ulp=tolerance_ulp)
-    privacy = record.get("privacy") or {}
-    differing, compared = list(found.discrepancies), found.compared
-    for name, rho in _EPSILONS:
-        published = privacy.get(name)
-        if published is not None:
-            compared += 1
-            again = epsilon(privacy[rho], privacy["delta"])
-            if published != again:
-                differing.append(Discrepancy(f"privacy.{name}", published, again))
-    return replace(found, compared=compared, discrepancies=tuple(differing))
+    found = recompute(record, corrected_by, previous, terms=terms, tolerance_ulp=tolerance_ulp)
+    privacy = record.get("privacy")
+    if privacy is None:
+        return found
+    expected = {name: told(privacy[rho], privacy["delta"]) for name, rho, told in _EPSILONS} | dict(promised or {})
+    differing = [
+        Discrepancy(f"privacy.{name}", privacy.get(name), again)
+        for name, again in expected.items()
+        if privacy.get(name) != again
+    ]
+    compared = found.compared + len(expected)
+    return replace(found, compared=compared, discrepancies=(*found.discrepancies, *differing))
 
 
 # -- files --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,9 @@ from streams.records.metric import FairnessMetric
 from streams.records.metric_schema import json_schema
 from streams.subscription import Delivery
 
+_WINDOWS_KEPT = 100_000
+"""Of so many windows, those read last, it is remembered which version came; of older ones any may come."""
+
 _MOST_PROBLEMS = 5
 """Of one record: a value of another kind altogether would have hundreds."""
 
@@ -88,7 +91,10 @@ class RecordCheck:
         before = self._versions.get(key, 0)
         if record.version <= before:
             problems.append(f"ce_id: version {record.version} comes after version {before} of the same window")
+        self._versions.pop(key, None)  # so that it is the last again
         self._versions[key] = max(before, record.version)
+        if len(self._versions) > _WINDOWS_KEPT:
+            del self._versions[next(iter(self._versions))]
         return problems
 
 

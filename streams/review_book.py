@@ -1,56 +1,47 @@
 """Alarms on `fairness-metrics`, and the reviews that they open.
 
-A detector's alarm begins with one window, which says so itself: its ``alarm_since_ms`` is its own end. That window
-opens a review, named by the alarm's id, with a deadline that the spec sets (``detection.review_within``). Reviewers
-close it by a signed disposition on the log of decisions (``privacy.dispositions``). That the alarm ends, or that its
-measurement expires or is superseded, closes nothing: what happened still has to be looked at. A revocation does: its
-reviews are over, whether its windows were withdrawn or not.
+A detector's alarm begins with one window, and every record while it stands says with which: ``alarm_since_ms``. The
+earliest record that names it opens a review, named by the alarm's id, with a deadline that the spec sets
+(``detection.review_within``), counted from the alarm's beginning. That record mostly is of the window with which the
+alarm began; it is a later one where that window's was written before there were detectors, or is no longer kept.
+Reviewers close the review by a signed disposition on the log of decisions (``privacy.dispositions``). That the alarm
+ends, or that its measurement expires or is superseded, closes nothing: what happened still has to be looked at. A
+revocation does: its reviews are over, whether its windows were withdrawn or not.
 
 Nothing here changes a ranking, and nothing follows from a review by itself.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from privacy.dispositions import SignedDisposition
+from privacy.dispositions import SignedDisposition, is_alarm
 from privacy.revocation import YEAR_10000_MS
+from streams.alarm_name import AlarmName
 from streams.control import Approved
 from streams.records.metric import FairnessMetric
 
 
 @dataclass(frozen=True)
-class Alarm:
-    """A detector's alarm, by the window with which it began.
+class Alarm(AlarmName):
+    """A detector's alarm, with what the first window says that names it.
 
     Attributes:
-        since_ms: the end of that window, epoch milliseconds.
-        spec: SHA-256 of the spec; empty where the window's record is not there (any more), as are the next three.
+        spec: SHA-256 of the spec; empty where no record names it (any more), as are the next three.
         reference: the group with which it is compared.
         estimator: whose gap it is.
-        gap: (estimate, lower, upper) in that window, ratios; None where it says none.
+        gap: (estimate, lower, upper) in the first window that names it, ratios; None where it says none.
     """
 
-    measurement: str
-    level: str
-    metric: str
-    score_bin: str
-    group: str
-    since_ms: int
     spec: bytes = b""
     reference: str = ""
     estimator: str = ""
     gap: tuple[float, float, float] | None = None
-
-    @cached_property
-    def id(self) -> str:
-        """measurement/level/metric/score bin/group/since_ms."""
-        return f"{self.measurement}/{self.level}/{self.metric}/{self.score_bin}/{self.group}/{self.since_ms}"
 
     @classmethod
     def named(cls, name: str) -> Alarm:
@@ -98,11 +89,15 @@ class _Interval(msgspec.Struct):
     upper: float
 
 
+_Plain = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.+-]{1,300}\Z")]
+"""Pages and commands name it, in a line to paste too: whoever wrote the record, nothing else gets there."""
+
+
 class _Result(msgspec.Struct):
-    metric: str
-    score_bin: str
-    group: str
-    estimator: str
+    metric: _Plain
+    score_bin: _Plain
+    group: _Plain
+    estimator: _Plain
     gap: _Interval | None
     alarm: bool | None = None
     alarm_since_ms: int | None = None
@@ -115,11 +110,11 @@ class _Record(msgspec.Struct):
     level: str
     spec_sha256: str
     window: _Window
-    reference: str
+    reference: _Plain
     results: list[_Result]
 
 
-_SINCE = b'"alarm_since_ms":'
+_SINCE = re.compile(rb'"alarm_since_ms":[0-9]')
 _LATEST_MS = YEAR_10000_MS - 366 * 86_400_000
 """Before this a window ends: later ones, and their deadlines, could not be written as a date."""
 
@@ -127,10 +122,14 @@ _decoder = msgspec.json.Decoder(_Record)
 
 
 class ReviewBook:
-    """The alarms that began in windows of `fairness-metrics`: of each window what its last record says."""
+    """The alarms that records of `fairness-metrics` name, each as the record of the earliest window has it.
+
+    Which that is does not depend on the order in which windows are read: a level's lie on several partitions.
+    """
 
     def __init__(self) -> None:
-        self._alarms: dict[bytes, tuple[Alarm, ...]] = {}
+        self._alarms: dict[str, tuple[int, bytes, Alarm]] = {}  # with the end and the key of the first that names it
+        self._named: dict[bytes, set[str]] = {}  # the same, by the key
         self.version = 0
         """Rises whenever there are other alarms."""
 
@@ -138,9 +137,9 @@ class ReviewBook:
         """Take in one record of the topic, in its partition's order; what is no record of a window opens nothing."""
         if key is None:
             return
-        # The bytes are compact JSON. Most records are long, and no alarm begins in them.
-        if value is None or _SINCE + key.rpartition(b"/")[2] not in value:
-            self._put(key, ())
+        # The bytes are compact JSON. Most records are long, and name no alarm.
+        if value is None or not _SINCE.search(value):
+            self._put(key, 0, {})
             return
         try:
             record = _decoder.decode(value)
@@ -158,26 +157,35 @@ class ReviewBook:
 
     def _take(self, key: bytes, spec: bytes, record: Any) -> None:
         end_ms = record.window.end_ms
-        began = {
+        standing = {
             alarm.id: alarm
             for result in record.results
-            if result.alarm_since_ms == end_ms and result.alarm
+            if result.alarm and result.alarm_since_ms is not None and 0 <= result.alarm_since_ms <= end_ms
             for alarm in (_alarm(record, spec, result),)
+            if is_alarm(alarm.id)
         }
-        self._put(key, tuple(began.values()))
+        self._put(key, end_ms, standing)
 
-    def _put(self, key: bytes, found: tuple[Alarm, ...]) -> None:
-        if found != self._alarms.get(key, ()):
+    def _put(self, key: bytes, end_ms: int, standing: Mapping[str, Alarm]) -> None:
+        """``standing``: what the window's record names; a withdrawn one names none, and takes its alarms with it."""
+        before = {name: self._alarms.pop(name)[2] for name in self._named.pop(key, ())}
+        named = {}
+        for name, alarm in standing.items():
+            known = self._alarms.get(name)
+            if known is None or end_ms < known[0]:
+                named[name] = alarm
+                self._alarms[name] = end_ms, key, alarm
+                if known is not None:
+                    self._named[known[1]].discard(name)
+        if named:
+            self._named[key] = set(named)
+        if before != named:
             self.version += 1
-        if found:
-            self._alarms[key] = found
-        else:
-            self._alarms.pop(key, None)  # a withdrawal takes a window's alarms with it
 
     def alarms(self) -> Iterator[Alarm]:
         """Every alarm, in no order."""
-        for alarms in self._alarms.values():
-            yield from alarms
+        for _, _, alarm in self._alarms.values():
+            yield alarm
 
     def reviews(
         self, dispositions: Mapping[str, Sequence[SignedDisposition]], approved: Iterable[Approved]
@@ -203,7 +211,7 @@ def _alarm(record: Any, spec: bytes, result: Any) -> Alarm:
         result.metric,
         result.score_bin,
         result.group,
-        record.window.end_ms,
+        result.alarm_since_ms,
         spec,
         record.reference,
         result.estimator,
@@ -214,10 +222,14 @@ def _alarm(record: Any, spec: bytes, result: Any) -> Alarm:
 def _review(alarm: Alarm, dispositions: tuple[SignedDisposition, ...], specs: Mapping[bytes, Approved]) -> Review:
     entry = specs.get(alarm.spec)
     if not alarm.spec:
-        return Review(alarm, None, dispositions, "the window's record is no longer on the topic, or was withdrawn")
+        return Review(alarm, None, dispositions, "no record on the topic names it any more, or they were withdrawn")
     if entry is None:
         return Review(alarm, None, dispositions, "no approved measurement has this window")
-    deadline_ms = alarm.since_ms + entry.measurement.alarms.review_within_ms
+    measurement = entry.measurement
+    levels = [level.name for level in measurement.levels]
+    if alarm.level not in levels or alarm.group not in measurement.group_names:
+        return Review(alarm, None, dispositions, "the approved measurement has no such level or group")
+    deadline_ms = alarm.since_ms + measurement.alarms.review_within_ms
     over = "the measurement was revoked" if entry.revoked else None
     return Review(alarm, deadline_ms, dispositions, over)
 

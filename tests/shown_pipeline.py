@@ -48,7 +48,7 @@ reference: white
 privacy:
   contribution_cap: 3
   cap_rule: first
-  rho_member_day: 5
+  rho_member_day: 9
   channel_shares: {{table: 0.4, moments: 0.2, rectifier: 0.4}}
 detection: {{false_alarm_every: 20m}}
 review: {{owner: the tests, harm_considered: none, data_used: made up, retention: until the test ends}}
@@ -78,7 +78,7 @@ class ShownPipeline:
         names = list(_FAMILIES)
         groups = dict(zip(names, ("white", "hispanic", "black"), strict=True))
         for k in range(_MEMBERS):
-            said = groups[names[k % 3]] if k % 4 == 0 else None
+            said = groups[names[k % 3]] if k % 2 == 0 else None
             attributes = json.dumps({"family_name": names[k % 3], "state": "CA", "self_id": said})
             self.pipeline.write_attributes(b"m%05d" % k, attributes.encode())
         self.registries: dict[str, CollectorRegistry] = self.pipeline.registries

@@ -48,9 +48,13 @@ def shown(
     until_ms: int = FOREVER_MS,
     revoked_at_ms: int | None = None,
     hostile: str = "",
+    replayed: bool = False,
 ) -> Shown:
-    """An approved revision with its promise."""
-    spec = parse_measurement(SPEC.format(name=name, revision=revision, hostile=hostile), origin="test")
+    """An approved revision with its promise; of live events, or of a log that is replayed."""
+    text = SPEC.format(name=name, revision=revision, hostile=hostile)
+    if replayed:
+        text = text.replace("time: shown_at}", "time: shown_at, arrival: record_time}")
+    spec = parse_measurement(text, origin="test")
     until_ms = min(until_ms, spec.expires_ms or FOREVER_MS)
     approved = Approved(spec, bytes([revision]) * 32, b"s" * 32, from_ms, until_ms, revision, revoked_at_ms)
     return Shown(approved, plan_noise(spec).statement())
@@ -58,6 +62,16 @@ def shown(
 
 def table(number: int, unfair: float = 0.0, rows: NDArray[np.float64] = _ROWS) -> NDArray[np.float64]:
     """A window's noised table, rows: everyone's rates are the same, but for black members' recommendations."""
+    exact, rng = _exact(number, unfair, rows)
+    return exact + rng.normal(0, _SIGMA, exact.shape)
+
+
+def exact_counts(number: int, unfair: float = 0.0, rows: NDArray[np.float64] = _ROWS) -> NDArray[np.float64]:
+    """The same before its noise: what nobody may ever see, rows."""
+    return _exact(number, unfair, rows)[0]
+
+
+def _exact(number: int, unfair: float, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], np.random.Generator]:
     rng = np.random.default_rng(number)
     found = np.zeros((LAYOUT.count, len(GROUPS)))
     for place, expected in enumerate(rows):
@@ -69,7 +83,7 @@ def table(number: int, unfair: float = 0.0, rows: NDArray[np.float64] = _ROWS) -
             for outcome in (1 - hired, hired)
         ])  # fmt: skip
         found[:, place] = rng.multinomial(int(expected), likely)
-    return found + rng.normal(0, _SIGMA, found.shape)
+    return found, rng
 
 
 class Level:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard as build
 
 from bench.dashboards.parts import (
+    AWAITED,
     BLUE,
     GREY,
     ORANGE,
@@ -198,8 +199,9 @@ def _windows(board: build.Dashboard) -> build.Dashboard:
     one = 'measurement="$measurement"'
     age = lines(
         "Age of the newest window",
-        "The dashed line is where it counts as stale: three lengths and the lateness.",
-        Query(f"time() - max(evenstream_window_end_timestamp_seconds{{{LEVEL}}})", "age"),
+        "The dashed line is where it counts as stale: three lengths and the lateness. Empty where none is due by the "
+        "clock: a replayed log, or a measurement that has ended.",
+        Query(f"time() - max by (measurement) (evenstream_window_end_timestamp_seconds{{{LEVEL}}}) {AWAITED}", "age"),
         Query(
             f"3 * max(evenstream_window_length_seconds{{{LEVEL}}}) + max(evenstream_window_lateness_seconds{{{one}}})",
             "stale",

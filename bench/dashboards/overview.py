@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard as build
 
 from bench.dashboards.parts import (
+    AWAITED,
     BLUE,
     GREY,
     ORANGE,
@@ -27,7 +28,8 @@ NEAREST = "clamp_min(evenstream_gap_lower_ratio, 0) + clamp_min(-evenstream_gap_
 AGE = (
     "time() - max by (measurement, level) (evenstream_window_end_timestamp_seconds) "
     "- max by (measurement, level) (evenstream_window_length_seconds) "
-    "- on (measurement) group_left () max by (measurement) (evenstream_window_lateness_seconds)"
+    "- on (measurement) group_left () max by (measurement) (evenstream_window_lateness_seconds) "
+    f"{AWAITED}"
 )
 INFO = 'max by (measurement, revision, reference, state) (evenstream_measurement_info{state!="superseded"})'
 
@@ -79,7 +81,7 @@ def _now(board: build.Dashboard) -> build.Dashboard:
         .with_panel(
             number(
                 "Reviews open",
-                "Alarms that no reviewer has answered with a disposition yet.",
+                "Alarms for which reviewers have signed no disposition that closes the review yet.",
                 Query("sum(max by (measurement) (evenstream_reviews_open))"),
                 unit="short",
                 limit=1,
@@ -118,7 +120,7 @@ def _now(board: build.Dashboard) -> build.Dashboard:
             number(
                 "Latest by",
                 "How far the slowest level is behind: time since its newest window's end, less one length and the "
-                "lateness. About 0 where all is well.",
+                "lateness; of active measurements of live events. About 0 where all is well.",
                 Query(f"max({AGE})"),
                 unit="s",
                 alerts=["EvenstreamMetricsStale"],
@@ -140,7 +142,7 @@ def _measurements(board: build.Dashboard) -> build.Dashboard:
             ("Behind by", f"max by (measurement) ({AGE})", "s"),
             (
                 "Void in a day",
-                'sum by (measurement) (increase(evenstream_windows_total{status="void"}[1d]))',
+                'sum by (measurement) (evenstream:windows:increase1d{status="void"})',
                 "short",
             ),
             ("Reviews open", "max by (measurement) (evenstream_reviews_open)", "short"),
@@ -198,8 +200,8 @@ def _measurements(board: build.Dashboard) -> build.Dashboard:
                 "Share of void windows in a day",
                 "Of all windows of a measurement and level that ended within a day.",
                 Query(
-                    'sum by (measurement, level) (increase(evenstream_windows_total{status="void"}[1d])) '
-                    "/ sum by (measurement, level) (increase(evenstream_windows_total[1d]))",
+                    'sum by (measurement, level) (evenstream:windows:increase1d{status="void"}) '
+                    '/ sum by (measurement, level) (evenstream:windows:increase1d{status!="withdrawn"})',
                     "{{measurement}} {{level}}",
                 ),
                 unit="percentunit",

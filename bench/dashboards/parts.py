@@ -19,6 +19,9 @@ UIDS = {name: f"evenstream-{name}" for name in ("overview", "measurement", "pipe
 BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "#7F7F7F"
 """Of the palette of Okabe and Ito, which colour-blind people tell apart."""
 
+AWAITED = "and on (measurement) max by (measurement) (evenstream_release_age_seconds)"
+"""Of active measurements of live events alone: a replayed log is as old as it is, and what has ended is not late."""
+
 _VALUES_OF_A_QUERY = 3
 """The kind of a variable that is filled by ``query_result``, as Grafana's Prometheus editor numbers it."""
 

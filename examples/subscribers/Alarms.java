@@ -2,7 +2,8 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.util.HashSet;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -23,7 +24,13 @@ public class Alarms {
             "auto.offset.reset", "earliest",
             "isolation.level", "read_committed", // Java's default shows what an aborted transaction left
             "enable.auto.commit", false);
-        Set<String> seen = new HashSet<>(); // a record may come twice, with the same id
+        // The last ids, in their order: a record may come twice, with the same one.
+        Set<String> seen = Collections.newSetFromMap(new LinkedHashMap<>() {
+            @Override
+            protected boolean removeEldestEntry(Map.Entry<String, Boolean> eldest) {
+                return size() > 100_000;
+            }
+        });
         ObjectMapper json = new ObjectMapper();
         try (var consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             consumer.subscribe(List.of(deployment + ".fairness-metrics"));
@@ -45,7 +52,8 @@ public class Alarms {
             System.out.println(where + " " + status + " " + window.get("reason").asText());
         }
         for (JsonNode result : window.get("results")) {
-            if (result.path("alarm").asBoolean()) {
+            long since = result.path("alarm_since_ms").asLong(-1);
+            if (since == window.get("window").get("end_ms").asLong()) { // it begins with this window
                 System.out.println(where + " ALARM " + result.get("group").asText() + " "
                     + result.get("metric").asText() + " " + result.get("gap"));
             }

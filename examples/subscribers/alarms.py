@@ -2,9 +2,8 @@
 
 import json
 import sys
-from collections import deque
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaException
 
 bootstrap, deployment = sys.argv[1:]
 consumer = Consumer(
@@ -17,19 +16,23 @@ consumer = Consumer(
     }
 )
 consumer.subscribe([f"{deployment}.fairness-metrics"])
-seen = deque(maxlen=100_000)  # a record may come twice, with the same id
+seen = {}  # the last ids, in their order: a record may come twice, with the same one
 while True:
     message = consumer.poll(1.0)
     if message is None or message.error():
-        continue  # the client reconnects by itself
+        if message and "AUTHORIZATION" in message.error().name():  # all else passes: the client reconnects by itself
+            raise KafkaException(message.error())
+        continue
     headers = dict(message.headers())
     if headers["ce_id"] not in seen:
-        seen.append(headers["ce_id"])
         window = json.loads(message.value())
         where = headers["ce_subject"].decode(), headers["ce_time"].decode()
         if window["status"] != "published":  # void, suppressed, withdrawn: never keep the value before
             print(*where, window["status"], window["reason"], window["supersedes"] or "", flush=True)
         for result in window["results"]:
-            if result["alarm"]:
+            if result["alarm"] and result["alarm_since_ms"] == window["window"]["end_ms"]:  # it begins with this window
                 print(*where, "ALARM", result["group"], result["metric"], result["gap"], flush=True)
+        seen[headers["ce_id"]] = None
+        if len(seen) > 100_000:
+            del seen[next(iter(seen))]
     consumer.store_offsets(message)

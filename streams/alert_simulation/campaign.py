@@ -132,4 +132,5 @@ def _promise(one: Found) -> Promise:
     else:
         figures = f"none in {lengths.windows.sum():,}, so with 95 % confidence one in {lengths.per_alarm:,.0f} or more"
     figures += f" ({task.runs} runs, {lengths.unfinished} given up after {task.horizon:,} without one)"
-    return Promise(f"{task.row}, {detectors}: at most one false alarm in {a:,} windows", holds, figures)
+    promised = f"{task.row}, {detectors}: the first false alarm comes after {a:,} windows or more, on average"
+    return Promise(promised, holds, figures)

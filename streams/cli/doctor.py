@@ -21,7 +21,8 @@ from streams.watch.access import token_of
 @click.command()
 @click.option(
     "--role", "named", multiple=True, metavar="ROLE=HOST:PORT",
-    help="Where a worker answers; default: its default port here. A further worker is ROLE.SHARD.",
+    help="Where a worker answers; default: its default port here. A further worker is ROLE.SHARD; https:// or http:// "
+    "before HOST says how, whatever the settings say.",
 )  # fmt: skip
 @click.option(
     "--token-file", type=click.Path(path_type=Path, dir_okay=False),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from rich.text import Text
 
 from estimator import Disparities, EstimatorError, Recomputation, reestimate
 from estimator.reestimate import layout_of
+from privacy import Measurement
+from secure_agg import SecureAggregationError
 from streams.cli import Invocation
 from streams.cli.audit import CONFIDENCE, FILE, console
+from streams.control import ControlPlane
 from streams.errors import EvenstreamError, InputError
-from streams.recomputation import Recomputer, checked_record, records_of_file, statistic_of
+from streams.governance import Governance
+from streams.recomputation import Recomputer, Specs, checked_record, records_of_file, statistic_of
 from streams.report.numbers import interval, moment, reason
 from streams.report.terminal import terminal_line
 from streams.settings import Settings
@@ -90,7 +95,8 @@ def recompute(
     records = _of_topic(invocation.settings()) if path is None else records_of_file(path)
     wanted = _Wanted(measurement, level, end_ms)
     if reference is None and confidence is None and not statistics:
-        _compare(records, wanted, tolerance_ulp, as_json)
+        specs = _approved(invocation.settings()) if path is None else lambda digest: None
+        _compare(records, wanted, Recomputer(tolerance_ulp, specs), as_json)
     else:
         _ask(records, wanted, _Question(reference, confidence, statistics), as_json)
 
@@ -103,6 +109,25 @@ def _of_topic(settings: Settings) -> Iterator[Record]:
             yield checked_record(delivery.as_json().get("value"), delivery.place)
 
 
+def _approved(settings: Settings) -> Specs:
+    """The approved specs, where this reader may read them and has the public keys to judge them by."""
+
+    @cache  # read when the first record is there
+    def control() -> ControlPlane | None:
+        try:
+            return Governance(settings).view().control
+        except (EvenstreamError, SecureAggregationError) as error:
+            click.echo(f"records are not held against their specs, which cannot be read here: {error}", err=True)
+            return None
+
+    def spec(digest: bytes) -> Measurement | None:
+        known = control()
+        approved = None if known is None else known.find(digest)
+        return None if approved is None else approved.measurement
+
+    return spec
+
+
 def _name(record: Record) -> str:
     return terminal_line(f"{record['measurement']} {record['level']} {moment(record['window']['end_ms'])}")
 
@@ -110,9 +135,8 @@ def _name(record: Record) -> str:
 # -- what was published -------------------------------------------------------------------------------------------
 
 
-def _compare(records: Iterator[Record], wanted: _Wanted, tolerance_ulp: int, as_json: bool) -> None:
-    recomputer = Recomputer(tolerance_ulp)
-    windows = compared = silent = 0
+def _compare(records: Iterator[Record], wanted: _Wanted, recomputer: Recomputer, as_json: bool) -> None:
+    windows = compared = silent = partly = 0
     first: str | None = None
     unequal = 0
     for record in records:
@@ -124,6 +148,7 @@ def _compare(records: Iterator[Record], wanted: _Wanted, tolerance_ulp: int, as_
             continue
         click.echo(_verdict_json(record, found) if as_json else f"{_name(record)}  {_verdict(record, found)}")
         windows, compared, silent = windows + 1, compared + found.compared, silent + (found.found is None)
+        partly += bool(found.unchecked)
         if not found.equal:
             unequal += 1
             first = first or f"{_name(record)}: {terminal_line(str(found.discrepancies[0]))}"
@@ -134,6 +159,8 @@ def _compare(records: Iterator[Record], wanted: _Wanted, tolerance_ulp: int, as_
     if first is not None:
         raise EvenstreamError(f"{unequal:,} of {windows:,} windows are not what their tables say; the first: {first}")
     summary = f"{windows:,} windows, {silent:,} of them without numbers; {compared:,} values recomputed, all equal"
+    if partly:
+        summary += f"; in {partly:,} windows not everything could be checked"
     click.echo(summary, err=as_json)
 
 

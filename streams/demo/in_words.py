@@ -39,11 +39,9 @@ def in_words(window: FairnessMetric, *, length_ms: int) -> Iterator[str]:
 
 def _corrected(record: shown_record.ShownRecord) -> Iterator[str]:
     """The same group and statistic, corrected for what the weighted estimate understates."""
-    chosen = words.best_estimator(record)
-    clear = [r for r in record.results if r.estimator == chosen and r.gap is not None and words.differs(r.gap)]
-    if not clear:
+    worst = words.clearest(record)
+    if worst is None:
         return
-    worst = max(clear, key=lambda r: (bool(r.alarm), min(abs(r.gap.lower), abs(r.gap.upper)) if r.gap else 0.0))
     same = (worst.metric, worst.score_bin, worst.group, "corrected")
     for result in record.results:
         if (result.metric, result.score_bin, result.group, result.estimator) == same and result.gap is not None:

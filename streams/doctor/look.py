@@ -35,6 +35,8 @@ class Worker:
     name: str
     host: str
     port: int
+    scheme: Literal["http", "https"] | None = None
+    """What was named for it; None: as the settings say."""
 
     @property
     def role(self) -> str:
@@ -58,14 +60,15 @@ class WorkerSeen:
 
     Attributes:
         silence: why nothing came of it: "closed" (nobody listens there), "mute" (someone listens and does not answer),
-            "refused" (it wants a bearer token); None where it answered.
+            "refused" (it wants a bearer token), "unlike" (what answers there does not speak as it was asked, over TLS
+            or not); None where it answered.
         health, readiness: the line of /healthz and of /readyz.
-        healthy, ready: whether they said yes.
+        healthy, ready: whether they said yes. All four are there as well where only the metrics were refused.
         series: by metric, its labels and values.
     """
 
     worker: Worker
-    silence: Literal["closed", "mute", "refused"] | None = None
+    silence: Literal["closed", "mute", "refused", "unlike"] | None = None
     healthy: bool = False
     health: str = ""
     ready: bool = False

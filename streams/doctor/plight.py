@@ -35,13 +35,24 @@ def of_worker(seen: WorkerSeen) -> Plight | None:
             f"it accepts connections at {address} and does not answer: stopped by a signal, or hung",
             f"let {name} go on (kill -CONT), or kill it and start it again: it goes on where it was",
         )
-    if seen.silence == "refused":
-        return Plight(f"it does not answer this caller at {address}", "give its bearer token with --token-file")
+    if seen.silence == "unlike":
+        return Plight(
+            f"what listens at {address} does not speak as it was asked, or its certificate is another",
+            f"name http.certificate_file of {name} in the settings, or its address: --role {name}=https://HOST:PORT, "
+            "or http:// where it speaks no TLS",
+        )
+    if is_refusal(seen):
+        return Plight(f"it shows this caller no metrics at {address}", "give its bearer token with --token-file")
     if not seen.healthy:
         return Plight(f"it says that it hangs: {seen.health}", f"kill {name} and start it again: it goes on there")
     if not seen.ready:
         return Plight(f"it is not at work: {seen.readiness}", _advice(seen))
     return None
+
+
+def is_refusal(seen: WorkerSeen) -> bool:
+    """Whether a worker does not let this caller see all, and what it lets be seen is in order."""
+    return seen.silence == "refused" and (not seen.health or (seen.healthy and seen.ready))
 
 
 def _advice(seen: WorkerSeen) -> str:

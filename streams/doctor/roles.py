@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from streams.doctor.findings import Finding
 from streams.doctor.look import Look
-from streams.doctor.plight import STOPPED, of_worker
+from streams.doctor.plight import STOPPED, is_refusal, of_worker
 from streams.doctor.standing import last_sign_ms, works_elsewhere
 
 CHECK = "roles"
@@ -20,12 +20,15 @@ def check(before: Look, now: Look) -> Iterator[Finding]:
         if plight is None:
             continue
         well = False
-        if seen.silence is not None and works_elsewhere(before, now, seen.worker):
+        if is_refusal(seen) or seen.silence == "unlike":  # it may be well: this caller cannot tell
+            yield Finding(CHECK, "unseen", plight.says, plight.do, seen.worker.name)
+            continue
+        if not seen.health and works_elsewhere(before, now, seen.worker):
             says = f"{plight.says}, and yet it moved on: it runs elsewhere, or has only just ended or begun"
             do = f"look again, or name its address: --role {seen.worker.name}=HOST:PORT"
             yield Finding(CHECK, "unseen", says, do, seen.worker.name)
             continue
-        if seen.answers and seen.healthy and was != seen.readiness:
+        if seen.healthy and was != seen.readiness:
             says = f"{plight.says} (it was: {was or 'silent'})"
             yield Finding(CHECK, "unseen", says, "it is on its way; look again", seen.worker.name)
             continue
@@ -38,7 +41,7 @@ def check(before: Look, now: Look) -> Iterator[Finding]:
             seen.worker.name,
             topic=stopped[1] if stopped else None,
             partitions=(int(stopped[2]),) if stopped else (),
-            since_ms=None if seen.answers else last_sign_ms(now, seen.worker),
+            since_ms=None if seen.health else last_sign_ms(now, seen.worker),
         )
     if well:
         yield Finding(CHECK, "ok", f"all {len(now.workers)} workers answer and are at work, or stand by")

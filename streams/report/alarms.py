@@ -25,8 +25,9 @@ def in_words(alarm: Alarm) -> str:
     against = f" to {alarm.reference}" if alarm.reference else ""
     asks = f" ({_METRICS[alarm.metric]})" if alarm.metric in _METRICS else ""
     return (
-        f"{alarm.measurement}, in windows of {alarm.level}, since {moment(alarm.since_ms)}: for {alarm.group} the gap"
-        f"{against} in {alarm.metric}{where}{asks} is beyond what is tolerated"
+        f"{alarm.measurement}, in windows of {alarm.level}, since {moment(alarm.since_ms)}: for {alarm.group} the "
+        f"evidence of a gap{against} in {alarm.metric}{where}{asks} beyond what is tolerated has passed what the terms "
+        "ask"
     )
 
 

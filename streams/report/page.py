@@ -13,6 +13,9 @@ from pathlib import Path
 
 from streams.errors import InputError
 
+_LINE_CHARACTERS = 34
+"""Of a table's cell that stays in one line."""
+
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 68rem; margin: 2rem auto;
@@ -75,13 +78,23 @@ def table(
     first = 1 if row_headings else 0
     body = "\n".join(
         "<tr>"
-        + "".join(f'<th scope="row">{escape(cell)}</th>' for cell in row[:first])
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[first:])
+        + "".join(f'<th scope="row"{breaks(cell)}>{escape(cell)}</th>' for cell in row[:first])
+        + "".join(f"<td{breaks(cell)}>{escape(cell)}</td>" for cell in row[first:])
         + "</tr>"
         for row in rows
     )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    # What scrolls can be scrolled by keyboard, and is named for who does not see it.
+    named = f' role="region" aria-label="{escape(caption)}"' if caption else ""
+    return (
+        f'<div class="scroll" tabindex="0"{named}><table>{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n'
+        "</tbody></table></div>"
+    )
+
+
+def breaks(*lines: str) -> str:
+    """The class of a table's cell with a sentence in it: others stay in one line, as numbers and moments should."""
+    return ' class="long"' if max(map(len, lines)) > _LINE_CHARACTERS else ""
 
 
 def figure(svg: str, caption: str) -> str:

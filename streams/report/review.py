@@ -153,7 +153,10 @@ def _alarms(spec: Measurement) -> Iterator[str]:
         yield f"Tolerated: a rate up to {100 * gap:g} percentage points above or below the reference's, of {metrics}."
     yield "Evidence of more than that, gathered over windows, raises an alarm; nothing changes a ranking by itself."
     every = ", ".join(f"{terms.false_alarm_windows(level.length_ms):,} of {level.name}" for level in spec.levels)
-    yield f"Of each level at most one false alarm in {terms.false_alarm_every} on average (in windows: {every})."
+    yield (
+        f"The first false alarm of a level comes after {terms.false_alarm_every} or more, on average (in windows: "
+        f"{every})."
+    )
     yield f"An alarm opens a review; reviewers have {terms.review_within}."
 
 

@@ -3,12 +3,13 @@
 Evidence is a pure function of a level's releases in the order of their windows, and lies in each window's record. So a
 window that is passed over at start, since its record lies on `fairness-metrics`, passes its evidence on by that record.
 `emitted` keeps the last few of a level; where an older one turns out to be needed, since a record before them is not
-there or cannot be believed, the level's evidence has to be worked out anew from all its releases (`HistoryNeeded`).
+there or cannot be believed, the level's evidence has to be worked out anew from all its releases: it is *lost*, and
+whoever reads them reads them once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,15 +29,15 @@ LevelName = tuple[str, str]
 
 
 class HistoryNeeded(EvenstreamError):
-    """The evidence before a window is in no record that was kept: start again, and pass over none of this level."""
+    """The evidence before a window is in no record that was kept: read again, and pass over none of these levels."""
 
-    def __init__(self, level: LevelName) -> None:
+    def __init__(self, levels: Collection[LevelName]) -> None:
+        names = ", ".join(sorted("/".join(level) for level in levels))
         super().__init__(
-            f"{'/'.join(level)}: fairness-metrics does not hold the evidence before a window that is to be published "
-            "(records of an earlier version, or one that is missing or not of these releases): all windows of the "
-            "level are to be estimated anew, which takes some milliseconds each"
+            f"{names}: fairness-metrics does not hold the evidence before a window that is to be published or shown "
+            "(records of an earlier version, or one that is missing or not of these releases): all windows of these "
+            "levels are to be estimated anew, which takes some milliseconds each"
         )
-        self.level = level
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +150,8 @@ class LevelEvidence:
     """What the detectors of each level of each revision have seen, from its first window on."""
 
     def __init__(self) -> None:
+        self.lost: set[LevelName] = set()
+        """Levels of whose windows some had to go without evidence, since that before them was in no record."""
         self._detectors: dict[tuple[bytes, str], LevelDetectors] = {}
         self._after: dict[tuple[bytes, str], _After] = {}
 
@@ -161,12 +164,17 @@ class LevelEvidence:
         return found
 
     def after(
-        self, approved: Approved, level: str, end_ms: int, results: Iterable[Disparity], confidence: float
+        self,
+        approved: Approved,
+        level: str,
+        end_ms: int,
+        results: Iterable[Disparity],
+        confidence: float,
+        *,
+        needed: bool = True,
     ) -> Evidence | None:
-        """Take in a window's results; None where a later window of the level was there before it.
-
-        Raises:
-            HistoryNeeded: windows before it were passed over whose record was not kept.
+        """Take in a window's results; None where a later window of the level was there before it, or where windows
+        before it were passed over whose record was not kept. Then the level is ``lost``, if the evidence is needed.
         """
         detectors = self.detectors(approved, level)
         before = self._after.get((approved.spec, level))
@@ -177,7 +185,10 @@ class LevelEvidence:
         else:
             known = before.evidence or detectors.read(before.recorded)
             if known is None:
-                raise HistoryNeeded((approved.measurement.id, level))
+                if needed:
+                    self.lost.add((approved.measurement.id, level))
+                self._after[approved.spec, level] = _After(end_ms)
+                return None
             seen = known
         evidence = detectors.detectors.after(seen, detectors.gaps(results, confidence), end_ms)
         self._after[approved.spec, level] = _After(end_ms, evidence)

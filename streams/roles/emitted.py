@@ -95,7 +95,8 @@ class EmittedWindows:
         self._versions: dict[bytes, int] = {}
         self._outcomes: dict[bytes, tuple[bytes, Outcome]] = {}
         self._newest: dict[tuple[str, str], int] = {}
-        self._newest_said: dict[tuple[str, str], int] = {}
+        self._newest_said: dict[tuple[str, str], tuple[int, bool]] = {}
+        """The end of the newest window that says something, and whether its record has evidence."""
         self._detections: dict[tuple[str, str], deque[tuple[int, bytes]]] = {}
 
     def read(self, key: bytes, value: bytes | None, headers: Any) -> None:
@@ -114,8 +115,9 @@ class EmittedWindows:
         end_ms = record.window.end_ms
         self._newest[level] = max(end_ms, self._newest.get(level, 0))
         if record.status in ("published", "suppressed"):
-            self._newest_said[level] = max(end_ms, self._newest_said.get(level, 0))
-            if record.detection != _NOTHING:
+            gathered = record.detection != _NOTHING
+            self._newest_said[level] = max((end_ms, gathered), self._newest_said.get(level, (0, False)))
+            if gathered:
                 kept = self._detections.setdefault(level, deque(maxlen=_KEPT))
                 kept.append((end_ms, bytes(record.detection)))
         if version == 1 and names is not None and record.status != "withdrawn" and level not in self._from_releases:
@@ -133,12 +135,28 @@ class EmittedWindows:
         """What became of the window of two releases; None where they must be added to say so. Asked once a window."""
         release = a.release
         level, end_ms = (release.measurement, release.level), release.end_ms
+        if self._is_shown(level, end_ms):
+            return None
         names, outcome = self._outcomes.pop(release.topic_key(), (b"", None))
-        shown = end_ms >= self._newest.get(level, 0) or end_ms == self._newest_said.get(level)
-        if outcome is None or shown or names != _of(release.spec, a.signature, b.signature):
+        if outcome is None or names != _of(release.spec, a.signature, b.signature):
             return None
         kept = next((kept for end, kept in reversed(self._detections.get(level, ())) if end == end_ms), None)
         return outcome if kept is None else replace(outcome, detection=kept)
+
+    def newest_end_ms(self, measurement: str, level: str) -> int:
+        """End of the newest window of a level whose record was read, epoch milliseconds; 0 where none was."""
+        return self._newest.get((measurement, level), 0)
+
+    def lacks_evidence(self, a: SignedRelease, b: SignedRelease) -> bool:
+        """Whether this is the newest window of its level that says something, and its record rests on these releases
+        and has no evidence, as those of an earlier version have not."""
+        release = a.release
+        names, _ = self._outcomes.get(release.topic_key(), (b"", None))
+        newest = self._newest_said.get((release.measurement, release.level))
+        return newest == (release.end_ms, False) and names == _of(release.spec, a.signature, b.signature)
+
+    def _is_shown(self, level: tuple[str, str], end_ms: int) -> bool:
+        return end_ms >= self._newest.get(level, 0) or end_ms == self._newest_said.get(level, (0, False))[0]
 
 
 def version_of(headers: Any) -> int:

@@ -41,7 +41,7 @@ from streams.records.metric import (
 )
 from streams.records.release import Release, SignedRelease
 from streams.roles.channel_layout import ChannelLayout
-from streams.roles.detecting import LevelEvidence
+from streams.roles.detecting import LevelEvidence, LevelName
 from streams.roles.emitted import EmittedWindows, Outcome
 from streams.roles.noised_window import NoisedWindow, sigma_rows
 
@@ -125,13 +125,15 @@ class PublishCore:
         self.last_paid_for: tuple[Approved, int] | None = None
         """(revision, window start) of the last release of numbers that was taken in: its day is paid for."""
 
+    @property
+    def lost(self) -> set[LevelName]:
+        """Levels of which a window had to go without evidence: this core is of no more use (``detecting``)."""
+        return self._evidence.lost
+
     def apply(self, party: str, value: bytes) -> FairnessMetric | None:
         """Take in one record of a party's releases topic; the window's record once both parties are there.
 
         None as well where ``last_emitted`` says what it came to.
-
-        Raises:
-            HistoryNeeded: only at start, while windows are passed over: this core is of no more use (``detecting``).
         """
         self.last_withheld = self.last_emitted = None
         digest = hashlib.sha256(value).digest()
@@ -288,7 +290,12 @@ class PublishCore:
             found, corrected_by = self._disparities(approved, release, window)
             if not approved.withdraws(release.end_ms):  # of these nothing is shown, and nothing but them comes after
                 evidence = self._evidence.after(
-                    approved, release.level, release.end_ms, found.results, self._confidence
+                    approved,
+                    release.level,
+                    release.end_ms,
+                    found.results,
+                    self._confidence,
+                    needed=not self._ended_without(approved, a, b),
                 )
             if all(result.value is None for result in found.results):
                 status, reason = "suppressed", "no_group_says_anything"
@@ -322,6 +329,15 @@ class PublishCore:
             ),
             detection=None if evidence is None else detectors.said(evidence),
         )
+
+    def _ended_without(self, approved: Approved, a: SignedRelease, b: SignedRelease) -> bool:
+        """Whether this is the last that a level says, and an earlier version has published it without evidence.
+
+        Then it is shown without. A level that has windows to come needs the evidence for them, and soon has it.
+        """
+        if self._emitted is None or not self._emitted.lacks_evidence(a, b):
+            return False
+        return not approved.covers(self._emitted.newest_end_ms(a.release.measurement, a.release.level))
 
     def _disparities(
         self, approved: Approved, release: Release, window: NoisedWindow

@@ -92,14 +92,18 @@ class Publisher:
         """
         anew: set[LevelName] = set()
         while True:
-            try:
-                return self._replay()
-            except HistoryNeeded as needed:
-                anew.add(needed.level)
-                log.warning("%s", needed)
-                self._begin(anew)
-                self.collector.forget()
-                self._shown_version = -1
+            fresh = self._replay()
+            if not self.core.lost:
+                break
+            log.warning("%s", HistoryNeeded(self.core.lost))
+            anew |= self.core.lost
+            self._begin(anew)
+            self.collector.forget()
+            self._shown_version = -1
+        self.collector.open()
+        self.page.open()
+        self.not_ready = None
+        return fresh
 
     def _replay(self) -> list[FairnessMetric]:
         oldest_ms = 1000 * (time.time() - self.settings.topics.metrics_retention_hours * 3600)
@@ -120,15 +124,18 @@ class Publisher:
                 if window is not None and record.timestamp()[1] >= oldest_ms and self.is_new(window):
                     fresh.append(window)
         fresh += [w for w in self.refresh_measurements() if w.window.end_ms >= oldest_ms and self.is_new(w)]
-        self.collector.open()
-        self.page.open()
-        self.not_ready = None
         return fresh
 
     def take(self, party: str, value: bytes, *, live: bool) -> FairnessMetric | None:
-        """Take in one release; the window's record when it is complete."""
+        """Take in one release; the window's record when it is complete.
+
+        Raises:
+            HistoryNeeded: a live window goes on from evidence that is not known here.
+        """
         with self._lock:
             window = self.core.apply(party, value)
+            if live and self.core.lost:
+                raise HistoryNeeded(self.core.lost)
             self.collector.refused(self.core.refused)
             released, paid_for = self.core.last_release, self.core.last_paid_for
             withheld, emitted = self.core.last_withheld, self.core.last_emitted
@@ -250,7 +257,7 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
             party = publisher.topics[event.message.topic]
             try:
                 window = publisher.take(party, event.value, live=True)
-            except HistoryNeeded as needed:  # never yet seen here: at start every level comes to know where it is
+            except HistoryNeeded as needed:  # one more window of a level that had ended: the next start estimates it
                 publisher.give_up(needed)
                 return
             if window is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from streams.kafka.concern_topic import ConcernWriter
 from streams.records.metric import FairnessMetric
 from streams.roles.process import RoleProcess
@@ -10,6 +12,8 @@ from streams.watch.charts import Charts, can_draw
 from streams.watch.live_page import LivePage
 from streams.watch.token_bucket import TokenBucket
 from streams.watch.window_history import WindowHistory
+
+_SWITCH_SECONDS = 0.0005
 
 
 class PublishedPage:
@@ -24,6 +28,9 @@ class PublishedPage:
         self.live: LivePage | None = None
         if not settings.page:
             return
+        # Threads that answer readers hold the interpreter for so long at a time, and the event loop, which asks for it
+        # again after each of its many waits, waits behind one of them each time: Python's own 5 ms add up.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self.live = live = LivePage(
             ConcernWriter(process.settings).write,
             TokenBucket(settings.concerns_per_hour, settings.concerns_burst),
@@ -31,7 +38,7 @@ class PublishedPage:
             streams=settings.page_streams,
             runbook_url=settings.runbook_url,
             registry=process.registry,
-            charts=Charts(process.settings.chart_folder()) if can_draw() else None,
+            charts=Charts() if can_draw() else None,
         )
         self._history = WindowHistory(
             settings.page_windows,

@@ -362,10 +362,6 @@ class Settings(BaseModel):
         """What Faust makes for tables, of which there are none; one name a deployment, so that kills leave one only."""
         return Path(tempfile.gettempdir()) / f"evenstream-{self.group('publish')}"
 
-    def chart_folder(self) -> Path:
-        """What the process that draws the live page's charts keeps of fonts; as above."""
-        return Path(tempfile.gettempdir()) / f"evenstream-{self.group('publish')}-charts"
-
     @property
     def epoch_lifetime_ms(self) -> int:
         """How long senders may use one epoch key, milliseconds."""

@@ -1,7 +1,7 @@
 """The process that draws the live page's charts: frames in, frames out (``streams.watch.charts``).
 
-It ends when its input does, and when it has had nothing to draw for some minutes. What it cannot draw it answers with
-an empty frame.
+It ends when its input does, and when it has had nothing to draw for some minutes. In the first case nobody is there
+any more to remove the folder that it was given, so it does. What it cannot draw it answers with an empty frame.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import selectors
+import shutil
 import sys
 from contextlib import suppress
 
@@ -23,6 +24,7 @@ _IDLE_SECONDS = 600.0
 def main() -> None:
     """Serve until the input ends."""
     harden()
+    os.nice(int(sys.argv[1]))
     # Whatever a library prints must not come between the frames.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -35,6 +37,7 @@ def main() -> None:
         while selector.select(_IDLE_SECONDS):
             head = _exactly(pipe, HEAD)
             if head is None:
+                shutil.rmtree(os.environ["MPLCONFIGDIR"], ignore_errors=True)
                 return
             frame = _exactly(pipe, int.from_bytes(head, "big"))
             if frame is None:

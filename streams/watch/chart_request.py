@@ -12,7 +12,7 @@ class Wanted(msgspec.Struct, frozen=True):
     """Which picture.
 
     Attributes:
-        kind: "gaps" or "evidence". theme: "light" or "dark".
+        kind: "gaps" or "evidence". theme: "light" or "dark", each also with "-narrow".
         metric, score_bin, estimator: which results.
     """
 

@@ -3,7 +3,8 @@
 No value or decision series exists before there is a release, and none for a void or suppressed value: never a last
 value, a 0 or NaN in place of an answer. Nothing is exposed before the replay of `releases` is complete, since counters
 that are scraped half-way look like a reset. A measurement that is no longer approved takes its series with it; of one
-that was revoked, or has expired, what it is remains (`measurement_info`) and what it counted, but no value.
+that was revoked, or has expired, what it is remains (`measurement_info`) and what it counted, but no value; so with a
+level that the present revision does not have.
 
 Evidence, its threshold and breaches are no values of a window but what has been gathered over many: they stay over void
 windows, which leave them as they were, or an alert would end because numbers are missing.
@@ -206,12 +207,7 @@ class FairnessCollector(Collector):
         return self._clock() * 1000 >= last_ms
 
     def _values(self) -> Iterator[Metric]:
-        ended = self._ended_specs()
-        last = [
-            level.last
-            for (name, _), level in self._levels.items()
-            if level.last is not None and name in self._revisions and level.last.spec_sha256 not in ended
-        ]
+        last = self._standing(level.last for level in self._current_levels())
         results = [(record, result) for record in last for result in record.results]
 
         def family(name: str, text: str, which: str, end: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
@@ -249,17 +245,22 @@ class FairnessCollector(Collector):
         yield suppressed
 
     def _gathered(self) -> Iterator[Metric]:
-        ended = self._ended_specs()
-        shown = [level for (name, _), level in self._levels.items() if name in self._revisions]
-
-        def standing(records: Iterable[FairnessMetric | None]) -> list[FairnessMetric]:
-            return [record for record in records if record is not None and record.spec_sha256 not in ended]
-
+        shown = self._current_levels()
         gathered, last = (level.gathered for level in shown), (level.last for level in shown)
-        yield from gathered_families(standing(gathered), standing(last))
+        yield from gathered_families(self._standing(gathered), self._standing(last))
+
+    def _current_levels(self) -> list[_Level]:
+        """Those that the present revisions have: of a level that ended with an earlier one nothing more will come."""
+        wanted = {(name, level.name) for name, approved in self._current() for level in approved.measurement.levels}
+        return [level for key, level in self._levels.items() if key in wanted]
+
+    def _standing(self, records: Iterable[FairnessMetric | None]) -> list[FairnessMetric]:
+        ended = self._ended_specs()
+        return [record for record in records if record is not None and record.spec_sha256 not in ended]
 
     def _ended_specs(self) -> set[str]:
-        return {entry.spec.hex() for entries in self._revisions.values() for entry in entries if self._ended(entry)}
+        now_ms = int(self._clock() * 1000)
+        return {e.spec.hex() for entries in self._revisions.values() for e in entries if e.is_over(now_ms)}
 
     def _freshness(self) -> Iterator[Metric]:
         labels = ("measurement", "level")

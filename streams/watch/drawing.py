@@ -41,7 +41,7 @@ class _Theme:
 _THEMES = {
     "light": _Theme(
         "#ffffff", "#1a1a1a", "#dddddd", "#505050", "#b34700",
-        ("#0072b2", "#b34700", "#00795a", "#a2497e", "#7a6000", "#1a1a1a", "#2b7fb0", "#505050"),
+        ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#1a1a1a", "#7a6000", "#2b7fb0", "#505050"),
     ),
     "dark": _Theme(
         "#14171a", "#ececec", "#343a40", "#b5b9be", "#ff9d5c",
@@ -49,14 +49,16 @@ _THEMES = {
     ),
 }  # fmt: skip
 
-_WIDTH = 9.2
+_MARKED = 40
+_WIDTH, _NARROW = 9.2, 3.6
 """Inches, of 100 pixels."""
 
 
 def draw(drawing: Drawing) -> bytes:
     """A picture as SVG."""
     records = [record for packed in drawing.windows if (record := read(zlib.decompress(packed))) is not None]
-    wanted, theme = drawing.wanted, _THEMES[drawing.wanted.theme]
+    wanted, theme = drawing.wanted, _THEMES[drawing.wanted.theme.removesuffix("-narrow")]
+    width = _NARROW if drawing.wanted.theme.endswith("-narrow") else _WIDTH
     colours: dict[Any, Any] = {
         "axes.edgecolor": theme.text,
         "axes.facecolor": theme.ground,
@@ -71,7 +73,7 @@ def draw(drawing: Drawing) -> bytes:
         "svg.fonttype": "none",
     }
     with mpl.rc_context(colours):
-        made = (_gaps if wanted.kind == "gaps" else _evidence)(records, wanted, theme)
+        made = (_gaps if wanted.kind == "gaps" else _evidence)(records, wanted, theme, width)
         return svg(made, "/".join(wanted.__struct_fields__)).encode()
 
 
@@ -95,10 +97,10 @@ def _groups(records: Sequence[ShownRecord], wanted: Wanted) -> list[str]:
     return list(found)[:8]
 
 
-def _axes(count: int, height: float, theme: _Theme) -> tuple[Figure, list[Any]]:
-    columns = 1 if count == 1 else 2
+def _axes(count: int, height: float, width: float) -> tuple[Figure, list[Any]]:
+    columns = 1 if count == 1 or width == _NARROW else 2
     rows = math.ceil(max(count, 1) / columns)
-    made = Figure(figsize=(_WIDTH, height * rows + 0.4), dpi=100, layout="constrained")
+    made = Figure(figsize=(width, height * rows + 0.4), dpi=100, layout="constrained")
     axes = list(made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
@@ -121,13 +123,14 @@ def _dates(axis: Any, records: Sequence[ShownRecord]) -> None:
         axis.set_xlim(*(datetime.fromtimestamp(at, UTC) for at in (first - length / 1000, last + length / 1000)))
 
 
-def _gaps(records: Sequence[ShownRecord], wanted: Wanted, theme: _Theme) -> Figure:
+def _gaps(records: Sequence[ShownRecord], wanted: Wanted, theme: _Theme, width: float) -> Figure:
     groups = _groups(records, wanted)
-    made, axes = _axes(len(groups), 2.1, theme)
+    made, axes = _axes(len(groups), 2.1 if width == _WIDTH else 1.7, width)
     percent = FuncFormatter(lambda value, _: f"{100 * value:g}")
     for place, (group, axis) in enumerate(zip(groups, axes, strict=False)):
         colour = theme.colours[place]
-        _band(axis, records, wanted, group, colour, _MARKERS[place])
+        if not _band(axis, records, wanted, group, colour, _MARKERS[place]):
+            axis.text(0.5, 0.72, "no value in these windows", transform=axis.transAxes, ha="center", color=theme.text)
         axis.axhline(0, color=theme.text, linewidth=0.9)
         for tolerated in _tolerated(records, wanted):
             for side in (tolerated, -tolerated):
@@ -146,8 +149,8 @@ def _tolerated(records: Sequence[ShownRecord], wanted: Wanted) -> list[float]:
     return [gap for gap in known[-1:] if gap is not None]
 
 
-def _band(axis: Any, records: Sequence[ShownRecord], wanted: Wanted, group: str, colour: str, marker: str) -> None:
-    """Estimates as a line with its band; a window without a value interrupts both."""
+def _band(axis: Any, records: Sequence[ShownRecord], wanted: Wanted, group: str, colour: str, marker: str) -> bool:
+    """Estimates as a line with its band; a window without a value interrupts both. Whether there is any."""
     gaps = [next((r.gap for r in _of(record, wanted) if r.group == group), None) for record in records]
     times = [_time(record) for record in records]
     nothing = math.nan
@@ -155,9 +158,16 @@ def _band(axis: Any, records: Sequence[ShownRecord], wanted: Wanted, group: str,
     lower = [nothing if gap is None else gap.lower for gap in gaps]
     upper = [nothing if gap is None else gap.upper for gap in gaps]
     axis.fill_between(times, lower, upper, color=colour, alpha=0.28, linewidth=0)
-    # A window between two that have no value has no width as a band.
-    axis.vlines(times, lower, upper, color=colour, alpha=0.45, linewidth=1)
-    axis.plot(times, estimates, color=colour, marker=marker, markersize=3.5, linewidth=1.3)
+    # A window between two that have no value has no width as a band; all these bars are one path.
+    bars = [(at, end) for at, *ends in zip(times, lower, upper, strict=True) for end in (*ends, nothing)]
+    axis.plot(*zip(*bars, strict=True), color=colour, alpha=0.45, linewidth=1)
+    axis.plot(times, estimates, color=colour, marker=marker, markersize=3.5, linewidth=1.3, markevery=_every(records))
+    return any(gap is not None for gap in gaps)
+
+
+def _every(records: Sequence[ShownRecord]) -> int:
+    """Which points are marked: with many windows a few will do, and each costs its reader a line of the picture."""
+    return max(1, len(records) // _MARKED)
 
 
 def _without_numbers(axis: Any, records: Sequence[ShownRecord], theme: _Theme) -> None:
@@ -169,16 +179,17 @@ def _without_numbers(axis: Any, records: Sequence[ShownRecord], theme: _Theme) -
                       fillstyle="none", transform=axis.get_xaxis_transform())  # fmt: skip
 
 
-def _evidence(records: Sequence[ShownRecord], wanted: Wanted, theme: _Theme) -> Figure:
+def _evidence(records: Sequence[ShownRecord], wanted: Wanted, theme: _Theme, width: float) -> Figure:
     groups = _groups(records, wanted)
-    made, (axis, *_) = _axes(1, 3.4, theme)
+    made, (axis, *_) = _axes(1, 3.4, width)
     times = [_time(record) for record in records]
     for place, group in enumerate(groups):
         found = [next((r.log_evidence for r in _of(record, wanted) if r.group == group), None) for record in records]
         known = [(at, value) for at, value in zip(times, found, strict=True) if value is not None]
         if known:
             axis.plot(*zip(*known, strict=True), color=theme.colours[place], marker=_MARKERS[place], markersize=3.5,
-                      linewidth=1.4, linestyle=_LINES[place], label=capital(group_label(group)))  # fmt: skip
+                      markevery=_every(records), linewidth=1.4, linestyle=_LINES[place],
+                      label=capital(group_label(group)))  # fmt: skip
     thresholds = [record.detection.log_threshold for record in records if record.detection is not None]
     for threshold in thresholds[-1:]:
         axis.axhline(threshold, color=theme.alarm, linewidth=1.4, linestyle="--")
@@ -188,5 +199,5 @@ def _evidence(records: Sequence[ShownRecord], wanted: Wanted, theme: _Theme) -> 
     axis.set_ylabel("evidence (natural logarithm)")
     _dates(axis, records)
     if axis.get_legend_handles_labels()[0]:
-        made.legend(loc="outside upper left", ncols=4, frameon=False)
+        made.legend(loc="outside upper left", ncols=4 if width == _WIDTH else 2, frameon=False)
     return made

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from streams.alarm_name import AlarmName
+
 Status = Literal["published", "void", "suppressed", "withdrawn"]
 
 
@@ -125,26 +127,6 @@ class ShownRecord(msgspec.Struct, frozen=True):
     detection: Detection | None = None
 
 
-class Alarm(msgspec.Struct, frozen=True, order=True):
-    """An alarm that stands after a window.
-
-    Attributes:
-        since_ms: end of the window with which it began.
-    """
-
-    measurement: str
-    level: str
-    metric: str
-    score_bin: str
-    group: str
-    since_ms: int
-
-    @property
-    def id(self) -> str:
-        """As a review names it."""
-        return "/".join(map(str, msgspec.structs.astuple(self)))
-
-
 _decoder = msgspec.json.Decoder(ShownRecord)
 
 
@@ -156,10 +138,10 @@ def read(value: bytes) -> ShownRecord | None:
         return None
 
 
-def alarms(record: ShownRecord) -> tuple[Alarm, ...]:
+def alarms(record: ShownRecord) -> tuple[AlarmName, ...]:
     """The alarms that stand after a window."""
     return tuple(
-        Alarm(record.measurement, record.level, r.metric, r.score_bin, r.group, r.alarm_since_ms)
+        AlarmName(record.measurement, record.level, r.metric, r.score_bin, r.group, r.alarm_since_ms)
         for r in record.results
         if r.alarm and r.alarm_since_ms is not None
     )

@@ -72,7 +72,7 @@ def test_sums_before_noise_are_the_oracles() -> None:
 @pytest.mark.timeout(600)
 def test_a_small_audit(tmp_path: Path) -> None:
     """The build as it is holds and each planted bug is caught, with fewer windows than `make audit-privacy` has."""
-    size = Size(windows=300, planted=1_500, repetitions=1, chunk=300)
+    size = Size(windows=150, planted=1_500, repetitions=1, chunk=150)
     exact, good = audit_build(size, processes=1)
     found = Audit(size, exact, tuple(good), tuple(audit_plants(size, processes=1)))
     assert found.problems == []

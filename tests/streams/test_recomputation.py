@@ -13,10 +13,12 @@ import pytest
 from metric_records import hour, minute, withdrawn
 
 from estimator import CellLayout
+from privacy import parse_measurement
 from streams.errors import InputError
-from streams.recomputation import Recomputer, records_of_file, statistic_of
+from streams.recomputation import Approved, Recomputer, records_of_file, statistic_of
 from streams.records.metric import FairnessMetric
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "simulated-feed" / "measurement.yaml"
 LAYOUT = CellLayout((("score", 5), ("decision", 2)))
 
 
@@ -77,6 +79,77 @@ def test_evidence_from_nowhere_is_told() -> None:
     assert Recomputer().take(value(hour(0))).unchecked == ()
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_contradicts_itself_is_found_without_the_window_before(number: int) -> None:
+    """All that follows from a record alone is compared, whatever of it cannot be: here an alarm that was erased."""
+    record = value(hour(number, decided=0.4))
+    alarms = [n for n, result in enumerate(record["results"]) if result["alarm"]]
+    assert alarms
+    states = [n for n, state in enumerate(record["detection"]["state"]) if state["alarm_since_ms"] is not None]
+    erased: dict[str, Any] = {"alarm": False, "alarm_since_ms": None}
+
+    def erase(changed: Any) -> None:
+        changed["detection"]["state"][states[0]].update(alarm_since_ms=None)
+        for n in alarms:
+            changed["results"][n].update(erased)
+
+    changes: tuple[tuple[str, Callable[[Any], None]], ...] = (
+        (f"results[{alarms[0]}].alarm", lambda r: r["results"][alarms[0]].update(erased)),
+        (f"results[{alarms[0]}].log_evidence", lambda r: r["results"][alarms[0]].update(log_evidence=0.5)),
+        ("detection.log_threshold", lambda r: r["detection"].update(log_threshold=99.0)),
+        ("detection.detectors", lambda r: r["detection"].update(detectors=1)),
+        ("detection.bets[0]", lambda r: r["detection"]["bets"].__setitem__(0, 0.3)),
+        ("detection.estimator", lambda r: r["detection"].update(estimator="weighted")),
+        (f"detection.state[{states[0]}].alarm_since_ms", erase),
+    )
+    for where, change in changes:
+        changed = deepcopy(record)
+        change(changed)
+        found = Recomputer().take(changed)
+        assert found.unchecked
+        assert where in [discrepancy.where for discrepancy in found.discrepancies]
+
+
+@pytest.mark.parametrize("over_a_hole", [False, True])
+@pytest.mark.parametrize(
+    ("where", "change"),
+    [
+        ("tolerated_gaps.recommendation_rate", lambda d: d["tolerated_gaps"].update(recommendation_rate=0.49)),
+        ("false_alarm_windows", lambda d: d.update(false_alarm_windows=10**9)),
+    ],
+)
+def test_one_revision_tolerates_one_thing(where: str, change: Callable[[Any], None], over_a_hole: bool) -> None:
+    """A record whose detectors tolerate or promise something else than those before it in its revision is found."""
+    recomputer = Recomputer()
+    recomputer.take(value(hour(0)))
+    changed = value(hour(2 if over_a_hole else 1))
+    change(changed["detection"])
+    assert f"detection.{where}" in [found.where for found in recomputer.take(changed).discrepancies]
+
+
+def test_a_record_is_held_against_its_approved_spec() -> None:
+    """A level's first record too: what is tolerated, rho, delta and every epsilon are those of the spec."""
+    spec = parse_measurement(EXAMPLE.read_text(), origin="example")
+    record = value(minute(hour(0)))
+    settled = Approved.of(spec, "1m")
+    assert settled.privacy["epsilon_add_remove"]
+    record["privacy"] |= settled.privacy
+    record["detection"] |= settled.terms
+    expected = {f"privacy.{name}" for name in settled.privacy} | {f"detection.{name}" for name in settled.terms}
+
+    def differing() -> set[str]:
+        found = Recomputer(specs={bytes.fromhex("ab" * 32): spec}.get).take(record).discrepancies
+        return {discrepancy.where for discrepancy in found}
+
+    assert not differing() & expected
+    record["privacy"] |= dict.fromkeys(settled.privacy, 1e-6) | {"epsilon_add_remove": None}
+    record["detection"] |= {"false_alarm_windows": 10**9}
+    record["detection"]["tolerated_gaps"] = dict.fromkeys(settled.terms["tolerated_gaps"], 0.49)
+    wrong = differing()
+    assert {where for where in expected if "estimator" not in where and "tolerated" not in where} <= wrong
+    assert {f"detection.tolerated_gaps.{metric}" for metric in settled.terms["tolerated_gaps"]} <= wrong
+
+
 def test_a_record_from_before_there_were_detectors() -> None:
     """Nothing of evidence is in it, and nothing is missed."""
     old = value(hour(0)) | {"detection": None}
@@ -88,11 +161,13 @@ def test_a_record_from_before_there_were_detectors() -> None:
 
 @pytest.mark.parametrize(("name", "rho"), [("epsilon_spent", "rho"), ("epsilon_limit", "rho_limit")])
 def test_an_epsilon_follows_from_its_rho(name: str, rho: str) -> None:
-    """An epsilon that is smaller than its rho gives is found."""
+    """An epsilon that is smaller than its rho gives is found, and one that is not told."""
     record = value(hour(0))
     record["privacy"][name] *= 0.5
-    (found,) = Recomputer().take(record).discrepancies
-    assert found.where == f"privacy.{name}"
+    for changed in (record["privacy"][name], None):
+        record["privacy"][name] = changed
+        (found,) = Recomputer().take(record).discrepancies
+        assert found.where == f"privacy.{name}"
 
 
 def test_files_of_records(tmp_path: Path) -> None:

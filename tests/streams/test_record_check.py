@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from metric_records import hour, void, window, withdrawn
 
+from streams import record_check
 from streams.errors import PrerequisiteMissing
 from streams.record_check import RecordCheck
 from streams.records.metric import FairnessMetric
@@ -100,3 +101,14 @@ def test_without_jsonschema_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "jsonschema", None)
     with pytest.raises(PrerequisiteMissing, match=r"evenstream\[validate\]"):
         check()
+
+
+def test_it_remembers_the_last_windows_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tail --validate` may run for years: of the windows read last the order is judged, of older ones no more."""
+    monkeypatch.setattr(record_check, "_WINDOWS_KEPT", 2)
+    found = check()
+    for record in (hour(0), hour(1), hour(2)):
+        assert found.problems(delivery(record)) == []
+    assert len(found._versions) == 2
+    assert found.problems(delivery(hour(2))) == ["ce_id: version 1 comes after version 1 of the same window"]
+    assert found.problems(delivery(hour(0))) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -62,8 +64,8 @@ def book_of(*records: tuple[bytes, bytes]) -> ReviewBook:
     return book
 
 
-def test_an_alarm_opens_one_review_where_it_begins() -> None:
-    """Not where it goes on, where there is none, or in a window that only says so of another window."""
+def test_an_alarm_opens_one_review() -> None:
+    """Not another where it goes on, and none where there is none or where the record says nothing of one."""
     later = ALARM_MS + 10_000
     book = book_of(
         record(result(), result("hispanic", None), result("api", None, alarm_since_ms=ALARM_MS)),
@@ -77,6 +79,47 @@ def test_an_alarm_opens_one_review_where_it_begins() -> None:
     assert review.deadline_ms == ALARM_MS + WITHIN_MS
     assert review.is_open
     assert [review.state(ALARM_MS + WITHIN_MS + late) for late in (0, 1)] == ["open", "overdue"]
+
+
+TELLING = (
+    record(result()),
+    record(result(gap=None), end_ms=ALARM_MS + 10_000),
+    record(result(gap=None), end_ms=ALARM_MS + 20_000),
+)
+"""The window with which an alarm begins, and two with which it goes on."""
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_in_any_order_the_earliest_record_tells(order: tuple[int, ...]) -> None:
+    """A level's windows lie on several partitions."""
+    (review,) = reviews(book_of(*(TELLING[place] for place in order)))
+    assert (review.alarm.id, review.alarm.gap) == (ALARM, (-0.1, -0.13, -0.07))
+
+
+def test_an_alarm_whose_first_record_is_not_there_has_its_review() -> None:
+    """Written before there were detectors, or no longer kept: the next record that names it opens the same one."""
+    old = record(result(since_ms=None, alarm=None))
+    for book in (book_of(*TELLING[1:]), book_of(old, *TELLING[1:]), book_of(*TELLING[1:], old)):
+        (review,) = reviews(book)
+        assert (review.alarm.id, review.is_open, review.deadline_ms) == (ALARM, True, ALARM_MS + WITHIN_MS)
+        assert review.alarm.gap is None
+
+
+def test_a_withdrawal_of_all_windows_takes_the_review() -> None:
+    """In whatever order the withdrawals and what they withdraw are read."""
+    gone = [record(status="withdrawn", reason="revoked", end_ms=ALARM_MS + 10_000 * late) for late in range(3)]
+    whole = [(one, late) for late in range(3) for one in (TELLING[late], gone[late])]
+    for order in permutations(whole):
+        if all(order.index((TELLING[late], late)) < order.index((gone[late], late)) for late in range(3)):
+            assert reviews(book_of(*(one for one, _ in order))) == []
+
+
+def test_a_review_is_of_a_level_and_group_that_were_approved() -> None:
+    """Whatever else a record names has nothing to decide."""
+    for changed in (record(result("nobody")), record(result(), level="1h")):
+        key = json.loads(changed[1])
+        (review,) = reviews(book_of((f"feed/{key['level']}/{ALARM_MS}".encode(), changed[1])))
+        assert (review.is_open, review.over) == (False, "the approved measurement has no such level or group")
 
 
 def test_the_record_of_the_contract_opens_one() -> None:
@@ -146,6 +189,12 @@ def test_open_ones_come_first_by_their_deadlines() -> None:
         (b"x", b"\xff"),
         record(result(), spec_sha256="no"),
         record(result(alarm_since_ms="soon")),
+        record(result("x; rm")),
+        record(result("black\n")),
+        record(result(metric="a/b")),
+        record(result(), reference="\u202ewhite"),
+        record(result(since_ms=ALARM_MS + 1)),
+        record(result(since_ms=ALARM_MS), measurement="Feed"),
         record(result(since_ms=1 << 60), end_ms=1 << 60),
         record(result(since_ms=-10_000), end_ms=-10_000),
     ],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from streams.alarm_name import AlarmName
+from streams.control import Approved
 from streams.watch.pages.site import Snapshot
-from streams.watch.shown_record import Alarm
 from streams.watch.window_history import ShownWindow, ShownWindows
 
 
@@ -19,7 +20,7 @@ class AlarmSpan:
         ended_ms: end of the first window after which it stood no more; None while it stands.
     """
 
-    alarm: Alarm
+    alarm: AlarmName
     last_ms: int
     ended_ms: int | None
 
@@ -30,7 +31,7 @@ def spans(windows: Sequence[ShownWindow]) -> list[AlarmSpan]:
     A window that says nothing of alarms (void, withdrawn) ends none: what was gathered stays as it was. One of another
     revision does: its detectors begin anew.
     """
-    seen: dict[Alarm, list[int | None]] = {}
+    seen: dict[AlarmName, list[int | None]] = {}
     spec = None
     for window in windows:
         if window.alarms is None and window.spec == spec:
@@ -49,24 +50,30 @@ def spans(windows: Sequence[ShownWindow]) -> list[AlarmSpan]:
 
 
 def all_spans(snapshot: Snapshot) -> list[AlarmSpan]:
-    """Of all levels of the measurements that are approved; of one that was revoked none stands."""
+    """Of all levels of what is approved; of a revision that is over none stands, as on /metrics."""
     windows = snapshot.of(ShownWindows) or ShownWindows()
     found = []
     for measurement, entries in snapshot.measurements().items():
-        revoked = {entry.approved.spec.hex(): entry.approved.revoked_at_ms for entry in entries}
+        over = {entry.approved.spec.hex(): _end_ms(entry.approved, snapshot.now_ms) for entry in entries}
         for name in dict.fromkeys(level.name for entry in entries for level in entry.approved.measurement.levels):
             kept = windows.of(measurement, name)
-            stopped_ms = revoked.get(kept[-1].spec) if kept else None
+            stopped_ms = over.get(kept[-1].spec) if kept else None
             found += [_stopped(span, stopped_ms) for span in spans(kept)]
     return found
 
 
+def _end_ms(approved: Approved, now_ms: int) -> int | None:
+    if not approved.is_over(now_ms):
+        return None
+    return approved.until_ms if approved.revoked_at_ms is None else approved.revoked_at_ms
+
+
 def _stopped(span: AlarmSpan, stopped_ms: int | None) -> AlarmSpan:
     if span.ended_ms is None and stopped_ms is not None:
-        return AlarmSpan(span.alarm, span.last_ms, stopped_ms)
+        return AlarmSpan(span.alarm, span.last_ms, max(stopped_ms, span.last_ms))
     return span
 
 
-def standing(found: Iterable[AlarmSpan]) -> list[Alarm]:
+def standing(found: Iterable[AlarmSpan]) -> list[AlarmName]:
     """Those that stand, by their beginning."""
     return [span.alarm for span in found if span.ended_ms is None]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from streams.alarm_name import AlarmName
 from streams.report import page
 from streams.report.alarms import as_json, disposition_in_words, state_in_words
 from streams.report.numbers import moment
@@ -16,7 +17,6 @@ from streams.watch.pages.base import link, path_of, rich_table
 from streams.watch.pages.registry import Page, Params
 from streams.watch.pages.reviews import ReviewsShown
 from streams.watch.pages.site import Snapshot
-from streams.watch.shown_record import Alarm
 
 _TOLD = 3
 RUNBOOK = "EvenstreamUnequalTreatment.md"
@@ -35,7 +35,7 @@ class Runbooks:
         return f'<a href="{escape(self.url + name)}" rel="noreferrer">{escape(name.removesuffix(".md"))}</a>'
 
 
-def review_path(alarm: Alarm) -> str:
+def review_path(alarm: AlarmName) -> str:
     """Where its review is."""
     return path_of("reviews", *alarm.id.split("/"))
 
@@ -49,8 +49,9 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     over = [span for span in reversed(found) if span.ended_ms is not None]
     yield page.paragraph(_lead(len(stand)), "alarm" if stand else "promise")
     yield page.paragraph(
-        "An alarm says that over many windows a gap is beyond what the measurement's reviewers tolerate, and not by "
-        f"chance. {words.NOT_AUTOMATIC} Each opens a review, which people close with their signatures."
+        "An alarm says that the evidence of a gap beyond what the measurement's reviewers tolerate has passed what its "
+        "terms ask. It may begin with any window; the terms say how rare false alarms are, and none is excluded. "
+        f"{words.NOT_AUTOMATIC} Each opens a review, which people close with their signatures."
     )
     yield page.heading("Alarms that stand")
     if stand:
@@ -112,7 +113,7 @@ def _reviews(snapshot: Snapshot) -> Mapping[str, Review]:
     return {} if shown is None else {review.alarm.id: review for review in shown.reviews}
 
 
-def _review(alarm: Alarm, reviews: Mapping[str, Review], now_ms: int) -> str:
+def _review(alarm: AlarmName, reviews: Mapping[str, Review], now_ms: int) -> str:
     """How its review stands, and what was decided last."""
     found = reviews.get(alarm.id)
     if found is None:
@@ -148,7 +149,7 @@ def _described(span: AlarmSpan, review: Review | None, now_ms: int) -> dict[str,
     }
 
 
-def notice(alarms: Sequence[Alarm]) -> Iterator[str]:
+def notice(alarms: Sequence[AlarmName]) -> Iterator[str]:
     """What is said of the alarms of a measurement, where any stands."""
     if not alarms:
         return

@@ -7,10 +7,12 @@ called so. ``streams.report.page`` has further pieces: paragraphs, headings, tab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from urllib.parse import quote, urlencode
 
+from streams.report.page import breaks
 from streams.watch.pages.assets import address
 from streams.watch.routes import Answer
 
@@ -21,10 +23,11 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 NO_AUTOMATISM = (
-    "Nothing here changes a ranking by itself: people decide what follows. Every number is a sum over many people with "
-    "random noise added."
+    "Nothing here changes a ranking by itself: people decide what follows. Every rate of a group, and every gap, "
+    "follows from sums over many people with random noise added."
 )
 
+_TAG = re.compile("<[^>]*>")
 Navigation = Sequence[tuple[str, str]]
 """(path, label)."""
 
@@ -122,14 +125,15 @@ def rich_table(
 ) -> str:
     """A table of HTML cells; with ``row_headings`` the first cell of each row is that row's heading.
 
-    It can be wider than a telephone: then it scrolls, also by keyboard, and is named for who does not see it.
+    It can be wider than a telephone: then it scrolls, also by keyboard, and is named for who does not see it. Only
+    cells with a sentence in them are broken into lines: numbers and moments stay in one.
     """
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     first = 1 if row_headings else 0
     body = "\n".join(
         "<tr>"
-        + "".join(f'<th scope="row">{cell}</th>' for cell in row[:first])
-        + "".join(f"<td>{cell}</td>" for cell in row[first:])
+        + "".join(f'<th scope="row"{_breaks(cell)}>{cell}</th>' for cell in row[:first])
+        + "".join(f"<td{_breaks(cell)}>{cell}</td>" for cell in row[first:])
         + "</tr>"
         for row in rows
     )
@@ -137,6 +141,10 @@ def rich_table(
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table>'
         f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
+
+
+def _breaks(cell: str) -> str:
+    return breaks(*_TAG.split(cell))
 
 
 def choices(name: str, options: Iterable[tuple[str, str, bool]]) -> str:

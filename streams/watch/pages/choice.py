@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from streams.alarm_name import AlarmName
 from streams.watch.pages import words
 from streams.watch.pages.alarms import all_spans, standing
 from streams.watch.pages.base import path_of
 from streams.watch.pages.levels import LevelView, first_choice, levels_of
 from streams.watch.pages.registry import PageNotFound, Params
 from streams.watch.pages.site import Shown, Snapshot
-from streams.watch.shown_record import Alarm, Result, ShownRecord
+from streams.watch.shown_record import Result, ShownRecord
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Choice:
     name: str
     entries: list[Shown]
     levels: list[LevelView]
-    alarms: list[Alarm]
+    alarms: list[AlarmName]
     level: LevelView
     record: ShownRecord | None
     statistics: tuple[tuple[str, str], ...]
@@ -103,6 +104,19 @@ def choice(snapshot: Snapshot, params: Params) -> Choice:
     )
 
 
+def canonical(snapshot: Snapshot, params: Params) -> Params:
+    """Without what was asked for and is not there: pools, and with them groups and bins, come and go."""
+    found = choice(snapshot, params)
+    metric, score_bin = found.statistic if found.statistic in found.statistics else ("", "")
+    there = {
+        "metric": (metric,),
+        "bin": (score_bin,),
+        "estimator": found.estimators,
+        "group": found.groups,
+    }
+    return {name: value for name, value in params.items() if name not in there or value in there[name]}
+
+
 def _one_of(found: Iterable[LevelView], what: str, name: str) -> LevelView:
     chosen = next(iter(found), None)
     if chosen is None:
@@ -110,12 +124,12 @@ def _one_of(found: Iterable[LevelView], what: str, name: str) -> LevelView:
     return chosen
 
 
-def _statistic(statistics: Sequence[tuple[str, str]], alarms: Sequence[Alarm], params: Params) -> tuple[str, str]:
+def _statistic(statistics: Sequence[tuple[str, str]], alarms: Sequence[AlarmName], params: Params) -> tuple[str, str]:
     if "metric" in params and statistics:
         bins = [score_bin for metric, score_bin in statistics if metric == params["metric"]]
-        chosen = params.get("bin", "all" if "all" in bins else "".join(bins[:1]))
-        if chosen not in bins and bins:  # another metric was chosen: its bins are others
-            chosen = bins[0]
+        chosen = params.get("bin", "")
+        if chosen not in bins:  # none was chosen, or another metric: its bins are others
+            chosen = "all" if "all" in bins else "".join(bins[:1])
         if (params["metric"], chosen) not in statistics:
             raise PageNotFound(f"There is no metric {params['metric']!r} here.")
         return params["metric"], chosen
@@ -130,7 +144,7 @@ def _statistic(statistics: Sequence[tuple[str, str]], alarms: Sequence[Alarm], p
 
 def _group(
     groups: Sequence[str],
-    alarms: Sequence[Alarm],
+    alarms: Sequence[AlarmName],
     statistic: tuple[str, str],
     results: Sequence[Result],
     params: Params,

@@ -108,6 +108,12 @@ def data(snapshot: Snapshot, params: Params) -> object:
     }
 
 
+def canonical(snapshot: Snapshot, params: Params) -> Params:
+    """Without the name of a measurement that there is not."""
+    known = _names(snapshot.shown)
+    return {name: value for name, value in params.items() if value in known}
+
+
 PAGES = (
     Page(
         "/concerns",
@@ -116,6 +122,7 @@ PAGES = (
         data,
         nav=TITLE,
         query=frozenset({"measurement"}),
+        canonical=canonical,
         form=True,
         live=False,  # nobody wants what they write to be replaced
     ),

@@ -35,22 +35,26 @@ class LevelView:
         """The last window that says something."""
         return next((w for w in reversed(self.windows) if w.status == "published"), None)
 
+    @property
+    def replayed(self) -> bool:
+        """Whether its windows are of a log that is replayed, with times of its own."""
+        return self.current.measurement.source.arrival == "record_time"
+
     def headline(self, now_ms: int) -> str:
         """What is to be said of it first."""
         if self.newest is None:
             if self.current.state(now_ms) not in ("scheduled", "active"):
                 return "No window of it is kept here, and none is to come."
-            lateness_ms = self.current.measurement.lateness_ms
-            return words.no_windows(self.current.from_ms, self.current.from_ms + self.length_ms + lateness_ms, now_ms)
+            due_ms = self.current.from_ms + self.length_ms + self.current.measurement.lateness_ms
+            return words.no_windows(self.current.from_ms, due_ms, now_ms, replayed=self.replayed)
         return words.headline(self.newest.record())
 
     def freshness(self, now_ms: int) -> str | None:
         """How old its last window is; None before there is one, and where none is to come."""
         spec = self.current.measurement
-        replayed = spec.source.arrival == "record_time"
-        if self.newest is None or (not replayed and self.current.state(now_ms) != "active"):
+        if self.newest is None or (not self.replayed and self.current.state(now_ms) != "active"):
             return None
-        return words.freshness(self.newest.end_ms, self.length_ms, spec.lateness_ms, now_ms, replayed=replayed)
+        return words.freshness(self.newest.end_ms, self.length_ms, spec.lateness_ms, now_ms, replayed=self.replayed)
 
 
 def levels_of(snapshot: Snapshot, entries: list[Shown]) -> list[LevelView]:

@@ -10,8 +10,8 @@ from streams.report.numbers import moment
 from streams.watch.pages import words
 from streams.watch.pages.alerts import notice
 from streams.watch.pages.base import choices, link, path_of, rich_table
-from streams.watch.pages.choice import Choice, choice
-from streams.watch.pages.pictures import Pictures, picture
+from streams.watch.pages.choice import Choice, canonical, choice
+from streams.watch.pages.pictures import Pictures, drawn, picture
 from streams.watch.pages.registry import Page, Params
 from streams.watch.pages.site import Snapshot
 from streams.watch.pages.strip import legend, strip
@@ -99,6 +99,7 @@ def _sentences(found: Choice, record: ShownRecord) -> Iterator[str]:
             text += " " + words.evidence(result.log_evidence, record.detection, result.group)
         items.append(f"<li>{escape(text)}</li>")
     yield f"<ul>{''.join(items)}</ul>"
+    yield page.paragraph(words.by_chance(record.confidence), "quiet")
     if record.detection is not None:
         tolerated = words.tolerated(record.detection, metric)
         if tolerated is not None:
@@ -110,27 +111,28 @@ def _sentences(found: Choice, record: ShownRecord) -> Iterator[str]:
         )
 
 
-def _history(found: Choice, record: ShownRecord, drawn: bool) -> Iterator[str]:
+def _history(found: Choice, record: ShownRecord, with_pictures: bool) -> Iterator[str]:
     metric, score_bin = found.statistic
     windows = found.level.windows
     name = words.metric(metric, score_bin)
     yield page.heading(f"Over the last windows of {found.level.name}")
     yield strip(windows[-_STRIP:], f"Last windows of {found.name}, {found.level.name}")
     yield legend()
-    if drawn and windows:
+    if with_pictures and windows:
+        shown = drawn(windows)
         where = (found.name, found.level.name, metric, score_bin, found.estimator)
         yield picture(
             "gaps",
             where,
-            windows[-1].end_ms,
-            f"{name}: the gap of each group to {words.members(record.reference)} over the last {len(windows)} windows, "
+            shown,
+            f"{name}: the gap of each group to {words.members(record.reference)} over the last {len(shown)} windows, "
             "with its interval as a band; dashed lines bound what is tolerated. The table below has the newest.",
         )
         if record.detection is not None:
             yield picture(
                 "evidence",
                 where,
-                windows[-1].end_ms,
+                shown,
                 f"{name}: the evidence gathered for each group over the last windows, on a logarithmic scale; a dashed "
                 "line is where an alarm begins.",
             )
@@ -223,6 +225,14 @@ def _tables(found: Choice, record: ShownRecord) -> Iterator[str]:
         ),
         f"Gaps to {words.members(record.reference)}, {found.estimator}",
     )  # fmt: skip
+    yield from why_not(record)
+
+
+def why_not(record: ShownRecord) -> Iterator[str]:
+    """What the words mean that stand in tables where a value is not shown."""
+    text = words.in_full(r.suppressed for r in record.results)
+    if text:
+        yield page.paragraph(text, "quiet")
 
 
 def _estimator_in_words(estimator: str) -> str:
@@ -240,7 +250,7 @@ def _gap_in(results: Iterable[Result], group: str) -> str:
     result = next((r for r in results if r.group == group), None)
     if result is None:
         return ""
-    return words.interval(result.gap, gap=True) if result.gap is not None else words.unknown(result.suppressed)
+    return words.interval(result.gap, gap=True) if result.gap is not None else words.briefly_unknown(result.suppressed)
 
 
 def _statistic_results(record: ShownRecord, metric: str, score_bin: str, estimator: str) -> list[Result]:
@@ -297,5 +307,6 @@ PAGES = (
         render,
         data,
         query=frozenset({"level", "metric", "bin", "estimator", "group"}),
+        canonical=canonical,
     ),
 )

@@ -1,8 +1,8 @@
-"""The first page: of each measurement what it says now, in words, and whether an alarm stands."""
+"""The first page: of each measurement what it says now, in words, whether an alarm stands, and what it costs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from streams.report import page
@@ -10,17 +10,20 @@ from streams.watch.pages import words
 from streams.watch.pages.alarms import AlarmSpan, all_spans, standing
 from streams.watch.pages.alerts import notice
 from streams.watch.pages.base import link, path_of
+from streams.watch.pages.costs import cost_of
 from streams.watch.pages.levels import LevelView, first_choice, levels_of
 from streams.watch.pages.registry import Page, Params
 from streams.watch.pages.site import Shown, Snapshot
 from streams.watch.pages.strip import kind, legend, strip
 from streams.watch.pages.terms import in_view, state
+from streams.watch.window_history import ShownWindow
 
 _WINDOWS = 30
 
 WHAT = (
     "Here recommendations are compared by group: does the recommender treat people of every group equally well? Nobody "
-    "is assigned a race, and only sums over many people, with random noise added, are published."
+    "is assigned a race, and of what anyone was shown or did only sums over many people, with random noise added, are "
+    "published."
 )
 
 
@@ -32,9 +35,15 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     if not measurements:
         yield page.paragraph("No measurement is approved: nothing is counted.", "notice")
         return
-    for name, entries in measurements.items():
-        yield from _measurement(snapshot, name, entries, found)
+    for name in _order(measurements, found):
+        yield from _measurement(snapshot, name, measurements[name], found)
     yield legend()
+
+
+def _order(names: Iterable[str], found: list[AlarmSpan]) -> list[str]:
+    """Those with an alarm that stands come first."""
+    alarmed = {alarm.measurement for alarm in standing(found)}
+    return sorted(names, key=lambda name: name not in alarmed)
 
 
 def _measurement(snapshot: Snapshot, name: str, entries: list[Shown], found: list[AlarmSpan]) -> Iterator[str]:
@@ -52,13 +61,20 @@ def _measurement(snapshot: Snapshot, name: str, entries: list[Shown], found: lis
             yield page.paragraph(revision, "notice" if approved.revoked else None)
     yield from _level(chosen, now_ms, "lead")
     yield from notice(alarms)
-    if not alarms and chosen.newest is not None:
+    if not alarms and chosen.newest is not None and not _says_so(chosen.newest):
         yield page.paragraph("No alarm stands.")
+    current = next(entry for entry in entries if entry.approved is chosen.current)
+    yield f"<p>{escape(words.cost(cost_of(current)))} {link('/budgets', 'Budgets')}.</p>"
     for level in levels:
         if level is not chosen and level.newest is not None:
             yield from _level(level, now_ms)
     yield f"<p>{link(path_of('measurements', name), f'All that {name} says')}</p>"
     yield "</section>"
+
+
+def _says_so(window: ShownWindow) -> bool:
+    """Whether its headline says already that no alarm stands."""
+    return window.status == "published" and window.alarms is not None
 
 
 def _level(level: LevelView, now_ms: int, kind: str | None = None) -> Iterator[str]:

@@ -6,7 +6,8 @@ reader's system is. The page works without it: the table beside it has the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from streams.watch.chart_request import Wanted
@@ -14,15 +15,28 @@ from streams.watch.charts import Charts, ChartUnavailable
 from streams.watch.pages.base import path_of
 from streams.watch.pages.site import Site
 from streams.watch.routes import Answer, Request, Route
-from streams.watch.window_history import ShownWindow, ShownWindows
+from streams.watch.window_history import ShownWindow, ShownWindows, digest
 
 KINDS = ("gaps", "evidence")
-THEMES = ("light", "dark")
+THEMES = ("light", "dark", "light-narrow", "dark-narrow")
+"""Narrow ones are for telephones: drawn as wide as they are shown, so that their words can be read."""
+_LEAST_MS = 5000
 _TEXT = "text/plain; charset=utf-8"
 _HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
+
+
+def drawn(windows: Sequence[ShownWindow]) -> Sequence[ShownWindow]:
+    """The windows that a picture shows: all, but for the last few where windows are short.
+
+    Drawing takes some tenths of a second: of windows of two seconds, each third one makes a picture anew.
+    """
+    length_ms = windows[-1].end_ms - windows[-1].start_ms
+    step_ms = length_ms * -(-_LEAST_MS // length_ms)
+    last_ms = windows[-1].end_ms // step_ms * step_ms
+    return windows[: bisect_right(windows, last_ms, key=lambda window: window.end_ms)] or windows
 
 
 class Pictures:
@@ -56,11 +70,11 @@ class Pictures:
             return Answer(404, _TEXT, b"there is no such picture\n")
         wanted = Wanted(chosen["kind"], chosen["theme"], chosen["metric"], chosen["score_bin"], chosen["estimator"])
         try:
-            svg = self._charts.svg(wanted, kept)
+            shown = drawn(kept)
+            svg = self._charts.svg(wanted, shown)
         except ChartUnavailable as error:
             return Answer(503, _TEXT, f"{error}\n".encode(), (("Retry-After", "5"),))
-        newest = f"v={kept[-1].end_ms}"
-        keep = "public, max-age=300" if request.query == newest else "no-store"
+        keep = "public, max-age=300" if request.query == f"v={digest(shown)}" else "no-store"
         return Answer(200, "image/svg+xml", svg, (*_HEADERS, ("Cache-Control", keep)))
 
 
@@ -70,11 +84,17 @@ def _has(window: ShownWindow, chosen: Mapping[str, str]) -> bool:
     return any((r.metric, r.score_bin, r.estimator) == which for r in window.record().results)
 
 
-def picture(kind: str, where: tuple[str, ...], newest_ms: int, caption: str) -> str:
-    """A picture as HTML; the caption is also what is read out in its place."""
-    light, dark = (path_of("charts", kind, *where, f"{theme}.svg", query={"v": str(newest_ms)}) for theme in THEMES)
+def picture(kind: str, where: tuple[str, ...], shown: Sequence[ShownWindow], caption: str) -> str:
+    """A picture of windows as HTML; the caption is also what is read out in its place."""
+    media = {
+        "dark-narrow": "(max-width: 40rem) and (prefers-color-scheme: dark)",
+        "light-narrow": "(max-width: 40rem)",
+        "dark": "(prefers-color-scheme: dark)",
+    }
+    query = {"v": digest(shown)}
+    address = {theme: escape(path_of("charts", kind, *where, f"{theme}.svg", query=query)) for theme in THEMES}
+    sources = "".join(f'<source srcset="{address[theme]}" media="{when}">' for theme, when in media.items())
     return (
-        f'<figure><picture><source srcset="{escape(dark)}" media="(prefers-color-scheme: dark)">'
-        f'<img src="{escape(light)}" alt="{escape(caption)}" width="920" height="420" loading="lazy"></picture>'
+        f'<figure><picture>{sources}<img src="{address["light"]}" alt="{escape(caption)}" loading="lazy"></picture>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

@@ -12,6 +12,7 @@ from html import escape
 from prometheus_client import CollectorRegistry
 
 from streams.report import page
+from streams.report.numbers import moment
 from streams.watch.pages import words
 from streams.watch.pages.base import link, path_of, rich_table
 from streams.watch.pages.registry import Page, Params
@@ -44,7 +45,10 @@ class LevelState:
     """How one level goes.
 
     Attributes:
-        age_seconds: of its last window's end, or of the activation. released: by party, the same of its last release.
+        awaited: whether a window of it is due by the clock: of an active measurement of live events. A replayed log is
+            as old as it is, and of one that has ended none is to come.
+        end_ms: end of its last window, or the activation; epoch milliseconds.
+        age_seconds: since then. released: by party, the same of its last release.
         apart_windows: between the two parties; None until both have released.
         delay_median_seconds, delay_p99_seconds: upper ends of the buckets that hold them; None without a live window,
             and where it lies beyond the last bucket.
@@ -55,6 +59,8 @@ class LevelState:
     level: str
     length_seconds: float
     lateness_seconds: float
+    awaited: bool
+    end_ms: int
     age_seconds: float
     released: dict[str, float]
     apart_windows: float | None
@@ -65,8 +71,13 @@ class LevelState:
 
     @property
     def stale(self) -> bool:
-        """Older than three lengths and the lateness, as for the alert EvenstreamMetricsStale."""
-        return self.age_seconds > 3 * self.length_seconds + self.lateness_seconds
+        """Awaited, and older than three lengths and the lateness, as for the alert EvenstreamMetricsStale."""
+        return self.awaited and self.age_seconds > 3 * self.length_seconds + self.lateness_seconds
+
+    @property
+    def apart(self) -> bool:
+        """Awaited, and one party that far behind the other, as for the alert EvenstreamPartiesApart."""
+        return self.awaited and (self.apart_windows or 0) > _APART_WINDOWS
 
 
 def states(snapshot: Snapshot) -> list[LevelState]:
@@ -79,6 +90,7 @@ def states(snapshot: Snapshot) -> list[LevelState]:
     lateness = samples.get("window_lateness_seconds", {})
     lengths = samples.get("window_length_seconds", {})
     released = samples.get("released_window_end_timestamp_seconds", {})
+    awaited = {dict(key)["measurement"] for key in samples.get("release_age_seconds", {})}
     found = []
     for labels, end in samples.get("window_end_timestamp_seconds", {}).items():
         named = dict(labels)
@@ -92,6 +104,8 @@ def states(snapshot: Snapshot) -> list[LevelState]:
                 level=level,
                 length_seconds=length,
                 lateness_seconds=lateness.get((("measurement", measurement),), 0.0),
+                awaited=measurement in awaited,
+                end_ms=round(1000 * end),
                 age_seconds=now - end,
                 released={party: now - value for party, value in sorted(ends.items())},
                 apart_windows=abs(ends["a"] - ends["b"]) / length if len(ends) == 2 else None,
@@ -139,24 +153,25 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     """The page."""
     found = states(snapshot)
     late = [state for state in found if state.stale]
-    apart = [state for state in found if (state.apart_windows or 0) > _APART_WINDOWS]
-    if not found:
-        yield page.paragraph("No window is to come: no measurement is active.")
+    apart = [state for state in found if state.apart]
+    if not any(state.awaited for state in found):
+        yield page.paragraph("No window is due by the clock: no measurement of live events is active.")
     elif not late and not apart:
         yield page.paragraph("Every level is up to date, and the two parties keep pace.", "promise")
     for state in late:
         text = f"{state.measurement}, {state.level}: the last window ended {words.duration(state.age_seconds)} ago."
-        yield page.paragraph(text + " evenstream doctor names the role and partition that holds it up.", "notice")
+        advice = " If that lasts two minutes, evenstream doctor names the role and partition that holds it up."
+        yield page.paragraph(text + advice, "notice")
     for state in apart:
         text = f"{state.measurement}, {state.level}: the parties are {state.apart_windows:.0f} windows apart."
-        yield page.paragraph(text + " Start the one again that is behind.", "notice")
+        yield page.paragraph(text + " If that lasts five minutes, start the one again that is behind.", "notice")
     if not found:
         return
     yield page.heading("How fresh")
     yield rich_table(
         ("Measurement, level", "Last window", "Party a released", "Party b released", "Apart", "Published within"),
         ((_name(state), *map(escape, _fresh(state))) for state in found),
-        "Age of the last windows; publish delay counts from window end plus lateness",
+        "The last windows; publish delay counts from window end plus lateness",
     )
     yield page.heading("What windows came to")
     yield rich_table(
@@ -185,7 +200,7 @@ def _name(state: LevelState) -> str:
 
 def _fresh(state: LevelState) -> tuple[str, ...]:
     def ago(party: str) -> str:
-        return f"{words.duration(state.released[party])} ago" if party in state.released else "nothing yet"
+        return _when(state, state.released[party]) if party in state.released else "nothing yet"
 
     delay = "no live window yet"
     if state.delayed:
@@ -195,7 +210,14 @@ def _fresh(state: LevelState) -> tuple[str, ...]:
         )
         delay = f"{median} (half), {p99} (99 of 100)"
     apart = "" if state.apart_windows is None else f"{state.apart_windows:.0f} windows"
-    return f"{words.duration(state.age_seconds)} ago", ago("a"), ago("b"), apart, delay
+    return _when(state, state.age_seconds), ago("a"), ago("b"), apart, delay
+
+
+def _when(state: LevelState, age_seconds: float) -> str:
+    """How long ago, where the clock says anything of it; else when, by the log's own time."""
+    if state.awaited:
+        return f"{words.duration(age_seconds)} ago"
+    return moment(state.end_ms + round(1000 * (state.age_seconds - age_seconds)))
 
 
 def _came_to(state: LevelState) -> str:

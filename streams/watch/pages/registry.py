@@ -2,7 +2,8 @@
 
 Every page answers at its path as HTML and at the same path with ``.json`` as JSON (the first one at ``/index.json``).
 A page is rendered once for each version of what is known: however many people look at it, they share one rendering, and
-one page is rendered at a time, so that rendering cannot crowd out what publish is there for.
+one page is rendered at a time, so that rendering cannot crowd out what publish is there for. Whatever a query says that
+changes nothing makes no page of its own.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Page:
         data: gives the same as what ``msgspec`` writes as JSON: dicts, lists, text, numbers, None.
         nav: what every page's navigation calls it; None keeps it out.
         query: names of the query's parameters that it takes; others are ignored.
+        canonical: takes away what changes nothing of the page, or raises PageNotFound; cheap, beside rendering.
         form: it holds a form.
         live: an open page is fetched again when something changes.
         operator: only who may see /metrics may see it (``streams.watch.access``).
@@ -59,6 +61,7 @@ class Page:
     form: bool = False
     live: bool = True
     operator: bool = False
+    canonical: Callable[[Snapshot, Params], Params] = lambda snapshot, params: params
 
     def title_of(self, snapshot: Snapshot, params: Params) -> str:
         """The title in words."""
@@ -94,16 +97,23 @@ class Pages:
 
     def _route(self, page: Page, render: Callable[[Page, Snapshot, Params, Request], Answer]) -> Route:
         def answer(request: Request) -> Answer:
-            params = {**_query(request.query, page.query), **request.parameters}
-            key = (render.__name__, page.path, *(f"{name}={value}" for name, value in sorted(params.items())))
+            params: Params = {**_query(request.query, page.query), **request.parameters}
             # One at a time; whoever comes meanwhile finds it done.
             with self._lock:
                 snapshot = self._site.snapshot()
                 if snapshot is None:
                     return self.unavailable()
-                kept = self._rendered.get(key)
-                if kept is not None and kept[0] == snapshot.version and 0 <= snapshot.now_ms - kept[1] < _KEEP_MS:
-                    return kept[2]
+                key = _key(render, page, params)
+                kept = self._find(key, snapshot)
+                if kept is None:
+                    try:
+                        params = page.canonical(snapshot, params)
+                    except PageNotFound as absent:
+                        return self._absent(str(absent)) if render == self._html else _no_json(str(absent))
+                    key = _key(render, page, params)
+                    kept = self._find(key, snapshot)
+                if kept is not None:
+                    return kept
                 made = render(page, snapshot, params, request)
                 if made.status == 200:  # what is not there can be asked for in any number of ways
                     self._rendered[key] = snapshot.version, snapshot.now_ms, made
@@ -114,11 +124,20 @@ class Pages:
 
         return answer
 
+    def _find(self, key: tuple[str, ...], snapshot: Snapshot) -> Answer | None:
+        kept = self._rendered.get(key)
+        if kept is not None and kept[0] == snapshot.version and 0 <= snapshot.now_ms - kept[1] < _KEEP_MS:
+            return kept[2]
+        return None
+
+    def _absent(self, said: str) -> Answer:
+        return self.answer(404, "Not found", [paragraph(said, "notice")])
+
     def _html(self, page: Page, snapshot: Snapshot, params: Params, request: Request) -> Answer:
         try:
             title, parts = page.title_of(snapshot, params), list(page.render(snapshot, params))
         except PageNotFound as absent:
-            return self.answer(404, "Not found", [paragraph(str(absent), "notice")])
+            return self._absent(str(absent))
         asked = [name for name in sorted(page.query) if name in params]
         query = base.path_of(query={name: params[name] for name in asked}).removeprefix("/")
         return base.answer(
@@ -137,7 +156,7 @@ class Pages:
         try:
             return as_json(200, page.data(snapshot, params))
         except PageNotFound as absent:
-            return as_json(404, {"error": str(absent)})
+            return _no_json(str(absent))
 
     def answer(
         self,
@@ -156,6 +175,14 @@ class Pages:
         return base.answer(
             503, "Not ready yet", [paragraph(STARTING, "notice")], _RETRY, navigation=self.navigation, live=True
         )
+
+
+def _key(render: Callable[..., Answer], page: Page, params: Params) -> tuple[str, ...]:
+    return render.__name__, page.path, *(f"{name}={value}" for name, value in sorted(params.items()))
+
+
+def _no_json(said: str) -> Answer:
+    return as_json(404, {"error": said})
 
 
 def json_path(path: str) -> str:

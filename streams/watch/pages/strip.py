@@ -12,8 +12,8 @@ from streams.watch.window_history import ShownWindow
 
 
 def kind(window: ShownWindow) -> str:
-    """What a window is marked as: its status, or an alarm that stands after it."""
-    return "alarm" if window.alarms else window.status
+    """What a window is marked as: its status; of one that was published, an alarm that stands after it."""
+    return "alarm" if window.alarms and window.status == "published" else window.status
 
 
 def strip(windows: Iterable[ShownWindow], label: str) -> str:

@@ -16,12 +16,18 @@ from streams.report import page
 from streams.report.numbers import moment, shown_epsilon
 from streams.watch.pages import words
 from streams.watch.pages.base import definitions, link, path_of, rich_table
+from streams.watch.pages.measurement import why_not
 from streams.watch.pages.registry import Page, PageNotFound, Params
 from streams.watch.pages.site import Snapshot
 from streams.watch.shown_record import Checks, Privacy, ShownRecord
 from streams.watch.window_history import ShownWindow, ShownWindows
 
 _MOST_DIGITS = 15
+AS_IT_LIES = "As it lies on fairness-metrics: whoever has it can work out everything above."
+ANEW = (
+    "Worked out anew from the window's two releases when publish started. The record that lies on fairness-metrics is "
+    "another one, as an earlier build has written it, and stays as it was."
+)
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,7 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     if record.results:
         yield page.heading("What it says")
         yield _results(record)
+        yield from why_not(record)
     yield page.heading("What it cost in privacy")
     yield from _cost(record.privacy)
     yield page.heading("What stands behind it")
@@ -111,7 +118,7 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
     yield page.heading("Worked out again")
     yield from _again(found)
     yield page.heading("The whole record")
-    yield page.paragraph("As it lies on fairness-metrics: whoever has it can work out everything above.")
+    yield page.paragraph(ANEW if found.window.anew else AS_IT_LIES, "notice" if found.window.anew else None)
     text = msgspec.json.format(msgspec.json.encode(found.raw), indent=1).decode()
     yield f'<details id="record"><summary>Show the record</summary><pre tabindex="0">{escape(text)}</pre></details>'
 
@@ -138,7 +145,7 @@ def _results(record: ShownRecord) -> str:
                 escape(words.interval(r.gap, gap=True)),
                 escape(words.quotient(r.ratio)),
                 "" if r.log_evidence is None else f"{r.log_evidence:.2f}{' (alarm)' if r.alarm else ''}",
-                escape(words.unknown(r.suppressed)),
+                escape(words.briefly_unknown(r.suppressed)),
             )
             for r in record.results
         ),
@@ -149,7 +156,10 @@ def _results(record: ShownRecord) -> str:
 
 def _cost(privacy: Privacy | None) -> Iterator[str]:
     if privacy is None:
-        yield page.paragraph("Nothing: a withdrawal rests on no release.")
+        yield page.paragraph(
+            "The withdrawal itself releases nothing. What was released of this window before stays paid for: the "
+            "budgets and the parties' ledgers tell how much."
+        )
         return
     shown, limit = shown_epsilon(privacy.epsilon_spent), shown_epsilon(privacy.epsilon_limit)
     yield page.paragraph(
@@ -175,7 +185,10 @@ def _cost(privacy: Privacy | None) -> Iterator[str]:
 def _checks(record: ShownRecord) -> Iterator[str]:
     checks = record.checks
     if checks is None:
-        yield page.paragraph("Nothing: a withdrawal is said by reviewers' signatures on the measurement itself.")
+        yield page.paragraph(
+            "A withdrawal is said by reviewers' signatures on the measurement itself. What stood behind the window "
+            "before, debits among it, is in the parties' ledgers."
+        )
         return
     yield page.paragraph(_agreement(checks), "notice" if checks.estimators == "disagree" else None)
     if record.corrected_by is not None:
@@ -263,6 +276,7 @@ def data(snapshot: Snapshot, params: Params) -> object:
             "discrepancies": _strings(again.discrepancies),
             "unchecked": list(again.unchecked),
         },
+        "anew": found.window.anew,
         "record": msgspec.Raw(found.window.value()),
     }
 

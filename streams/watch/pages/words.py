@@ -1,14 +1,17 @@
 """What windows say, in sentences: what is so comes before the number, and how sure it is comes with it.
 
 Every sentence stands by itself and ends with a full stop. A gap whose interval holds 0 is never called a difference; a
-value that is not shown is never guessed at.
+value that is not shown is never guessed at. What is picked out of many comparisons is called clear only after allowing
+for their number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from statistics import NormalDist
 
-from streams.report.numbers import moment
+from privacy.decisions import Forecast
+from streams.report.numbers import moment, shown_epsilon
 from streams.watch.group_words import capital, group, listed
 from streams.watch.shown_record import Detection, Interval, Result, ShownRecord
 
@@ -145,6 +148,26 @@ def unknown(code: str | None) -> str:
     return "" if code is None else _UNKNOWN.get(code, code.replace("_", " "))
 
 
+_BRIEFLY = {
+    "too_wide": "too wide",
+    "too_few_rows": "too few",
+    "not_separable": "not separable",
+    "too_few_self_id": "too few said it",
+    "no_correction": "not corrected yet",
+}
+
+
+def briefly_unknown(code: str | None) -> str:
+    """The same in a word or two, for tables of many."""
+    return "" if code is None else _BRIEFLY.get(code, code.replace("_", " "))
+
+
+def in_full(codes: Iterable[str | None]) -> str:
+    """What those words mean that stand in a table."""
+    found = sorted({code for code in codes if code is not None})
+    return " ".join(f"{capital(briefly_unknown(code))}: {unknown(code)}." for code in found)
+
+
 # -- numbers ----------------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +220,20 @@ def _count(number: int, unit: str) -> str:
 def differs(gap: Interval) -> bool:
     """Whether the interval of a gap leaves 0 out."""
     return gap.lower > 0 or gap.upper < 0
+
+
+def stands_out(gap: Interval, comparisons: int, confidence: float) -> bool:
+    """Whether a gap leaves 0 out that was picked from so many: its interval is widened for them (Bonferroni).
+
+    With a = 1 - ``confidence`` and K = ``comparisons``, half-widths grow as z(1 - a / 2K) to z(1 - a / 2); where no gap
+    is true, at most a of all windows have one that stands out, whatever the gaps have to do with one another.
+    """
+    if not (differs(gap) and 0 < confidence < 1 <= comparisons):
+        return False
+    chance = (1 - confidence) / 2
+    wider = NormalDist().inv_cdf(chance / comparisons) / NormalDist().inv_cdf(chance)
+    half = gap.estimate - gap.lower if gap.lower > 0 else gap.upper - gap.estimate
+    return abs(gap.estimate) > wider * half
 
 
 def finding(result: Result, reference: Result | None, reference_name: str, confidence: float) -> str:
@@ -262,17 +299,8 @@ def evidence(log_evidence: float | None, detection: Detection | None, name: str)
 def alarm(metric_name: str, score_bin: str, group_name: str, since_ms: int, level: str) -> str:
     """An alarm that stands, in one sentence."""
     return (
-        f"Alarm since {moment(since_ms)}, in windows of {level}: for {members(group_name)} the gap in "
-        f"{_inside(metric(metric_name, score_bin))} is beyond what is tolerated."
-    )
-
-
-def alarm_over(metric_name: str, score_bin: str, group_name: str, since_ms: int, until_ms: int | None) -> str:
-    """An alarm that has ended."""
-    ended = "" if until_ms is None else f", and ended at {moment(until_ms)}"
-    return (
-        f"From {moment(since_ms)} on, the gap in {_inside(metric(metric_name, score_bin))} for {members(group_name)} "
-        f"was beyond what is tolerated{ended}."
+        f"Alarm since {moment(since_ms)}, in windows of {level}: for {members(group_name)} the evidence of a gap in "
+        f"{_inside(metric(metric_name, score_bin))} beyond what is tolerated has passed what the terms ask."
     )
 
 
@@ -285,8 +313,8 @@ def promise(detection: Detection, length_ms: int) -> str:
     """What the level's detectors promise."""
     span = duration(detection.false_alarm_windows * length_ms / 1000)
     return (
-        f"While every gap is within what is tolerated, a level gives at most one false alarm in {span}, on average. "
-        f"{NOT_AUTOMATIC}"
+        f"While every gap is within what is tolerated, the first false alarm of a level comes after {span} or more, on "
+        f"average. {NOT_AUTOMATIC}"
     )
 
 
@@ -294,6 +322,22 @@ def tolerated(detection: Detection, metric_name: str) -> str | None:
     """Which gap is tolerated, if it is known."""
     found = detection.tolerated_gaps.get(metric_name)
     return None if found is None else f"A gap of up to {points(found)} either way is tolerated."
+
+
+# -- what it costs ----------------------------------------------------------------------------------------------------
+
+
+def cost(forecast: Forecast) -> str:
+    """What a measurement costs a member at most; never an epsilon without relation, delta and period."""
+    if forecast.epsilon_year is None:
+        return "What it costs a member in privacy: no promise, since its noise is a test's and protects nobody."
+    day, month, year = map(
+        shown_epsilon, (forecast.epsilon_member_day, forecast.epsilon_30_days, forecast.epsilon_year)
+    )
+    return (
+        f"What it costs a member in privacy, at most: epsilon {day} for a UTC day, {month} for any 30 and {year} for "
+        f"any 365, had their group probabilities and Self-ID been replaced by any others, at delta {forecast.delta:g}."
+    )
 
 
 # -- a window, a level ------------------------------------------------------------------------------------------------
@@ -321,8 +365,10 @@ STATUS = {
 """Of each kind of window its word and its mark: colour is never alone."""
 
 
-def no_windows(begins_ms: int, due_ms: int, now_ms: int) -> str:
-    """What is said of a level before its first window."""
+def no_windows(begins_ms: int, due_ms: int, now_ms: int, *, replayed: bool) -> str:
+    """What is said of a level before its first window; of a replayed log no clock tells when one is due."""
+    if replayed:
+        return "No window has been published yet: they come when the log is replayed."
     if now_ms < begins_ms:
         return f"Nothing is counted yet: it begins {moment(begins_ms)}."
     if now_ms < due_ms:
@@ -350,26 +396,73 @@ def best_estimator(record: ShownRecord) -> str | None:
     return next((name for name in order if name in there), None)
 
 
+def clearest(record: ShownRecord) -> Result | None:
+    """The gap to speak of: the largest of those under an alarm, else of those that stand out among all; or None."""
+    compared = _compared(record)
+    clear = [r for r in compared if r.alarm and differs(r.gap)]  # type: ignore[arg-type]
+    alarmed = bool(clear)
+    if not alarmed:
+        clear = [r for r in compared if r.gap and stands_out(r.gap, len(compared), record.confidence)]
+    if not clear:
+        return None
+    worst = max(clear, key=lambda r: min(abs(r.gap.lower), abs(r.gap.upper)) if r.gap else 0.0)
+    # Of the same group, the rate that needs no explanation comes first.
+    plain = [r for r in clear if alarmed and (r.metric, r.group) == (EASIEST[0], worst.group)]
+    return plain[0] if plain else worst
+
+
 def headline(record: ShownRecord) -> str:
-    """What a window says, in one sentence: its largest clear gap, else that there is none."""
+    """What a window says, in a few sentences.
+
+    What an alarm is about comes first. Where none stands, that is what comes first, and then whether any gap of this
+    window stands out by itself.
+    """
     if record.status != "published":
         return window(record.status, record.reason)
-    chosen = best_estimator(record)
-    results = [r for r in record.results if r.estimator == chosen]
-    clear = [r for r in results if r.gap is not None and differs(r.gap)]
-    if clear:
-        alarmed = [r for r in clear if r.alarm]
-        worst = max(alarmed or clear, key=lambda r: min(abs(r.gap.lower), abs(r.gap.upper)) if r.gap else 0.0)
-        # Of the same group, the rate that needs no explanation comes first.
-        plain = [r for r in alarmed if (r.metric, r.group) == (EASIEST[0], worst.group)]
-        worst = plain[0] if plain else worst
-        return finding(worst, reference_of(results, worst, record.reference), record.reference, record.confidence)
-    compared = [r for r in results if r.gap is not None]
-    if not compared:
-        return f"We cannot tell yet: no group can be compared with {members(record.reference)}."
+    results = [r for r in record.results if r.estimator == best_estimator(record)]
+    compared, worst = _compared(record), clearest(record)
+    alarmed = any(result.alarm for result in results)
+    said = []
+    if record.detection is not None and not alarmed:
+        said.append(f"No alarm stands in windows of {record.level}.")
+    if worst is not None:
+        said.append(finding(worst, reference_of(results, worst, record.reference), record.reference, record.confidence))
+        if worst.alarm:
+            said.append("An alarm stands for it.")
+        else:
+            said.append(f"That is clear for one window, also after allowing for {_count(len(compared), 'comparison')}.")
+    elif not compared:
+        said.append(f"We cannot tell yet: no group can be compared with {members(record.reference)}.")
+    else:
+        said.append(_none_clear(record, compared))
+    if alarmed and (worst is None or not worst.alarm):
+        said.append("What was gathered up to this window says more: an alarm stands.")
     silent = [name for name in dict.fromkeys(r.group for r in results) if _silent(results, name)]
-    text = f"No group is treated otherwise than {members(record.reference)}, as far as this window can tell."
-    return text + (f" Of {listed([group(name) for name in silent])} members it can tell nothing." if silent else "")
+    if worst is None and compared and silent:
+        said.append(f"Of {listed([group(name) for name in silent])} members it can tell nothing.")
+    return " ".join(said)
+
+
+def _compared(record: ShownRecord) -> list[Result]:
+    """What is compared: the gaps that there are, by the estimator to speak of."""
+    chosen = best_estimator(record)
+    return [r for r in record.results if r.estimator == chosen and r.gap is not None]
+
+
+def _none_clear(record: ShownRecord, compared: Iterable[Result]) -> str:
+    gaps = [r.gap for r in compared if r.gap is not None]
+    apart = sum(map(differs, gaps))
+    text = f"In this window no group is clearly treated otherwise than {members(record.reference)}"
+    if not apart:
+        return f"{text}."
+    some = f"of {_count(len(gaps), 'comparison')}, {apart} {'leaves' if apart == 1 else 'leave'} 0 out"
+    return f"{text}: {some}, which chance alone may do."
+
+
+def by_chance(confidence: float) -> str:
+    """How little one interval of many may mean."""
+    chance = 100 * (1 - confidence)
+    return f"Each interval is of one comparison in one window: of 100, about {chance:.3g} leave 0 out by chance alone."
 
 
 def _silent(results: Iterable[Result], name: str) -> bool:

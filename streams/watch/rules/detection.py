@@ -87,7 +87,8 @@ REVIEW_OVERDUE = Alert(
     expr="time() - min by (measurement) (evenstream_review_deadline_timestamp_seconds) > 0",
     summary="A review of {{ $labels.measurement }} is overdue by {{ $value | humanizeDuration }}",
     description=(
-        "An alarm of it has no disposition that reviewers have signed, and the time that the measurement gives is over."
+        "The time that the measurement gives for the review of an alarm is over, and reviewers have signed no "
+        "disposition that closes it: none at all, or one that looks further (`investigate`), which leaves it open."
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from io import StringIO
@@ -50,6 +51,20 @@ def test_every_window_is_equal(file: Path) -> None:
     assert lines[4].endswith("withdrawn (revoked): no number to recompute")
     assert "5 windows, 1 of them without numbers" in lines[5]
     assert "not checked" not in done.output
+
+
+def test_erased_alarms_are_found_without_the_window_before(file: Path, tmp_path: Path) -> None:
+    """The window's own state is in alarm; and what could not be checked is counted, not called equal."""
+    path = tmp_path / "one.jsonl"
+    record = hour(2, decided=0.4).encode().decode()
+    path.write_text(record + "\n")
+    whole = run("recompute", "--file", str(path))
+    assert whole.exit_code == 0
+    assert whole.stdout.endswith("all equal; in 1 windows not everything could be checked\n")
+    path.write_text(re.sub(r'"alarm":true,"alarm_since_ms":\d+', '"alarm":false,"alarm_since_ms":null', record) + "\n")
+    erased = run("recompute", "--file", str(path))
+    assert erased.exit_code == 1
+    assert ".alarm: published False, recomputed True" in erased.stderr
 
 
 def test_a_changed_number_is_named_and_ends_with_1(file: Path, tmp_path: Path) -> None:

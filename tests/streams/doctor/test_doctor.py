@@ -243,6 +243,8 @@ def test_a_transaction_that_is_at_work_is_no_finding(control: ControlPlane) -> N
         ({"silence": "mute"}, "kill -CONT"),
         ({"silence": "closed"}, "start attach"),
         ({"silence": "refused"}, "--token-file"),
+        ({"silence": "refused", "ready": False, "readiness": "starting"}, "wait"),
+        ({"silence": "unlike", "healthy": False, "health": ""}, "--role attach=https://HOST:PORT"),
         ({"healthy": False, "health": "the main loop has not turned"}, "kill attach"),
         ({"ready": False, "readiness": "waiting for a valid epoch key of a, b on the keys topic"}, "start a, b"),
         ({"ready": False, "readiness": "e.measurements is held back behind"}, "EvenstreamControlHeldBack"),
@@ -263,6 +265,21 @@ def test_a_role_that_moves_on_but_is_not_found(control: ControlPlane) -> None:
     found = wrong(roles.check, look(control, at_ms=NOW_MS - 6_000, workers=own), look(control, workers=own))
     assert [finding.verdict for finding in found] == ["unseen"]
     assert exit_status(found) == 2
+
+
+def test_what_a_caller_is_not_shown_is_not_wrong(control: ControlPlane) -> None:
+    """A role that wants a token, or answers over TLS only; but one that says itself that it hangs is."""
+    unlike = WorkerSeen(Worker("attach", "127.0.0.1", 9102), "unlike")
+    shut = WorkerSeen(Worker("a", "127.0.0.1", 9103), "refused")  # by something in front of it
+    own = (worker("seal", silence="refused"), unlike, shut, *map(worker, ROLES[3:]))
+    found = wrong(roles.check, look(control, at_ms=NOW_MS - 6_000, workers=own), look(control, workers=own))
+    assert [(finding.verdict, finding.role) for finding in found] == [
+        ("unseen", "seal"), ("unseen", "attach"), ("unseen", "a"),
+    ]  # fmt: skip
+    assert exit_status(found) == 2
+    hung = (worker("seal", silence="refused", healthy=False, health="no turn"), *map(worker, ROLES[1:]))
+    (finding,) = wrong(roles.check, look(control, at_ms=NOW_MS - 6_000, workers=hung), look(control, workers=hung))
+    assert (finding.verdict, finding.says) == ("wrong", "it says that it hangs: no turn")
 
 
 def test_one_worker_of_several_that_is_gone(control: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,6 +324,10 @@ def settings() -> Settings:
 
 def test_addresses() -> None:
     """Default ports on the host that the roles listen on; named ones over them, further workers too."""
+    named = addresses(settings(), ("a=https://h:4/", "b=http://[::1]:5"), None)
+    assert {(w.name, w.address, w.scheme) for w in named if w.scheme} == {
+        ("a", "h:4", "https"), ("b", "[::1]:5", "http"),
+    }  # fmt: skip
     found = {w.name: w.address for w in addresses(settings(), ("b=10.0.0.7:1", "attach.1=[::1]:2", "seal.0=h:3"), None)}
     assert found == {
         "seal": "h:3",
@@ -318,7 +339,9 @@ def test_addresses() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["b", "b=:1", "c=h:1", "a.1=h:1", "seal.x=h:1", "b=h:0", "b=h:99999", "=h:1"])
+@pytest.mark.parametrize(
+    "text", ["b", "b=:1", "c=h:1", "a.1=h:1", "seal.x=h:1", "b=h:0", "b=h:99999", "=h:1", "b=ftp://h:1"]
+)
 def test_an_address_that_is_none(text: str) -> None:
     """A clear word, with an example."""
     with pytest.raises(InputError, match=r"expected ROLE=HOST:PORT"):

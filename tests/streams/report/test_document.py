@@ -58,9 +58,10 @@ def document(text: str) -> Document:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_inert_in_html(text: str) -> None:
     """No tag and no attribute comes from a text, and the text is shown as it was written."""
-    seen, plain = Seen(document(text).html()), Seen(document("plain").html())
+    as_long = "n" * len(text)  # a cell with a long text may be broken into lines
+    seen, plain = Seen(document(text).html()), Seen(document(as_long).html())
     assert (seen.tags, seen.attributes) == (plain.tags, plain.attributes)
-    assert seen.text.count(text) == plain.text.count("plain") == 10
+    assert seen.text.count(text) == plain.text.count(as_long) == 10
 
 
 @pytest.mark.parametrize("text", HOSTILE)

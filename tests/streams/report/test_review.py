@@ -42,7 +42,7 @@ SENTENCES = (
     "Tolerated: a rate up to 3 percentage points above or below the reference's, of predictive_parity, precision, fpr, "
     "recommendation_rate.",
     "Tolerated: a rate up to 5 percentage points above or below the reference's, of tpr.",
-    "Of each level at most one false alarm in 14d on average (in windows: 120,960 of 10s, 20,160 of 1m).",
+    "The first false alarm of a level comes after 14d or more, on average (in windows: 120,960 of 10s, 20,160 of 1m).",
     "An alarm opens a review; reviewers have 3d.",
     f"any 30 days: epsilon {epsilon(0.3, 1e-9):.3g} at delta 1e-09 (rho 0.3 zCDP).",
     "All together at most rho 2 in a year, of the registry's 2, which is epsilon 14.2 at delta 1e-09.",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -67,13 +69,18 @@ def spec() -> Measurement:
     return found
 
 
-def restarted(held: list[FairnessMetric]) -> list[FairnessMetric]:
-    """What a `publish` says that starts with these records on the topic, of all windows that it estimates."""
+def restarted(held: list[FairnessMetric], *, lost: int = 0) -> list[FairnessMetric]:
+    """What a `publish` says that starts with these records on the topic, of all windows that it estimates.
+
+    Args:
+        lost: of how many levels evidence has to be worked out anew.
+    """
     emitted = EmittedWindows()
     for record in held:
         emitted.read(record.topic_key(), record.encode(), record.headers(DEPLOYMENT))
     core = PublishCore(run().controls["publish"], confidence=0.95, rho_limit=10.0, emitted=emitted)
     found = [core.apply(party, value) for party, value in releases(voids=False)]
+    assert len(core.lost) == lost
     return [record for record in found if record is not None]
 
 
@@ -121,11 +128,11 @@ def test_a_void_window_leaves_what_was_gathered(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_hole_further_back_says_that_history_is_needed() -> None:
-    """The evidence before it is in no record that is kept, and is not made up."""
-    hole = feed()[3]
-    with pytest.raises(HistoryNeeded) as raised:
-        restarted([window for window in feed() if window is not hole])
-    assert raised.value.level == (hole.measurement, hole.level)
+    """The evidence before it is in no record that is kept, and is not made up: its windows say nothing of it."""
+    holes = {feed()[3].topic_key(), next(w.topic_key() for w in feed()[8:] if w.level == feed()[3].level)}
+    estimated = restarted([window for window in feed() if window.topic_key() not in holes], lost=1)
+    said = [window.detection for window in estimated if window.topic_key() in holes]
+    assert said == [None] * len(holes)
 
 
 # -- the whole of it --------------------------------------------------------------------------------------------------
@@ -139,6 +146,7 @@ def publisher(monkeypatch: pytest.MonkeyPatch, topic: list[FairnessMetric]) -> P
         registry=CollectorRegistry(),
         pulse=Pulse(60.0),
         reader=SimpleNamespace(catch_up=lambda: None),
+        read=[],
     )
     process.control.version += 1
 
@@ -147,6 +155,7 @@ def publisher(monkeypatch: pytest.MonkeyPatch, topic: list[FairnessMetric]) -> P
         return SimpleNamespace(key=lambda: key, value=lambda: value, headers=lambda: headers, timestamp=lambda: now)
 
     def read_to_end(settings: Settings, name: str, **_: Any) -> Iterator[Any]:
+        process.read.append(name.rpartition(".")[2])
         if name == settings.topic("fairness-metrics"):
             return iter([record(each.topic_key(), each.encode(), each.headers(DEPLOYMENT)) for each in topic])
         return iter([record(None, value, None) for party, value in releases(voids=True) if name.endswith(party)])
@@ -211,3 +220,53 @@ def test_whatever_is_left_of_the_topic_the_same_is_written_and_shown(
     assert shown(found) == shown(whole)
     evidence = {key for key in shown(found) if key[0] == "evenstream_edetector_log_evidence"}
     assert {key[2] for key in evidence} == {"10s", "1m"}
+
+
+def test_all_levels_without_evidence_are_worked_out_in_one_more_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each topic is read twice, however many levels an earlier version has left."""
+    every = publisher(monkeypatch, []).replay()
+    found = publisher(monkeypatch, [old(window) for window in every])
+    assert found.take_new(found.replay()) == []
+    assert topics_read(found) == 2 * ["fairness-metrics", "releases-a", "releases-b"]
+
+
+def test_a_measurement_that_ended_before_the_upgrade_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its windows are all there, without evidence, and none is to come: nothing is worked out, at no start.
+
+    Should one come all the same, the process ends, and the next one works the evidence out for it.
+    """
+    every = publisher(monkeypatch, []).replay()
+    topic = [old(window) for window in every]
+    approved = run().controls["publish"]._approved
+    ended = replace(approved[bytes.fromhex(every[0].spec_sha256)], until_ms=max(w.window.end_ms for w in every))
+    monkeypatch.setitem(approved, ended.spec, ended)
+    found = publisher(monkeypatch, topic)
+    assert found.take_new(found.replay()) == []
+    assert topics_read(found) == ["fairness-metrics", "releases-a", "releases-b"]
+    names = {key[0] for key in shown(found)}
+    assert "evenstream_gap_ratio" in names
+    assert "evenstream_edetector_log_evidence" not in names
+
+    last = [window for window in topic if window.level == "10s" and window.status == "published"][-1]
+    held = [window for window in topic if window is not last]
+    late = publisher(monkeypatch, held)
+    both = [value for value in releases(voids=True) if SignedRelease.decode(value[1]).release.key == key_of(last)]
+    rest = [value for value in releases(voids=True) if value not in both]
+    assert len(both) == 2
+    monkeypatch.setattr(sys.modules[__name__], "releases", lambda *, voids: rest)
+    late.replay()
+    assert late.take(*both[0], live=True) is None
+    with pytest.raises(HistoryNeeded, match="feed/10s"):
+        late.take(*both[1], live=True)
+
+
+def topics_read(found: Publisher) -> list[str]:
+    """In their order, as often as each was read."""
+    process: Any = found.process
+    read: list[str] = process.read
+    return read
+
+
+def key_of(window: FairnessMetric) -> tuple[str, str, int]:
+    """Of its releases."""
+    return window.measurement, window.level, window.window.end_ms

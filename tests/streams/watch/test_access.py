@@ -8,16 +8,18 @@ import ssl
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from pydantic import ValidationError
 
 from streams.doctor.look import Worker
+from streams.doctor.plight import is_refusal
 from streams.doctor.workers import ask as ask_workers
 from streams.errors import EvenstreamError
 from streams.roles.supervisor import find_complaint
@@ -82,9 +84,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., HealthServer]]:
     def run(settings: HttpSettings) -> HealthServer:
         access = OperatorAccess.of(settings)
         page = access.guard(lambda _: Answer(200, "text/plain", b"for operators"))
+        registry = CollectorRegistry()
+        Gauge("evenstream_shown", "To operators.", registry=registry)
         servers.append(
             HealthServer(
-                "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: None, ready=lambda: None,
+                "127.0.0.1", 0, registry=registry, healthy=lambda: None, ready=lambda: None,
                 routes={"/pipeline": page, "/": lambda _: Answer(200, "text/plain", b"for all")},
                 guard=access.guard, tls=tls_context(settings),
             )
@@ -146,7 +150,17 @@ def test_a_token_opens_what_is_the_operators(start: Callable[..., HealthServer],
         assert ask(server, path, None, f"Bearer {TOKEN}", f"Bearer {TOKEN}")[0] == 401
 
 
-@pytest.mark.parametrize("content", ["", "short", "two words that are long enough", "x" * 1025, "caf\xe9" * 10])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "short",
+        "two words that are long enough",
+        "one-line-of-enough\nanother-of-enough",
+        "x" * 1025,
+        "caf\xe9" * 10,
+    ],
+)
 def test_a_token_that_is_none_ends_the_start(tmp_path: Path, content: str) -> None:
     """With what to do; its text is in no message."""
     path = tmp_path / "token"
@@ -190,13 +204,6 @@ def test_who_speaks_no_tls_is_not_answered(start: Callable[..., HealthServer], p
     anyone = ssl.create_default_context(cafile=str(papers / "authority.crt"))
     assert ask(server, "/", anyone)[0] == 200
     assert find_complaint("127.0.0.1", server.port) is None
-    known = ask_workers((Worker("publish", "127.0.0.1", server.port),), None, asking_context(
-        HttpSettings(certificate_file=papers / "server.crt", key_file=papers / "server.key")
-    ))  # fmt: skip
-    assert (known[0].silence, known[0].healthy) == (None, True)
-    other = HttpSettings(certificate_file=papers / "operator.crt", key_file=papers / "operator.key")
-    (unknown,) = ask_workers((Worker("publish", "127.0.0.1", server.port),), TOKEN, asking_context(other))
-    assert unknown.silence is not None  # and it was not told the token
     sick = HealthServer(
         "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: "no turn", ready=lambda: None,
         tls=tls_context(HttpSettings(certificate_file=papers / "server.crt", key_file=papers / "server.key")),
@@ -205,6 +212,32 @@ def test_who_speaks_no_tls_is_not_answered(start: Callable[..., HealthServer], p
         assert find_complaint("127.0.0.1", sick.port) == "no turn"
     finally:
         sick.close()
+
+
+def test_doctor_asks_over_tls_and_with_the_token(
+    start: Callable[..., HealthServer], papers: Path, token_file: Path
+) -> None:
+    """A role in order is one: as the settings say, or its address; what this caller is not shown is no fault of it."""
+    own = {"certificate_file": papers / "server.crt", "key_file": papers / "server.key"}
+    server, plain = start(HttpSettings(**own, token_file=token_file)), start(HttpSettings())
+    settings = HttpSettings(**own)
+    other = HttpSettings(certificate_file=papers / "operator.crt", key_file=papers / "operator.key")
+
+    def seen(
+        port: int, scheme: Literal["http", "https"] | None, token: str | None, known: HttpSettings
+    ) -> tuple[str | None, bool, bool]:
+        (found,) = ask_workers((Worker("publish", "127.0.0.1", port, scheme),), token, asking_context(known))
+        assert found.silence is None or is_refusal(found) or found.silence == "unlike"
+        return found.silence, found.healthy, bool(found.series)
+
+    for scheme in (None, "https"):
+        assert seen(server.port, scheme, TOKEN, settings) == (None, True, True)
+        assert seen(server.port, scheme, None, settings) == ("refused", True, False)
+        assert seen(server.port, scheme, TOKEN, other) == ("unlike", False, False)  # and it was not told the token
+    assert seen(server.port, "https", TOKEN, HttpSettings()) == ("unlike", False, False)  # no authority of this machine
+    assert seen(server.port, None, TOKEN, HttpSettings()) == ("unlike", False, False)
+    assert seen(plain.port, "http", None, settings) == (None, True, True)
+    assert seen(plain.port, None, None, settings) == ("unlike", False, False)
 
 
 def test_files_that_do_not_belong_together_end_the_start(papers: Path) -> None:

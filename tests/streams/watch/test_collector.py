@@ -273,6 +273,32 @@ def test_what_was_gathered_ends_with_its_revision() -> None:
     assert not shown.names() & GATHERED
 
 
+def test_a_level_ends_with_the_last_revision_that_has_it() -> None:
+    """Once windows of a revision without it have come: else its last alarm would stand for ever, and its last gap."""
+    shown = Shown(approved(until_ms=START_MS + 60_000))
+    for level in ("10s", "1m"):
+        shown.collector.window(record(level=level), 0.2)
+    names = ("edetector_log_evidence", "edetector_log_threshold", "gap_breach_windows", "gap_ratio")
+    long = {
+        name: (LEVEL if "threshold" in name else GAP)
+        | {"level": "1m"}
+        | ({"estimator": "weighted"} if name == "gap_ratio" else {})
+        for name in names
+    }
+    assert None not in [shown.value(name, **labels) for name, labels in long.items()]
+    second = approved(revision=2, from_ms=START_MS + 60_000)
+    without = SPEC.replace("rollups: [1m], ", "").format(name="feed", revision=2, reference="white")
+    second = replace(second, measurement=parse_measurement(without, origin="test"))
+    assert [level.name for level in second.measurement.levels] == ["10s"]
+    shown.collector.measurements([approved(until_ms=START_MS + 60_000), second], 0.5)
+    assert None not in [shown.value(name, **labels) for name, labels in long.items()]  # until its windows are there
+    later = record(7).model_copy(update={"spec_sha256": "02" * 32, "revision": 2})
+    shown.collector.window(later, 0.2)
+    assert [shown.value(name, **labels) for name, labels in long.items()] == [None] * 4
+    assert shown.value("windows_total", measurement="feed", level="1m", status="published", reason="") == 1
+    assert shown.value("edetector_log_threshold", **LEVEL) is not None
+
+
 def test_estimators_disagree_where_they_were_compared() -> None:
     """1 or 0 of the last window, if it was checked; no series where it was not, or is void."""
     shown, found = Shown(), []

@@ -21,7 +21,7 @@ from shown_pipeline import STEPS, ShownPipeline
 
 from bench.dashboards.__main__ import FOLDER, rendered
 from streams.trial import free_port
-from streams.watch.rules import ALERTS
+from streams.watch.rules import ALERTS, render
 
 BOARDS: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 PANELS = [(board, panel) for board, tree in BOARDS.items() for panel in tree["panels"] if panel["type"] != "row"]
@@ -75,6 +75,14 @@ def test_panels_can_be_read(board: str, panel: dict[str, Any]) -> None:
             assert target["legendFormat"] != "__auto"
 
 
+def test_what_is_not_due_has_no_age() -> None:
+    """A replayed log, and a measurement that has ended, are not behind: as for the alert, nothing is shown of them."""
+    ages = [target["expr"] for _, panel in PANELS for target in panel["targets"]
+            if re.search(r"time\(\) - max.{,40}\(evenstream_window_end", target["expr"])]  # fmt: skip
+    assert len(ages) == 3
+    assert all("and on (measurement) max by (measurement) (evenstream_release_age_seconds)" in age for age in ages)
+
+
 def test_intervals_are_bands() -> None:
     """Between the two ends of an interval the panel is filled, and neither end is a line of the legend."""
     filled = 0
@@ -124,11 +132,13 @@ class Prometheus:
 
 @contextmanager
 def running(folder: Path, targets: dict[str, int]) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes each role once a second."""
+    """A Prometheus that scrapes each role once a second, and records what the rules record sixty times as often."""
+    (folder / "rules.yml").write_text(render(time_scale=60))
     (folder / "prometheus.yml").write_text(
         yaml.safe_dump(
             {
-                "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+                "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+                "rule_files": [str(folder / "rules.yml")],
                 "scrape_configs": [
                     {"job_name": role, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
                     for role, port in targets.items()
@@ -175,7 +185,13 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         assert {window.status for window in shown.windows} == {"published", "void"}
         assert any(result.alarm for window in shown.windows for result in window.results)
         assert {window.revision for window in shown.windows} == {1, 2}
-        time.sleep(2.5)  # the last of it is scraped, and once more, so that counters have a rate
+        newest = max(window.window.end_ms for window in shown.windows) / 1000
+        shown_last = f"max(evenstream_window_end_timestamp_seconds) >= {newest}"
+        deadline = time.monotonic() + 30
+        while not found.now(shown_last):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1.5)  # and once more, so that counters have a rate and what is recorded was recorded
         yield found
 
 

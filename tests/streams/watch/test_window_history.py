@@ -9,6 +9,7 @@ import pytest
 from metric_records import void, withdrawn
 from shown_windows import LENGTH_MS, START_MS, Level, hour, shown
 
+from streams.watch import window_history
 from streams.watch.shown_record import read
 from streams.watch.window_history import ShownWindow, ShownWindows, WindowHistory
 
@@ -64,6 +65,25 @@ def test_a_record_of_the_topic_is_shown_once_its_releases_were_verified() -> Non
     history.open()
     assert ends(history.shown()) == [1, 2, 3]
     assert [window.status for window in history.shown().of("feed", "10s")] == ["published", "published", "withdrawn"]
+
+
+def test_what_was_worked_out_anew_is_told_from_what_lies_on_the_topic() -> None:
+    """As after an upgrade: another build's record stays where it is. The same bytes, and withdrawals, do lie there."""
+    history = WindowHistory(10)
+    for record in SHORT[:4]:
+        lies = json.loads(record.encode())
+        if record is not SHORT[1]:
+            lies.pop("detection")
+        history.read(record.topic_key(), record.encode() if record is SHORT[1] else json.dumps(lies).encode())
+    for record in (*SHORT[:3], Level(SPEC).withdrawn(3), SHORT[4]):
+        history.add(record)
+    history.open()
+    windows = history.shown().of("feed", "10s")
+    assert [window.anew for window in windows] == [True, False, True, False, False]
+    withdrawn = Level(SPEC).withdrawn(0)
+    history.read(withdrawn.topic_key(), withdrawn.encode() + b" ")
+    history.add(withdrawn)
+    assert history.shown().of("feed", "10s")[0].anew
 
 
 @pytest.mark.parametrize(
@@ -133,3 +153,40 @@ def test_old_and_new_records_are_read() -> None:
     assert new == old
     assert old.detection is None
     assert read(b"{") is None
+
+
+def test_a_window_changes_its_own_level_only() -> None:
+    """The others are what they were, not made again: publish's event loop waits for this with each window."""
+    history = WindowHistory(10)
+    history.open()
+    for record in RECORDS[:30]:
+        history.add(record)
+    before = history.shown()
+    history.add(SHORT[-1])
+    after = history.shown()
+    assert after.levels["feed", "1m"] is before.levels["feed", "1m"]
+    assert ends(after)[-1] == 60
+    assert ends(before)[-1] < 60
+
+
+def test_what_was_read_and_waits_is_packed_where_it_is_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then memory holds some kilobytes a window, not its whole record; what is confirmed is the same."""
+    records = [record.encode() for record in SHORT]
+
+    def waiting(unpacked: int) -> tuple[int, list[bytes]]:
+        monkeypatch.setattr(window_history, "_UNPACKED_BYTES", unpacked)
+        tracemalloc.start()
+        history = WindowHistory(len(records))
+        for record, value in zip(SHORT, records, strict=True):
+            history.read(record.topic_key(), bytes(bytearray(value)))  # its own bytes, as Kafka's client has them
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        for record in SHORT:
+            history.confirm("feed", "10s", record.window.end_ms)
+        history.open()
+        return held, [window.value() for window in history.shown().of("feed", "10s")]
+
+    whole, shown_whole = waiting(1 << 30)
+    packed, shown_packed = waiting(2 * len(records[0]))
+    assert shown_whole == shown_packed == records
+    assert packed < whole / 3

@@ -27,6 +27,27 @@
     return link ? `a[href="${CSS.escape(link)}"]` : at.tagName.toLowerCase();
   };
 
+  // A picture that was seen stays until the newer one is here: drawing takes a moment, and may fail.
+  const path = (picture) => picture.querySelector("img").getAttribute("src").split("?")[0];
+  const age = (picture) => Number(new URL(picture.querySelector("img").src).searchParams.get("v"));
+  const pictures = () => [...main().querySelectorAll("picture")];
+  const keepPictures = (part) => {
+    for (const next of part.querySelectorAll("picture")) {
+      const shown = pictures().find((one) => path(one) === path(next));
+      const seen = shown && shown.querySelector("img");
+      if (!seen || (seen.complete && !seen.naturalWidth)) continue;
+      next.replaceWith(shown);
+      if (!seen.complete || age(shown) === age(next)) continue;  // still on its way, or not come into view
+      const image = next.querySelector("img");
+      image.addEventListener("load", () => {
+        const old = pictures().find((one) => path(one) === path(next));
+        if (old && age(old) < age(next)) old.replaceWith(next);
+      });
+      image.loading = "eager";
+      document.adoptNode(next);
+    }
+  };
+
   const replace = (text) => {
     const next = new DOMParser().parseFromString(text, "text/html");
     const part = next.getElementById("main");
@@ -34,6 +55,7 @@
     const focus = place();
     const open = new Set([...main().querySelectorAll("details[open]")].map((one) => one.id));
     for (const one of part.querySelectorAll("details")) if (one.id && open.has(one.id)) one.open = true;
+    keepPictures(part);
     const before = said();
     main().replaceChildren(...part.childNodes);
     main().dataset.version = part.dataset.version;

@@ -86,7 +86,7 @@ def test_a_review_says_what_when_and_how(deployment: Deployment) -> None:
     """The alarm in words, its deadline, all dispositions, the exact command, and that nothing happens by itself."""
     text = deployment.text(OTHER)
     for words in (
-        "Alarm since 2025-11-24T16:00:10Z, in windows of 10s: for Asian or Pacific Islander members the gap in true",
+        "Alarm since 2025-11-24T16:00:10Z, in windows of 10s: for Asian or Pacific Islander members the evidence",
         "Compared with white members",
         "the gap was -10.0 points (-13.0 to -7.0) in the window with which it began, by the weighted estimate",
         "open: to be decided by 2025-12-01T16:00:10Z",

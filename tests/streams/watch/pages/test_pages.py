@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from dataclasses import replace
 from email.message import Message
 from html.parser import HTMLParser
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
-from shown_windows import LENGTH_MS, START_MS, Level, history, hour, shown
+from shown_windows import LENGTH_MS, START_MS, Level, exact_counts, history, hour, shown
 
 from privacy import Limits
 from privacy.dispositions import Disposition, SignedDisposition
@@ -24,14 +25,19 @@ from streams.watch.collector import FairnessCollector
 from streams.watch.live_page import LivePage
 from streams.watch.pages import Shown, Snapshot, alerts, catalogue
 from streams.watch.pages.alarms import all_spans, spans, standing
+from streams.watch.pages.pictures import drawn
 from streams.watch.pages.reviews import ReviewsShown
 from streams.watch.routes import Answer, Request, Routes
 from streams.watch.token_bucket import TokenBucket
+from streams.watch.window_history import WindowHistory
 
 NOW_MS = START_MS + 60 * LENGTH_MS + 3000
 LAST_MS = START_MS + 60 * LENGTH_MS
 SPEC = shown().approved.measurement
 HOSTILE = "<script>alert('x')</script>&\\\"'"
+
+
+LEVEL = {"measurement": "feed", "level": "10s"}
 
 
 class Site:
@@ -46,8 +52,8 @@ class Site:
         runbook_url: str | None = None,
         charts: Charts | None = None,
     ) -> None:
-        registry = CollectorRegistry()
-        collector = FairnessCollector(registry, lambda: now_ms / 1000, Limits(0.6, 1.0, 2.0))
+        self.registry = registry = CollectorRegistry()
+        self.collector = collector = FairnessCollector(registry, lambda: now_ms / 1000, Limits(0.6, 1.0, 2.0))
         collector.measurements([entry.approved for entry in entries], 0.6)
         for record in records:
             collector.window(record, 0.2)
@@ -178,7 +184,11 @@ def test_the_overview_says_it_in_words_first(site: Site) -> None:
     assert re.search(r'<p class="lead">Black members are recommended less often than [^<]*a gap of -\d', text)
     assert "6 alarms stand." in text
     assert '3 more: <a href="/alerts">all alarms</a>.' in text
-    assert "for black members the gap in recommendation rate is beyond what is tolerated." in text
+    assert "for black members the evidence of a gap in recommendation rate beyond what is tolerated has passed" in text
+    assert re.search(
+        r"in privacy, at most: epsilon [\d.]+ for a UTC day, [\d.]+ for any 30 and [\d.]+ for any 365", text
+    )
+    assert "had their group probabilities and Self-ID been replaced by any others, at delta 1e-09." in text
     assert '<a href="/reviews/feed/10s/recommendation_rate/all/black/' in text
     assert "The last window ended 3 seconds ago." in text
     found = site.json("/index.json")["measurements"]
@@ -214,7 +224,9 @@ def test_a_measurement_tells_the_chosen_statistic(site: Site) -> None:
     assert found["chosen"] == {
         "level": "10s", "metric": "predictive_parity", "score_bin": "1", "estimator": "weighted", "group": "hispanic",
     }  # fmt: skip
-    assert site.text("/measurements/feed?level=10s&metric=tpr&bin=9&group=nobody")
+    made_up = site.text("/measurements/feed?level=10s&metric=tpr&bin=9&group=nobody&estimator=weighted")
+    assert made_up == site.text("/measurements/feed?level=10s&metric=tpr&estimator=weighted")
+    assert site.text("/concerns?measurement=nobody") == site.text("/concerns")
     for wrong in ("level=1y", "metric=beauty", "estimator=guess"):
         assert site.answer(f"/measurements/feed?{wrong}").status == 404
         assert json.loads(site.answer(f"/measurements/feed.json?{wrong}").body)["error"]
@@ -349,6 +361,86 @@ def test_a_revoked_measurement_has_no_alarm_and_says_so() -> None:
     assert "No alarm stands." in site.text("/alerts")
 
 
+@pytest.mark.parametrize("later", [(), (shown(revision=2, from_ms=START_MS + 4 * LENGTH_MS),)], ids=["end", "revision"])
+def test_no_alarm_outlasts_its_approval(later: tuple[Shown, ...]) -> None:
+    """It stands until the last window that began before the end has had its time, in the same moment as on /metrics."""
+    level, until_ms = Level(SPEC), START_MS + 4 * LENGTH_MS
+    records = tuple(level.published(number, 0.2) for number in range(4))
+    entries = shown(until_ms=until_ms), *later
+    for now_ms, stands in ((until_ms + 60_999, True), (until_ms + 61_000, False)):
+        site = Site(records, entries, now_ms=now_ms)
+        found = all_spans(site.snapshot())
+        assert {span.ended_ms for span in found} == {None if stands else until_ms}
+        assert (site.registry.get_sample_value("evenstream_edetector_log_threshold", LEVEL) is not None) == stands
+
+
+def test_a_withdrawn_window_stays_paid_for() -> None:
+    """Its page does not say that it cost nothing: a withdrawal gives nothing back."""
+    level = Level(SPEC)
+    text = Site((level.published(0), level.withdrawn(0))).text(f"/measurements/feed/10s/{START_MS + LENGTH_MS}")
+    assert "What was released of this window before stays paid for" in text
+    assert "<p>Nothing" not in text.split("<footer")[0]
+
+
+def test_a_suppressed_window_is_not_marked_as_published(site: Site) -> None:
+    """Also while an alarm stands over it, as the legend has it."""
+    level = Level(SPEC)
+    records = (*(level.published(number, 0.2) for number in range(4)), level.suppressed(4))
+    found = Site(records)
+    assert history(records).shown().of("feed", "10s")[-1].alarms
+    marks = re.findall(r'<li><a class="mark-(\w+)"', found.text("/measurements/feed?level=10s"))
+    assert marks == ["published" if not r.detection or not any(x.alarm for x in r.results) else "alarm"
+                     for r in records[:4]] + ["suppressed"]  # fmt: skip
+
+
+def test_a_record_that_was_worked_out_anew_is_not_said_to_lie_on_the_topic(site: Site) -> None:
+    """In words and in JSON; whoever looks there finds another one."""
+    record = Level(SPEC).published(0)
+    found = Site((record,))
+    kept = WindowHistory(10)
+    kept.read(record.topic_key(), record.encode().replace(b'"alarm":false', b'"alarm":null'))
+    kept.add(record)
+    kept.open()
+    path = f"/measurements/feed/10s/{record.window.end_ms}"
+    for windows, anew in ((history([record]).shown(), False), (kept.shown(), True)):
+        found.page.site.tell(windows)
+        text = found.text(path)
+        assert ("As it lies on fairness-metrics" in text) != anew
+        assert ("Worked out anew from the window&#x27;s two releases" in text) == anew
+        assert found.json(f"{path}.json")["anew"] is anew
+
+
+LATER_MS = NOW_MS + 29 * 86_400_000
+
+
+@pytest.mark.parametrize("entry", [shown(replayed=True), shown(until_ms=LAST_MS)], ids=["replayed", "expired"])
+def test_what_is_not_due_is_not_late(entry: Shown) -> None:
+    """A replayed log is as old as it is, and of a measurement that has ended no window is to come."""
+    found = Site(hour(), (entry,), now_ms=LATER_MS)
+    for path in ("/", "/measurements/feed?level=10s", "/pipeline"):
+        text = found.text(path)
+        assert "29 days ago" not in text
+        assert "late" not in re.findall(r"[a-z]+", text.split("<main")[1])
+        assert "doctor" not in text
+    assert "due by the clock: no measurement of live events is active." in found.text("/pipeline")
+    assert "2025-11-25T12:10:00Z" in found.text("/pipeline")
+    levels = found.json("/pipeline.json")["levels"]
+    assert isinstance(levels, list)
+    assert {level["awaited"] for level in levels} <= {False}
+    empty = Site((), (entry,), now_ms=LATER_MS)
+    assert "due" not in empty.text("/").split("<main")[1]
+
+
+def test_a_party_behind_is_told_with_the_time_that_the_alert_waits() -> None:
+    """It may be behind for a moment: nothing is to be started again at once."""
+    found = Site(hour())
+    for record in hour():
+        if record.level == "10s":
+            found.collector.released("feed", "10s", "a", record.window.end_ms + 50_000)
+    text = found.text("/pipeline")
+    assert "the parties are 5 windows apart. If that lasts five minutes, start the one again that is behind." in text
+
+
 def test_a_measurement_before_its_first_window() -> None:
     """Approved, not begun; begun, not due; overdue: each in a sentence, on both pages, and no table or picture."""
     for from_ms, words in (
@@ -365,7 +457,7 @@ def test_a_measurement_before_its_first_window() -> None:
         assert site.json("/measurements/feed.json")["results"] == []
     nothing = Site((), ())
     assert "No measurement is approved: nothing is counted." in nothing.text("/")
-    assert "No window is to come" in nothing.text("/pipeline")
+    assert "No window is due" in nothing.text("/pipeline")
 
 
 def test_hostile_text_is_text() -> None:
@@ -392,7 +484,7 @@ def test_the_pipeline_page_tells_what_metrics_tell() -> None:
     assert "void (coverage_differs) 1" in text
     late = Site(hour(), now_ms=NOW_MS + 3_600_000)
     text = late.text("/pipeline")
-    assert "the last window ended 1 hour ago. evenstream doctor names" in text
+    assert "the last window ended 1 hour ago. If that lasts two minutes, evenstream doctor names" in text
     levels = late.json("/pipeline.json")["levels"]
     assert isinstance(levels, list)
     assert [one["apart_windows"] for one in levels] == [0.0, 0.0]
@@ -417,16 +509,18 @@ class Drawn(Charts):
 
 
 def test_pictures_are_beside_their_tables(site: Site) -> None:
-    """Light and dark, with words in their place; without matplotlib there are only the tables."""
+    """Light and dark, wide and narrow, with words in their place; without matplotlib there are only the tables."""
     drawn = Drawn()
     text = (with_charts := Site(hour(), charts=drawn)).text("/measurements/feed?level=10s")
     sources = re.findall(r'(?:srcset|src)="(/charts/[^"]+)"', text)
-    assert len(sources) == 4
+    assert len(sources) == 8  # two pictures, in two schemes and two widths
     for source in sources:
         found = with_charts.answer(source.replace("&amp;", "&"))
         assert (found.status, found.content_type) == (200, "image/svg+xml")
         assert dict(found.headers)["Cache-Control"] == "public, max-age=300"
-    assert {name.split("/")[1] for name, _ in drawn.asked} == {"light", "dark"}
+    assert {name.split("/")[1] for name, _ in drawn.asked} == {
+        "light", "dark", "light-narrow", "dark-narrow",
+    }  # fmt: skip
     assert "<img" not in site.text("/measurements/feed")
     failing = Site(hour(), charts=Drawn(fail=True))
     assert failing.answer(sources[0].partition("?")[0]).status == 503
@@ -458,21 +552,46 @@ def test_open_pages_hear_of_a_new_window(site: Site) -> None:
     assert f'data-version="{version}" data-live="yes"'.encode() in found.body
 
 
+def numbers(text: str) -> set[float]:
+    """All numbers that are written in a text, with or without commas between thousands."""
+    found = re.findall(r"(?<![\w.])(?<!e-)\d[\d,]*(?:\.\d+)?(?!\w|[.,]\d)", text)
+    return {float(number.replace(",", "")) for number in found}
+
+
 def test_no_exact_count_is_on_any_page(site: Site) -> None:
-    """What is shown comes from noised records: apart from these, no key of JSON speaks of rows or members."""
-    seen: set[str] = set()
-
-    def walk(value: object, keep: Callable[[str], object] = seen.add) -> None:
-        if isinstance(value, dict):
-            for key, inside in value.items():
-                if key != "record":  # the public record itself
-                    keep(key)
-                    walk(inside)
-        elif isinstance(value, list):
-            for inside in value:
-                walk(inside)
-
+    """What is shown comes from noised records: no true cell or sum of a window that is shown, in HTML or JSON."""
+    last = exact_counts(59, 0.12)
+    table = next(r for r in hour() if r.window.end_ms == LAST_MS and r.level == "10s").table
+    assert table is not None
+    assert np.mean(np.equal(table.values, last)) < 0.2
+    exact = {float(value) for value in last.flat if value >= 100}
+    exact |= {float(value) for axis in (0, 1) for value in last.sum(axis=axis) if value >= 100}
+    assert len(exact) > 20
+    assert numbers('<td>2,143</td>7.5, {"rows": 12, "x": 1.5e-07}') == {2143.0, 7.5, 12.0}
     for address in ADDRESSES:
         path, _, query = address.partition("?")
-        walk(site.json((path if path != "/" else "/index") + ".json" + (f"?{query}" if query else "")))
-    assert {key for key in seen if re.search("member|row|person|probab", key)} <= {"member-day"}  # a period's name
+        # The record itself holds the noised table, in which any whole number may come about.
+        html = re.sub(r'(?s)<details id="record">.*?</details>', "", site.text(address))
+        as_json = site.json((path if path != "/" else "/index") + ".json" + (f"?{query}" if query else ""))
+        as_json.pop("record", None)
+        for body in (html, json.dumps(as_json)):
+            assert not numbers(body) & exact, address
+
+
+def test_what_has_an_alarm_comes_first() -> None:
+    """On the overview, whatever it is called; and a table's few words are explained below it."""
+    found = Site((*hour("aaa", 20), *hour()), (shown("aaa"), shown()))
+    text = found.text("/")
+    assert 0 < text.index('id="m-feed"') < text.index('id="m-aaa"')
+    numbers = found.text("/measurements/aaa?level=10s")
+    assert "too few" in numbers
+    assert "Too few: there are too few of them in this window for the noise that protects them." in numbers
+
+
+def test_of_short_windows_a_picture_is_made_for_several() -> None:
+    """Each third one of two seconds; every one of ten."""
+    spec = shown().approved.measurement
+    windows = history([Level(spec).void(number) for number in range(9)]).shown().of("feed", "10s")
+    assert [len(drawn(windows[: count + 1])) for count in range(9)] == list(range(1, 10))
+    short = [replace(w, start_ms=2000 * k, end_ms=2000 * k + 2000) for k, w in enumerate(windows)]
+    assert [len(drawn(short[: count + 1])) for count in range(9)] == [1, 2, 3, 3, 3, 6, 6, 6, 9]

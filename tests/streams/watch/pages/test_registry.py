@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from email.message import Message
 from html import escape
 
@@ -114,6 +115,25 @@ def test_two_hundred_readers_cost_one_rendering(site: Site, clock: list[int]) ->
     assert counted.renders == 3
     ask(pages, "/people/a?level=1m")
     assert counted.renders == 4
+
+
+def test_what_changes_nothing_makes_no_page_of_its_own(site: Site) -> None:
+    """Names that somebody makes up cost no rendering and no place, in HTML and JSON; or they are a 404."""
+    counted = Counted()
+
+    def canonical(snapshot: Snapshot, params: Params) -> Params:
+        if params.get("level") == "nowhere":
+            raise PageNotFound("there is no such level")
+        return {name: value for name, value in params.items() if name != "level" or value == "1m"}
+
+    pages = Pages(site, [replace(counted.page(), canonical=canonical)])
+    bodies = {ask(pages, f"/people/a?level=x{number}").body for number in range(50)}
+    bodies |= {ask(pages, "/people/a").body}
+    assert (counted.renders, len(bodies), len(pages._rendered)) == (1, 1, 1)
+    for path in ("/people/a?level=nowhere", "/people/a.json?level=nowhere"):
+        assert ask(pages, path).status == 404
+    assert ask(pages, "/people/a?level=1m").status == 200
+    assert counted.renders == 2
 
 
 def test_what_is_kept_is_bounded(site: Site) -> None:
