@@ -70,6 +70,7 @@ class TableWorld:
             members are alike.
         likeness: of a member's rows, as their correlation: 0 where all members have the same chance, up to below
             1, where each is all but always, or never, recommended.
+        rate: of rows that are recommended, without any gap. promised: whether the e-detector's promise is made there.
         gap: by how much black members' chances are lower, ratio. rows_per_member: as `publish` takes it, the cap.
         only: (metric, group): watch that one gap (of a metric without score bins); None for all of them.
     """
@@ -83,16 +84,18 @@ class TableWorld:
     gap: float = 0.0
     rows_per_member: float = 1.0
     only: tuple[str, str] | None = None
+    rate: float = RECOMMENDED_RATIO
+    promised: bool = False
 
     def begin(self, rng: np.random.Generator, runs: int) -> _Stream:
         """Begin that many runs, each with a pool of its own."""
         if self.members is None:
             return _Stream(self, rng, runs)
         pool = np.stack([rng.choice(_PEOPLE, self.members, replace=False) for _ in range(runs)])
-        chances = np.full(pool.shape, RECOMMENDED_RATIO)
+        chances = np.full(pool.shape, self.rate)
         if self.likeness:
             size = 1 / self.likeness - 1
-            chances = rng.beta(RECOMMENDED_RATIO * size, (1 - RECOMMENDED_RATIO) * size, pool.shape)
+            chances = rng.beta(self.rate * size, (1 - self.rate) * size, pool.shape)
         return _Stream(self, rng, runs, pool, chances)
 
 
@@ -132,7 +135,7 @@ class _Stream:
         """(run, person, chance before any gap) of each row."""
         if self.pool is None or self.chances is None:
             person = self.rng.integers(0, _PEOPLE, self.runs * self.world.rows)
-            return np.repeat(np.arange(self.runs), self.world.rows), person, RECOMMENDED_RATIO
+            return np.repeat(np.arange(self.runs), self.world.rows), person, self.world.rate
         seen = np.flatnonzero(self.rng.random(self.pool.shape) < self.world.rows / self.pool.shape[1])
         return seen // self.pool.shape[1], self.pool.ravel()[seen], self.chances.ravel()[seen]
 
