@@ -9,7 +9,7 @@ from estimator.agreement import Agreement
 from estimator.cells import CellLayout, rank_exposure
 from estimator.census import Level
 from estimator.consistency import channels_disagree
-from estimator.detection import Detectors, Evidence, Gaps
+from estimator.detection import Detectors, Deviations, Evidence, Gaps
 from estimator.disparity import Correction, Disparities, Disparity, Estimate, disparities, implausible
 from estimator.errors import EstimatorError
 from estimator.groups import GROUPS
@@ -32,6 +32,7 @@ __all__ = [
     "CellLayout",
     "Correction",
     "Detectors",
+    "Deviations",
     "Disparities",
     "Disparity",
     "Estimate",

@@ -222,7 +222,7 @@ def corrected_rates(reading: Reading, statistic: Statistic, pooled: Pooled) -> R
     total_variance = weighing * table_noise[2] + half * (sizes @ total**2 * weighing + of_total**2)
     estimate = np.clip(hits / np.where(total > 0, total, 1.0), 0.0, 1.0)
     covariance = _covariance(pooled, sums, estimate, table_noise, noise, rows_per_member)
-    return rates_of(pooled.groups, sums, total_variance, variance, reading.z, covariance)
+    return rates_of(pooled.groups, sums, total_variance, variance, reading.z, covariance, reading.rows_per_member)
 
 
 def _covariance(

@@ -13,18 +13,18 @@ the level, which share that promise: the mean of all K is an e-detector as well,
 every true gap lies within tau, the first alarm of a level comes after at least A windows on average, whatever the
 number of looks.
 
-A group near the limit of suppression is shown in just those windows in which noise favours it, so its gap is off where
-it is shown. A suppressed gap therefore sets M to 0: where s_t is 1 in a window that shows the gap and 0 elsewhere, the
-mean of s_t exp(...) is no larger than that of exp(...), whatever s_t has to do with D_t, so the promise stands as if
-nothing were ever suppressed. While an alarm stands, M stays as it is: of the first alarm nothing more is to be
-promised, and a suppressed window says nothing of whether the gap is over.
+What is taken for (D_t - tau) / sigma_t is not the published gap, which is cut and, near the limit of suppression,
+shown where noise favours it, but a contrast of sums (``estimator.excess``): its mean is at most 0 under tolerated gaps,
+however small the group, so it is taken in whether or not the gap is shown. Where there are no sums (`rectified`, too
+few Self-ID rows), M is set to 0: where s_t is 1 in a window with sums and 0 elsewhere, the mean of s_t exp(...) is no
+larger than that of exp(...), whatever s_t has to do with them, so the promise stands. While an alarm stands, M stays as
+it is: of the first alarm nothing more is to be promised, and such a window says nothing of whether the gap is over.
 
-What that takes. Given what was seen before, D_t is sub-Gaussian about a mean within [-tau, tau], with variance proxy
-sigma_t^2. What bends it: members who come back, so that one window's deviation is in the next one too; a gap is a
-difference of ratios of noised sums, not a mean; sigma_t is estimated, here as an interval's larger half-width over its
-critical value. A `rectified` short window would share the error of its correction with its neighbours, so at levels
-without a rectifier of their own the `weighted` gaps are to be watched. Set tau above what a pool of members may differ
-by chance; docs/detection.md shows what was measured.
+What that takes. Given what was seen before, the deviation is sub-Gaussian about a mean of at most 0, with variance
+proxy 1. What bends it: members who come back, so that one window's deviation is in the next one too; skewed counts,
+where noise is small and hits are few; sigma_t is estimated, from the noised sums. A `rectified` short window would
+share the error of its correction with its neighbours, so at levels without a rectifier of their own the `weighted` gaps
+are to be watched. Set tau above what a pool of members may differ by chance; docs/detection.md shows what was measured.
 
 Evidence is a pure function of published numbers, for anybody and to the last bit. M is kept as its logarithm in whole
 hundredths, rounded down in every step, and capped, so that an alarm ends some windows after a change has ended. Both
@@ -86,17 +86,42 @@ _CAP_ABOVE_THRESHOLD = math.floor(STEPS * math.log(2 * _MEAN_OF))
 
 
 @dataclass(frozen=True, eq=False)
+class Deviations:
+    """By how many standard deviations each gap lies beyond the tolerated one (``estimator.excess``).
+
+    Attributes:
+        above, below: arrays of one shape, float64; NaN where there is nothing to take in.
+    """
+
+    above: F
+    below: F
+
+
+@dataclass(frozen=True, eq=False)
 class Gaps:
     """One window's gaps, as they are published: arrays of one shape, float64, ratios; NaN where suppressed.
 
     Attributes:
         estimate, lower, upper: each detector's gap and its interval. confidence: of the intervals.
+        excess: what becomes evidence. None: what estimate and interval say, for gaps that are Gaussian and never
+            suppressed, as in a simulation.
     """
 
     estimate: F
     lower: F
     upper: F
     confidence: float
+    excess: Deviations | None = None
+
+    def deviations(self, tolerated_gap: F | float) -> Deviations:
+        """What becomes evidence."""
+        if self.excess is not None:
+            return self.excess
+        # To nine digits, so that a quantile whose last bit differs between machines is one number.
+        z = round(critical_value(self.confidence), 9)
+        half = np.maximum(self.upper - self.estimate, self.estimate - self.lower)
+        sigma = np.maximum(half / z, SMALLEST_SIGMA)
+        return Deviations((self.estimate - tolerated_gap) / sigma, (-self.estimate - tolerated_gap) / sigma)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,25 +206,24 @@ class Detectors:
 
         Args:
             before: of the window before; void windows are left out, and change nothing.
-            gaps: of the detectors' shape. Where the estimate is NaN, an alarm and its evidence stay, evidence without
-                an alarm goes, and breaches stay.
+            gaps: of the detectors' shape. Where a deviation is NaN, an alarm and its evidence stay, and evidence
+                without an alarm goes; where an estimate is, breaches stay.
             end_ms: the window's end, epoch milliseconds.
         """
-        shown = ~np.isnan(gaps.estimate)
-        gap, lower, upper = (np.where(shown, end, 0.0) for end in (gaps.estimate, gaps.lower, gaps.upper))
-        # To nine digits, so that a quantile whose last bit differs between machines is one number.
-        z = round(critical_value(gaps.confidence), 9)
-        sigma = np.maximum(np.maximum(upper - gap, gap - lower) / z, SMALLEST_SIGMA)
-        above = self._step(before.above, (gap - self.tolerated_gap) / sigma)
-        below = self._step(before.below, (-gap - self.tolerated_gap) / sigma)
-        beyond = (lower > self.tolerated_gap) | (upper < -np.asarray(self.tolerated_gap))
+        excess, shown = gaps.deviations(self.tolerated_gap), ~np.isnan(gaps.estimate)
+        known = ~(np.isnan(excess.above) | np.isnan(excess.below))
         kept = before.alarm[..., np.newaxis]
+        above, below = (
+            np.where(known[..., np.newaxis], self._step(old, np.where(known, side, 0.0)), np.where(kept, old, LEAST))
+            for old, side in ((before.above, excess.above), (before.below, excess.below))
+        )
+        beyond = (gaps.lower > self.tolerated_gap) | (gaps.upper < -np.asarray(self.tolerated_gap))
         after = Evidence(
-            above=np.where(shown[..., np.newaxis], above, np.where(kept, before.above, LEAST)),
-            below=np.where(shown[..., np.newaxis], below, np.where(kept, before.below, LEAST)),
+            above=above,
+            below=below,
             breach_windows=np.where(shown, np.where(beyond, before.breach_windows + 1, 0), before.breach_windows),
             alarm_since_ms=before.alarm_since_ms,
-            seen=before.seen | shown,
+            seen=before.seen | known,
         )
         above_threshold = _log_evidence(after) - self.threshold_steps
         alarm = after.seen & (above_threshold >= np.where(before.alarm, -ENDS_BELOW, 0))

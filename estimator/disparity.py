@@ -43,6 +43,18 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Excess:
+    """By how many standard deviations a group's rate lies beyond what is tolerated (``estimator.excess``).
+
+    Attributes:
+        above, below: the reference's rate; negative where it lies within.
+    """
+
+    above: float
+    below: float
+
+
+@dataclass(frozen=True)
 class Disparity:
     """One statistic of one group by one estimator.
 
@@ -55,6 +67,8 @@ class Disparity:
         suppressed: why there is no value, or None: "too_few_rows" (the total is below 5 deviations of its noise),
             "too_wide" (the half-width is above .25), "not_separable" (M cannot tell any groups apart),
             "too_few_self_id", "no_correction" (no long window that says anything of the group has been published yet).
+        excess: what a detector takes in, whether or not the value is suppressed; None where no tolerated gaps were
+            given, for the reference, and where there are no sums.
     """
 
     metric: str
@@ -65,6 +79,7 @@ class Disparity:
     gap: Estimate | None
     ratio: Estimate | None
     suppressed: str | None
+    excess: Excess | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +131,7 @@ def disparities(
     confidence: float = 0.95,
     rows_per_member: float = 1.0,
     statistics: Sequence[Statistic] | None = None,
+    tolerated: Mapping[str, float] | None = None,
 ) -> Disparities:
     """All statistics for all groups, by every estimator for which the data are there.
 
@@ -135,6 +151,8 @@ def disparities(
         rows_per_member: at most so many rows of a member are in the window (the contribution cap, or less): rows of one
             member are not independent, and the sampling variance is that many times as large at most.
         statistics: others than those of ``cells``, over the same cells.
+        tolerated: by metric, the gap that is tolerated, ratio: what excess there is beyond it, by the estimators that
+            detectors watch.
 
     Raises:
         ValueError: shapes do not fit, something is not finite, the reference is no group, or the confidence or
@@ -142,7 +160,7 @@ def disparities(
     """
     _check(table, cells, groups, reference, rows_per_member, moments, rectifier, correction)
     reading = Reading(table, groups, noise_variance, rows_per_member, critical_value(confidence))
-    compared = _Comparison(groups, reference)
+    compared = _Comparison(groups, reference, tolerated or {})
     statistics = tuple(cells.statistics() if statistics is None else statistics)
     by_weighting = [weighted_rates(reading, statistic) for statistic in statistics]
     results = compared.of("weighted", statistics, by_weighting)
@@ -224,6 +242,7 @@ class _Comparison:
 
     groups: tuple[str, ...]
     reference: str
+    tolerated: Mapping[str, float]
 
     def of(
         self,
@@ -254,6 +273,9 @@ class _Comparison:
         base = values[0][at], values[1][at], values[2][at]
         correlation = rates.correlation(at)
         gaps, ratios = gap_interval(values, base, correlation), ratio_interval(values, base, correlation)
+        tolerated, excess = self.tolerated.get(statistic.metric), None
+        if tolerated is not None and rates.residuals is not None and estimator != "corrected":
+            excess = rates.residuals.excess(at, tolerated)
         results = []
         for q, group in enumerate(rates.groups):
             reason = None if shown[q] else _reason(rates, q)
@@ -268,6 +290,7 @@ class _Comparison:
                     gap=_at(gaps, q) if compared else None,
                     ratio=_at(ratios, q) if compared else None,
                     suppressed=reason,
+                    excess=None if excess is None or q == at else Excess(float(excess[0][q]), float(excess[1][q])),
                 )
             )
         return results

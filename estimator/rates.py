@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimator.cells import Statistic
+from estimator.excess import Residuals
 from estimator.intervals import Variance, rate_interval
 
 F = NDArray[np.float64]
@@ -130,6 +131,7 @@ class Rates:
             widens every gap (``weighted``).
         uncorrected: shape (groups,), bool: where an earlier window's correction, by which they are rectified, is
             missing; None where there is nothing to be corrected.
+        residuals: what the estimates were made of; None where they were shifted afterwards.
     """
 
     groups: tuple[str, ...]
@@ -140,6 +142,7 @@ class Rates:
     total: F
     covariance: F | None
     uncorrected: NDArray[np.bool_] | None = None
+    residuals: Residuals | None = None
 
     @property
     def shown(self) -> NDArray[np.bool_]:
@@ -161,13 +164,19 @@ class Rates:
 
 
 def rates_of(
-    groups: tuple[str, ...], sums: Sums, total_variance: F, variance: Variance, z: float, covariance: F | None
+    groups: tuple[str, ...],
+    sums: Sums,
+    total_variance: F,
+    variance: Variance,
+    z: float,
+    covariance: F | None,
+    rows_per_member: float,
 ) -> Rates:
     """Rates of sums whose residuals have this variance.
 
     Args:
         total_variance: shape (groups,): privacy variance of ``sums.total``.
-        covariance: of the residuals t - theta n at the estimates, or None.
+        covariance: of the residuals t - theta n at the estimates, or None. rows_per_member: as of the reading.
     """
     enough = sums.total > np.maximum(MIN_TOTAL_DEVIATIONS * np.sqrt(total_variance), 1e-9)
     total = np.where(enough, sums.total, 1.0)
@@ -175,4 +184,5 @@ def rates_of(
     known = Variance(*(np.where(enough, part, 0.0) for part in parts))
     estimate, lower, upper = rate_interval(np.where(enough, sums.hits, 0.0), total, known, z)
     scaled = None if covariance is None else covariance / np.outer(total, total)
-    return Rates(groups, estimate, lower, upper, enough, sums.total, scaled)
+    residuals = Residuals(sums.hits, sums.total, total_variance, variance, covariance, rows_per_member)
+    return Rates(groups, estimate, lower, upper, enough, sums.total, scaled, residuals=residuals)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.detection import BETS, NO_ALARM, Detectors, Evidence, Gaps
+from estimator.detection import BETS, NO_ALARM, Detectors, Deviations, Evidence, Gaps
 from estimator.disparity import Disparities
 from estimator.errors import RecordUnusable
 from estimator.reestimate import Record, layout_of, rectified_elsewhere, reestimate
@@ -97,6 +97,7 @@ def recompute(
         by = record["corrected_by"]
         unchecked.append(f"rectified results: the record of {by['level']} that ends at {by['end_ms']} is not at hand")
     compared.results(record["results"], found, leave_out="rectified" if missing else None)
+    compared.excess(record, found)
     compared.checks(record["checks"], found)
     says_nothing = all(result["value"] is None for result in record["results"])
     compared.value("status", record["status"], "suppressed" if says_nothing else "published")
@@ -175,15 +176,20 @@ def _stands(
 
 def _gaps(record: Record, estimator: str, names: Sequence[_Name]) -> Gaps:
     found = {
-        (result["metric"], result["score_bin"], result["group"]): result["gap"]
+        (result["metric"], result["score_bin"], result["group"]): result
         for result in record["results"]
-        if result["estimator"] == estimator and result["gap"] is not None
+        if result["estimator"] == estimator
     }
-    gaps = np.full((len(names), 3), np.nan)
+    gaps, excess = np.full((len(names), 3), np.nan), np.full((len(names), 2), np.nan)
     for place, name in enumerate(names):
-        if name in found:
-            gaps[place] = [found[name][end] for end in ("estimate", "lower", "upper")]
-    return Gaps(gaps[:, 0], gaps[:, 1], gaps[:, 2], record["confidence"])
+        if name not in found:
+            continue
+        gap, beyond = found[name]["gap"], found[name].get("excess")
+        if gap is not None:
+            gaps[place] = [gap[end] for end in ("estimate", "lower", "upper")]
+        if beyond is not None:
+            excess[place] = [beyond[side] for side in ("above", "below")]
+    return Gaps(gaps[:, 0], gaps[:, 1], gaps[:, 2], record["confidence"], Deviations(excess[:, 0], excess[:, 1]))
 
 
 def _read(said: Record, names: Sequence[_Name]) -> Evidence:
@@ -267,6 +273,16 @@ class _Compared:
             for field, part in parts:
                 if expected is not None or result.get(field) is not None:
                     self.value(f"results[{number}].{field}", result.get(field), part)
+
+    def excess(self, record: Record, found: Disparities) -> None:
+        """What the detectors took in of this window: of the estimator that they watch, and nothing of the others."""
+        said = record.get("detection")
+        estimator = None if said is None else said["estimator"]
+        again = {(each.metric, each.score_bin, each.group, each.estimator): each.excess for each in found.results}
+        for number, result in enumerate(record["results"]):
+            own = again.get(tuple(result[name] for name in _RESULT)) if result["estimator"] == estimator else None
+            if own is not None or result.get("excess") is not None:
+                self.value(f"results[{number}].excess", result.get("excess"), None if own is None else asdict(own))
 
     def checks(self, published: Record, found: Disparities) -> None:
         """Whether corrected and rectified agree, and where they differ most."""

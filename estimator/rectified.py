@@ -149,9 +149,8 @@ def rectified_rates(reading: Reading, statistic: Statistic, rectifier: Rectifier
     entry = noise.table + noise.rectifier * rectifier.inverse_share**2
     variance = window.variance(entry, asked, 1.0)
     total_variance = entry * noise_terms(statistic)[2] + rectifier.share_variance * window.shift.total**2
-    return rates_of(
-        reading.groups, window.full, total_variance, variance, reading.z, window.covariance(variance, asked)
-    )
+    covariance, most = window.covariance(variance, asked), reading.rows_per_member
+    return rates_of(reading.groups, window.full, total_variance, variance, reading.z, covariance, most)
 
 
 @dataclass(frozen=True, eq=False)

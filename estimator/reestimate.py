@@ -59,6 +59,8 @@ def reestimate(
             "rows_per_member": record["rows_per_member"],
         }
         correction = _correction(record, corrected_by, own["confidence"], statistics)
+        said = record.get("detection") or {}
+        tolerated = {str(metric): float(gap) for metric, gap in said.get("tolerated_gaps", {}).items()}
         pools = tuple(dict.fromkeys(r["group"] for r in record["results"] if r["estimator"] == "corrected"))
     except (KeyError, TypeError, AttributeError) as error:
         raise RecordUnusable(f"this is no record of fairness-metrics: {type(error).__name__} at {error}") from None
@@ -72,6 +74,7 @@ def reestimate(
         pools=pools or None,
         groups=groups,
         statistics=statistics,
+        tolerated=tolerated,
         **own,
     )
 

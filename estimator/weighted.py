@@ -40,7 +40,7 @@ def weighted_rates(reading: Reading, statistic: Statistic, purity: F | float = 1
         linear=linear * ones,
         square=square * ones,
     )
-    return rates_of(reading.groups, sums, square * ones, variance, reading.z, None)
+    return rates_of(reading.groups, sums, square * ones, variance, reading.z, None, reading.rows_per_member)
 
 
 def purity_of(moments: Moments, noise: NoiseVariance) -> F:

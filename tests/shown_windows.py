@@ -99,7 +99,12 @@ class Level:
         """The window with this number, from 0."""
         values = table(number, unfair, rows)
         found = disparities(
-            values, cells=LAYOUT, noise_variance=NoiseVariance(_SIGMA**2), reference="white", rows_per_member=2
+            values,
+            cells=LAYOUT,
+            noise_variance=NoiseVariance(_SIGMA**2),
+            reference="white",
+            rows_per_member=2,
+            tolerated=self.detectors.tolerated_gaps,
         )
         end_ms = START_MS + (number + 1) * self.length_ms
         self.evidence = self.detectors.detectors.after(self.evidence, self.detectors.gaps(found.results, 0.95), end_ms)

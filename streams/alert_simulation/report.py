@@ -42,7 +42,10 @@ def as_text(simulation: Simulation, console: Console) -> None:
         f"{_longer(simulation)} times as often. A level's own A is too long to wait for without a gap: the promise, "
         f"which is one theorem for every A, was held against A = {terms.false_alarm_windows:,}."
     )
-    console.print("Worlds that bend what the promise takes for granted, real tables too, are shown and not judged.")
+    console.print(
+        "Worlds that bend what the promise takes for granted, tables with members who return too, are shown and not "
+        "judged."
+    )
     for promise in simulation.promises:
         console.print(f"{'holds' if promise.holds else 'DOES NOT HOLD'}: {promise.text}. Found: {promise.figures}")
 

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from estimator import GROUPS, CellLayout, NoiseVariance, Population, RaceModel
 from estimator.cells import Statistic
-from estimator.detection import Gaps
-from estimator.intervals import critical_value, gap_interval
-from estimator.rates import Reading
+from estimator.detection import Deviations, Gaps
+from estimator.excess import Residuals
+from estimator.intervals import Variance, critical_value, gap_interval
+from estimator.rates import Rates, Reading
 from estimator.weighted import weighted_rates
 from streams.simulate import RECOMMENDED_RATIO
 
@@ -69,6 +70,7 @@ class TableWorld:
             members are alike.
         likeness: of a member's rows, as their correlation: 0 where all members have the same chance, up to below
             1, where each is all but always, or never, recommended.
+        rate: of rows that are recommended, without any gap. promised: whether the e-detector's promise is made there.
         gap: by how much black members' chances are lower, ratio. rows_per_member: as `publish` takes it, the cap.
         only: (metric, group): watch that one gap (of a metric without score bins); None for all of them.
     """
@@ -82,16 +84,18 @@ class TableWorld:
     gap: float = 0.0
     rows_per_member: float = 1.0
     only: tuple[str, str] | None = None
+    rate: float = RECOMMENDED_RATIO
+    promised: bool = False
 
     def begin(self, rng: np.random.Generator, runs: int) -> _Stream:
         """Begin that many runs, each with a pool of its own."""
         if self.members is None:
             return _Stream(self, rng, runs)
         pool = np.stack([rng.choice(_PEOPLE, self.members, replace=False) for _ in range(runs)])
-        chances = np.full(pool.shape, RECOMMENDED_RATIO)
+        chances = np.full(pool.shape, self.rate)
         if self.likeness:
             size = 1 / self.likeness - 1
-            chances = rng.beta(RECOMMENDED_RATIO * size, (1 - RECOMMENDED_RATIO) * size, pool.shape)
+            chances = rng.beta(self.rate * size, (1 - self.rate) * size, pool.shape)
         return _Stream(self, rng, runs, pool, chances)
 
 
@@ -107,10 +111,12 @@ class _Stream:
 
     def windows(self) -> Gaps:
         world = self.world
-        gaps = weighted_gaps(self.tables(), world.noise_rows, world.rows_per_member)
+        gaps = weighted_gaps(self.tables(), world.noise_rows, world.rows_per_member, world.tolerated)
         at = slice(None) if world.only is None else [place_of(*world.only)]
         estimate, lower, upper = (end[:, at] for end in (gaps.estimate, gaps.lower, gaps.upper))
-        return Gaps(estimate, lower, upper, gaps.confidence)
+        excess = gaps.excess
+        assert excess is not None
+        return Gaps(estimate, lower, upper, gaps.confidence, Deviations(excess.above[:, at], excess.below[:, at]))
 
     def tables(self) -> F:
         """Noised tables of the next window: shape (runs, cells, groups)."""
@@ -129,7 +135,7 @@ class _Stream:
         """(run, person, chance before any gap) of each row."""
         if self.pool is None or self.chances is None:
             person = self.rng.integers(0, _PEOPLE, self.runs * self.world.rows)
-            return np.repeat(np.arange(self.runs), self.world.rows), person, RECOMMENDED_RATIO
+            return np.repeat(np.arange(self.runs), self.world.rows), person, self.world.rate
         seen = np.flatnonzero(self.rng.random(self.pool.shape) < self.world.rows / self.pool.shape[1])
         return seen // self.pool.shape[1], self.pool.ravel()[seen], self.chances.ravel()[seen]
 
@@ -146,19 +152,24 @@ def place_of(metric: str, group: str) -> int:
 
 
 def weighted_gaps(
-    tables: F, noise_rows: float, rows_per_member: float, statistics: Sequence[Statistic] = STATISTICS
+    tables: F,
+    noise_rows: float,
+    rows_per_member: float,
+    tolerated: float,
+    statistics: Sequence[Statistic] = STATISTICS,
 ) -> Gaps:
     """The weighted estimator's gaps of many tables: shape (tables, detectors), NaN where suppressed.
 
     Args:
         tables: shape (tables, cells, groups), noised, rows. noise_rows: standard deviation of one entry.
+        tolerated: tau, beyond which there is excess.
     """
     count, cells, groups = tables.shape
     side_by_side = tables.transpose(1, 0, 2).reshape(cells, count * groups)
     names = tuple(str(k) for k in range(count * groups))
     noise, z = NoiseVariance(noise_rows**2), critical_value(CONFIDENCE)
     reading = Reading(side_by_side, names, noise, rows_per_member, z)
-    found = []
+    found, excess = [], []
     for statistic in statistics:
         rates = weighted_rates(reading, statistic)
         shown = rates.shown.reshape(count, groups)
@@ -168,8 +179,27 @@ def weighted_gaps(
         gaps = gap_interval((ends[0], ends[1], ends[2]), (base[0], base[1], base[2]))
         compared = shown & shown[:, [_REFERENCE_AT]]
         found.append([np.delete(np.where(compared, end, np.nan), _REFERENCE_AT, axis=1) for end in gaps])
+        sides = _residuals(rates, (count, groups)).excess(_REFERENCE_AT, tolerated)
+        excess.append([np.delete(side, _REFERENCE_AT, axis=1) for side in sides])
     estimate, lower, upper = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
-    return Gaps(estimate, lower, upper, CONFIDENCE)
+    above, below = (np.concatenate(part, axis=1) for part in zip(*excess, strict=True))
+    return Gaps(estimate, lower, upper, CONFIDENCE, Deviations(above, below))
+
+
+def _residuals(rates: Rates, shape: tuple[int, int]) -> Residuals:
+    """Of many tables: shape (tables, groups)."""
+    flat = rates.residuals
+    assert flat is not None
+    variance = flat.variance
+    parts = variance.binomial, variance.constant, variance.linear, variance.square
+    return Residuals(
+        hits=flat.hits.reshape(shape),
+        total=flat.total.reshape(shape),
+        total_variance=flat.total_variance.reshape(shape),
+        variance=Variance(*(part.reshape(shape) for part in parts)),
+        covariance=None,
+        rows_per_member=flat.rows_per_member,
+    )
 
 
 @dataclass(frozen=True)

@@ -156,13 +156,15 @@ def null_worlds(terms: Terms, detectors: int) -> Iterator[GaussianWorld]:
 
 
 def table_worlds() -> tuple[TableWorld, ...]:
-    """Real tables without a gap."""
-    much = TableWorld("tables: much noise, members alike, none tolerated", 2_000, 5.0, 0.0)
-    little = TableWorld("tables: little noise, members alike, none tolerated", 2_000, 2.0, 0.0)
+    """Real tables without a gap; the promise is made where members are alike, so that no pool deviates."""
+    much = TableWorld("tables: much noise, members alike, none tolerated", 2_000, 5.0, 0.0, promised=True)
+    text = "tables: much noise, one in 50 recommended, members alike, none tolerated"
+    rare = replace(much, text=text, rows=4_000, rate=0.02, rows_per_member=2.0)
+    little = replace(much, text="tables: little noise, members alike, none tolerated", noise_rows=2.0)
     text = "tables: little noise, members return, none tolerated"
-    returning = replace(little, text=text, members=8_000, likeness=0.3)
+    returning = replace(little, text=text, members=8_000, likeness=0.3, promised=False)
     tolerating = replace(returning, text="tables: little noise, members return, .02 tolerated", tolerated=0.02)
-    return much, little, returning, tolerating
+    return much, little, returning, tolerating, rare
 
 
 def false_alarms(terms: Terms, size: Size) -> list[Task]:
@@ -177,7 +179,7 @@ def false_alarms(terms: Terms, size: Size) -> list[Task]:
     if terms.real_tables:
         tasks += [
             Task("false alarms", world.text, E_DETECTOR, DETECTORS, a, world, EDetector(world.tolerated, a, DETECTORS),
-                 size.table_runs, size.table_horizon * a)
+                 size.table_runs, size.table_horizon * a, world.promised)
             for world in table_worlds()
         ]  # fmt: skip
     return tasks

@@ -44,6 +44,13 @@ class Interval(_Part):
     upper: float
 
 
+class Excess(_Part):
+    """By how many standard deviations a rate lies above the reference's, or below, by more than is tolerated."""
+
+    above: float
+    below: float
+
+
 class Result(_Part):
     """One statistic of one group by one estimator.
 
@@ -53,8 +60,10 @@ class Result(_Part):
         estimator: `weighted`, `corrected` or `rectified`; more may come.
         value: the rate. gap: the rate less the reference's. ratio: the rate over the reference's.
         suppressed: why value is null, where it is; more reasons may come.
+        excess: what the detector that watches it takes in of this window, whether or not the value is suppressed; null
+            where none watches it, and where there is nothing to take in.
         log_evidence: natural logarithm of the evidence, gathered over windows, that the gap is not a tolerated one;
-            null where no detector watches it (another estimator's, the reference's), or none has seen a gap yet.
+            null where no detector watches it (another estimator's, the reference's), or none has taken in a window yet.
         alarm: whether there is one: it begins at the threshold, and ends 3 below it; null likewise.
         alarm_since_ms: the end of the window with which the present alarm began, epoch milliseconds; null without one.
     """
@@ -67,6 +76,7 @@ class Result(_Part):
     gap: Interval | None
     ratio: Interval | None
     suppressed: str | None
+    excess: Excess | None = None
     log_evidence: float | None = None
     alarm: bool | None = None
     alarm_since_ms: int | None = None

@@ -16,13 +16,13 @@ from functools import cached_property
 import numpy as np
 from pydantic import ValidationError
 
-from estimator import Detectors, Disparity, Evidence, Gaps
+from estimator import Detectors, Deviations, Disparity, Evidence, Gaps
 from privacy import Measurement
 from streams.cell_layout import layout_of
 from streams.control import Approved
 from streams.errors import EvenstreamError
 from streams.records.detection import Detection, DetectorName
-from streams.records.metric import Result, result_of
+from streams.records.metric import Excess, Result, result_of
 
 LevelName = tuple[str, str]
 """(measurement, level)."""
@@ -81,16 +81,18 @@ class LevelDetectors:
     def gaps(self, results: Iterable[Disparity | Result], confidence: float) -> Gaps:
         """The watched gaps among a window's results, in the detectors' order."""
         found = {
-            (result.metric, result.score_bin, result.group): result.gap
+            (result.metric, result.score_bin, result.group): result
             for result in results
-            if result.estimator == self.estimator and result.gap is not None
+            if result.estimator == self.estimator
         }
-        gaps = np.full((len(self.names), 3), np.nan)
+        gaps, excess = np.full((len(self.names), 3), np.nan), np.full((len(self.names), 2), np.nan)
         for place, name in enumerate(self.names):
-            gap = found.get(name)
-            if gap is not None:
-                gaps[place] = gap.estimate, gap.lower, gap.upper
-        return Gaps(gaps[:, 0], gaps[:, 1], gaps[:, 2], confidence)
+            result = found.get(name)
+            if result is not None and result.gap is not None:
+                gaps[place] = result.gap.estimate, result.gap.lower, result.gap.upper
+            if result is not None and result.excess is not None:
+                excess[place] = result.excess.above, result.excess.below
+        return Gaps(gaps[:, 0], gaps[:, 1], gaps[:, 2], confidence, Deviations(excess[:, 0], excess[:, 1]))
 
     def said(self, evidence: Evidence) -> Detection:
         """The detectors after a window, as they are published."""
@@ -123,11 +125,16 @@ class LevelDetectors:
             if seen
         }
         return tuple(
-            result_of(each, **said.get((each.metric, each.score_bin, each.group), {}))
+            result_of(each, excess=_excess(each), **said.get((each.metric, each.score_bin, each.group), {}))
             if each.estimator == self.estimator
             else result_of(each)
             for each in disparities
         )
+
+
+def _excess(disparity: Disparity) -> Excess | None:
+    found = disparity.excess
+    return None if found is None else Excess(above=found.above, below=found.below)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ class NoisedWindow:
             groups=measurement.group_names,
             confidence=confidence,
             rows_per_member=measurement.rows_per_member(level),
+            tolerated={metric: measurement.alarms.tolerated(metric) for metric in measurement.cells.metrics},
         )
 
 

@@ -12,6 +12,7 @@ def test_exported_names() -> None:
         "CellLayout",
         "Correction",
         "Detectors",
+        "Deviations",
         "Disparities",
         "Disparity",
         "Estimate",

@@ -47,7 +47,8 @@ def test_a_published_record_can_be_repeated() -> None:
         outcome = recomputer.take(record)
         assert (outcome.discrepancies, outcome.unchecked) == ((), ())
         assert outcome.compared > 7 * len(window.results)  # its names, value, gap, ratio and suppression
-        alone = [r.model_copy(update=dict.fromkeys(GATHERED)) for r in window.results]  # without what windows gather
+        # Without what detectors take in and gather.
+        alone = [r.model_copy(update=dict.fromkeys(("excess", *GATHERED))) for r in window.results]
         assert [result_of(result) for result in found.results] == alone
         agrees = None if found.agreement is None else found.agreement.agree
         assert window.checks.estimators == {None: None, True: "agree", False: "disagree"}[agrees]

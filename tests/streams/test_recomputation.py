@@ -154,7 +154,7 @@ def test_a_record_from_before_there_were_detectors() -> None:
     """Nothing of evidence is in it, and nothing is missed."""
     old = value(hour(0)) | {"detection": None}
     for result in old["results"]:
-        for name in ("log_evidence", "alarm", "alarm_since_ms"):
+        for name in ("excess", "log_evidence", "alarm", "alarm_since_ms"):
             del result[name]
     assert Recomputer().take(old).equal
 

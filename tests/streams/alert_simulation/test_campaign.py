@@ -99,11 +99,12 @@ def test_the_promise_is_judged_in_ideal_worlds_alone(detectors: int) -> None:
 
 
 def test_real_tables_take_part() -> None:
-    """Four worlds of tables without a gap, and the demo's traffic, whose planted gap of 15 points is soon found."""
+    """Five worlds of tables without a gap, and the demo's traffic, whose planted gap of 15 points is soon found."""
     terms = replace(TERMS, real_tables=True)
     fair = [task for task in tasks.false_alarms(terms, QUICK) if task.row.startswith("tables: ")]
     unfair = [task for task in tasks.points(terms, QUICK, {1: 5.0}) if task.rule_name == E_DETECTOR]
-    assert len(fair) == 4
+    assert len(fair) == 5
+    assert [task.promised for task in fair] == [True, True, False, False, True]
     assert [task.gap for task in unfair] == [5.0, 10.0, 15.0]
     assert fair[3].run(7).unfinished == QUICK.table_runs
     assert 2 < unfair[2].run(7).mean < 12

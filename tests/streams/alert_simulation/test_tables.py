@@ -18,7 +18,8 @@ BLACK = place_of("recommendation_rate", "black")
 def test_gaps_are_those_of_disparities(world: TableWorld) -> None:
     """The same numbers but for their last bits, suppressed where they are."""
     tables = world.begin(np.random.default_rng(1), 4).tables()
-    found = weighted_gaps(tables, world.noise_rows, world.rows_per_member)
+    found = weighted_gaps(tables, world.noise_rows, world.rows_per_member, world.tolerated)
+    assert found.excess is not None
     for run, table in enumerate(tables):
         results = disparities(
             table,
@@ -26,12 +27,16 @@ def test_gaps_are_those_of_disparities(world: TableWorld) -> None:
             reference=REFERENCE,
             noise_variance=NoiseVariance(world.noise_rows**2),
             rows_per_member=world.rows_per_member,
+            tolerated=dict.fromkeys((each.metric for each in LAYOUT.statistics()), world.tolerated),
         ).results
         gaps = [one.gap for one in results if one.group != REFERENCE]
         assert len(gaps) == DETECTORS
         wanted = [[np.nan] * 3 if gap is None else [gap.estimate, gap.lower, gap.upper] for gap in gaps]
         own = np.stack([found.estimate[run], found.lower[run], found.upper[run]], axis=1)
         np.testing.assert_allclose(own, wanted, rtol=1e-12, atol=1e-15)
+        beyond = [[one.excess.above, one.excess.below] for one in results if one.excess is not None]
+        excess = np.stack([found.excess.above[run], found.excess.below[run]], axis=1)
+        np.testing.assert_allclose(excess, beyond, rtol=1e-9, atol=1e-12)
         assert np.isnan(own[:, 0]).any()
         assert not np.isnan(own[:, 0]).all()
 

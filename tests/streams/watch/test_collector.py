@@ -68,8 +68,14 @@ def record(
 ) -> FairnessMetric:
     """The record of a measurement's window with this number, counted from 1; all before it were like it."""
     length = {"10s": 10_000, "1m": 60_000}[level]
-    results = disparities(table, cells=CellLayout(AXES), noise_variance=NoiseVariance(100.0), reference="white").results
     detectors = LevelDetectors.of(approved().measurement, level)
+    results = disparities(
+        table,
+        cells=CellLayout(AXES),
+        noise_variance=NoiseVariance(100.0),
+        reference="white",
+        tolerated=detectors.tolerated_gaps,
+    ).results
     evidence = Evidence.none(len(detectors.names))
     for end in range(number):
         evidence = detectors.detectors.after(evidence, detectors.gaps(results, 0.95), end)
@@ -241,8 +247,11 @@ def test_what_was_gathered_stays_over_void_windows() -> None:
         assert shown.names() >= GATHERED
     shown.collector.window(record(8), 0.2)
     assert shown.value("gap_breach_windows", **GAP) == 8
-    unwatched = dict.fromkeys(KEPT[:2], "white") | {"gap_breach_windows": "multiple"}  # the reference; never seen
-    assert [shown.value(name, **(GAP | {"group": group})) for name, group in unwatched.items()] == [None] * 3
+    assert [shown.value(name, **(GAP | {"group": "white"})) for name in KEPT] == [None] * len(KEPT)
+    # A group that was always suppressed: evidence is gathered, breaches are not.
+    suppressed = GAP | {"group": "multiple"}
+    assert shown.value("gap_breach_windows", **suppressed) == 0
+    assert shown.value("edetector_log_evidence", **suppressed) is not None
 
 
 def test_an_alarm_stands_until_its_record_ends_it() -> None:
