@@ -68,7 +68,8 @@ def rates(total: float, total_variance: float, binomial: float) -> Rates:
     """One group's rate of a half."""
     zero = np.zeros(1)
     sums = Sums(np.array([total / 2]), np.array([total / 2]), np.array([total]))
-    return rates_of(("a",), sums, np.array([total_variance]), Variance(np.array([binomial]), zero, zero, zero), Z, None)
+    variance = Variance(np.array([binomial]), zero, zero, zero)
+    return rates_of(("a",), sums, np.array([total_variance]), variance, Z, None, rows_per_member=1.0)
 
 
 def test_a_total_needs_five_deviations_of_its_noise() -> None:

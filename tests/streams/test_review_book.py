@@ -129,11 +129,11 @@ def test_the_record_of_the_contract_opens_one() -> None:
     made, read = ReviewBook(), book_of((window.topic_key(), value))
     made.window(window)
     assert list(made.alarms()) == list(read.alarms())
-    began = [result.group for result in window.results if result.alarm]
-    assert [alarm.id for alarm in read.alarms()] == [
-        f"feed/10s/recommendation_rate/all/{group}/{window.window.end_ms}" for group in began
-    ]
-    assert "black" in began
+    began = [(result.metric, result.score_bin, result.group) for result in window.results if result.alarm]
+    assert sorted(alarm.id for alarm in read.alarms()) == sorted(
+        f"feed/10s/{'/'.join(which)}/{window.window.end_ms}" for which in began
+    )
+    assert ("recommendation_rate", "all", "black") in began
     assert made.version == read.version == 1
     made.window(window)
     assert made.version == 1
