@@ -37,9 +37,11 @@ operation of IEEE 754 after the other, and sums of whole numbers.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +51,9 @@ from estimator.intervals import critical_value
 F = NDArray[np.float64]
 I = NDArray[np.int64]  # noqa: E741  # whole numbers, beside F
 B = NDArray[np.bool_]
+
+DetectorName = tuple[str, str, str]
+"""(metric, score_bin, group)."""
 
 BETS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """The grid, in units of 1 / sigma: a gap of c sigma beyond the tolerated one is found soonest by the bet c."""
@@ -148,6 +153,61 @@ class Evidence:
         dims = (shape,) if isinstance(shape, int) else shape
         nothing = np.full((*dims, len(BETS)), LEAST)
         return cls(nothing, nothing.copy(), np.zeros(dims, np.int64), np.full(dims, NO_ALARM), np.zeros(dims, np.bool_))
+
+    @classmethod
+    def of_states(cls, states: Iterable[Mapping[str, Any]], names: Sequence[DetectorName]) -> Evidence:
+        """From the states in a record's `detection`, as :meth:`states` gives them.
+
+        Args:
+            names: of the detectors, in their order.
+
+        Raises:
+            ValueError: a state is of another detector, twice there, or of another number of bets.
+        """
+        found = cls.none(len(names))
+        places = {name: place for place, name in enumerate(names)}
+        for state in states:
+            name = state["metric"], state["score_bin"], state["group"]
+            place = places.pop(name, None)
+            if place is None or len(state["below"]) != len(BETS) or len(state["above"]) != len(BETS):
+                raise ValueError(f"no state of a detector here: {', '.join(map(str, name))}")
+            found.above[place], found.below[place] = state["above"], state["below"]
+            found.breach_windows[place] = state["breach_windows"]
+            found.alarm_since_ms[place] = NO_ALARM if state["alarm_since_ms"] is None else state["alarm_since_ms"]
+            found.seen[place] = True
+        return found
+
+    def states(self, names: Sequence[DetectorName]) -> Iterator[dict[str, Any]]:
+        """What a record's `detection` has of each detector that has had a gap to look at, in the order of ``names``."""
+        whole = (self.seen, self.breach_windows, self.alarm_since_ms, self.below, self.above)
+        columns = zip(names, *(array.tolist() for array in whole), strict=True)
+        for (metric, score_bin, group), seen, breaches, since, below, above in columns:
+            if seen:
+                yield {
+                    "metric": metric,
+                    "score_bin": score_bin,
+                    "group": group,
+                    "breach_windows": breaches,
+                    "alarm_since_ms": None if since == NO_ALARM else since,
+                    "below": below,
+                    "above": above,
+                }
+
+    def said(self, names: Sequence[DetectorName]) -> dict[DetectorName, dict[str, Any]]:
+        """What a record's results have of the same detectors, by name: fields of a result."""
+        columns = zip(
+            names,
+            self.seen.tolist(),
+            self.log_evidence.tolist(),
+            self.alarm.tolist(),
+            self.alarm_since_ms.tolist(),
+            strict=True,
+        )
+        return {
+            name: {"log_evidence": log_evidence, "alarm": alarm, "alarm_since_ms": since if alarm else None}
+            for name, seen, log_evidence, alarm, since in columns
+            if seen
+        }
 
     @property
     def alarm(self) -> B:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.detection import BETS, NO_ALARM, Detectors, Deviations, Evidence, Gaps
+from estimator.detection import BETS, DetectorName, Detectors, Deviations, Evidence, Gaps
 from estimator.disparity import Disparities
 from estimator.errors import RecordUnusable
 from estimator.reestimate import Record, layout_of, rectified_elsewhere, reestimate
@@ -115,9 +115,6 @@ def _field(record: Record, name: str) -> Any:
         raise RecordUnusable(f"this is no record of fairness-metrics: it has no {name}") from None
 
 
-_Name = tuple[str, str, str]
-
-
 def _evidence(record: Record, previous: Record | None, terms: Record | None, compared: _Compared) -> list[str]:
     """Compare what a level's detectors say after the window; returns what could not be."""
     said = record.get("detection")
@@ -134,23 +131,17 @@ def _evidence(record: Record, previous: Record | None, terms: Record | None, com
     compared.value("detection.detectors", said["detectors"], len(names))
     compared.value("detection.log_threshold", said["log_threshold"], detectors.log_threshold)
     compared.value("detection.bets", list(said["bets"]), list(BETS))
-    seen = Evidence.none(len(names)) if before is None else _read(before, names)
+    seen = Evidence.of_states(() if before is None else before["state"], names)
     after = detectors.after(seen, _gaps(record, said["estimator"], names), record["window"]["end_ms"])
-    state, unchecked = _state(after, names), []
+    state, unchecked = list(after.states(names)), []
     if before is None and state != said["state"]:
         # What came before is not here to judge the state by: it is believed, and what it says compared with the rest.
         unchecked.append("evidence: the record of the level's window before is not at hand")
-        after = _read(said, names)
-        state = _state(after, names)
+        after = Evidence.of_states(said["state"], names)
+        state = list(after.states(names))
         _stands(said["state"], names, after, detectors, compared)
     compared.value("detection.state", said["state"], state)
-    values = after.log_evidence.tolist(), after.alarm.tolist(), after.alarm_since_ms.tolist()
-    each = zip(names, after.seen.tolist(), *values, strict=True)
-    compared.gathered(
-        record["results"],
-        {name: (evidence, alarm, since if alarm else None) for name, any_, evidence, alarm, since in each if any_},
-        said["estimator"],
-    )
+    compared.gathered(record["results"], after.said(names), said["estimator"])
     return unchecked
 
 
@@ -164,7 +155,7 @@ def _terms(record: Record, said: Record, terms: Record | None, compared: _Compar
 
 
 def _stands(
-    states: Sequence[Record], names: Sequence[_Name], after: Evidence, detectors: Detectors, compared: _Compared
+    states: Sequence[Record], names: Sequence[DetectorName], after: Evidence, detectors: Detectors, compared: _Compared
 ) -> None:
     """A state with evidence at the threshold is in alarm, whatever was before it."""
     evidence = dict(zip(names, after.log_evidence.tolist(), strict=True))
@@ -174,7 +165,7 @@ def _stands(
             compared.value(f"detection.state[{number}].alarm_since_ms", None, "an alarm, by its evidence")
 
 
-def _gaps(record: Record, estimator: str, names: Sequence[_Name]) -> Gaps:
+def _gaps(record: Record, estimator: str, names: Sequence[DetectorName]) -> Gaps:
     found = {
         (result["metric"], result["score_bin"], result["group"]): result
         for result in record["results"]
@@ -190,37 +181,6 @@ def _gaps(record: Record, estimator: str, names: Sequence[_Name]) -> Gaps:
         if beyond is not None:
             excess[place] = [beyond[side] for side in ("above", "below")]
     return Gaps(gaps[:, 0], gaps[:, 1], gaps[:, 2], record["confidence"], Deviations(excess[:, 0], excess[:, 1]))
-
-
-def _read(said: Record, names: Sequence[_Name]) -> Evidence:
-    """The detectors' state in a record, as arrays."""
-    none = Evidence.none(len(names))
-    above, below = none.above.copy(), none.below.copy()
-    for state in said["state"]:
-        place = names.index((state["metric"], state["score_bin"], state["group"]))
-        above[place], below[place] = state["above"], state["below"]
-        none.breach_windows[place] = state["breach_windows"]
-        none.alarm_since_ms[place] = NO_ALARM if state["alarm_since_ms"] is None else state["alarm_since_ms"]
-        none.seen[place] = True
-    return Evidence(above, below, none.breach_windows, none.alarm_since_ms, none.seen)
-
-
-def _state(evidence: Evidence, names: Sequence[_Name]) -> list[dict[str, Any]]:
-    """The same as a record has it."""
-    breaches, since = evidence.breach_windows.tolist(), evidence.alarm_since_ms.tolist()
-    return [
-        {
-            "metric": metric,
-            "score_bin": score_bin,
-            "group": group,
-            "breach_windows": breaches[place],
-            "alarm_since_ms": None if since[place] == NO_ALARM else since[place],
-            "below": evidence.below[place].tolist(),
-            "above": evidence.above[place].tolist(),
-        }
-        for place, (metric, score_bin, group) in enumerate(names)
-        if evidence.seen[place]
-    ]
 
 
 class _Compared:
@@ -263,16 +223,15 @@ class _Compared:
                 self.value(f"{where}.{name}", result[name], part if isinstance(part, str | None) else asdict(part))
 
     def gathered(
-        self, results: Sequence[Record], said: Mapping[_Name, tuple[Any, Any, Any]], estimator: str | None
+        self, results: Sequence[Record], said: Mapping[DetectorName, Mapping[str, Any]], estimator: str | None
     ) -> None:
         """What the detectors say in the results: of those that they watch, and nothing of the others."""
         for number, result in enumerate(results):
             name = result["metric"], result["score_bin"], result["group"]
             expected = said.get(name) if result["estimator"] == estimator else None
-            parts = zip(_GATHERED, expected or (None, None, None), strict=True)
-            for field, part in parts:
+            for field in _GATHERED:
                 if expected is not None or result.get(field) is not None:
-                    self.value(f"results[{number}].{field}", result.get(field), part)
+                    self.value(f"results[{number}].{field}", result.get(field), (expected or {}).get(field))
 
     def excess(self, record: Record, found: Disparities) -> None:
         """What the detectors took in of this window: of the estimator that they watch, and nothing of the others."""

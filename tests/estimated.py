@@ -14,30 +14,35 @@ from streams.roles.seal import END_OF_LOG
 from streams.stage import TIMESTAMP_CREATE
 
 
+def through_all_roles(scenario: scenarios.Scenario, folder: Path, partitions: int) -> InProcessPipeline:
+    """A pipeline that has taken all of a scenario in, to the end of its log."""
+    pipeline = InProcessPipeline(
+        folder / "keys",
+        partitions=partitions,
+        sources={"rec-events": scenarios.SOURCE_PARTITIONS},
+        start_ms=scenario.end_ms,
+    )
+    for measurement in scenario.measurements:
+        pipeline.approve(measurement)
+    for key, value in scenario.members:
+        pipeline.write_attributes(key, value)
+    for record in scenario.records:
+        stamp = (TIMESTAMP_CREATE, record.timestamp_ms)
+        pipeline.log.append("rec-events", record.partition, record.value, key=record.key, timestamp=stamp)
+    for i in range(scenarios.SOURCE_PARTITIONS):
+        end = (TIMESTAMP_CREATE, scenario.end_ms)
+        pipeline.log.append("rec-events", i, None, timestamp=end, headers=((END_OF_LOG, b"1"),))
+    for _ in range(5):
+        pipeline.run()
+    return pipeline
+
+
 @cache
 def run() -> InProcessPipeline:
     """The scenario with three measurements, one with a rectifier at its longest level, through all roles."""
     scenario = scenarios.build("rec-events", 4, members=3000, events_a_window=900)
     with TemporaryDirectory() as folder:
-        pipeline = InProcessPipeline(
-            Path(folder) / "keys",
-            partitions=2,
-            sources={"rec-events": scenarios.SOURCE_PARTITIONS},
-            start_ms=scenario.end_ms,
-        )
-        for measurement in scenario.measurements:
-            pipeline.approve(measurement)
-        for key, value in scenario.members:
-            pipeline.write_attributes(key, value)
-        for record in scenario.records:
-            stamp = (TIMESTAMP_CREATE, record.timestamp_ms)
-            pipeline.log.append("rec-events", record.partition, record.value, key=record.key, timestamp=stamp)
-        for i in range(scenarios.SOURCE_PARTITIONS):
-            end = (TIMESTAMP_CREATE, scenario.end_ms)
-            pipeline.log.append("rec-events", i, None, timestamp=end, headers=((END_OF_LOG, b"1"),))
-        for _ in range(5):
-            pipeline.run()
-    return pipeline
+        return through_all_roles(scenario, Path(folder), partitions=2)
 
 
 def published() -> list[FairnessMetric]:

@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from estimator import Detectors, Evidence
-from estimator.detection import BETS, NO_ALARM
+from estimator.detection import BETS, DetectorName
 from streams.records.public_part import PublicPart
-
-DetectorName = tuple[str, str, str]
-"""(metric, score_bin, group)."""
 
 
 class DetectorState(PublicPart):
@@ -64,8 +61,6 @@ class Detection(PublicPart):
         evidence: Evidence,
     ) -> Detection:
         """From the arrays; ``names`` are the detectors', in their order."""
-        whole = (evidence.breach_windows, evidence.alarm_since_ms, evidence.below, evidence.above)
-        columns = zip(names, evidence.seen.tolist(), *(array.tolist() for array in whole), strict=True)
         return cls(
             estimator=estimator,
             false_alarm_windows=detectors.false_alarm_windows,
@@ -73,19 +68,7 @@ class Detection(PublicPart):
             log_threshold=detectors.log_threshold,
             tolerated_gaps=tolerated_gaps,
             bets=BETS,
-            state=tuple(
-                DetectorState(
-                    metric=metric,
-                    score_bin=score_bin,
-                    group=group,
-                    breach_windows=breaches,
-                    alarm_since_ms=None if since == NO_ALARM else since,
-                    below=tuple(below),
-                    above=tuple(above),
-                )
-                for (metric, score_bin, group), seen, breaches, since, below, above in columns
-                if seen
-            ),
+            state=tuple(DetectorState.model_validate(state) for state in evidence.states(names)),
         )
 
     def evidence(self, names: Sequence[DetectorName]) -> Evidence:
@@ -94,14 +77,4 @@ class Detection(PublicPart):
         Raises:
             ValueError: a state is of another detector, twice there, or of another number of bets.
         """
-        found = Evidence.none(len(names))
-        places = {name: place for place, name in enumerate(names)}
-        for state in self.state:
-            place = places.pop((state.metric, state.score_bin, state.group), None)
-            if place is None or len(state.below) != len(BETS) or len(state.above) != len(BETS):
-                raise ValueError(f"no state of a detector here: {state.metric}, {state.score_bin}, {state.group}")
-            found.above[place], found.below[place] = state.above, state.below
-            found.breach_windows[place] = state.breach_windows
-            found.alarm_since_ms[place] = NO_ALARM if state.alarm_since_ms is None else state.alarm_since_ms
-            found.seen[place] = True
-        return found
+        return Evidence.of_states((state.model_dump() for state in self.state), names)

@@ -17,11 +17,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from estimator import Detectors, Deviations, Disparity, Evidence, Gaps
+from estimator.detection import DetectorName
 from privacy import Measurement
 from streams.cell_layout import layout_of
 from streams.control import Approved
 from streams.errors import EvenstreamError
-from streams.records.detection import Detection, DetectorName
+from streams.records.detection import Detection
 from streams.records.metric import Excess, Result, result_of
 
 LevelName = tuple[str, str]
@@ -112,18 +113,7 @@ class LevelDetectors:
         """A window's results as they are published, with what the detectors say after it."""
         if evidence is None:
             return tuple(map(result_of, disparities))
-        said = {
-            name: {"log_evidence": log_evidence, "alarm": alarm, "alarm_since_ms": since if alarm else None}
-            for name, seen, log_evidence, alarm, since in zip(
-                self.names,
-                evidence.seen.tolist(),
-                evidence.log_evidence.tolist(),
-                evidence.alarm.tolist(),
-                evidence.alarm_since_ms.tolist(),
-                strict=True,
-            )
-            if seen
-        }
+        said = evidence.said(self.names)
         return tuple(
             result_of(each, excess=_excess(each), **said.get((each.metric, each.score_bin, each.group), {}))
             if each.estimator == self.estimator

@@ -27,19 +27,17 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its API
     ConfigResource,
     ResourceType,
 )
+from estimated import through_all_roles
 from metric_records import hour, void
 from prometheus_client import CollectorRegistry
 
 from streams.cli import main
-from streams.inprocess import InProcessPipeline
 from streams.kafka import topics
 from streams.kafka.clients import admin, make_producer, read_to_end
 from streams.kafka.dev_jars import cache_folder
 from streams.records.metric import FairnessMetric
 from streams.roles.metrics_writer import MetricsWriter
-from streams.roles.seal import END_OF_LOG
 from streams.settings import Settings, load_settings
-from streams.stage import TIMESTAMP_CREATE
 from streams.watch.health import RoleHealth
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
@@ -64,21 +62,7 @@ class Log:
 def windows_of_the_stages(folder: Path) -> list[FairnessMetric]:
     """All that publish says of a scenario that is revoked when it is over, as of a time in it."""
     scenario = scenarios.build("rec-events", 5, events_a_window=40)
-    pipeline = InProcessPipeline(
-        folder / "keys", partitions=4, sources={"rec-events": scenarios.SOURCE_PARTITIONS}, start_ms=scenario.end_ms
-    )
-    for measurement in scenario.measurements:
-        pipeline.approve(measurement)
-    for key, value in scenario.members:
-        pipeline.write_attributes(key, value)
-    for record in scenario.records:
-        stamp = (TIMESTAMP_CREATE, record.timestamp_ms)
-        pipeline.log.append("rec-events", record.partition, record.value, key=record.key, timestamp=stamp)
-    for i in range(scenarios.SOURCE_PARTITIONS):
-        stamp = (TIMESTAMP_CREATE, scenario.end_ms)
-        pipeline.log.append("rec-events", i, None, timestamp=stamp, headers=((END_OF_LOG, b"1"),))
-    for _ in range(5):
-        pipeline.run()
+    pipeline = through_all_roles(scenario, folder, partitions=4)
     pipeline.revoke(scenario.measurements[0], REVOKED_AT_MS)
     pipeline.run()
     return pipeline.published

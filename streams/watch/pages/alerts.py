@@ -53,25 +53,17 @@ def render(snapshot: Snapshot, params: Params) -> Iterator[str]:
         "terms ask. It may begin with any window; the terms say how rare false alarms are, and none is excluded. "
         f"{words.NOT_AUTOMATIC} Each opens a review, which people close with their signatures."
     )
-    yield page.heading("Alarms that stand")
-    if stand:
-        yield rich_table(
-            ("Measurement", "Level", "What", "Group", "Since", "Review", "What to do"),
-            (_row(span, reviews, snapshot.now_ms, runbooks) for span in stand),
-            "Alarms that stand",
-        )
-    else:
-        yield page.paragraph("None.")
-    yield page.heading("Alarms that have ended")
-    yield page.paragraph("Of the windows that are kept here; older ones are in the log of decisions, by their reviews.")
-    if over:
-        yield rich_table(
-            ("Measurement", "Level", "What", "Group", "Since", "Ended", "Review"),
-            (_row(span, reviews, snapshot.now_ms, None) for span in over),
-            "Alarms that have ended",
-        )
-    else:
-        yield page.paragraph("None.")
+    yield from _table(
+        "Alarms that stand",
+        ("Review", "What to do"),
+        [_row(span, reviews, snapshot.now_ms, runbooks) for span in stand],
+    )
+    yield from _table(
+        "Alarms that have ended",
+        ("Ended", "Review"),
+        [_row(span, reviews, snapshot.now_ms, None) for span in over],
+        "Of the windows that are kept here; older ones are in the log of decisions, by their reviews.",
+    )
     yield page.heading("Other alerts")
     yield (
         "<p>Whether the service itself works (windows that are late or void, a role that is down, a budget that runs "
@@ -89,6 +81,17 @@ def _lead(count: int) -> str:
     if not count:
         return "No alarm stands."
     return "One alarm stands." if count == 1 else f"{count} alarms stand."
+
+
+def _table(title: str, last: tuple[str, str], rows: Sequence[tuple[str, ...]], note: str = "") -> Iterator[str]:
+    """A section of alarms; ``last``: the names of the columns by which the two differ."""
+    yield page.heading(title)
+    if note:
+        yield page.paragraph(note)
+    if rows:
+        yield rich_table(("Measurement", "Level", "What", "Group", "Since", *last), rows, title)
+    else:
+        yield page.paragraph("None.")
 
 
 def _row(span: AlarmSpan, reviews: Mapping[str, Review], now_ms: int, runbooks: Runbooks | None) -> tuple[str, ...]:

@@ -419,7 +419,8 @@ def headline(record: ShownRecord) -> str:
     """
     if record.status != "published":
         return window(record.status, record.reason)
-    results = [r for r in record.results if r.estimator == best_estimator(record)]
+    chosen = best_estimator(record)  # once, and not for each result
+    results = [r for r in record.results if r.estimator == chosen]
     compared, worst = _compared(record), clearest(record)
     alarmed = any(result.alarm for result in results)
     said = []
