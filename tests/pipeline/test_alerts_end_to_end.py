@@ -10,12 +10,10 @@ import os
 import re
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from confluent_kafka import Producer
@@ -23,10 +21,10 @@ from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  #
 from monitoring import Monitoring, await_true, needs
 from runbooks import PROGRAMS, Shell, missing, read_lines
 
+from bench.live_page.traffic import Traffic
 from privacy import parse_measurement
-from streams.feed import Feed
 from streams.kafka.clients import admin
-from streams.simulate import RECOMMENDED_RATIO, SimulatedMembers, SimulatedRecommender, encode
+from streams.simulate import RECOMMENDED_RATIO
 from streams.trial import Trial
 from streams.watch.rules import Values, render
 
@@ -63,44 +61,6 @@ VALUES = Values(
 )
 
 
-class Traffic:
-    """A simulated feed that turns unfair, and fair again, when it is told to."""
-
-    def __init__(self, trial: Trial, topic: str) -> None:
-        rng = np.random.default_rng(7)
-        self._members = SimulatedMembers(rng, MEMBERS)
-        self._feed, self._topic = Feed(trial.settings), topic
-        self._feed.send_all(trial.settings.topic("member-attributes"), self._members.attributes())
-        self._fair = SimulatedRecommender(rng, self._members, None)
-        self._unfair = SimulatedRecommender(rng, self._members, 0, "direct", RECOMMENDED_RATIO)
-        self._recommender = self._fair
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        """Begin, fair."""
-        self._thread.start()
-
-    def turn(self, unfair: bool) -> float:
-        """Be unfair, or fair, from now on; returns the time."""
-        self._recommender = self._unfair if unfair else self._fair
-        return time.time()
-
-    def _run(self) -> None:
-        last_ms = time.time_ns() // 1_000_000
-        while not self._stop.wait(0.05):
-            now_ms = time.time_ns() // 1_000_000
-            for key, value in encode(self._recommender.draw(last_ms, now_ms, RATE * (now_ms - last_ms) // 1000)):
-                self._feed.send(self._topic, key, value)
-            last_ms = now_ms
-
-    def stop(self) -> None:
-        """End, with everything durable."""
-        self._stop.set()
-        self._thread.join()
-        self._feed.flush()
-
-
 class House:
     """The deployment and its traffic."""
 
@@ -111,7 +71,7 @@ class House:
         begin = (time.time_ns() // 1_000_000 // WINDOW_MS + 1) * WINDOW_MS
         spec = parse_measurement(SPEC.format(topic=source), origin="test").with_effective_from(begin)
         trial.approve(spec, begin - WINDOW_MS)
-        self.traffic = Traffic(trial, source)
+        self.traffic = Traffic(trial, source, members=MEMBERS, rate=RATE, gap=RECOMMENDED_RATIO)
         trial.start_roles()
         self.traffic.start()
         self.killed = False
