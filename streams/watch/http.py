@@ -20,8 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
+from streams.watch.exposition import Exposition
 from streams.watch.routes import MAX_TARGET, Answer, BadPath, Found, Request, Route, Routes
 
 log = logging.getLogger(__name__)
@@ -168,9 +168,10 @@ class HealthServer:
 
             return answer
 
+        exposition = Exposition(registry)
+
         def metrics(request: Request) -> Answer:
-            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-            return Answer(200, content_type, encode(registry))
+            return Answer(200, *exposition.answer(request.headers.get("Accept", "")))
 
         gets: dict[str, Route] = {
             "/healthz": probe(healthy),
