@@ -55,6 +55,9 @@ B = NDArray[np.bool_]
 DetectorName = tuple[str, str, str]
 """(metric, score_bin, group)."""
 
+VERSION = 2
+"""Of what evidence is made of: where a record names another, its evidence is not gone on from, nor judged."""
+
 BETS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """The grid, in units of 1 / sigma: a gap of c sigma beyond the tolerated one is found soonest by the bet c."""
 

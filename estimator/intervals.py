@@ -55,6 +55,11 @@ class Variance:
     linear: F
     square: F
 
+    def of(self, groups: list[int]) -> Variance:
+        """Of these groups alone, places in the last axis."""
+        parts = (self.binomial, self.constant, self.linear, self.square)
+        return Variance(*(part[..., groups] for part in parts))
+
     def at(self, theta: F) -> F:
         """V(theta), not below 0."""
         quadratic = self.constant - 2 * self.linear * theta + self.square * theta**2

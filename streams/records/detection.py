@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from estimator import Detectors, Evidence
-from estimator.detection import BETS, DetectorName
+from estimator.detection import BETS, VERSION, DetectorName
 from streams.records.public_part import PublicPart
 
 
@@ -36,6 +36,7 @@ class Detection(PublicPart):
     """What a level's detectors tolerate and promise, and how they stand after the window.
 
     Attributes:
+        version: of what evidence is made of; only evidence of the same version can be gone on from.
         estimator: whose gaps they watch. false_alarm_windows: A, the promise that all of the level share, windows.
         detectors: K, how many they are, whether or not they have had a gap to look at.
         log_threshold: log(A K), rounded up to hundredths: where evidence becomes an alarm.
@@ -43,6 +44,7 @@ class Detection(PublicPart):
         state: of each detector that has had a gap to look at, in the order of the results.
     """
 
+    version: int
     estimator: str
     false_alarm_windows: int
     detectors: int
@@ -62,6 +64,7 @@ class Detection(PublicPart):
     ) -> Detection:
         """From the arrays; ``names`` are the detectors', in their order."""
         return cls(
+            version=VERSION,
             estimator=estimator,
             false_alarm_windows=detectors.false_alarm_windows,
             detectors=detectors.count,

@@ -14,13 +14,19 @@ CELLS = CellLayout((("decision", 2),))
 NOISE = 14.142
 
 
-def residuals(rng: np.random.Generator, rates: tuple[float, float], sizes: tuple[float, float], runs: int) -> Residuals:
+def residuals(
+    rng: np.random.Generator,
+    rates: tuple[float, float],
+    sizes: tuple[float, float],
+    runs: int,
+    noise: float = NOISE,
+) -> Residuals:
     """Of many tables of a reference and a group, as `weighted` makes them: shape (runs, 2)."""
     rows = rng.poisson(sizes, (runs, 2))
     hits = rng.binomial(rows, rates)
-    missed = rows - hits + rng.normal(0.0, NOISE, rows.shape)
-    noised = hits + rng.normal(0.0, NOISE, rows.shape)
-    square = np.ones(rows.shape) * NOISE**2
+    missed = rows - hits + rng.normal(0.0, noise, rows.shape)
+    noised = hits + rng.normal(0.0, noise, rows.shape)
+    square = np.ones(rows.shape) * noise**2
     total = missed + noised
     variance = Variance(np.maximum(total, 0.0), square, square, 2 * square)
     return Residuals(noised, total, 2 * square, variance, None, 1.0)
@@ -41,6 +47,21 @@ def test_no_bet_wins_on_average_at_a_tolerated_gap(size: float, rate: float, gap
         for bet in BETS[:3]:
             won = np.exp(bet * z - bet**2 / 2)
             assert won.mean() < 1.02
+
+
+@pytest.mark.parametrize("size", [2500.0, 250.0])
+@pytest.mark.parametrize(("rate", "tolerated"), [(0.02, 0.0), (0.02, 0.005), (0.1, 0.0)])
+def test_few_hits_of_the_reference_win_nothing(size: float, rate: float, tolerated: float) -> None:
+    """A reference of 250 rows and next to no noise: where its hits are few by chance, its variance is not less for it.
+
+    With the variance at its own rate alone the mean is .25 at 5 hits, and a bet of 1 wins fourfold.
+    """
+    found = residuals(np.random.default_rng(5), (rate, rate + tolerated), (250.0, size), 50_000, noise=1.0)
+    for side in found.excess(0, tolerated):
+        z = side[:, 1]
+        assert z.mean() < 0.08
+        for bet in BETS[:3]:
+            assert np.exp(bet * z - bet**2 / 2).mean() < 1.02
 
 
 def test_a_gap_beyond_what_is_tolerated_is_seen_on_its_side() -> None:

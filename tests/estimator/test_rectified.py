@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulated_windows import confounded, covered, inside_of, race_only, shares_inside
+from simulated_windows import Kinds, confounded, covered, inside_of, race_only, shares_inside
 
 from estimator import CellLayout, Correction, Disparity, Moments, NoiseVariance, disparities
+from estimator.detection import BETS
 from estimator.intervals import critical_value
 from estimator.rates import Rates, Reading
 from estimator.rectified import MIN_SELF_ID_ROWS, Shift, rectified_rates, rectifier_of, shift_of, shifted_rates
@@ -240,6 +241,37 @@ def test_coverage(confounding: float, noise: NoiseVariance) -> None:
     for what, shares in shares_inside(inside).items():
         assert shares.at_least(0.95), (what, shares)
         assert shares.mean <= 0.985, (what, shares)  # not by being useless
+
+
+@pytest.mark.parametrize(("rate", "place"), [(0.3, 0.25), (0.05, 0.0)], ids=["place matters", "seldom"])
+def test_excess_is_standard_where_groups_are_treated_alike(rate: float, place: float) -> None:
+    """What detectors of a rectified level take in: mean 0 and variance 1, whatever else outcomes depend on.
+
+    Each bet's gain would tell a mean of .2 or a variance of 1.3. Of 1,500 windows each the means lie within .04 and the
+    deviations within .96 and 1.05 (docs/decisions/2026-11-26-contrasts.md).
+    """
+    rng = np.random.default_rng(12)
+    race = rng.dirichlet([0.6, 0.3, 0.1], 100)
+    pull = rng.normal(size=100)
+    of_group = race / race.sum(axis=0)
+    pull -= of_group @ np.linalg.lstsq(of_group, pull, rcond=None)[0]  # no group has more of it than another
+    hit = rate + place * pull / np.abs(pull).max()
+    population = Kinds(race, np.repeat(np.stack([1 - hit, hit], axis=-1)[:, None], 3, axis=1))
+    (truth,) = population.truth(OUTCOME).values()
+    assert truth == pytest.approx([rate] * 3)
+    statistic, noise = next(iter(OUTCOME.statistics())), NoiseVariance(25, moments=25, rectifier=25)
+    seen = []
+    for window in population.windows(5, 400, rows=20_000, share=0.05, noise=noise):
+        rectifier = rectifier_of(window.rectifier, window.moments, noise)
+        assert rectifier is not None
+        residuals = rectified_rates(Reading(window.table, ABC, noise, 1.0, Z), statistic, rectifier).residuals
+        assert residuals is not None
+        seen.append([side[1:] for side in residuals.excess(0, 0.0)])
+    excess = np.array(seen)
+    assert np.abs(excess.mean(axis=0)).max() < 0.15
+    assert excess.std(axis=0).max() < 1.12
+    for bet in BETS[:2]:
+        assert np.exp(bet * excess - bet**2 / 2).mean(axis=0).max() < 1.06
 
 
 def test_where_place_matters_the_others_fail() -> None:
