@@ -262,6 +262,7 @@ class RoleProcess:
                 note=note,
                 guard=self.access.guard,
                 tls=tls_context(self.settings.http),
+                hosts=self.settings.http.hosts,
             )
         except OSError as error:
             raise EvenstreamError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -249,6 +249,11 @@ class HttpSettings(Group):
     """Each role's /metrics, /healthz and /readyz."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
+    hosts: tuple[Annotated[str, Field(pattern=r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])$")], ...] = Field(
+        (),
+        description="names, without a port, by which a server that listens on a loopback address may be asked beside "
+        "localhost: as Host of a proxy in front; other names are answered 421",
+    )
     port: int | None = Field(
         None,
         ge=0,

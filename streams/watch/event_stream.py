@@ -2,7 +2,8 @@
 
 An event says what changed and which version is shown since; it carries no number, so nothing is to be kept from anyone
 and nothing is lost with a connection: whoever comes back hears the version that is there now. One thread serves all
-streams and waits for none. A stream that does not take what it is sent is closed, and its browser comes back.
+streams and waits for none. A stream that does not take what it is sent, or sends something itself, is closed; where
+there are as many as may be, the oldest gives way to the next. Its browser comes back.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ _MOST_UNSENT = 16_384
 """Bytes; beyond them a stream's reader is too slow."""
 
 _SEND_BUFFER = 16_384
+_MOST_COMING = 64
+"""Streams beyond those that may be, until the oldest have given way."""
+
 _RETRY_MS = (2000, 8000)
 """After how long a browser comes back: not all at once, when publish has been started again."""
 
@@ -45,7 +49,7 @@ class EventStreams:
     """The open streams.
 
     Args:
-        most: streams at once; further ones are asked to come back later.
+        most: streams at once; 0 for none.
         version: what is shown now.
     """
 
@@ -76,7 +80,7 @@ class EventStreams:
     def route(self, request: Request) -> Answer:
         """What answers /events."""
         with self._lock:
-            if self._over or self._count >= self._most:
+            if self._is_full():
                 busy = b"there are as many open streams as publish.page_streams allows; reload the page instead\n"
                 return Answer(503, "text/plain; charset=utf-8", busy, (("Retry-After", "60"),))
         return Answer(200, "text/event-stream", b"", _HEADERS, self._adopt)
@@ -93,7 +97,7 @@ class EventStreams:
     def _adopt(self, connection: socket.socket) -> None:
         """Take over a connection whose headers are sent."""
         with self._lock:
-            if self._over or self._count >= self._most:
+            if self._is_full():
                 connection.close()
                 return
             self._count += 1
@@ -102,6 +106,9 @@ class EventStreams:
                 self._thread = threading.Thread(target=self._serve, name="events", daemon=True)
                 self._thread.start()
         self._wake()
+
+    def _is_full(self) -> bool:
+        return self._over or self._most == 0 or self._count >= self._most + _MOST_COMING
 
     def _wake(self) -> None:
         try:
@@ -112,7 +119,7 @@ class EventStreams:
     # -- the thread -----------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        streams: set[_Stream] = set()
+        streams: dict[_Stream, None] = {}  # the oldest first
         with selectors.DefaultSelector() as selector:
             selector.register(self._bell, selectors.EVENT_READ, None)
             beat = time.monotonic() + HEARTBEAT_SECONDS
@@ -141,7 +148,7 @@ class EventStreams:
         except BlockingIOError:
             return
 
-    def _greet(self, selector: selectors.BaseSelector, streams: set[_Stream], connection: socket.socket) -> None:
+    def _greet(self, selector: selectors.BaseSelector, streams: dict[_Stream, None], connection: socket.socket) -> None:
         stream = _Stream(connection)
         try:
             connection.setblocking(False)
@@ -151,15 +158,19 @@ class EventStreams:
             connection.close()
             self._count -= 1
             return
-        streams.add(stream)
+        if len(streams) >= self._most:
+            self._drop(selector, streams, next(iter(streams)))
+        streams[stream] = None
         retry = _RETRY_MS[0] + secrets.randbelow(_RETRY_MS[1] - _RETRY_MS[0])
         self._send(selector, streams, stream, f"retry: {retry}\n".encode() + message("hello", self._version(), ""))
 
-    def _all(self, selector: selectors.BaseSelector, streams: set[_Stream], text: bytes) -> None:
+    def _all(self, selector: selectors.BaseSelector, streams: dict[_Stream, None], text: bytes) -> None:
         for stream in list(streams):
             self._send(selector, streams, stream, text)
 
-    def _send(self, selector: selectors.BaseSelector, streams: set[_Stream], stream: _Stream, text: bytes) -> None:
+    def _send(
+        self, selector: selectors.BaseSelector, streams: dict[_Stream, None], stream: _Stream, text: bytes
+    ) -> None:
         had = bool(stream.unsent)
         stream.unsent += text
         try:
@@ -176,10 +187,10 @@ class EventStreams:
             waits = selectors.EVENT_WRITE if stream.unsent else 0
             selector.modify(stream.connection, selectors.EVENT_READ | waits, stream)
 
-    def _drop(self, selector: selectors.BaseSelector, streams: set[_Stream], stream: _Stream) -> None:
+    def _drop(self, selector: selectors.BaseSelector, streams: dict[_Stream, None], stream: _Stream) -> None:
         if stream not in streams:
             return
-        streams.discard(stream)
+        del streams[stream]
         selector.unregister(stream.connection)
         stream.connection.close()
         with self._lock:
@@ -192,10 +203,14 @@ def message(event: str, version: str, subject: str) -> bytes:
 
 
 def _listens(stream: _Stream) -> bool:
-    """Whether a stream whose connection has something to read is still there: a browser sends nothing any more."""
+    """Whether a stream whose connection has something to read is still there and silent.
+
+    A browser sends nothing any more. What it sends would be read for as long as it likes, at our cost.
+    """
     try:
-        return bool(stream.connection.recv(1024))
+        stream.connection.recv(1024)
     except _NOT_NOW:
         return True
     except OSError:
         return False
+    return False

@@ -1,8 +1,9 @@
 """The small HTTP server of every role: /metrics, /healthz, /readyz, and what a role adds (``routes``).
 
 It answers GET and HEAD. POST is answered only where a role hands in a form (publish does, for concerns); everywhere
-else a request's body stays unread. A request must be complete within 10 s, however its bytes come, and no more than
-200 connections are held at once. No address and no request is logged, kept or said again in an answer.
+else a request's body stays unread. A request must be complete within 10 s, however its bytes come, and be for a name
+that is the server's own (``host_names``); of 200 connections the slowest gives way to the next (``connections``).
+No address and no request is logged, kept or said again in an answer.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from streams.watch.connections import LIMITS, DeadlineReader, DeadlineWriter, Limits
 from streams.watch.exposition import Exposition
+from streams.watch.host_names import WHY_NOT, HostNames
+from streams.watch.listener import Listener
 from streams.watch.routes import MAX_TARGET, Answer, BadPath, Found, Request, Route, Routes
 
 log = logging.getLogger(__name__)
@@ -29,12 +33,13 @@ log = logging.getLogger(__name__)
 MAX_FORM_BYTES = 24_576
 """Of a form's body: 2,000 characters of 4 bytes, each byte written as %XX, and the names of the fields."""
 
-_REQUEST_SECONDS = 10.0
-_CONNECTIONS = 200
-_DRAIN_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 _DRAIN_READS = 32
 _TEXT = "text/plain; charset=utf-8"
+_PROBES = ("/healthz", "/readyz")
+_CROWDED = Answer(
+    503, _TEXT, b"too many requests are being answered; try again in a few seconds\n", (("Retry-After", "5"),)
+)
 
 
 class _Refused(Exception):
@@ -43,90 +48,6 @@ class _Refused(Exception):
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status = status
-
-
-class _DeadlineReader(io.RawIOBase):
-    """A socket's bytes, until a deadline: a time-out for each read would let a sender hold a thread for ever."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self.deadline = time.monotonic() + _REQUEST_SECONDS
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._busy = 0
-        self._busy_lock = threading.Lock()
-        self._tls = tls
-        self._adopted: set[Any] = set()
-        super().__init__((host, port), handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """As its parent, unless too many are being served: then the connection is closed."""
-        with self._busy_lock:
-            full = self._busy >= _CONNECTIONS
-            self._busy += not full
-        if full:
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """As its parent, and the connection counts no more."""
-        try:
-            if self._tls is not None:
-                request.settimeout(_REQUEST_SECONDS)
-                try:
-                    request = self._tls.wrap_socket(request, server_side=True)
-                except OSError:  # SSLError is one: whoever it is speaks no TLS, or has gone
-                    self.shutdown_request(request)
-                    return
-            super().process_request_thread(request, client_address)
-        finally:
-            with self._busy_lock:
-                self._busy -= 1
-
-    def give_away(self, request: Any, adopt: Callable[[socket.socket], None]) -> None:
-        """Somebody else closes this connection."""
-        self._adopted.add(request)
-        adopt(request)
-
-    def shutdown_request(self, request: Any) -> None:
-        """As its parent, unless the connection was given away."""
-        if request in self._adopted:
-            self._adopted.discard(request)
-        else:
-            super().shutdown_request(request)
-
-    @property
-    def crowded(self) -> bool:
-        """Whether more than half of the connections are in use: then none is held for a request that may come."""
-        return self._busy > _CONNECTIONS // 2
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is nobody's mistake; an address is never logged."""
-        log.debug("a connection ended early", exc_info=True)
-
-    def server_bind(self) -> None:
-        """As its parent, without asking DNS for the host's full name: that can take seconds, and nobody reads it."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
 
 class HealthServer:
@@ -141,6 +62,8 @@ class HealthServer:
         tls: where the server speaks TLS, how.
         routes: further paths or patterns (``routes``), for GET and HEAD.
         forms: those that answer POST, with a body of type application/x-www-form-urlencoded.
+        hosts: names by which it is asked, beside localhost, where it listens on a loopback address.
+        limits: how much a client may take.
 
     Raises:
         OSError: the port is taken.
@@ -159,6 +82,8 @@ class HealthServer:
         note: Callable[[], str | None] = lambda: None,
         guard: Callable[[Route], Route] = lambda route: route,
         tls: ssl.SSLContext | None = None,
+        hosts: Iterable[str] = (),
+        limits: Limits = LIMITS,
     ) -> None:
         def probe(question: Callable[[], str | None], remark: Callable[[], str | None] = lambda: None) -> Route:
             def answer(request: Request) -> Answer:
@@ -169,9 +94,11 @@ class HealthServer:
             return answer
 
         exposition = Exposition(registry)
+        collecting = threading.Lock()
 
         def metrics(request: Request) -> Answer:
-            return Answer(200, *exposition.answer(request.headers.get("Accept", "")))
+            with collecting:  # one at a time: two hundred scrapes at once would leave a role little to work with
+                return Answer(200, *exposition.answer(request.headers.get("Accept", "")))
 
         gets: dict[str, Route] = {
             "/healthz": probe(healthy),
@@ -189,17 +116,33 @@ class HealthServer:
             server_version = "evenstream"
             sys_version = ""
             protocol_version = "HTTP/1.1"
-            timeout = _REQUEST_SECONDS
 
             def setup(self) -> None:
                 super().setup()
                 self.rfile.close()
-                self._raw = _DeadlineReader(self.connection)
+                self._raw = DeadlineReader(self.connection, limits)
                 self.rfile = io.BufferedReader(self._raw)
+                self.wfile = self._writer = DeadlineWriter(self.connection, limits)
 
             def handle_one_request(self) -> None:
-                self._raw.deadline = time.monotonic() + _REQUEST_SECONDS
+                held.waits(self.connection)
+                self._raw.begin()
+                self._writer.begin()
                 super().handle_one_request()
+
+            def parse_request(self) -> bool:
+                """As its parent; the request must be for this server."""
+                if not super().parse_request():
+                    return False
+                held.asked(self.connection)
+                named = self.headers.get_all("Host") or []
+                if len(named) > 1 or (not named and self.request_version == "HTTP/1.1"):
+                    self._refused(_Refused(400, "a request has one Host"))
+                elif named and not own.take(named[0]):
+                    self._refused(_Refused(421, WHY_NOT))
+                else:
+                    return True
+                return False
 
             def do_GET(self) -> None:
                 if self.headers.get_all("Transfer-Encoding") or self.headers.get("Content-Length", "0") != "0":
@@ -267,10 +210,13 @@ class HealthServer:
                 kinds = self.headers.get_all("Content-Type") or [""]
                 if len(kinds) > 1 or not _is_form(kinds[0]):
                     raise _Refused(415, "send the form as application/x-www-form-urlencoded in UTF-8")
+                held.waits(self.connection)
+                self._raw.allow(MAX_FORM_BYTES)
                 try:
                     body: bytes = self.rfile.read(length)
                 except TimeoutError:
-                    raise _Refused(408, f"the form did not come within {_REQUEST_SECONDS:.0f} s") from None
+                    raise _Refused(408, f"the form did not come within {limits.request_seconds:.0f} s") from None
+                held.asked(self.connection)
                 if len(body) < length:
                     raise _Refused(400, f"Content-Length says {length} bytes, {len(body)} came")
                 return body
@@ -278,7 +224,8 @@ class HealthServer:
             def _drain(self) -> None:
                 """Let go of a little of what still comes: a connection that is closed on it would lose the answer."""
                 self.wfile.flush()
-                self._raw.deadline = min(self._raw.deadline, time.monotonic() + _DRAIN_SECONDS)
+                self._raw.deadline = min(self._raw.deadline, time.monotonic() + limits.drain_seconds)
+                self._raw.allow(_DRAIN_READS * MAX_FORM_BYTES)
                 try:
                     self.connection.shutdown(socket.SHUT_WR)
                     for _ in range(_DRAIN_READS):
@@ -288,6 +235,9 @@ class HealthServer:
                     return
 
             def _answer(self, found: Found, body: bytes = b"") -> None:
+                if found.pattern not in _PROBES and held.is_spare(self.connection):
+                    self._send(_CROWDED)
+                    return
                 path, _, query = self.path.partition("?")
                 try:
                     answer = found.route(Request(query, self.headers, body, path, found.parameters, self._certified()))
@@ -302,7 +252,8 @@ class HealthServer:
             def _send(self, answer: Answer) -> None:
                 if answer.adopt is not None or held.crowded:
                     self.close_connection = True
-                self.connection.settimeout(_REQUEST_SECONDS)
+                held.waits(self.connection)
+                self._writer.begin()
                 self.send_response(answer.status)
                 if self.close_connection:
                     self.send_header("Connection", "close")
@@ -318,7 +269,7 @@ class HealthServer:
                 if self.command != "HEAD":
                     self.wfile.write(answer.body)
                     if answer.adopt is not None:
-                        held.give_away(self.connection, answer.adopt)
+                        server.give_away(self.connection, answer.adopt)
 
             def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
                 """A request that could not be read: a plain sentence that says nothing of it again."""
@@ -331,7 +282,8 @@ class HealthServer:
             def log_message(self, format: str, *args: Any) -> None:
                 """Scrapes are not worth a line each, and whoever asks is nobody's business."""
 
-        self._server = held = _Server(host, port, Handler, tls)
+        self._server = server = Listener(host, port, Handler, tls, limits)
+        held, own = server.connections, HostNames(str(server.server_address[0]), (host, *hosts))
         # How long ending takes: it is looked for so often.
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="http", daemon=True
