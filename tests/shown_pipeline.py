@@ -97,6 +97,10 @@ class ShownPipeline:
     def _clock(self) -> float:
         return self.pipeline.log.clock_ms / 1000
 
+    def has_compared(self) -> bool:
+        """Whether any window says if the estimators agree."""
+        return any(window.checks is not None and window.checks.estimators is not None for window in self.windows)
+
     def step(self, number: int) -> None:
         """One base window's events, one turn of each role a few times, and what publish makes of it."""
         begin_ms = MIDNIGHT_MS + number * STEP_MS
