@@ -233,7 +233,7 @@ class PublishSettings(Group):
         256,
         ge=0,
         le=10_000,
-        description="open pages that are kept up to date at once; for one more the oldest waits some seconds; 0: none is",
+        description="open pages that are kept up to date at once; the oldest waits some seconds for one more; 0: none",
     )
     runbook_url: str | None = Field(
         None,
