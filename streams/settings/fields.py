@@ -230,7 +230,10 @@ class PublishSettings(Group):
         240, ge=1, le=10_000, description="windows of each level that the live page keeps and draws"
     )
     page_streams: int = Field(
-        256, ge=0, le=10_000, description="open pages that are kept up to date at once; others are reloaded by hand"
+        256,
+        ge=0,
+        le=10_000,
+        description="open pages that are kept up to date at once; the oldest waits some seconds for one more; 0: none",
     )
     runbook_url: str | None = Field(
         None,

@@ -112,11 +112,10 @@ class Connections:
             return True
 
     def waits(self, connection: socket.socket) -> None:
-        """From now on it is its client's turn."""
+        """From now on it is its client's turn, unless it was before."""
         with self._lock:
             if connection in self._held:
-                self._waiting.pop(connection, None)
-                self._waiting[connection] = None
+                self._waiting.setdefault(connection)
 
     def asked(self, connection: socket.socket) -> None:
         """From now on it is our turn."""

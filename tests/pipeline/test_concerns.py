@@ -151,7 +151,7 @@ def test_from_the_form_to_the_reviewers_and_back_to_zero(site: Site) -> None:
     assert "Does everyone see equally good jobs?" in site.ask("/")[1]
     assert json.loads(site.ask("/pipeline.json")[1])["levels"][0]["measurement"] == "feed"
     with socket.create_connection(("127.0.0.1", site.port), timeout=20) as stream:
-        stream.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        stream.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         found = b""
         while b"event: hello\nid: " not in found:
             part = stream.recv(1000)

@@ -17,12 +17,14 @@ from streams.report.numbers import moment, shown_epsilon
 from streams.watch.pages import words
 from streams.watch.pages.base import definitions, link, path_of, rich_table
 from streams.watch.pages.measurement import why_not
+from streams.watch.pages.recomputations import Recomputations
 from streams.watch.pages.registry import Page, PageNotFound, Params
 from streams.watch.pages.site import Snapshot
 from streams.watch.shown_record import Checks, Privacy, ShownRecord
 from streams.watch.window_history import ShownWindow, ShownWindows
 
 _MOST_DIGITS = 15
+_RECOMPUTATIONS = Recomputations()
 AS_IT_LIES = "As it lies on fairness-metrics: whoever has it can work out everything above."
 ANEW = (
     "Worked out anew from the window's two releases when publish started. The record that lies on fairness-metrics is "
@@ -80,6 +82,10 @@ def recomputed(found: View) -> Recomputation | None:
     """The window's numbers, worked out again from its table; None where there are none, or its parts do not fit."""
     if not _says(found.window):
         return None
+    return _RECOMPUTATIONS.once(lambda: _recomputed(found), found.raw, found.corrected_by, found.previous)
+
+
+def _recomputed(found: View) -> Recomputation | None:
     try:
         return worked_out(found.raw, found.corrected_by, found.previous)
     except (EstimatorError, ValueError):
@@ -291,4 +297,4 @@ def _title(snapshot: Snapshot, params: Params) -> str:
     return f"{params['measurement']}, {params['level']} to {when}"
 
 
-PAGES = (Page("/measurements/{measurement}/{level}/{end_ms}", _title, render, data, query=frozenset()),)
+PAGES = (Page("/measurements/{measurement}/{level}/{end_ms}", _title, render, data, query=frozenset(), costly=True),)

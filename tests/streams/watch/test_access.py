@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import http.client
+import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
@@ -25,6 +27,7 @@ from streams.errors import EvenstreamError
 from streams.roles.supervisor import find_complaint
 from streams.settings.fields import HttpSettings
 from streams.watch.access import OperatorAccess, asking_context, tls_context
+from streams.watch.connections import Limits
 from streams.watch.http import HealthServer
 from streams.watch.routes import Answer
 
@@ -212,6 +215,30 @@ def test_who_speaks_no_tls_is_not_answered(start: Callable[..., HealthServer], p
         assert find_complaint("127.0.0.1", sick.port) == "no turn"
     finally:
         sick.close()
+
+
+def test_who_does_not_go_on_with_tls_gives_way(papers: Path) -> None:
+    """Half of a handshake holds a place for as long as nobody else needs it, and so does silence after a whole one."""
+    anyone = ssl.create_default_context(cafile=str(papers / "authority.crt"))
+    server = HealthServer(
+        "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: None, ready=lambda: None,
+        tls=tls_context(HttpSettings(certificate_file=papers / "server.crt", key_file=papers / "server.key")),
+        limits=Limits(connections=1),
+    )  # fmt: skip
+    try:
+        for whole in (False, True):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=5) as plain:
+                if whole:
+                    held: socket.socket = anyone.wrap_socket(plain, server_hostname="127.0.0.1")
+                else:
+                    held = plain
+                    held.sendall(b"\x16\x03\x01\x02\x00")
+                assert ask(server, "/healthz", anyone)[0] == 200
+                with suppress(ssl.SSLError, ConnectionError):
+                    assert held.recv(1) == b""
+                held.close()
+    finally:
+        server.close()
 
 
 def test_doctor_asks_over_tls_and_with_the_token(

@@ -10,20 +10,21 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from streams.watch import event_stream
+from streams.watch.connections import LIMITS, Limits
 from streams.watch.event_stream import EventStreams, message
 from streams.watch.http import HealthServer
 
-ASK = b"GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+ASK = b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 
 
 class Site:
     """A server with a stream of events."""
 
-    def __init__(self, most: int = 256) -> None:
+    def __init__(self, most: int = 256, limits: Limits = LIMITS) -> None:
         self.events = EventStreams(most, lambda: "v1")
         self.server = HealthServer(
             "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: None, ready=lambda: None,
-            routes={"/events": self.events.route},
+            routes={"/events": self.events.route}, limits=limits,
         )  # fmt: skip
         self.open: list[socket.socket] = []
 
@@ -45,8 +46,8 @@ class Site:
 def make_site() -> Iterator[Callable[..., Site]]:
     sites: list[Site] = []
 
-    def make(most: int = 256) -> Site:
-        sites.append(Site(most))
+    def make(most: int = 256, limits: Limits = LIMITS) -> Site:
+        sites.append(Site(most, limits))
         return sites[-1]
 
     yield make
@@ -106,10 +107,9 @@ def test_a_quiet_stream_is_kept_alive(make_site: Callable[..., Site], monkeypatc
     assert b"\n:\n\n" in read_until(connection, b"\n:\n\n")
 
 
-def test_streams_do_not_use_up_connections(make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_do_not_use_up_connections(make_site: Callable[..., Site]) -> None:
     """More open pages than connections: others are still answered, each hears, and who goes is forgotten."""
-    monkeypatch.setattr("streams.watch.http._CONNECTIONS", 8)
-    site = make_site()
+    site = make_site(limits=Limits(connections=8))
     pages = [site.listen() for _ in range(1)]
     for _ in range(39):
         wait(lambda: site.events.count == len(pages))
@@ -127,16 +127,31 @@ def test_streams_do_not_use_up_connections(make_site: Callable[..., Site], monke
     wait(lambda: site.events.count == 10)
 
 
-def test_there_may_be_so_many_streams(make_site: Callable[..., Site]) -> None:
-    """One more is asked to come back, and may once another has gone; none at all where the setting says 0."""
-    site = make_site(1)
-    first = site.listen()
-    read_until(first, b"hello")
-    assert b" 503 " in read_until(site.listen(), b"page_streams")
-    first.close()
-    wait(lambda: site.events.count == 0)
-    assert b" 200 " in read_until(site.listen(), b"hello")
+def test_the_oldest_stream_gives_way(make_site: Callable[..., Site]) -> None:
+    """Whoever holds as many as there may be keeps nobody out; none at all is taken where the setting says 0."""
+    site = make_site(2)
+    pages = []
+    for _ in range(3):
+        pages.append(site.listen())
+        read_until(pages[-1], b"hello")
+    assert pages[0].recv(1000) in (b"", b"\n")
+    wait(lambda: site.events.count == 2)
+    site.events.publish("window", "v2", "feed/10s")
+    for page in pages[1:]:
+        assert b"id: v2" in read_until(page, b"feed/10s")
     assert b" 503 " in read_until(make_site(0).listen(), b"page_streams")
+
+
+def test_a_stream_that_sends_is_dropped(make_site: Callable[..., Site]) -> None:
+    """A browser sends nothing once it listens; to read what is sent would cost as much as its sender likes."""
+    site = make_site()
+    quiet, loud = site.listen(), site.listen()
+    for page in (quiet, loud):
+        read_until(page, b"hello")
+    loud.sendall(b"x")
+    wait(lambda: site.events.count == 1)
+    site.events.publish("window", "v2", "feed/10s")
+    assert b"id: v2" in read_until(quiet, b"feed/10s")
 
 
 def test_a_reader_that_is_too_slow_is_dropped_and_holds_nobody(make_site: Callable[..., Site]) -> None:

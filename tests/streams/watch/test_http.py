@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 from collections.abc import Iterable, Iterator
 
@@ -188,7 +189,9 @@ def raw(server: HealthServer, data: bytes) -> bytes:
 
 def get(target: str, *lines: str) -> bytes:
     """A GET as bytes, after which the connection is closed."""
-    return "\r\n".join((f"GET {target} HTTP/1.1", "Host: x", "Connection: close", *lines, "", "")).encode("latin-1")
+    return "\r\n".join((f"GET {target} HTTP/1.1", "Host: localhost", "Connection: close", *lines, "", "")).encode(
+        "latin-1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,15 +218,24 @@ def get(target: str, *lines: str) -> bytes:
         (get("/healthz", *[f"X-{n}: y" for n in range(90)]), 200),
         (get("/healthz", *[f"X-{n}: y" for n in range(200)]), 431),
         (get("/healthz", "X: " + "y" * 70_000), 431),
+        (get("/healthz", *[f"X-{n}: {'y' * 500}" for n in range(90)]), 200),
+        (get("/healthz", *[f"X-{n}: {'y' * 1500}" for n in range(90)]), 431),
+        (get("/metrics", "Host: localhost"), 400),
+        (b"GET /metrics HTTP/1.1\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.0\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\nHost: rebound.example\r\n\r\n", 421),
+        (b"GET /metrics HTTP/1.0\r\nHost: rebound.example\r\n\r\n", 421),
+        (b"HEAD /healthz HTTP/1.1\r\nHost: rebound.example:9100\r\n\r\n", 421),
+        (b"POST /metrics HTTP/1.1\r\nHost: rebound.example\r\n\r\n", 421),
         (get("/healthz").replace(b"HTTP/1.1", b"HTTP/9.9"), 505),
         (get("/healthz").replace(b"HTTP/1.1", b"HTTP/x"), 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
         (b"<script>alert(1)</script>\r\n\r\n", 400),
         (b"GET\r\n\r\n", 400),
-        (b"HEAD /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"OPTIONS /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"OPTIONS /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-        (b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+        (b"HEAD /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"OPTIONS /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"OPTIONS /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (b"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 501),
     ],
 )
 def test_a_request_that_is_wrong_gets_a_sentence(one: HealthServer, data: bytes, status: int) -> None:
@@ -234,16 +246,44 @@ def test_a_request_that_is_wrong_gets_a_sentence(one: HealthServer, data: bytes,
     if status != 200:
         assert b"Content-Type: text/plain" in head
         assert b"nosniff" in head
-        for said in (b"<script", b"passwd", b"zz", b"\xe9", b"x: y"):
+        for said in (b"<script", b"passwd", b"zz", b"\xe9", b"x: y", b"rebound"):
             assert said not in body.lower()
     assert ask(one, "/healthz")[0] == 200
 
 
+def test_a_server_for_others_is_asked_by_any_name(role: Role) -> None:
+    """Probes and scrapers come with a pod's address; on a loopback address further names are the setting's."""
+    for host, hosts, asked, status in (
+        ("0.0.0.0", (), "10.1.2.3:9100", 200),
+        ("127.0.0.1", (), "10.1.2.3:9100", 421),
+        ("127.0.0.1", ("fair.example",), "fair.example", 200),
+        ("localhost", (), "localhost", 200),
+    ):
+        server = HealthServer(
+            host, 0, registry=role.registry, healthy=lambda: None, ready=lambda: None, hosts=hosts
+        )  # fmt: skip
+        try:
+            answer = raw(server, f"GET /metrics HTTP/1.0\r\nHost: {asked}\r\n\r\n".encode())
+        finally:
+            server.close()
+        assert f" {status} ".encode() in answer.split(b"\r\n")[0]
+
+
+def test_requests_on_one_connection_are_answered_in_their_order(one: HealthServer) -> None:
+    """However many are sent before the first answer is read; each has its own limits."""
+    many = b"".join(
+        f"GET /{'windows' if n % 2 else 'healthz'} HTTP/1.1\r\nHost: localhost\r\nX: {'y' * 4000}\r\n\r\n".encode()
+        for n in range(40)
+    )
+    answer = raw(one, many + get("/nothing"))
+    assert re.findall(rb"\r\n\r\n(ok|\[\]|not found)", answer) == [b"ok", b"[]"] * 20 + [b"not found"]
+
+
 def test_a_body_of_a_get_is_no_next_request(one: HealthServer) -> None:
     """What comes behind it is not answered: a proxy in front may have taken it for a body."""
-    hidden = b"GET /windows HTTP/1.1\r\nHost: x\r\n\r\n"
+    hidden = b"GET /windows HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for line in (f"Content-Length: {len(hidden)}", "Transfer-Encoding: chunked"):
-        request = f"GET /healthz HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode() + hidden
+        request = f"GET /healthz HTTP/1.1\r\nHost: localhost\r\n{line}\r\n\r\n".encode() + hidden
         answer = raw(one, request)
         assert answer.count(b"HTTP/1.1 ") == 1
         assert b"Connection: close" in answer

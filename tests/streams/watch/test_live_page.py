@@ -28,10 +28,11 @@ from streams.errors import KafkaUnavailable
 from streams.kafka.concern_topic import ConcernWriter
 from streams.records.concern import Concern
 from streams.settings import Settings
-from streams.watch import http as server_module
+from streams.watch.connections import LIMITS, Limits
 from streams.watch.http import MAX_FORM_BYTES, HealthServer
 from streams.watch.live_page import LivePage
 from streams.watch.pages import Shown
+from streams.watch.routes import Request
 from streams.watch.token_bucket import TokenBucket
 
 NOW_MS = 1_764_072_000_000
@@ -112,7 +113,10 @@ def make_site() -> Iterator[Callable[..., Site]]:
     sites: list[Site] = []
 
     def make(
-        write: Callable[[Concern], None] | None = None, burst: int = 20, shows: tuple[Shown, ...] | None = (shown(),)
+        write: Callable[[Concern], None] | None = None,
+        burst: int = 20,
+        shows: tuple[Shown, ...] | None = (shown(),),
+        limits: Limits = LIMITS,
     ) -> Site:
         written: list[Concern] = []
         page = LivePage(write or written.append, TokenBucket(1, burst), lambda: NOW_MS)
@@ -126,6 +130,8 @@ def make_site() -> Iterator[Callable[..., Site]]:
             ready=lambda: None,
             routes=page.routes,
             forms=page.forms,
+            hosts=("pages.example",),
+            limits=limits,
         )
         sites.append(Site(server, page, written))
         return sites[-1]
@@ -194,7 +200,7 @@ def test_each_state_is_told() -> None:
     ]
     page = LivePage(lambda _: None, TokenBucket(1, 1), lambda: NOW_MS)
     page.show(entries)
-    text = page.routes["/"](server_module.Request("", http.client.HTTPMessage())).body.decode()
+    text = page.routes["/"](Request("", http.client.HTTPMessage())).body.decode()
     assert "Revision 1 is scheduled: it begins" in text
     assert "Revision 1 is revoked: reviewers stopped it on 2025-11-25" in text
     assert "Revision 1 is replaced by a later revision" in text
@@ -364,7 +370,7 @@ GOOD = b"measurement=feed&text=hello"
 
 def head(*lines: str) -> bytes:
     """A POST's request line and headers."""
-    return "\r\n".join(("POST /concerns HTTP/1.1", "Host: x", *lines, "", "")).encode()
+    return "\r\n".join(("POST /concerns HTTP/1.1", "Host: localhost", *lines, "", "")).encode()
 
 
 TYPE = f"Content-Type: {FORM}"
@@ -398,10 +404,10 @@ TYPE = f"Content-Type: {FORM}"
         (head(TYPE, "Content-Length: 27") + b"measurement=feed&other=hell", 400),
         (head(TYPE, "Content-Length: 34") + GOOD + b"&text=x", 400),
         (head(TYPE, "Content-Length: 400") + b"a=1&" * 100, 400),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 27\r\n\r\n" + GOOD, 405),
-        (b"PUT /concerns HTTP/1.1\r\nHost: x\r\nContent-Length: 27\r\n\r\n" + GOOD, 405),
-        (b"POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 27\r\n\r\n" + GOOD, 405),
-        (b"BREW /concerns HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 27\r\n\r\n" + GOOD, 405),
+        (b"PUT /concerns HTTP/1.1\r\nHost: localhost\r\nContent-Length: 27\r\n\r\n" + GOOD, 405),
+        (b"POST /none HTTP/1.1\r\nHost: localhost\r\nContent-Length: 27\r\n\r\n" + GOOD, 405),
+        (b"BREW /concerns HTTP/1.1\r\nHost: localhost\r\n\r\n", 501),
         (b"nonsense\r\n\r\n", 400),
         (b"POST /concerns HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
         (b"POST /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
@@ -425,15 +431,14 @@ def test_a_length_that_is_too_long_for_what_comes(site: Site) -> None:
 
 def test_a_length_that_is_too_short_cuts_the_text(site: Site) -> None:
     """What follows the body is not read as another request."""
-    answer = site.raw(head(TYPE, "Content-Length: 27") + GOOD + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = site.raw(head(TYPE, "Content-Length: 27") + GOOD + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert answer.count(b"HTTP/1.1 ") == 1
     assert [concern.text for concern in site.written] == ["hello"]
 
 
-def test_slow_bytes_end_in_time(make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_bytes_end_in_time(make_site: Callable[..., Site]) -> None:
     """A body, or headers, of which a byte comes now and then are given up; others are served meanwhile."""
-    monkeypatch.setattr(server_module, "_REQUEST_SECONDS", 1.0)
-    site = make_site()
+    site = make_site(limits=Limits(request_seconds=0.6))
 
     def trickle(data: bytes) -> tuple[float, bytes]:
         begun = time.monotonic()
@@ -460,27 +465,6 @@ def test_slow_bytes_end_in_time(make_site: Callable[..., Site], monkeypatch: pyt
     assert all(b" 408 " in answer.split(b"\r\n")[0] for _, answer in found[:4])
     assert all(answer == b"" for _, answer in found[4:])
     assert len(site.written) == 1
-
-
-def test_too_many_connections_are_closed(make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit a connection is closed at once, and the next is served when others have gone."""
-    monkeypatch.setattr(server_module, "_CONNECTIONS", 3)
-    site = make_site()
-    held = [socket.create_connection(("127.0.0.1", site.server.port), timeout=10) for _ in range(3)]
-    while site.server._server._busy < 3:
-        time.sleep(0.01)
-    with pytest.raises((OSError, http.client.HTTPException)):
-        site.ask("/healthz")
-    for connection in held:
-        connection.close()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            if site.ask("/healthz")[0] == 200:
-                return
-        except (OSError, http.client.HTTPException):
-            time.sleep(0.05)
-    pytest.fail("no connection was taken again")
 
 
 def test_other_roles_still_refuse_posts() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from email.message import Message
 from html import escape
@@ -142,6 +142,37 @@ def test_what_is_kept_is_bounded(site: Site) -> None:
     for number in range(1000):
         ask(pages, f"/people/{number}")
     assert len(pages._rendered) <= 128
+
+
+def test_costly_pages_hold_up_no_other(site: Site) -> None:
+    """They have a turn of their own, of which only so many wait; the others of them are told to come again."""
+    go_on, begun = threading.Event(), threading.Event()
+
+    def slow(snapshot: Snapshot, params: Params) -> Iterable[str]:
+        begun.set()
+        assert go_on.wait(20)
+        yield f"<p>{escape(params['name'])}</p>"
+
+    counted = Counted()
+    costly = Page("/slow/{name}", "Slow", slow, counted.data, costly=True)
+    pages = Pages(site, [costly, counted.page()])
+    with ThreadPoolExecutor(80) as pool:
+        waiting = [pool.submit(ask, pages, f"/slow/{number}") for number in range(80)]
+        try:
+            assert begun.wait(20)
+            assert ask(pages, "/people/a").status == 200
+            busy = next(as_completed(waiting, 20)).result()
+            assert (busy.status, dict(busy.headers)["Retry-After"]) == (503, "5")
+            assert b"just now" in busy.body
+        finally:
+            go_on.set()
+        statuses = sorted(future.result().status for future in waiting)
+    assert statuses == [200] * 64 + [503] * 16
+    for number in range(200):
+        ask(pages, f"/slow/{number}")
+    assert len(pages._costly) <= 128
+    ask(pages, "/people/a")
+    assert counted.renders == 1  # what was kept of others stays
 
 
 def test_operator_pages_are_guarded(site: Site) -> None:
