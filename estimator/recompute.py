@@ -7,35 +7,23 @@ and with them, at a limit, whether a group is pooled or suppressed. For the firs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from estimator.detection import BETS, DetectorName, Detectors, Deviations, Evidence, Gaps
-from estimator.disparity import Disparities
+from estimator.comparison import Comparison, Discrepancy
+from estimator.disparity import NOT_SEPARABLE, Disparities
 from estimator.errors import RecordUnusable
-from estimator.reestimate import Record, layout_of, rectified_elsewhere, reestimate
+from estimator.evidence_check import TERMS, check_evidence
+from estimator.reestimate import Record, rectified_elsewhere, reestimate
 
-_ULP = 2.0**-52
-_RESULT = ("metric", "score_bin", "group", "estimator")
-_NUMBERS = ("value", "gap", "ratio", "suppressed")
-_GATHERED = ("log_evidence", "alarm", "alarm_since_ms")
-TERMS = ("estimator", "false_alarm_windows", "tolerated_gaps")
-"""What a `detection` says that its revision's spec settles: the same in every record of the level."""
+__all__ = ["TERMS", "Discrepancy", "Recomputation", "recompute"]
 
-
-@dataclass(frozen=True)
-class Discrepancy:
-    """Where a record says something else than its parts: a path as in ``results[3].gap.lower``, and both numbers."""
-
-    where: str
-    published: object
-    recomputed: object
-
-    def __str__(self) -> str:
-        return f"{self.where}: published {self.published!r}, recomputed {self.recomputed!r}"
+_SILENT = {
+    "void": "status: why a window is void shows in its two releases alone",
+    "withdrawn": "status: that a window is withdrawn follows from a revocation alone",
+}
+_NOTHING_SAID = "no_group_says_anything"
 
 
 @dataclass(frozen=True)
@@ -65,17 +53,22 @@ def recompute(
     corrected_by: Record | None = None,
     previous: Record | None = None,
     *,
+    first: bool = False,
     terms: Record | None = None,
     tolerance_ulp: int = 0,
 ) -> Recomputation:
     """Work a record out again from its own noised parts, and compare every number, bit for bit.
 
+    Taken as the record has them: its parts, reference, confidence, cap, noise and what else a spec or a setting of
+    `publish` settles (``streams.recomputation`` holds them against the spec).
+
     Args:
         record: any record of `fairness-metrics`, as JSON gives it.
         corrected_by: the record that it names so; without it `rectified` results of such a window stay unchecked.
-        previous: the last record with a `detection` before this one, of the same level and revision: evidence goes on
-            from it. Without it the record is taken for the first, and where it is not, it stays unchecked whether its
-            evidence follows from the windows before; what follows from its own state is compared.
+        previous: the last record before this one, of the same level and revision, that is neither void nor withdrawn,
+            with no window missing between: evidence and the pools of `corrected` go on from it. Without it they stay
+            unchecked, but for what follows from this record alone.
+        first: there is none such, as the spec's beginning shows: evidence and pools begin here.
         terms: ``TERMS`` as the approved spec has them, or any other record of the level and revision; by default those
             of ``previous``. Without either they are taken as the record has them.
         tolerance_ulp: how many units of 2^-52 two numbers may differ by, of 1 or of the larger one if that is above 1;
@@ -84,28 +77,46 @@ def recompute(
     Raises:
         RecordUnusable: it is no such record, or another record is not the one that it names.
     """
-    if _field(record, "status") not in ("published", "suppressed"):
-        return Recomputation(0)
+    compared = Comparison(tolerance_ulp)
+    status = _field(record, "status")
+    if status not in ("published", "suppressed"):
+        for part in ("results", "table", "moments", "rectifier", "detection"):
+            if record.get(part):
+                compared.holds(False, part, "there", f"nothing: the window is {status}")
+        unknown = (_SILENT.get(status, f"status: {status!r} is none that is known here"),)
+        return Recomputation(compared.count, tuple(compared.discrepancies), unknown)
+    pools = () if first else None if previous is None else pools_of(previous)
     try:
-        found = reestimate(record, corrected_by)
+        found = reestimate(record, corrected_by, pools=pools)
         missing = rectified_elsewhere(record) and record.get("corrected_by") is not None and corrected_by is None
     except ValueError as error:  # parts that do not fit; its own reference or confidence, that cannot be
         raise RecordUnusable(f"the record's parts do not fit together: {error}") from None
-    compared = _Compared(tolerance_ulp)
     unchecked: list[str] = []
     if missing:
         by = record["corrected_by"]
         unchecked.append(f"rectified results: the record of {by['level']} that ends at {by['end_ms']} is not at hand")
+    if pools is None and record["moments"] is not None:
+        unchecked.append("pools of corrected: those of the level's window before are not at hand")
     compared.results(record["results"], found, leave_out="rectified" if missing else None)
     compared.excess(record, found)
-    compared.checks(record["checks"], found)
+    for name, part in _checks(found):
+        compared.value(f"checks.{name}", record["checks"].get(name), part)
     says_nothing = all(result["value"] is None for result in record["results"])
-    compared.value("status", record["status"], "suppressed" if says_nothing else "published")
+    compared.value("status", status, "suppressed" if says_nothing else "published")
+    compared.value("reason", record.get("reason"), _NOTHING_SAID if says_nothing else None)
     try:
-        unchecked += _evidence(record, previous, terms, compared)
+        unchecked += check_evidence(record, previous, compared, first=first, terms=terms)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordUnusable(f"the record's detection is not in order: {type(error).__name__} at {error}") from None
     return Recomputation(compared.count, tuple(compared.discrepancies), tuple(unchecked), found)
+
+
+def pools_of(record: Record) -> tuple[str, ...] | None:
+    """The groups of `corrected`; None where it separates none, and those of an earlier window stay."""
+    corrected = [result for result in record["results"] if result["estimator"] == "corrected"]
+    if not corrected or corrected[0]["suppressed"] == NOT_SEPARABLE:
+        return None
+    return tuple(dict.fromkeys(result["group"] for result in corrected))
 
 
 def _field(record: Record, name: str) -> Any:
@@ -113,144 +124,6 @@ def _field(record: Record, name: str) -> Any:
         return record[name]
     except (KeyError, TypeError):
         raise RecordUnusable(f"this is no record of fairness-metrics: it has no {name}") from None
-
-
-def _evidence(record: Record, previous: Record | None, terms: Record | None, compared: _Compared) -> list[str]:
-    """Compare what a level's detectors say after the window; returns what could not be."""
-    said = record.get("detection")
-    if said is None:  # of a version before detectors, or a window that came after a later one
-        compared.gathered(record["results"], {}, said)
-        return []
-    layout, groups = layout_of(record), record["table"]["groups"]
-    statistics = [(statistic.metric, statistic.score_bin) for statistic in layout.statistics()]
-    names = [(*statistic, group) for statistic in statistics for group in groups if group != record["reference"]]
-    before = None if previous is None else previous.get("detection")
-    _terms(record, said, before if terms is None else terms, compared)
-    tolerated = np.array([said["tolerated_gaps"][metric] for metric, _, _ in names])
-    detectors = Detectors(tolerated, said["false_alarm_windows"], len(names))
-    compared.value("detection.detectors", said["detectors"], len(names))
-    compared.value("detection.log_threshold", said["log_threshold"], detectors.log_threshold)
-    compared.value("detection.bets", list(said["bets"]), list(BETS))
-    seen = Evidence.of_states(() if before is None else before["state"], names)
-    after = detectors.after(seen, _gaps(record, said["estimator"], names), record["window"]["end_ms"])
-    state, unchecked = list(after.states(names)), []
-    if before is None and state != said["state"]:
-        # What came before is not here to judge the state by: it is believed, and what it says compared with the rest.
-        unchecked.append("evidence: the record of the level's window before is not at hand")
-        after = Evidence.of_states(said["state"], names)
-        state = list(after.states(names))
-        _stands(said["state"], names, after, detectors, compared)
-    compared.value("detection.state", said["state"], state)
-    compared.gathered(record["results"], after.said(names), said["estimator"])
-    return unchecked
-
-
-def _terms(record: Record, said: Record, terms: Record | None, compared: _Compared) -> None:
-    """Nothing in a record shows what its detectors tolerate; but it is the same in all of its revision."""
-    own = "weighted" if record["rectifier"] is None else "rectified"
-    compared.value("detection.estimator", said["estimator"], own)
-    if terms is not None:
-        for name in TERMS:
-            compared.value(f"detection.{name}", said[name], terms[name])
-
-
-def _stands(
-    states: Sequence[Record], names: Sequence[DetectorName], after: Evidence, detectors: Detectors, compared: _Compared
-) -> None:
-    """A state with evidence at the threshold is in alarm, whatever was before it."""
-    evidence = dict(zip(names, after.log_evidence.tolist(), strict=True))
-    for number, state in enumerate(states):
-        found = evidence[state["metric"], state["score_bin"], state["group"]]
-        if state["alarm_since_ms"] is None and found >= detectors.log_threshold:
-            compared.value(f"detection.state[{number}].alarm_since_ms", None, "an alarm, by its evidence")
-
-
-def _gaps(record: Record, estimator: str, names: Sequence[DetectorName]) -> Gaps:
-    found = {
-        (result["metric"], result["score_bin"], result["group"]): result
-        for result in record["results"]
-        if result["estimator"] == estimator
-    }
-    gaps, excess = np.full((len(names), 3), np.nan), np.full((len(names), 2), np.nan)
-    for place, name in enumerate(names):
-        if name not in found:
-            continue
-        gap, beyond = found[name]["gap"], found[name].get("excess")
-        if gap is not None:
-            gaps[place] = [gap[end] for end in ("estimate", "lower", "upper")]
-        if beyond is not None:
-            excess[place] = [beyond[side] for side in ("above", "below")]
-    return Gaps(gaps[:, 0], gaps[:, 1], gaps[:, 2], record["confidence"], Deviations(excess[:, 0], excess[:, 1]))
-
-
-class _Compared:
-    """Counts what is compared, and keeps what is not equal."""
-
-    def __init__(self, tolerance_ulp: int) -> None:
-        self.count = 0
-        self.discrepancies: list[Discrepancy] = []
-        self._tolerance = tolerance_ulp * _ULP
-
-    def value(self, where: str, published: Any, recomputed: Any) -> None:
-        """Compare two values of JSON, in depth."""
-        if isinstance(published, Mapping) and isinstance(recomputed, Mapping):
-            for name, part in recomputed.items():
-                self.value(f"{where}.{name}", published.get(name), part)
-            return
-        if isinstance(published, list) and isinstance(recomputed, list) and len(published) == len(recomputed):
-            for number, part in enumerate(recomputed):
-                self.value(f"{where}[{number}]", published[number], part)
-            return
-        self.count += 1
-        if not self._same(published, recomputed):
-            self.discrepancies.append(Discrepancy(where, published, recomputed))
-
-    def _same(self, one: Any, other: Any) -> bool:
-        if _is_number(one) and _is_number(other):
-            return bool(one == other or abs(one - other) <= self._tolerance * max(1.0, abs(one), abs(other)))
-        return bool(one == other)
-
-    def results(self, published: Sequence[Record], found: Disparities, *, leave_out: str | None) -> None:
-        """Every result in its place, by name."""
-        expected = [(n, r) for n, r in enumerate(published) if r["estimator"] != leave_out]
-        self.value("results: how many", len(expected), len(found.results))
-        for (number, result), again in zip(expected, found.results, strict=False):
-            where = f"results[{number}]"
-            for name in _RESULT:
-                self.value(f"{where}.{name}", result[name], getattr(again, name))
-            for name in _NUMBERS:
-                part = getattr(again, name)
-                self.value(f"{where}.{name}", result[name], part if isinstance(part, str | None) else asdict(part))
-
-    def gathered(
-        self, results: Sequence[Record], said: Mapping[DetectorName, Mapping[str, Any]], estimator: str | None
-    ) -> None:
-        """What the detectors say in the results: of those that they watch, and nothing of the others."""
-        for number, result in enumerate(results):
-            name = result["metric"], result["score_bin"], result["group"]
-            expected = said.get(name) if result["estimator"] == estimator else None
-            for field in _GATHERED:
-                if expected is not None or result.get(field) is not None:
-                    self.value(f"results[{number}].{field}", result.get(field), (expected or {}).get(field))
-
-    def excess(self, record: Record, found: Disparities) -> None:
-        """What the detectors took in of this window: of the estimator that they watch, and nothing of the others."""
-        said = record.get("detection")
-        estimator = None if said is None else said["estimator"]
-        again = {(each.metric, each.score_bin, each.group, each.estimator): each.excess for each in found.results}
-        for number, result in enumerate(record["results"]):
-            own = again.get(tuple(result[name] for name in _RESULT)) if result["estimator"] == estimator else None
-            if own is not None or result.get("excess") is not None:
-                self.value(f"results[{number}].excess", result.get("excess"), None if own is None else asdict(own))
-
-    def checks(self, published: Record, found: Disparities) -> None:
-        """Whether corrected and rectified agree, and where they differ most."""
-        for name, part in _checks(found):
-            self.value(f"checks.{name}", published.get(name), part)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _checks(found: Disparities) -> Iterator[tuple[str, Any]]:

@@ -27,6 +27,7 @@ def reestimate(
     reference: str | None = None,
     confidence: float | None = None,
     statistics: Sequence[Statistic] | None = None,
+    pools: tuple[str, ...] | None = None,
 ) -> Disparities:
     """What a record's noised parts say, by every estimator that they allow.
 
@@ -34,6 +35,7 @@ def reestimate(
         record: a published or suppressed window.
         corrected_by: the record that it names so. Without it such a window has no `rectified` results.
         reference, confidence, statistics: in place of the record's own (:meth:`estimator.CellLayout.statistic`).
+        pools: of `corrected` in the level's window before, () where there was none; by default the record's own.
 
     Raises:
         RecordUnusable: it carries no table, its parts do not fit, or ``corrected_by`` is not the record that it names.
@@ -61,7 +63,8 @@ def reestimate(
         correction = _correction(record, corrected_by, own["confidence"], statistics)
         said = record.get("detection") or {}
         tolerated = {str(metric): float(gap) for metric, gap in said.get("tolerated_gaps", {}).items()}
-        pools = tuple(dict.fromkeys(r["group"] for r in record["results"] if r["estimator"] == "corrected"))
+        if pools is None:
+            pools = tuple(dict.fromkeys(r["group"] for r in record["results"] if r["estimator"] == "corrected"))
     except (KeyError, TypeError, AttributeError) as error:
         raise RecordUnusable(f"this is no record of fairness-metrics: {type(error).__name__} at {error}") from None
     return disparities(

@@ -1,62 +1,40 @@
 """Working the windows of a topic, or of a file, out again, in their order (``estimator.recompute``).
 
 Some numbers of a window follow from another record as well: `rectified` results of a short window from the long one
-that corrected it, and evidence from the window before. Those are kept at hand as they pass.
+that corrected it, evidence and pools from the window before. Those are kept at hand as they pass (``streams.passed``).
+What the spec settles is held against it, where it is at hand (``streams.settled``). Whatever could not be checked is
+said: a forged record either differs, or stands behind something that is named.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from estimator import CellLayout, Recomputation, recompute
 from estimator.cells import Statistic
-from estimator.recompute import TERMS, Discrepancy
-from privacy import Measurement, epsilon, plan_noise
+from estimator.comparison import Comparison
+from estimator.errors import RecordUnusable
+from estimator.recompute import TERMS
+from privacy import Measurement, epsilon
 from privacy.accountant import promised_epsilon
 from streams.errors import InputError, RecordMalformed
+from streams.passed import PassedCorrections, PassedLevel
 from streams.records.metric import FairnessMetric
-from streams.roles.detecting import LevelDetectors
+from streams.settled import NOT_AT_HAND, Settled, Specs, Unknown
 
-_LONG_WINDOWS = 16
-"""Kept of a level: publish uses a correction for 8 of its lengths."""
+Record = Mapping[str, Any]
 
 _EPSILONS = (("epsilon_spent", "rho", promised_epsilon), ("epsilon_limit", "rho_limit", epsilon))
 """Those that follow from a rho of the record; that of adding or removing a day follows from the spec alone."""
 
-Specs = Callable[[bytes], Measurement | None]
-"""The approved spec of a digest, or None."""
-
-
-@dataclass(frozen=True)
-class Approved:
-    """What an approved spec settles in the records of one of its levels.
-
-    Attributes:
-        terms: of its detectors, as ``estimator.recompute.TERMS``. privacy: by their names in a record's ``privacy``.
-    """
-
-    terms: Mapping[str, Any]
-    privacy: Mapping[str, float | None]
-
-    @classmethod
-    def of(cls, spec: Measurement, level: str) -> Approved:
-        """Of a level, which must be one of the spec's."""
-        detectors = LevelDetectors.of(spec, level)
-        promise = plan_noise(spec).statement()
-        return cls(
-            {name: getattr(detectors, name) for name in TERMS},
-            {
-                "rho": promise.rho,
-                "delta": promise.delta,
-                "epsilon_spent": promise.epsilon,
-                "epsilon_add_remove": promise.epsilon_add_remove,
-            },
-        )
+_TERMS_UNKNOWN = (
+    "terms (windows, groups, reference, channels, cap, noise, privacy, what is tolerated): the spec is not at hand"
+)
 
 
 class Recomputer:
@@ -64,97 +42,137 @@ class Recomputer:
 
     Args:
         tolerance_ulp: as for :func:`estimator.recompute`.
-        specs: the approved specs, where they are at hand; then a record is held against its own as well.
+        specs: the spec that a record names, where it is at hand.
     """
 
-    def __init__(self, tolerance_ulp: int = 0, specs: Specs = lambda digest: None) -> None:
+    def __init__(self, tolerance_ulp: int = 0, specs: Specs = lambda record: NOT_AT_HAND) -> None:
         self._tolerance_ulp = tolerance_ulp
         self._specs = specs
-        self._approved: dict[tuple[str, str], Approved | None] = {}
-        self._terms: dict[tuple[str, str], Mapping[str, Any]] = {}
-        self._long: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
-        self._previous: dict[tuple[str, str], Mapping[str, Any]] = {}
-        self._passed_ms: dict[tuple[str, str], int] = {}
+        self._known: dict[tuple[str, str, int], Measurement | Unknown] = {}
+        self._levels: dict[tuple[str, str], PassedLevel] = {}
+        self._terms: dict[tuple[str, str], Record] = {}
+        self._corrections: dict[str, PassedCorrections] = {}
+        self._said: dict[str, tuple[float, float]] = {}
 
-    def take(self, record: Mapping[str, Any]) -> Recomputation:
-        """The next record, as JSON gives it.
+    def take(self, record: Record) -> Recomputation:
+        """The next record, as JSON gives it. Where its parts do not fit together, that is a discrepancy too."""
+        spec, settled = self._spec_of(record)
+        compared = Comparison(self._tolerance_ulp)
+        unchecked = self._compare_spec(record, spec, compared)
+        found = Recomputation(0)
+        try:
+            _compare_epsilons(record, compared)
+            if settled is not None:
+                settled.compare(record, compared)
+            unchecked += self._compare_correction(record, compared)
+            found = self._worked_out(record, settled)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:  # RecordUnusable is the last one
+            told = str(error) if isinstance(error, RecordUnusable) else f"{type(error).__name__}: {error}"
+            compared.holds(False, "record", "parts of one window", told)
+        unchecked += self._compare_settings(record)
+        self.keep(record)
+        return replace(
+            found,
+            compared=compared.count + found.compared,
+            discrepancies=(*compared.discrepancies, *found.discrepancies),
+            unchecked=tuple(dict.fromkeys((*unchecked, *found.unchecked))),
+        )
 
-        Raises:
-            RecordUnusable: its parts do not fit together.
-        """
-        level = str(record["spec_sha256"]), str(record["level"])
-        # Behind a window that is not here, nobody can say what it would have added to the evidence.
-        follows = self._passed_ms.get(level) == record["window"]["start_ms"]
-        previous = self._previous.get(level) if follows else None
-        approved = self._approved_of(level)
-        found = worked_out(
+    def _worked_out(self, record: Record, settled: Settled | None) -> Recomputation:
+        level = self._level_of(record)
+        previous, first = self._levels.get(level, PassedLevel.begun(settled)).before(record)
+        return recompute(
             record,
             self.correction_of(record),
             previous,
-            terms=self._terms.get(level) if approved is None else approved.terms,
-            promised={} if approved is None else approved.privacy,
+            first=first,
+            terms=self._terms.get(level) if settled is None else settled.terms,
             tolerance_ulp=self._tolerance_ulp,
         )
-        self.keep(record)
-        return found
 
-    def keep(self, record: Mapping[str, Any]) -> None:
+    def keep(self, record: Record) -> None:
         """Let a record pass without working it out."""
-        level = str(record["spec_sha256"]), str(record["level"])
-        self._passed_ms[level] = max(record["window"]["end_ms"], self._passed_ms.get(level, 0))
+        level, (_, settled) = self._level_of(record), self._spec_of(record)
+        self._levels[level] = self._levels.get(level, PassedLevel.begun(settled)).after(record)
         detection = record.get("detection")
         if detection is not None:
-            self._previous[level] = record
             # The first one's, also over a hole: a record that has others differs, and so does every other like it.
             self._terms.setdefault(level, {name: detection[name] for name in TERMS})
-        if record["rectifier"] is not None:
-            kept = self._long.setdefault(level, {})
-            kept[record["window"]["end_ms"]] = record
-            if len(kept) > _LONG_WINDOWS:
-                del kept[min(kept)]
+        self._corrections.setdefault(level[0], PassedCorrections()).add(record, settled)
+        if record["privacy"] is not None:
+            self._said[level[0]] = _settings(record)
 
-    def _approved_of(self, level: tuple[str, str]) -> Approved | None:
-        if level not in self._approved:
-            spec = self._specs(bytes.fromhex(level[0]))
-            has_level = spec is not None and level[1] in [each.name for each in spec.levels]
-            self._approved[level] = Approved.of(spec, level[1]) if spec is not None and has_level else None
-        return self._approved[level]
-
-    def correction_of(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def correction_of(self, record: Record) -> Record | None:
         """The record that a record names as the one that corrects it; None where it names none or it has not passed."""
-        by = record.get("corrected_by")
-        if by is None:
-            return None
-        return self._long.get((record["spec_sha256"], by["level"]), {}).get(by["end_ms"])
+        passed = self._corrections.get(record["spec_sha256"])
+        return None if passed is None else passed.named(record)
+
+    def _level_of(self, record: Record) -> tuple[str, str]:
+        return str(record["spec_sha256"]), str(record["level"])
+
+    def _spec_of(self, record: Record) -> tuple[Measurement | Unknown, Settled | None]:
+        name = str(record["spec_sha256"]), str(record["measurement"]), int(record["revision"])
+        if name not in self._known:
+            self._known[name] = self._specs(record)
+        spec = self._known[name]
+        return spec, None if isinstance(spec, Unknown) else Settled.of(spec, str(record["level"]))
+
+    def _compare_spec(self, record: Record, spec: Measurement | Unknown, compared: Comparison) -> list[str]:
+        """Whether the record's spec is one, and has its level; returns what could not be checked without it."""
+        if isinstance(spec, Measurement):
+            levels = [each.name for each in spec.levels]
+            compared.holds(record["level"] in levels, "level", record["level"], f"one of {', '.join(levels)}")
+            return [] if record["level"] in levels else ["terms: the spec has no such level"]
+        if spec.expected is not None:
+            compared.holds(False, "spec_sha256", record["spec_sha256"], spec.expected)
+        return ["terms (windows, groups, reference, channels, cap, noise, privacy, tolerance): the spec is not at hand"]
+
+    def _compare_correction(self, record: Record, compared: Comparison) -> list[str]:
+        """Whether the right window corrects a short one's `rectified` results; returns what could not be told."""
+        if record["status"] not in ("published", "suppressed") or record["rectifier"] is not None:
+            return []
+        passed = self._corrections.setdefault(str(record["spec_sha256"]), PassedCorrections())
+        _, settled = self._spec_of(record)
+        named = record.get("corrected_by")
+        there = any(result["estimator"] == "rectified" for result in record["results"])
+        if settled is None:
+            if passed.known:
+                compared.value("results: rectified ones", there, True)
+            elif not there and named is None:
+                return []  # as of a measurement without Self-ID; what its spec says is not at hand
+        elif not settled.rectified:
+            return []
+        expected, unknown = passed.expected(record["window"]["start_ms"], settled)
+        if unknown is not None:
+            return [unknown]
+        compared.holds(named == expected, "corrected_by", named, expected)
+        return []
+
+    def _compare_settings(self, record: Record) -> list[str]:
+        """Two settings of publish are in the record and nowhere else: it is told where they change."""
+        if record["privacy"] is None:
+            return []
+        before, now = self._said.get(str(record["spec_sha256"])), _settings(record)
+        names = ("confidence", "rho_limit")
+        changes = zip(names, before or now, now, strict=True)
+        return [
+            f"{name}: a setting of publish, {old:g} in the record before and {new:g} in this one"
+            for name, old, new in changes
+            if old != new
+        ]
 
 
-def worked_out(
-    record: Mapping[str, Any],
-    corrected_by: Mapping[str, Any] | None,
-    previous: Mapping[str, Any] | None,
-    *,
-    terms: Mapping[str, Any] | None = None,
-    promised: Mapping[str, float | None] | None = None,
-    tolerance_ulp: int = 0,
-) -> Recomputation:
-    """Every number of a record: what it says of the groups, and the epsilons that follow from its rhos.
+def _settings(record: Record) -> tuple[float, float]:
+    return record["confidence"], record["privacy"]["rho_limit"]
 
-    Args:
-        record, corrected_by, previous, terms, tolerance_ulp: those of :func:`estimator.recompute`, as the errors are.
-        promised: what the approved spec promises, by its names in ``privacy``.
-    """
-    found = recompute(record, corrected_by, previous, terms=terms, tolerance_ulp=tolerance_ulp)
-    privacy = record.get("privacy")
+
+def _compare_epsilons(record: Record, compared: Comparison) -> None:
+    """The epsilons that follow from the record's rhos."""
+    privacy = record["privacy"]
     if privacy is None:
-        return found
-    expected = {name: told(privacy[rho], privacy["delta"]) for name, rho, told in _EPSILONS} | dict(promised or {})
-    differing = [
-        Discrepancy(f"privacy.{name}", privacy.get(name), again)
-        for name, again in expected.items()
-        if privacy.get(name) != again
-    ]
-    compared = found.compared + len(expected)
-    return replace(found, compared=compared, discrepancies=(*found.discrepancies, *differing))
+        return
+    for name, rho, told in _EPSILONS:
+        compared.value(f"privacy.{name}", privacy.get(name), told(privacy[rho], privacy["delta"]))
 
 
 # -- files --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Estimators, detectors and records are the real ones; only the tables are drawn h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from estimator import GROUPS, CellLayout, Evidence, NoiseVariance, disparities
 from privacy import Measurement, epsilon, parse_measurement, plan_noise
+from secure_agg import SCALE
 from streams.control import FOREVER_MS, Approved
 from streams.records.metric import Checks, FairnessMetric, Privacy, Table, Window
 from streams.roles.detecting import LevelDetectors
@@ -31,7 +33,8 @@ source: {{topic: rec-events, member: member_id, time: shown_at}}
 cells: {{score: {{field: score, bins: [0.5]}}, decision: {{field: recommended}}, outcome: {{field: hired}}}}
 windows: {{base: 10s, rollups: [1m], lateness: 1s, max_future: 1s}}
 reference: white
-privacy: {{contribution_cap: 2, cap_rule: first, rho_member_day: 0.1, delta: 1.0e-9}}
+privacy: {{contribution_cap: 2, cap_rule: first, rho_member_day: 0.44, delta: 1.0e-9,
+  channel_shares: {{table: 1.0}}}}
 detection: {{tolerated_gap: 0.02, false_alarm_every: 1d}}
 review: {{owner: The fairness team, harm_considered: h, data_used: d, retention: r}}
 expires: 2100-01-01T00:00:00Z
@@ -94,6 +97,9 @@ class Level:
         self.length_ms = {"10s": LENGTH_MS, "1m": 60_000}[name]
         self.detectors = LevelDetectors.of(spec, name)
         self.evidence = Evidence.none(len(self.detectors.names))
+        self.plan = plan_noise(spec)
+        units = self.plan.level(name).channels["table"].scale_units
+        self.sigma_rows = math.hypot(units, units) / SCALE
 
     def published(self, number: int, unfair: float = 0.0, rows: NDArray[np.float64] = _ROWS) -> FairnessMetric:
         """The window with this number, from 0."""
@@ -101,7 +107,7 @@ class Level:
         found = disparities(
             values,
             cells=LAYOUT,
-            noise_variance=NoiseVariance(_SIGMA**2),
+            noise_variance=NoiseVariance(self.sigma_rows**2),
             reference="white",
             rows_per_member=2,
             tolerated=self.detectors.tolerated_gaps,
@@ -132,6 +138,7 @@ class Level:
 
     def _record(self, number: int, **parts: object) -> FairnessMetric:
         start_ms = START_MS + number * self.length_ms
+        promise = self.plan.statement()
         whole: dict[str, object] = {
             "measurement": self.spec.id,
             "revision": self.revision,
@@ -146,15 +153,15 @@ class Level:
             "rectifier": None,
             "rows_per_member": None if parts.get("privacy", 1) is None else 2,
             "privacy": Privacy(
-                unit="one member's rows of one UTC day",
-                period="member-day",
-                rho=0.1,
+                unit=promise.unit,
+                period=promise.period,
+                rho=promise.rho,
                 rho_limit=0.6,
-                epsilon=epsilon(0.1, 1e-9),
-                epsilon_limit=epsilon(0.6, 1e-9),
-                epsilon_add_remove=2.0,
-                delta=1e-9,
-                noise_sigma_rows=_SIGMA,
+                epsilon=promise.epsilon,
+                epsilon_limit=epsilon(0.6, promise.delta),
+                epsilon_add_remove=promise.epsilon_add_remove,
+                delta=promise.delta,
+                noise_sigma_rows=self.sigma_rows,
             ),
             "checks": Checks(release_signature_a="aa" * 64, release_signature_b="bb" * 64, debit_a="cc" * 32),
         } | parts

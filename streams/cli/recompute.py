@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,19 +16,20 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from estimator import Disparities, EstimatorError, Recomputation, reestimate
+from estimator import Disparities, Recomputation, reestimate
 from estimator.reestimate import layout_of
-from privacy import Measurement
+from privacy import Measurement, PrivacyError
 from secure_agg import SecureAggregationError
 from streams.cli import Invocation
 from streams.cli.audit import CONFIDENCE, FILE, console
 from streams.control import ControlPlane
 from streams.errors import EvenstreamError, InputError
 from streams.governance import Governance
-from streams.recomputation import Recomputer, Specs, checked_record, records_of_file, statistic_of
+from streams.recomputation import Recomputer, checked_record, records_of_file, statistic_of
 from streams.report.numbers import interval, moment, reason
 from streams.report.terminal import terminal_line
 from streams.settings import Settings
+from streams.settled import NOT_APPROVED, NOT_AT_HAND, Specs, Unknown, given, specs_of_files
 from streams.subscription import BEGINNING, follow
 
 Record = Mapping[str, Any]
@@ -67,6 +69,9 @@ class _Wanted:
 @click.option("--level", metavar="NAME", help="Only of this one, such as 10s.")
 @click.option("--window", "end_ms", metavar="END", callback=_end_ms, help="Only the one that ends then.")
 @click.option("--file", "path", type=FILE, help="Read what `evenstream tail --json` has written, instead of the topic.")
+@click.option("--spec", "spec_paths", type=FILE, multiple=True,
+              help="Hold records against this approved spec: its record on `measurements`, or its signed text. Repeat "
+              "for more. Default: those on the topic, if they can be read; none with --file.")  # fmt: skip
 @click.option("--tolerance-ulp", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
               help="Let numbers differ by N units of 2^-52: for records of another build of numpy.")  # fmt: skip
 @click.option("--reference", metavar="GROUP", help="Print instead what the tables say against this group.")
@@ -81,6 +86,7 @@ def recompute(
     level: str | None,
     end_ms: int | None,
     path: Path | None,
+    spec_paths: tuple[Path, ...],
     tolerance_ulp: int,
     reference: str | None,
     confidence: float | None,
@@ -89,14 +95,20 @@ def recompute(
 ) -> None:
     """Work published windows out again from their own noised tables; 1 if any number is another than was published.
 
+    What a spec settles is held against it. What could not be checked is named, window by window; that alone is no 1.
+
     With --reference, --confidence or --statistic: what nobody has published, from the same tables. It spends no budget,
     since everything that follows from a noised table was paid for with it.
     """
+    specs = given(specs_of_files(spec_paths)) if spec_paths else None
     records = _of_topic(invocation.settings()) if path is None else records_of_file(path)
     wanted = _Wanted(measurement, level, end_ms)
     if reference is None and confidence is None and not statistics:
-        specs = _approved(invocation.settings()) if path is None else lambda digest: None
+        if specs is None:
+            specs = _approved(invocation.settings()) if path is None else lambda record: NOT_AT_HAND
         _compare(records, wanted, Recomputer(tolerance_ulp, specs), as_json)
+    elif spec_paths:
+        raise InputError("--spec is for comparing; --reference, --confidence and --statistic ask what nobody published")
     else:
         _ask(records, wanted, _Question(reference, confidence, statistics), as_json)
 
@@ -116,14 +128,19 @@ def _approved(settings: Settings) -> Specs:
     def control() -> ControlPlane | None:
         try:
             return Governance(settings).view().control
-        except (EvenstreamError, SecureAggregationError) as error:
+        except (EvenstreamError, SecureAggregationError, PrivacyError) as error:
             click.echo(f"records are not held against their specs, which cannot be read here: {error}", err=True)
             return None
 
-    def spec(digest: bytes) -> Measurement | None:
+    def spec(record: Record) -> Measurement | Unknown:
         known = control()
-        approved = None if known is None else known.find(digest)
-        return None if approved is None else approved.measurement
+        if known is None:
+            return NOT_AT_HAND
+        try:
+            approved = known.find(bytes.fromhex(record["spec_sha256"]))
+        except ValueError:  # no hex
+            return NOT_APPROVED
+        return NOT_APPROVED if approved is None else approved.measurement
 
     return spec
 
@@ -136,19 +153,21 @@ def _name(record: Record) -> str:
 
 
 def _compare(records: Iterator[Record], wanted: _Wanted, recomputer: Recomputer, as_json: bool) -> None:
-    windows = compared = silent = partly = 0
+    windows = compared = silent = unequal = 0
     first: str | None = None
-    unequal = 0
+    unchecked: Counter[str] = Counter()
+    partly = 0
+    said: set[str] = set()
     for record in records:
-        try:
-            found = recomputer.take(record)
-        except EstimatorError as error:
-            raise InputError(f"{_name(record)}: {error}") from None
+        found = recomputer.take(record)
         if not wanted.has(record):
             continue
         click.echo(_verdict_json(record, found) if as_json else f"{_name(record)}  {_verdict(record, found)}")
-        windows, compared, silent = windows + 1, compared + found.compared, silent + (found.found is None)
+        windows, compared, silent = windows + 1, compared + found.compared, silent + (record["table"] is None)
         partly += bool(found.unchecked)
+        unchecked.update({text.partition(":")[0] for text in found.unchecked})
+        if record["privacy"] is not None:
+            said.add(f"confidence {record['confidence']:g} and rho_limit {record['privacy']['rho_limit']:g}")
         if not found.equal:
             unequal += 1
             first = first or f"{_name(record)}: {terminal_line(str(found.discrepancies[0]))}"
@@ -156,8 +175,14 @@ def _compare(records: Iterator[Record], wanted: _Wanted, recomputer: Recomputer,
         raise InputError(
             "there is no such window: `evenstream tail --from beginning --no-follow` lists those there are"
         )
+    if said:
+        click.echo(f"settings of publish, as the records have them: {'; '.join(sorted(said))}", err=True)
+    for kind, count in unchecked.items():
+        click.echo(terminal_line(f"not checked in {count:,} windows: {kind}"), err=True)
     if first is not None:
-        raise EvenstreamError(f"{unequal:,} of {windows:,} windows are not what their tables say; the first: {first}")
+        raise EvenstreamError(
+            f"{unequal:,} of {windows:,} windows are not what their tables or specs say; the first: {first}"
+        )
     summary = f"{windows:,} windows, {silent:,} of them without numbers; {compared:,} values recomputed, all equal"
     if partly:
         summary += f"; in {partly:,} windows not everything could be checked"
@@ -165,14 +190,12 @@ def _compare(records: Iterator[Record], wanted: _Wanted, recomputer: Recomputer,
 
 
 def _verdict(record: Record, found: Recomputation) -> str:
-    if found.found is None:
-        status = f"{record['status']} ({record['reason']}): no number to recompute"
-        return terminal_line(status if found.equal else f"{status}; DIFFERS: {found.discrepancies[0]}")
-    open_questions = "".join(f"; not checked: {text}" for text in found.unchecked)
-    if found.equal:
-        return terminal_line(f"{record['status']}, equal: {found.compared:,} values{open_questions}")
-    more = f", and {len(found.discrepancies) - 1:,} more" if len(found.discrepancies) > 1 else ""
-    return terminal_line(f"{record['status']}, DIFFERS: {found.discrepancies[0]}{more}{open_questions}")
+    status = record["status"] if record["table"] is not None else f"{record['status']} ({record['reason']})"
+    said = "no number to recompute" if record["table"] is None else f"equal: {found.compared:,} values"
+    if not found.equal:
+        more = f", and {len(found.discrepancies) - 1:,} more" if len(found.discrepancies) > 1 else ""
+        said = f"DIFFERS: {found.discrepancies[0]}{more}"
+    return terminal_line(f"{status}, {said}{''.join(f'; not checked: {text}' for text in found.unchecked)}")
 
 
 def _window_json(record: Record) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from estimator.reestimate import layout_of
 GROUPS = ("one", "two", "three")
 LAYOUT = CellLayout((("score", 2), ("decision", 2)))
 SIGMA = 3.0
+NO_EVIDENCE = "evidence: this record has none"
 
 
 def _record() -> dict[str, Any]:
@@ -33,7 +34,7 @@ def _record() -> dict[str, Any]:
     parts = {"axes": LAYOUT.axes, "exposure": None, "groups": GROUPS}
     record = {
         "measurement": "feed", "spec_sha256": "ab" * 32, "level": "1h", "window": {"start_ms": 0, "end_ms": 3_600_000},
-        "status": "published", "reference": "one", "confidence": 0.9, "rows_per_member": 2,
+        "status": "published", "reason": None, "reference": "one", "confidence": 0.9, "rows_per_member": 2,
         "results": [asdict(result) for result in found.results],
         "table": parts | {"values": window.table.tolist()},
         "moments": {
@@ -60,8 +61,9 @@ _VALUES = [
 
 def test_the_record_is_equal_to_its_parts() -> None:
     """Through JSON and back, every number is the same to the last bit, for all three estimators."""
-    outcome = recompute(RECORD)
-    assert (outcome.equal, outcome.unchecked) == (True, ())
+    outcome = recompute(RECORD, first=True)
+    assert (outcome.equal, outcome.unchecked) == (True, (NO_EVIDENCE,))
+    assert recompute(RECORD).unchecked[0].startswith("pools of corrected")
     assert {r["estimator"] for r in RECORD["results"] if r["value"]} == {"weighted", "corrected", "rectified"}
     assert outcome.compared > 4 * len(RECORD["results"])
 
@@ -90,6 +92,8 @@ def test_a_last_bit_is_seen_and_may_be_tolerated(at: int) -> None:
         ("checks.estimators", lambda r: r["checks"].update(estimators=None)),
         ("checks.difference.deviations", lambda r: r["checks"]["difference"].update(deviations=0.5)),
         ("status", lambda r: r.update(status="suppressed")),
+        ("reason", lambda r: r.update(reason="no_group_says_anything")),
+        ("checks.difference.comparisons", lambda r: r["checks"]["difference"].update(comparisons=True)),
     ],
 )
 def test_whatever_else_it_says_is_compared(where: str, change: Any) -> None:
@@ -113,7 +117,7 @@ def test_a_correction_from_another_window() -> None:
     short["checks"] = {"estimators": None, "difference": None}
     short["results"] = [asdict(result) for result in reestimate(short, RECORD).results]
     assert any(r["estimator"] == "rectified" and r["value"] for r in short["results"])
-    assert recompute(short, RECORD).unchecked == ()
+    assert recompute(short, RECORD, first=True).unchecked == (NO_EVIDENCE,)
     assert recompute(short, RECORD).equal
     alone = recompute(short)
     assert alone.equal
@@ -127,8 +131,12 @@ def test_a_correction_from_another_window() -> None:
 @pytest.mark.parametrize("status", ["void", "withdrawn"])
 def test_a_window_that_says_nothing(status: str) -> None:
     """There is nothing to compare; and nothing to estimate from, which is an error with the reason."""
-    silent = RECORD | {"status": status, "table": None, "results": []}
-    assert recompute(silent).compared == 0
+    silent = RECORD | {"status": status, "results": []} | dict.fromkeys(("table", "moments", "rectifier"))
+    assert (recompute(silent).compared, recompute(silent).equal) == (0, True)
+    assert recompute(silent).unchecked[0].startswith("status")
+    assert [found.where for found in recompute(RECORD | {"status": status}).discrepancies] == [
+        "results", "table", "moments", "rectifier",
+    ]  # fmt: skip
     with pytest.raises(EstimatorError, match=f"a {status} window carries no table"):
         reestimate(silent)
 

@@ -14,9 +14,11 @@ import scenario as scenarios
 from estimated import published, run
 
 from estimator import Disparities, Evidence
+from streams.passed import CORRECTION_WINDOWS
 from streams.recomputation import Recomputer
 from streams.records.metric import CorrectedBy, result_of
 from streams.roles.publish import _CORRECTION_WINDOWS, PublishCore
+from streams.settled import given
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +38,8 @@ def test_a_published_record_can_be_repeated() -> None:
     """The page's own code gives every published number from the JSON of a record, and of the one that corrected it."""
     repeat: Callable[..., Disparities] = _of_the_page("estimators.md", "repeat")
     records = {(w.measurement, w.level, w.window.end_ms): json.loads(w.encode()) for w in published()}
-    recomputer = Recomputer()  # which has evidence go on from window to window as well
+    specs = given([entry.measurement for entry in run().controls["publish"].approved()])
+    recomputer = Recomputer(specs=specs)  # which has evidence and pools go on from window to window as well
     estimators: set[str] = set()
     corrected = 0
     for window in published():
@@ -149,6 +152,7 @@ def test_a_correction_does_not_outlive_its_time() -> None:
     core = pipeline.core
     approved = next(a for a in pipeline.controls["publish"].approved() if a.measurement.id == "feed")
     (by, _) = core._corrections[approved.spec]
+    assert CORRECTION_WINDOWS == _CORRECTION_WINDOWS  # what `recompute` expects
     last = by.end_ms + _CORRECTION_WINDOWS * 60_000
     assert core._correction(approved, by.end_ms)[0] == core._correction(approved, last - 10_000)[0] == by
     for start_ms in (by.end_ms - 10_000, last):

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from metric_records import hour, minute, withdrawn
+from metric_records import SPEC, hour, minute, void_minutes, withdrawn
 
 from estimator import CellLayout
-from privacy import parse_measurement
 from streams.errors import InputError
-from streams.recomputation import Approved, Recomputer, records_of_file, statistic_of
+from streams.recomputation import Recomputer, records_of_file, statistic_of
 from streams.records.metric import FairnessMetric
+from streams.settled import given
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "simulated-feed" / "measurement.yaml"
 LAYOUT = CellLayout((("score", 5), ("decision", 2)))
 
 
@@ -28,19 +27,24 @@ def value(record: FairnessMetric) -> dict[str, Any]:
 
 
 def test_windows_in_their_order_are_equal_in_full() -> None:
-    """The long window that corrects a short one has passed before it, so nothing stays unchecked."""
-    recomputer = Recomputer()
-    for record in (hour(0), minute(hour(0)), hour(1), minute(hour(0), 1), withdrawn()):
+    """With the spec, and all windows from the first on, nothing that a record says stays unchecked, to the last bit."""
+    recomputer = Recomputer(specs=given([SPEC]))
+    for record in (hour(0), *void_minutes(hour(0)), minute(hour(0)), hour(1), minute(hour(0), 1)):
         found = recomputer.take(value(record))
-        assert (found.discrepancies, found.unchecked) == ((), ())
-        assert (found.compared > 100) == (record.status == "published")
+        assert found.discrepancies == ()
+        void = ("status: why a window is void shows in its two releases alone",)
+        assert found.unchecked == (void if record.status == "void" else ())
+        assert (found.compared > 150) == (record.status == "published")
 
 
-def test_a_correction_that_has_not_passed_is_told() -> None:
-    """A short window first: its rectified results are said to be unchecked, and the rest is compared."""
+def test_what_is_not_at_hand_is_told() -> None:
+    """A short window alone: its rectified results, pools, evidence and terms are unchecked, and the rest compared."""
     found = Recomputer().take(value(minute(hour(0))))
     assert found.equal
-    assert len(found.unchecked) == 1
+    kinds = ["terms (", "rectified results: which", "rectified results: the record of 1h", "pools", "evidence"]
+    assert len(found.unchecked) == len(kinds)
+    assert all(text.startswith(kind) for text, kind in zip(found.unchecked, kinds, strict=True))
+    assert "withdrawn" in Recomputer().take(value(withdrawn())).unchecked[-1]
 
 
 def test_evidence_goes_on_from_the_window_before() -> None:
@@ -69,14 +73,20 @@ def test_evidence_goes_on_from_the_window_before() -> None:
 
 
 def test_evidence_from_nowhere_is_told() -> None:
-    """Without the window before, what goes on from it is unchecked, not wrong; a level's first window needs none."""
-    gap = Recomputer()
+    """Without the window before, what goes on from it is unchecked, not wrong; also behind a void one and a hole.
+
+    That a record is the first of its level the spec shows, and nothing else.
+    """
+    gap, silent = Recomputer(specs=given([SPEC])), value(hour(2)) | {"status": "void", "results": [], "reason": "x"}
+    silent |= dict.fromkeys(("table", "moments", "rectifier", "detection"))
     gap.take(value(hour(0)))
-    for recomputer, record in ((Recomputer(), hour(1)), (gap, hour(2))):
+    behind = deepcopy(gap)
+    behind.take(silent)
+    for recomputer, record in ((Recomputer(), hour(1)), (gap, hour(2)), (behind, hour(3)), (Recomputer(), hour(0))):
         found = recomputer.take(value(record))
         assert found.equal
-        assert "evidence" in found.unchecked[0]
-    assert Recomputer().take(value(hour(0))).unchecked == ()
+        assert "evidence: the record of the level's window before is not at hand" in found.unchecked
+    assert Recomputer(specs=given([SPEC])).take(value(hour(0))).unchecked == ()
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -127,36 +137,17 @@ def test_one_revision_tolerates_one_thing(where: str, change: Callable[[Any], No
     assert f"detection.{where}" in [found.where for found in recomputer.take(changed).discrepancies]
 
 
-def test_a_record_is_held_against_its_approved_spec() -> None:
-    """A level's first record too: what is tolerated, rho, delta and every epsilon are those of the spec."""
-    spec = parse_measurement(EXAMPLE.read_text(), origin="example")
-    record = value(minute(hour(0)))
-    settled = Approved.of(spec, "1m")
-    assert settled.privacy["epsilon_add_remove"]
-    record["privacy"] |= settled.privacy
-    record["detection"] |= settled.terms
-    expected = {f"privacy.{name}" for name in settled.privacy} | {f"detection.{name}" for name in settled.terms}
-
-    def differing() -> set[str]:
-        found = Recomputer(specs={bytes.fromhex("ab" * 32): spec}.get).take(record).discrepancies
-        return {discrepancy.where for discrepancy in found}
-
-    assert not differing() & expected
-    record["privacy"] |= dict.fromkeys(settled.privacy, 1e-6) | {"epsilon_add_remove": None}
-    record["detection"] |= {"false_alarm_windows": 10**9}
-    record["detection"]["tolerated_gaps"] = dict.fromkeys(settled.terms["tolerated_gaps"], 0.49)
-    wrong = differing()
-    assert {where for where in expected if "estimator" not in where and "tolerated" not in where} <= wrong
-    assert {f"detection.tolerated_gaps.{metric}" for metric in settled.terms["tolerated_gaps"]} <= wrong
-
-
 def test_a_record_from_before_there_were_detectors() -> None:
-    """Nothing of evidence is in it, and nothing is missed."""
+    """Nothing of evidence is in it, which is told; and the next one, which has some, cannot go on from it."""
     old = value(hour(0)) | {"detection": None}
     for result in old["results"]:
         for name in ("excess", "log_evidence", "alarm", "alarm_since_ms"):
             del result[name]
-    assert Recomputer().take(old).equal
+    recomputer = Recomputer()
+    for record, told in ((old, "evidence: this record has none"), (value(hour(1)), "evidence: the record of the")):
+        found = recomputer.take(record)
+        assert found.equal
+        assert found.unchecked[-1].startswith(told)
 
 
 @pytest.mark.parametrize(("name", "rho"), [("epsilon_spent", "rho"), ("epsilon_limit", "rho_limit")])

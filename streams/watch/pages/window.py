@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 
 from estimator import Recomputation
-from estimator.errors import EstimatorError
-from streams.recomputation import worked_out
+from privacy import Measurement
+from streams.passed import CORRECTION_WINDOWS
+from streams.recomputation import Recomputer
 from streams.report import page
 from streams.report.numbers import moment, shown_epsilon
+from streams.settled import NOT_APPROVED, Unknown
 from streams.watch.pages import words
 from streams.watch.pages.base import definitions, link, path_of, rich_table
 from streams.watch.pages.measurement import why_not
@@ -34,13 +36,13 @@ ANEW = (
 
 @dataclass(frozen=True)
 class View:
-    """A window, its record, and those that it goes on from, where they are kept."""
+    """A window, its record, its spec, and the windows that it goes on from, where they are kept, in their order."""
 
     window: ShownWindow
     record: ShownRecord
     raw: Mapping[str, Any]
-    corrected_by: Mapping[str, Any] | None
-    previous: Mapping[str, Any] | None
+    spec: Measurement | Unknown
+    passed: tuple[ShownWindow, ...]
     earlier: ShownWindow | None
     later: ShownWindow | None
 
@@ -59,19 +61,42 @@ def view(snapshot: Snapshot, params: Params) -> View:
         )
     kept = windows.of(name, level)
     place = kept.index(window)
+    approved = [entry.approved for entry in snapshot.measurements()[name]]
+    spec = next((entry.measurement for entry in approved if entry.spec.hex() == window.spec), NOT_APPROVED)
     raw = msgspec.json.decode(window.value())
-    by = raw.get("corrected_by")
-    correcting = None if by is None else windows.find(name, by["level"], by["end_ms"])
-    before = next((w for w in reversed(kept[:place]) if w.spec == window.spec and _says(w)), None)
     return View(
         window=window,
         record=window.record(),
         raw=raw,
-        corrected_by=None if correcting is None else msgspec.json.decode(correcting.value()),
-        previous=None if before is None else msgspec.json.decode(before.value()),
+        spec=spec,
+        passed=(*_correcting(windows, window, spec, raw), *_before(kept[:place], window)),
         earlier=kept[place - 1] if place else None,
         later=kept[place + 1] if place + 1 < len(kept) else None,
     )
+
+
+def _before(kept: Sequence[ShownWindow], window: ShownWindow) -> list[ShownWindow]:
+    """The last window of the level that says something, and those since, as far as none is missing."""
+    found: list[ShownWindow] = []
+    for earlier in reversed(kept):
+        if earlier.spec != window.spec or earlier.end_ms != (found[0] if found else window).start_ms:
+            break
+        found.insert(0, earlier)
+        if _says(earlier):
+            break
+    return found
+
+
+def _correcting(
+    windows: ShownWindows, window: ShownWindow, spec: Measurement | Unknown, raw: Mapping[str, Any]
+) -> list[ShownWindow]:
+    """Windows of the longest level back to the one that corrects this window, which is mostly the newest of them."""
+    if isinstance(spec, Unknown) or "rectifier" not in spec.channels or window.level == spec.levels[-1].name:
+        return []
+    longest, by = spec.levels[-1], raw.get("corrected_by")
+    least_ms = window.start_ms - CORRECTION_WINDOWS * longest.length_ms if by is None else by["end_ms"]
+    kept = windows.of(window.measurement, longest.name)
+    return [one for one in kept if one.spec == window.spec and least_ms <= one.end_ms <= window.start_ms]
 
 
 def _says(window: ShownWindow) -> bool:
@@ -79,17 +104,19 @@ def _says(window: ShownWindow) -> bool:
 
 
 def recomputed(found: View) -> Recomputation | None:
-    """The window's numbers, worked out again from its table; None where there are none, or its parts do not fit."""
+    """The window's numbers, worked out again from its table and held against its spec; None where there are none."""
     if not _says(found.window):
         return None
-    return _RECOMPUTATIONS.once(lambda: _recomputed(found), found.raw, found.corrected_by, found.previous)
+    spec = found.spec.expected if isinstance(found.spec, Unknown) else found.spec.digest().hex()
+    passed = [window.packed for window in found.passed]
+    return _RECOMPUTATIONS.once(lambda: _recomputed(found), found.raw, spec, passed)
 
 
-def _recomputed(found: View) -> Recomputation | None:
-    try:
-        return worked_out(found.raw, found.corrected_by, found.previous)
-    except (EstimatorError, ValueError):
-        return None
+def _recomputed(found: View) -> Recomputation:
+    recomputer = Recomputer(specs=lambda record: found.spec)
+    for window in found.passed:
+        recomputer.keep(msgspec.json.decode(window.value()))
+    return recomputer.take(found.raw)
 
 
 # -- HTML -------------------------------------------------------------------------------------------------------------
@@ -228,22 +255,20 @@ def _agreement(checks: Checks) -> str:
 
 
 def _again(found: View) -> Iterator[str]:
-    if not _says(found.window):
-        yield page.paragraph("There is no table to work anything out from.")
-        return
     again = recomputed(found)
     if again is None:
-        yield page.paragraph("The record's parts do not fit together: nothing can be worked out from them.", "notice")
+        yield page.paragraph("There is no table to work anything out from.")
         return
     if again.equal:
         yield page.paragraph(
             f"All {again.compared:,} numbers that were compared follow from the record's own noised table, to the last "
-            "bit. That spends no privacy.",
+            "bit, or from its signed spec. That spends no privacy.",
             "promise",
         )
     else:
         yield page.paragraph(
-            f"{len(again.discrepancies):,} of {again.compared:,} numbers do not follow from the record's own table.",
+            f"{len(again.discrepancies):,} of {again.compared:,} numbers do not follow from the record's own table "
+            "and its signed spec.",
             "notice",
         )
         yield rich_table(

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from metric_records import hour, minute, window, withdrawn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from metric_records import SPEC, hour, minute, window, withdrawn
 from rich.console import Console
 
+from privacy import approve
 from streams.cli import main, tail
 from streams.records.metric import FairnessMetric
 from streams.subscription import Delivery
+
+DRAFT = Path(__file__).parents[3] / "examples" / "simulated-feed" / "measurement.yaml"
 
 
 def run(*arguments: str) -> Result:
@@ -41,16 +45,53 @@ def changed(file: Path, folder: Path, record: FairnessMetric, old: str, new: str
     return path
 
 
+@pytest.fixture(scope="module", params=["signed", "text"])
+def spec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The approved spec: as it lies on `measurements`, or what is signed in it."""
+    path = tmp_path_factory.mktemp("spec") / "spec.json"
+    signed = approve(SPEC, "any", Ed25519PrivateKey.generate())
+    path.write_bytes(signed.encode() if request.param == "signed" else signed.spec)
+    return path
+
+
 def test_every_window_is_equal(file: Path) -> None:
-    """A line a window, and a sum."""
+    """A line a window, and a sum; without specs each line says so, and with 0 it ends all the same."""
     done = run("recompute", "--file", str(file))
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert len(lines) == 6
     assert lines[0].startswith("feed 1h 2025-11-24T17:00:00Z  published, equal: ")
-    assert lines[4].endswith("withdrawn (revoked): no number to recompute")
-    assert "5 windows, 1 of them without numbers" in lines[5]
+    assert "withdrawn (revoked), no number to recompute; not checked: " in lines[4]
+    assert all("not checked: terms (windows, groups, " in line for line in lines[:5])
+    assert lines[5].startswith("5 windows, 1 of them without numbers; ")
+    assert lines[5].endswith(" all equal; in 5 windows not everything could be checked")
+    assert "settings of publish, as the records have them: confidence 0.95 and rho_limit 6" in done.stderr
+
+
+def test_records_are_held_against_a_spec(file: Path, spec: Path, tmp_path: Path) -> None:
+    """Its first windows are whole; a cap that is not the spec's ends with 1; of another spec it is told."""
+    arguments = ("recompute", "--file", str(file), "--spec", str(spec))
+    done = run(*arguments, "--level", "1h")
+    assert done.exit_code == 0, done.output
     assert "not checked" not in done.output
+    forged = changed(file, tmp_path, hour(0), '"rows_per_member":2', '"rows_per_member":1')
+    found = run("recompute", "--file", str(forged), "--spec", str(spec))
+    assert found.exit_code == 1
+    assert "the first: feed 1h 2025-11-24T17:00:00Z: rows_per_member: published 1, recomputed 2" in found.stderr
+    strangers = run(*arguments, "--level", "10s")
+    assert strangers.exit_code == 1
+    assert f"spec_sha256: published {'ab' * 32!r}, recomputed '{SPEC.digest().hex()}'" in strangers.stderr
+
+
+def test_parts_that_do_not_fit_end_with_1(file: Path, tmp_path: Path) -> None:
+    """They hide no window behind them: all are judged, and the first that is wrong is named."""
+    forged = changed(file, tmp_path, hour(0), '"reference":"one"', '"reference":"none"')
+    done = run("recompute", "--file", str(forged))
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) == 5
+    assert (
+        "the first: feed 1h 2025-11-24T17:00:00Z: record: published 'parts of one window', recomputed " in done.stderr
+    )
 
 
 def test_erased_alarms_are_found_without_the_window_before(file: Path, tmp_path: Path) -> None:
@@ -74,7 +115,10 @@ def test_a_changed_number_is_named_and_ends_with_1(file: Path, tmp_path: Path) -
     for options in ([], ["--tolerance-ulp", "4096"]):
         done = run("recompute", "--file", str(path), *options)
         assert done.exit_code == 1
-        assert "1 of 5 windows are not what their tables say; the first: feed 1h 2025-11-24T18:00:00Z: " in done.stderr
+        assert (
+            "1 of 5 windows are not what their tables or specs say; the first: feed 1h 2025-11-24T18:00:00Z: "
+            in done.stderr
+        )
         assert "gap.estimate: published 0.123, recomputed" in done.stderr
     assert run("recompute", "--file", str(path), "--level", "1m").exit_code == 0
 
@@ -85,7 +129,8 @@ def test_windows_that_were_asked_for(file: Path) -> None:
     assert done.exit_code == 0, done.output
     (line,) = done.stdout.splitlines()
     found = json.loads(line)
-    assert (found["window"]["end_ms"], found["equal"], found["unchecked"]) == (1_764_003_720_000, True, [])
+    assert (found["window"]["end_ms"], found["equal"]) == (1_764_003_720_000, True)
+    assert [text.partition(" ")[0] for text in found["unchecked"]] == ["terms"]
     none = run("recompute", "--file", str(file), "--measurement", "other")
     assert none.exit_code == 1
     assert "no such window" in none.stderr
@@ -115,6 +160,9 @@ def test_what_nobody_published(file: Path) -> None:
     [
         (("recompute", "--file", "none.jsonl"), 1, "none.jsonl cannot be read"),
         (("recompute", "--window", "yesterday"), 2, "expected a window's end"),
+        (("recompute", "--file", "x", "--spec", "none.yaml"), 1, "none.yaml cannot be read as text"),
+        (("recompute", "--file", "x", "--spec", str(DRAFT)), 1, "does not say when it takes effect"),
+        (("recompute", "--file", "x", "--spec", __file__), 1, "test_subscriber_commands.py"),
         (("tail", "--from", "yesterday"), 2, "expected beginning, now or a time"),
         (("tail", "--count", "0"), 2, "--count"),
     ],

@@ -16,7 +16,7 @@ def test_an_unfair_minute_is_told() -> None:
     assert "An alarm stands, for" in sure
     assert "recommendation rate of black" in sure
     assert "the first false alarm of a level comes after 1 day or more" in sure
-    assert "epsilon 2.72 at delta 1e-09" in cost
+    assert "epsilon 6.04 at delta 1e-09" in cost
     assert "replaced by any others" in cost
 
 

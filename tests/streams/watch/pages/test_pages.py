@@ -269,6 +269,20 @@ def test_a_number_that_does_not_follow_is_found() -> None:
     assert "results[0].value.estimate" in text
 
 
+def test_a_window_is_held_against_its_spec() -> None:
+    """Less noise than was approved is shown as what differs; and what could not be checked is named beside it."""
+    last = Level(SPEC).published(3)
+    assert last.privacy is not None
+    lie = last.privacy.model_copy(update={"noise_sigma_rows": last.privacy.noise_sigma_rows / 2})
+    place = f"/measurements/feed/10s/{last.window.end_ms}"
+    assert "numbers do not follow" not in Site((last,)).text(place)
+    forged = Site((last.model_copy(update={"privacy": lie}),)).text(place)
+    assert "numbers do not follow from the record&#x27;s own table and its signed spec" in forged
+    assert "privacy.noise_sigma_rows" in forged
+    assert "Not worked out here" in forged
+    assert "evidence: the record of the level&#x27;s window before is not at hand" in forged
+
+
 @pytest.mark.parametrize("end", ["77", "x", "-1", "9" * 30, "%F0%9D%9F%99", "1e3", "+5"])
 def test_a_window_that_is_not_kept_is_a_404(site: Site, end: str) -> None:
     """Whatever is in its place of the address."""
