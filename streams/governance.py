@@ -142,11 +142,11 @@ class Governance:
     def __init__(self, settings: Settings, trusted: Trusted | None = None, threshold: int | None = None) -> None:
         self._settings = settings
         self._threshold = settings.keys.governance_threshold if threshold is None else threshold
-        self._trusted = load_trusted(settings.keys.dir / "governance") if trusted is None else trusted
-        empty_log(self._trusted, self._threshold)  # says so at once where it cannot be
-        if self._trusted.deployment != settings.deployment:
+        self.trusted = load_trusted(settings.keys.dir / "governance") if trusted is None else trusted
+        empty_log(self.trusted, self._threshold)  # says so at once where it cannot be
+        if self.trusted.deployment != settings.deployment:
             raise SettingsError(
-                f"the governance keys in {settings.keys.dir} were made for deployment {self._trusted.deployment!r}, "
+                f"the governance keys in {settings.keys.dir} were made for deployment {self.trusted.deployment!r}, "
                 f"but this is {settings.deployment!r}: set `deployment`, or point `keys.dir` to the right set"
             )
 
@@ -157,11 +157,11 @@ class Governance:
 
     def _read(self) -> View:
         settings = self._settings
-        decisions = empty_log(self._trusted, self._threshold)
+        decisions = empty_log(self.trusted, self._threshold)
         for record in read_to_end(settings, settings.topic("decisions")):
             decisions.apply(int(record.offset() or 0), record.value())
         control = ControlPlane(
-            self._trusted,
+            self.trusted,
             test_cluster=settings.test_cluster,
             limits=limits_of(settings),
             threshold=self._threshold,

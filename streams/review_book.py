@@ -24,7 +24,8 @@ from privacy.dispositions import SignedDisposition, is_alarm
 from privacy.revocation import YEAR_10000_MS
 from streams.alarm_name import AlarmName
 from streams.control import Approved
-from streams.records.metric import FairnessMetric
+from streams.records.metric import VERSION, FairnessMetric
+from streams.records.published import PublishedRecord
 
 
 @dataclass(frozen=True)
@@ -130,19 +131,23 @@ class ReviewBook:
     def __init__(self) -> None:
         self._alarms: dict[str, tuple[int, bytes, Alarm]] = {}  # with the end and the key of the first that names it
         self._named: dict[bytes, set[str]] = {}  # the same, by the key
+        self._versions: dict[bytes, int] = {}  # of the records that took another's place
         self.version = 0
         """Rises whenever there are other alarms."""
 
-    def read(self, key: bytes | None, value: bytes | None) -> None:
+    def read(self, signed: PublishedRecord) -> None:
         """Take in one record of the topic, in its partition's order; what is no record of a window opens nothing."""
-        if key is None:
-            return
+        key = signed.key
+        if signed.version < self._versions.get(key, 0):
+            return  # it was withdrawn, and somebody has put a copy of it behind that
+        if signed.version > VERSION:
+            self._versions[key] = signed.version
         # The bytes are compact JSON. Most records are long, and name no alarm.
-        if value is None or not _SINCE.search(value):
+        if not _SINCE.search(signed.value):
             self._put(key, 0, {})
             return
         try:
-            record = _decoder.decode(value)
+            record = _decoder.decode(signed.value)
             spec = bytes.fromhex(record.spec_sha256)
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
             return

@@ -10,6 +10,7 @@ from privacy.dispositions import Disposition
 from streams.errors import InputError
 from streams.governance import Governance, View
 from streams.kafka.clients import read_to_end
+from streams.published_windows import PublishedWindows
 from streams.review_book import Review, ReviewBook
 from streams.settings import Settings
 
@@ -31,9 +32,12 @@ class Reviews:
         self._governance = Governance(settings)
         view = self._governance.view() if view is None else view
         book = ReviewBook()
-        for record in read_to_end(settings, settings.topic("fairness-metrics")):
-            key = record.key()
-            book.read(key if isinstance(key, bytes) else None, record.value())
+        topic = settings.topic("fairness-metrics")
+        signed = PublishedWindows(self._governance.trusted.identities)
+        for record in signed.records(read_to_end(settings, topic)):
+            book.read(record)
+        self.passed_over = signed.told(topic)
+        """What was found on the topic that publish has not signed, in words; None where nothing was."""
         self.all = book.reviews(view.log.dispositions, view.control.approved())
         """Every review, open ones first."""
 

@@ -17,10 +17,11 @@ import pytest
 from alarmed import ALARM_MS, record, result
 from click.testing import CliRunner, Result
 from reviewed import REVIEWED
+from signed_windows import headers_over
 
 from privacy import Measurement, SignedMeasurement, approve, parse_measurement, revoke
 from privacy.decisions import Revoke
-from secure_agg.keyring import create, load_governance, load_trusted
+from secure_agg.keyring import create, load_governance, load_role, load_trusted
 from streams import governance as module
 from streams.cli import main
 from streams.errors import InputError, KafkaUnavailable, SettingsError
@@ -112,6 +113,15 @@ class Team:
         producer = make_producer(self.settings, None)
         for key, value in records:
             producer.produce(self.settings.topic(topic), key=key, value=value, partition=0)
+        assert producer.flush(10) == 0
+
+    def publish(self, *records: tuple[bytes, bytes]) -> None:
+        """Put records on `fairness-metrics`, as publish does."""
+        identity = load_role(self.settings.keys.dir, "publish", self.settings.deployment).identity
+        producer = make_producer(self.settings, None)
+        for key, value in records:
+            headers: Any = headers_over(identity, key, value)
+            producer.produce(self.settings.topic("fairness-metrics"), key=key, value=value, headers=headers)
         assert producer.flush(10) == 0
 
     def reviews(self) -> list[dict[str, Any]]:
@@ -463,7 +473,7 @@ def test_an_alarm_is_reviewed(team: Team) -> None:
     team.approve(0)
     team.approve(1)
     (standing,) = json.loads(team.ok("status", "--json"))
-    team.write("fairness-metrics", record(result(), result("api"), spec=bytes.fromhex(standing["spec_sha256"])))
+    team.publish(record(result(), result("api"), spec=bytes.fromhex(standing["spec_sha256"])))
 
     assert [entry["state"] for entry in team.reviews()] == ["overdue", "overdue"]
     assert f"the nearest: {alarm}" in fails("show", alarm.replace("black", "blak"))

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from estimated import published, run
 from prometheus_client import CollectorRegistry
+from signed_windows import headers_of, read
 
 from privacy import Measurement
 from streams.pulse import Pulse
@@ -25,10 +26,10 @@ from streams.roles.emitted import EmittedWindows
 from streams.roles.publish import PublishCore
 from streams.roles.publish_app import Publisher
 from streams.settings import Settings
+from streams.watch.health import RoleHealth
 
 pytestmark = pytest.mark.slow
 
-DEPLOYMENT = Settings().deployment
 WINDOWS = 14
 """Of the measurement with a rectifier: twelve windows of 10 s and two minutes."""
 VOID = (2, 10, 11)
@@ -77,7 +78,7 @@ def restarted(held: list[FairnessMetric], *, lost: int = 0) -> list[FairnessMetr
     """
     emitted = EmittedWindows()
     for record in held:
-        emitted.read(record.topic_key(), record.encode(), record.headers(DEPLOYMENT))
+        emitted.read(read(record))
     core = PublishCore(run().controls["publish"], confidence=0.95, rho_limit=10.0, emitted=emitted)
     found = [core.apply(party, value) for party, value in releases(voids=False)]
     assert len(core.lost) == lost
@@ -140,10 +141,12 @@ def test_a_hole_further_back_says_that_history_is_needed() -> None:
 
 def publisher(monkeypatch: pytest.MonkeyPatch, topic: list[FairnessMetric]) -> Publisher:
     """`publish` at its start, with what it would read of Kafka."""
+    registry = CollectorRegistry()
     process: Any = SimpleNamespace(
         settings=Settings(),
         control=run().controls["publish"],
-        registry=CollectorRegistry(),
+        registry=registry,
+        health=RoleHealth("publish", registry),
         pulse=Pulse(60.0),
         reader=SimpleNamespace(catch_up=lambda: None),
         read=[],
@@ -157,7 +160,7 @@ def publisher(monkeypatch: pytest.MonkeyPatch, topic: list[FairnessMetric]) -> P
     def read_to_end(settings: Settings, name: str, **_: Any) -> Iterator[Any]:
         process.read.append(name.rpartition(".")[2])
         if name == settings.topic("fairness-metrics"):
-            return iter([record(each.topic_key(), each.encode(), each.headers(DEPLOYMENT)) for each in topic])
+            return iter([record(each.topic_key(), each.encode(), headers_of(each)) for each in topic])
         return iter([record(None, value, None) for party, value in releases(voids=True) if name.endswith(party)])
 
     monkeypatch.setattr(publish_app, "read_to_end", read_to_end)
