@@ -313,7 +313,7 @@ def test_alarms_are_told_with_what_was_decided(spoiled: World) -> None:
     spoiled.topics.publish(spoiled.identity("publish"), *alarming)
     log = empty_log(spoiled.topics.trusted, 2)
     said = Disposition(f"live/10s/recommendation_rate/all/black/{ALARM_MS}", "input", "change", HOSTILE)
-    held["decisions"].append((None, log.sign(answer_of(said), key, NOW_MS)))
+    held["decisions"].append((None, log.sign(answer_of(said), key, ALARM_MS)))
     page = Cells(World(spoiled.settings, spoiled.topics, spoiled.folder).html())
     rows = [row for row in page.rows if row[0].startswith("live, in windows of 10s")]
     assert [row[1] for row in rows] == ["open: to be decided by 2025-12-01T16:00:10Z", "decided: change"]

@@ -19,7 +19,7 @@ from streams.asyncapi import asyncapi
 from streams.cli import main
 from streams.records.metric import FairnessMetric, Status
 from streams.records.metric_schema import json_schema
-from streams.records.published import signed_headers
+from streams.records.published import SIGNATURE_HEADER, signed_headers
 from streams.settings import load_settings
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -113,7 +113,8 @@ def test_each_record_is_one_of_the_asyncapi_messages(status: str) -> None:
         ]
         found += [] if wrong else [name]
     assert found == [status]
-    assert set(headers) == set(document["components"]["messages"][status]["headers"]["required"])
+    listed = document["components"]["messages"][status]["headers"]
+    assert set(headers) == set(listed["properties"]) == {*listed["required"], SIGNATURE_HEADER}
 
 
 # -- old and new --------------------------------------------------------------------------------------------------

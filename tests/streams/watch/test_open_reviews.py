@@ -18,7 +18,7 @@ TEXT = """
 id: {id}
 purpose: x
 source: {{topic: t, member: m, time: ts}}
-cells: {{decision: {{field: r}}}}
+cells: {{score: {{field: s, bins: [0.5]}}, decision: {{field: r}}, outcome: {{field: o}}}}
 windows: {{base: 10s}}
 reference: white
 privacy: {{contribution_cap: 2, rho_member_day: 0.1}}
@@ -47,7 +47,7 @@ class Watched:
         """One more word of a reviewer."""
         alarm = f"feed/10s/tpr/all/{group}/{ALARM_MS}"
         said = Disposition(alarm, "unknown", decision, "look")
-        self.words.setdefault(alarm, []).append(SignedDisposition(said, 0, 1, "ab" * 8))
+        self.words.setdefault(alarm, []).append(SignedDisposition(said, 0, ALARM_MS, "ab" * 8))
 
     def open(self, measurement: str = "feed") -> float | None:
         """Of a measurement."""

@@ -98,7 +98,7 @@ def test_a_review_says_what_when_and_how(deployment: Deployment) -> None:
         assert words in text, words
     text = deployment.text(ALARM)
     assert "decided: change" in text
-    assert "The last one stands." in text
+    assert "The last one stands that was not signed before the alarm." in text
     assert "review decide" not in text
     assert text.index("unknown investigate") < text.index("input change")
     assert "1 review is open." in deployment.text("/reviews")
