@@ -386,6 +386,7 @@ class DecisionLog:
         self.threshold = threshold
         self.chain: list[Entry] = []
         """Every record of the chain, oldest first."""
+        self._before_ms = 0  # the latest time that any record of the chain says, but for its last one
         self.misfits: list[Misfit] = []
         """Every record without effect, oldest first."""
         self.proposals: list[Proposal] = []
@@ -467,6 +468,8 @@ class DecisionLog:
             self._check_place(decision, record)
         except DecisionRefused as error:
             return Misfit(offset, str(error), in_chain=False)
+        if self.chain:
+            self._before_ms = max(self._before_ms, self.chain[-1].decision.at_ms)
         self.chain.append(Entry(offset, record, decision))
         try:
             self._effects[type(decision.contents)](decision, decision.contents)
@@ -577,7 +580,7 @@ class DecisionLog:
     def _answer(self, decision: Decision, contents: Answer) -> None:
         disposition = disposition_of(contents)
         if disposition is not None:
-            signed = SignedDisposition(disposition, decision.sequence, decision.at_ms, decision.key_id)
+            signed = SignedDisposition(disposition, decision.sequence, decision.at_ms, decision.key_id, self._before_ms)
             self.dispositions.setdefault(disposition.alarm, []).append(signed)
             return
         self._concern(contents.concern).answers.append(contents.text)

@@ -118,6 +118,11 @@ class Disposition:
         return self.alarm.partition("/")[0]
 
     @property
+    def since_ms(self) -> int:
+        """When the alarm began: the end of the window with which it did, epoch milliseconds."""
+        return int(self.alarm.rpartition("/")[2])
+
+    @property
     def closes(self) -> bool:
         """Whether the review is closed while this is its last word."""
         return self.decision not in STILL_OPEN
@@ -159,12 +164,24 @@ class SignedDisposition:
 
     Attributes:
         sequence, at_ms: of its record; ``at_ms`` is the reviewer's clock. key_id: who signed it.
+        log_ms: the latest such time of the records before it on the log, 0 where there are none.
     """
 
     disposition: Disposition
     sequence: int
     at_ms: int
     key_id: str
+    log_ms: int = 0
+
+    @property
+    def is_premature(self) -> bool:
+        """Whether it was signed before the alarm began, by its own word: then it decides nothing."""
+        return self.at_ms < self.disposition.since_ms
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether its reviewer's clock is behind the log: it was signed later than it says."""
+        return self.at_ms < self.log_ms
 
 
 def _one_of(name: str, word: str, known: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ import yaml
 from streams.kafka import topics
 from streams.records.metric import SCHEMA, Status
 from streams.records.metric_schema import CONDITIONS, Schema, schema_of_the_types
+from streams.records.published import SIGNATURE_HEADER
 from streams.settings import Settings
 
 _HEADERS = {
@@ -25,6 +26,11 @@ _HEADERS = {
     "ce_time": ("the window's end, UTC; not when it was written", {"format": "date-time"}),
     "ce_dataschema": ("names the schema's version; nothing is fetched", {"const": SCHEMA}),
     "content-type": ("of the value", {"const": "application/json"}),
+    SIGNATURE_HEADER: (
+        "base64 of publish's Ed25519 signature over deployment, key, ce_id and value (docs/protocol.md: which bytes). "
+        "Publish signs all that it writes; records of a version that did not are without",
+        {"pattern": "^[A-Za-z0-9+/]{86}==$"},
+    ),
 }
 
 _STATUS_TEXT: dict[Status, str] = {
@@ -101,12 +107,13 @@ def asyncapi(settings: Settings) -> Schema:
 def _message(status: Status) -> Schema:
     headers = {name: {"type": "string", "description": text, **rule} for name, (text, rule) in _HEADERS.items()}
     headers["ce_type"] = {"type": "string", "const": f"dev.evenstream.window.{status}.v1"}
+    required = [name for name in headers if name != SIGNATURE_HEADER]
     return {
         "name": f"dev.evenstream.window.{status}.v1",
         "title": f"{status} window",
         "summary": _STATUS_TEXT[status],
         "contentType": "application/json",
-        "headers": {"type": "object", "properties": headers, "required": list(headers)},
+        "headers": {"type": "object", "properties": headers, "required": required},
         "payload": {
             "allOf": [{"$ref": "#/components/schemas/FairnessMetric"}, {"properties": {"status": {"const": status}}}]
         },

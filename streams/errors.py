@@ -16,6 +16,7 @@
     ├── SkipInvalid              a skip record is not in order, or no operator key signed it
     ├── InputError               a file that the user named is not what it should be
     ├── RecordMalformed          bytes from Kafka are not the record they should be: refused and counted
+    │   ├── NotPublished           publish has not signed them
     │   └── VersionUnknown         they are of a format version that this role does not read
     └── ProtocolStop             a validly signed record breaks the protocol: its partition stops
 
@@ -97,6 +98,18 @@ class InputError(EvenstreamError):
 
 class RecordMalformed(EvenstreamError):
     """Bytes from Kafka are not the record that they should be."""
+
+
+class NotPublished(RecordMalformed):
+    """Publish has not signed a record of `fairness-metrics`.
+
+    Attributes:
+        reason: why, in one word (``streams.records.published``).
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class VersionUnknown(RecordMalformed):

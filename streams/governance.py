@@ -142,11 +142,11 @@ class Governance:
     def __init__(self, settings: Settings, trusted: Trusted | None = None, threshold: int | None = None) -> None:
         self._settings = settings
         self._threshold = settings.keys.governance_threshold if threshold is None else threshold
-        self._trusted = load_trusted(settings.keys.dir / "governance") if trusted is None else trusted
-        empty_log(self._trusted, self._threshold)  # says so at once where it cannot be
-        if self._trusted.deployment != settings.deployment:
+        self.trusted = load_trusted(settings.keys.dir / "governance") if trusted is None else trusted
+        empty_log(self.trusted, self._threshold)  # says so at once where it cannot be
+        if self.trusted.deployment != settings.deployment:
             raise SettingsError(
-                f"the governance keys in {settings.keys.dir} were made for deployment {self._trusted.deployment!r}, "
+                f"the governance keys in {settings.keys.dir} were made for deployment {self.trusted.deployment!r}, "
                 f"but this is {settings.deployment!r}: set `deployment`, or point `keys.dir` to the right set"
             )
 
@@ -157,11 +157,11 @@ class Governance:
 
     def _read(self) -> View:
         settings = self._settings
-        decisions = empty_log(self._trusted, self._threshold)
+        decisions = empty_log(self.trusted, self._threshold)
         for record in read_to_end(settings, settings.topic("decisions")):
             decisions.apply(int(record.offset() or 0), record.value())
         control = ControlPlane(
-            self._trusted,
+            self.trusted,
             test_cluster=settings.test_cluster,
             limits=limits_of(settings),
             threshold=self._threshold,
@@ -245,10 +245,32 @@ class Governance:
         """Close a concern, saying how it was dealt with."""
         self._append(lambda view: iter([self._decided(view, Close(concern, text), key, now_ms, _concern(concern))]))
 
-    def decide(self, disposition: Disposition, key: Ed25519PrivateKey, now_ms: int) -> None:
-        """Sign what is decided about an alarm, which the caller has found on `fairness-metrics`."""
+    def decide(
+        self,
+        disposition: Disposition,
+        key: Ed25519PrivateKey,
+        now_ms: int,
+        *,
+        seen: int | None,
+        check: Callable[[View], None],
+    ) -> None:
+        """Sign what is decided about an alarm, which the caller has found on `fairness-metrics`.
+
+        Args:
+            seen: the sequence of the last disposition of the alarm that the reviewer has seen; None: there was none.
+            check: raises where nothing is to be decided about it, by what both topics hold when it is written.
+
+        Raises:
+            InputError: there is a later word than the one that the reviewer has seen.
+        """
         name = f"alarm/{disposition.alarm}".encode()
-        self._append(lambda view: iter([self._decided(view, answer_of(disposition), key, now_ms, name)]))
+
+        def decide(view: View) -> Iterator[Outgoing]:
+            check(view)
+            _check_seen(view, disposition.alarm, seen)
+            yield self._decided(view, answer_of(disposition), key, now_ms, name)
+
+        self._append(decide)
 
     # -- checks ---------------------------------------------------------------------------------------------------
 
@@ -307,6 +329,21 @@ class Governance:
         for record in records:
             producer.produce(self._settings.topic(record.topic), key=record.key, value=record.value, partition=0)
         producer.commit_transaction(_TRANSACTION_SECONDS)
+
+
+def _check_seen(view: View, alarm: str, seen: int | None) -> None:
+    """Raise :class:`InputError` unless the last word on an alarm is the one that the reviewer has seen."""
+    said = view.log.dispositions.get(alarm, [])
+    last = said[-1] if said else None
+    if seen == (None if last is None else last.sequence):
+        return
+    if last is None:
+        raise InputError(f"record {seen} is no word on {alarm}: nobody has decided about it; leave --after out")
+    raise InputError(
+        f"the last word on {alarm} is record {last.sequence}, by reviewer {last.key_id}: cause "
+        f"{last.disposition.cause}, decision {last.disposition.decision}. Whoever has not seen it would sign over it: "
+        f"look again with `evenstream review show`, and say --after {last.sequence} to put yours behind it"
+    )
 
 
 def check_in_time(spec: Measurement, now_ms: int) -> None:

@@ -1,7 +1,8 @@
 """Whether what lies on `fairness-metrics` is what docs/protocol.md promises: value, headers, key, partition and order.
 
 The value is judged by the published JSON Schema, as a subscriber in any language would, and then by what a schema
-cannot say. Fields of a later version are passed over.
+cannot say. Fields of a later version are passed over. A record that publish has not signed takes no part in the order:
+its window is written once more.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from streams.errors import PrerequisiteMissing, RecordMalformed
+from secure_agg import PinnedIdentities
+from streams.errors import NotPublished, PrerequisiteMissing, RecordMalformed
 from streams.records.metric import FairnessMetric
 from streams.records.metric_schema import json_schema
+from streams.records.published import SIGNATURE_HEADER, PublishedRecord
 from streams.subscription import Delivery
 
 _WINDOWS_KEPT = 100_000
@@ -28,12 +31,13 @@ class RecordCheck:
 
     Args:
         deployment: whose topic it is. partitions: tells how many the topic has, when the first record is there.
+        trusted: the pinned identities; None where they are not at hand, and then no signature is verified.
 
     Raises:
         PrerequisiteMissing: jsonschema is not installed.
     """
 
-    def __init__(self, deployment: str, partitions: Callable[[], int]) -> None:
+    def __init__(self, deployment: str, partitions: Callable[[], int], trusted: PinnedIdentities | None = None) -> None:
         try:
             from jsonschema import Draft202012Validator
         except ModuleNotFoundError:
@@ -42,6 +46,7 @@ class RecordCheck:
             ) from None
         self._schema: Any = Draft202012Validator(json_schema())
         self._deployment = deployment
+        self._trusted = trusted
         self._count = partitions
         self._versions: dict[bytes, int] = {}
 
@@ -63,7 +68,20 @@ class RecordCheck:
             record = FairnessMetric.decode(delivery.value or b"")
         except RecordMalformed as error:
             return problems or [f"value: {error}"]
-        return [*problems, *self._headers(record, delivery), *self._place(record, delivery)]
+        unsigned = self._signature(delivery)
+        place = self._place(record, delivery)
+        order = [] if unsigned else self._order(record)
+        return [*problems, *self._headers(record, delivery), *unsigned, *place, *order]
+
+    def _signature(self, delivery: Delivery) -> list[str]:
+        if self._trusted is None:
+            there = any(name == SIGNATURE_HEADER for name, _ in delivery.headers)
+            return [] if there else [f"header {SIGNATURE_HEADER}: not there"]
+        try:
+            PublishedRecord.verified(self._trusted, delivery.key, delivery.headers, delivery.value)
+        except NotPublished as error:
+            return [f"header {SIGNATURE_HEADER}: {error}"]
+        return []
 
     def _headers(self, record: FairnessMetric, delivery: Delivery) -> list[str]:
         expected = dict(record.headers(self._deployment))
@@ -88,6 +106,11 @@ class RecordCheck:
         partition = record.partition(self._partitions)
         if delivery.partition != partition:
             problems.append(f"partition: expected {partition} of {self._partitions}, by murmur2 of the measurement")
+        return problems
+
+    def _order(self, record: FairnessMetric) -> list[str]:
+        problems = []
+        key = record.topic_key()
         before = self._versions.get(key, 0)
         if record.version <= before:
             problems.append(f"ce_id: version {record.version} comes after version {before} of the same window")

@@ -6,7 +6,8 @@ earliest record that names it opens a review, named by the alarm's id, with a de
 alarm began; it is a later one where that window's was written before there were detectors, or is no longer kept.
 Reviewers close the review by a signed disposition on the log of decisions (``privacy.dispositions``). That the alarm
 ends, or that its measurement expires or is superseded, closes nothing: what happened still has to be looked at. A
-revocation does: its reviews are over, whether its windows were withdrawn or not.
+revocation does: its reviews are over, whether its windows were withdrawn or not. Only records that publish has signed
+are read, and only alarms that a detector of the approved spec can have had are to be decided about.
 
 Nothing here changes a ranking, and nothing follows from a review by itself.
 """
@@ -20,11 +21,14 @@ from typing import Annotated, Any
 
 import msgspec
 
+from estimator.detection import DetectorName
 from privacy.dispositions import SignedDisposition, is_alarm
 from privacy.revocation import YEAR_10000_MS
 from streams.alarm_name import AlarmName
 from streams.control import Approved
-from streams.records.metric import FairnessMetric
+from streams.records.metric import VERSION, FairnessMetric
+from streams.records.published import PublishedRecord
+from streams.roles.detecting import LevelDetectors
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Review:
 
     Attributes:
         deadline_ms: by when reviewers are to decide, epoch milliseconds; None where no approved spec says so.
-        dispositions: oldest first; the last one stands.
+        dispositions: oldest first; of those that were signed since the alarm began the last one stands.
         over: why nothing is to be decided any more, or None.
     """
 
@@ -66,9 +70,27 @@ class Review:
     over: str | None = None
 
     @property
+    def standing(self) -> SignedDisposition | None:
+        """What was decided last."""
+        counted = self._counted()
+        return counted[-1] if counted else None
+
+    @property
+    def is_disputed(self) -> bool:
+        """Whether the last word takes the place of another reviewer's, who had decided something else."""
+        *_, earlier, later = [None, None, *self._counted()]
+        if earlier is None or later is None or not earlier.disposition.closes:
+            return False
+        return earlier.key_id != later.key_id and earlier.disposition.decision != later.disposition.decision
+
+    def _counted(self) -> list[SignedDisposition]:
+        # One key could else close a review before there is anything to look at.
+        return [each for each in self.dispositions if not each.is_premature]
+
+    @property
     def is_open(self) -> bool:
         """Whether reviewers are still to decide."""
-        return self.over is None and not (self.dispositions and self.dispositions[-1].disposition.closes)
+        return self.over is None and not (self.standing and self.standing.disposition.closes)
 
     def state(self, now_ms: int) -> str:
         """open, overdue (open, past its deadline), decided, or over (nothing is to be decided any more)."""
@@ -130,19 +152,24 @@ class ReviewBook:
     def __init__(self) -> None:
         self._alarms: dict[str, tuple[int, bytes, Alarm]] = {}  # with the end and the key of the first that names it
         self._named: dict[bytes, set[str]] = {}  # the same, by the key
+        self._detectors: dict[tuple[bytes, str], frozenset[DetectorName]] = {}  # of a spec's level
+        self._versions: dict[bytes, int] = {}  # of the records that took another's place
         self.version = 0
         """Rises whenever there are other alarms."""
 
-    def read(self, key: bytes | None, value: bytes | None) -> None:
+    def read(self, signed: PublishedRecord) -> None:
         """Take in one record of the topic, in its partition's order; what is no record of a window opens nothing."""
-        if key is None:
-            return
+        key = signed.key
+        if signed.version < self._versions.get(key, 0):
+            return  # it was withdrawn, and somebody has put a copy of it behind that
+        if signed.version > VERSION:
+            self._versions[key] = signed.version
         # The bytes are compact JSON. Most records are long, and name no alarm.
-        if value is None or not _SINCE.search(value):
+        if not _SINCE.search(signed.value):
             self._put(key, 0, {})
             return
         try:
-            record = _decoder.decode(value)
+            record = _decoder.decode(signed.value)
             spec = bytes.fromhex(record.spec_sha256)
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
             return
@@ -199,8 +226,32 @@ class ReviewBook:
         specs = {entry.spec: entry for entry in approved}
         alarms = {alarm.id: alarm for alarm in self.alarms()}
         alarms |= {name: Alarm.named(name) for name in dispositions if name not in alarms}
-        found = [_review(alarm, tuple(dispositions.get(name, ())), specs) for name, alarm in alarms.items()]
+        found = [self._review(alarm, tuple(dispositions.get(name, ())), specs) for name, alarm in alarms.items()]
         return sorted(found, key=_order)
+
+    def _review(
+        self, alarm: Alarm, dispositions: tuple[SignedDisposition, ...], specs: Mapping[bytes, Approved]
+    ) -> Review:
+        entry = specs.get(alarm.spec)
+        if not alarm.spec:
+            return Review(alarm, None, dispositions, "no record on the topic names it any more, or they were withdrawn")
+        if entry is None:
+            return Review(alarm, None, dispositions, "no approved measurement has this window")
+        if not self._can_be(alarm, entry):
+            return Review(alarm, None, dispositions, "the approved measurement has no such detector or window")
+        deadline_ms = alarm.since_ms + entry.measurement.alarms.review_within_ms
+        over = "the measurement was revoked" if entry.revoked else None
+        return Review(alarm, deadline_ms, dispositions, over)
+
+    def _can_be(self, alarm: Alarm, entry: Approved) -> bool:
+        """Whether a detector of the spec can have begun an alarm with a window of its level that ends then."""
+        length_ms = {level.name: level.length_ms for level in entry.measurement.levels}.get(alarm.level)
+        if length_ms is None or not entry.has_window(alarm.level, alarm.since_ms - length_ms, alarm.since_ms):
+            return False
+        level = entry.spec, alarm.level
+        if level not in self._detectors:
+            self._detectors[level] = frozenset(LevelDetectors.of(entry.measurement, alarm.level).names)
+        return (alarm.metric, alarm.score_bin, alarm.group) in self._detectors[level]
 
 
 def _alarm(record: Any, spec: bytes, result: Any) -> Alarm:
@@ -217,21 +268,6 @@ def _alarm(record: Any, spec: bytes, result: Any) -> Alarm:
         result.estimator,
         gap,
     )
-
-
-def _review(alarm: Alarm, dispositions: tuple[SignedDisposition, ...], specs: Mapping[bytes, Approved]) -> Review:
-    entry = specs.get(alarm.spec)
-    if not alarm.spec:
-        return Review(alarm, None, dispositions, "no record on the topic names it any more, or they were withdrawn")
-    if entry is None:
-        return Review(alarm, None, dispositions, "no approved measurement has this window")
-    measurement = entry.measurement
-    levels = [level.name for level in measurement.levels]
-    if alarm.level not in levels or alarm.group not in measurement.group_names:
-        return Review(alarm, None, dispositions, "the approved measurement has no such level or group")
-    deadline_ms = alarm.since_ms + measurement.alarms.review_within_ms
-    over = "the measurement was revoked" if entry.revoked else None
-    return Review(alarm, deadline_ms, dispositions, over)
 
 
 def _order(review: Review) -> tuple[bool, int, str]:

@@ -23,6 +23,7 @@ from streams.errors import EvenstreamError
 from streams.governance import empty_log
 from streams.ledger_view import LedgerView, view_of_topic
 from streams.public_topics import PublicTopics
+from streams.published_windows import PublishedWindows
 from streams.review_book import Review, ReviewBook
 from streams.settings import Settings
 
@@ -271,17 +272,15 @@ _outcome = msgspec.json.Decoder(_Outcome)
 def _windows(topics: PublicTopics, alarms: ReviewBook) -> dict[bytes, dict[str, dict[str, int]]]:
     """By spec and level, how many windows came out how; ``alarms`` takes those that began in them."""
     latest: dict[bytes, _Outcome] = {}
-    for message in topics.messages("fairness-metrics"):
-        key, value = message.key(), message.value()
-        if not isinstance(key, bytes) or value is None:
-            continue
-        alarms.read(key, value)
+    signed = PublishedWindows(topics.trusted.identities)
+    for record in signed.records(topics.messages("fairness-metrics")):
+        alarms.read(record)
         try:
-            outcome = _outcome.decode(value)
+            outcome = _outcome.decode(record.value)
         except (msgspec.MsgspecError, RecursionError):
             continue  # not ours: subscribers' schema has these fields
         if _DIGEST.fullmatch(outcome.spec_sha256):
-            latest[key] = outcome
+            latest[record.key] = outcome
     counted: dict[bytes, dict[str, dict[str, int]]] = {}
     for outcome in latest.values():
         levels = counted.setdefault(bytes.fromhex(outcome.spec_sha256), {})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from streams.records.published import PublishedRecord
+
 ALARM_MS = 1_764_000_010_000
 """End of the window with which the alarm began, epoch milliseconds."""
 
@@ -48,3 +50,13 @@ def record(
         "results": list(results),
     }
     return f"{measurement}/10s/{end_ms}".encode(), json.dumps(content | changes, separators=(",", ":")).encode()
+
+
+def signed(*results: dict[str, Any], **changes: Any) -> PublishedRecord:
+    """The same, by a publish that is believed."""
+    return as_signed(*record(*results, **changes))
+
+
+def as_signed(key: bytes, value: bytes) -> PublishedRecord:
+    """A record as it is once its signature was verified."""
+    return PublishedRecord(key, value, 2 if b'"status":"withdrawn"' in value else 1)

@@ -6,7 +6,7 @@ import html
 import re
 from email.message import Message
 
-from alarmed import ALARM_MS, record, result
+from alarmed import ALARM_MS, result, signed
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy import Limits, Measurement, key_id, parse_measurement, plan_noise, revoke
@@ -92,7 +92,7 @@ class Deployment:
 
     def alarm(self, *groups: str) -> None:
         """One of each group began in one window of `feed`."""
-        self.book.read(*record(*(result(group) for group in groups), spec=spec().digest()))
+        self.book.read(signed(*(result(group) for group in groups), spec=spec().digest()))
 
     def tell(self) -> None:
         """The pages, all of it."""

@@ -15,6 +15,7 @@ from streams.report import alarms
 from streams.report.terminal import terminal_line
 from streams.review_book import Review
 from streams.reviews import Reviews
+from streams.settings import Settings
 
 
 @click.group()
@@ -29,6 +30,13 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _reviews(settings: Settings) -> Reviews:
+    found = Reviews(settings)
+    if found.passed_over is not None:
+        click.echo(f"warning: {found.passed_over}", err=True)
+    return found
+
+
 @review.command("list")
 @click.option("--open", "only_open", is_flag=True, help="Only those that are still to be decided.")
 @click.option("--measurement", metavar="ID", help="Only of this one.")
@@ -39,7 +47,7 @@ def list_(invocation: Invocation, only_open: bool, measurement: str | None, as_j
     now_ms = _now_ms()
     found = [
         entry
-        for entry in Reviews(invocation.settings()).all
+        for entry in _reviews(invocation.settings()).all
         if measurement in (None, entry.alarm.measurement) and (entry.is_open or not only_open)
     ]
     if as_json:
@@ -57,7 +65,7 @@ def list_(invocation: Invocation, only_open: bool, measurement: str | None, as_j
 @click.pass_obj
 def show(invocation: Invocation, alarm: str, as_json: bool) -> None:
     """One alarm, its deadline, and everything that was decided about it."""
-    found, now_ms = Reviews(invocation.settings()).find(alarm), _now_ms()
+    found, now_ms = _reviews(invocation.settings()).find(alarm), _now_ms()
     if as_json:
         click.echo(json.dumps(alarms.as_json(found, now_ms), indent=2))
         return
@@ -68,11 +76,11 @@ def show(invocation: Invocation, alarm: str, as_json: bool) -> None:
 def _told(found: Review, now_ms: int) -> list[str]:
     lines = [found.alarm.id, f"{alarms.in_words(found.alarm)}; {alarms.gap_in_words(found.alarm)}"]
     lines.append(alarms.state_in_words(found, now_ms))
-    lines += [f"  {alarms.disposition_in_words(signed)}" for signed in found.dispositions]
+    lines += [f"  record {each.sequence}: {alarms.disposition_in_words(each)}" for each in found.dispositions]
     if len(found.dispositions) > 1:
-        lines.append("The last one stands.")
+        lines.append("The last one stands that was not signed before the alarm.")
     if found.is_open:
-        lines += [f"{alarms.NOTHING_CHANGES}. To decide:", f"  {alarms.command(found.alarm)}"]
+        lines += [f"{alarms.NOTHING_CHANGES}. To decide:", f"  {alarms.command(found)}"]
     return lines
 
 
@@ -82,16 +90,29 @@ def _told(found: Review, now_ms: int) -> list[str]:
 @click.option("--decision", type=click.Choice(tuple(DECISIONS)), required=True, help="What is to be done.")
 @click.option("--follow-up", metavar="T", required=True, help="What happens next, and who does it, for all to read.")
 @click.option("--reason", metavar="T", default="", help="What was found; needed where cause or decision is other.")
+@click.option("--after", type=click.IntRange(min=0), metavar="N",
+              help="The last word on the alarm that you have seen, by its record's number in `review show`; needed "
+                   "where there is one.")  # fmt: skip
 @click.option("--key", type=click.Path(path_type=Path), required=True, help="The reviewer's private key file.")
 @click.pass_obj
 def decide(
-    invocation: Invocation, alarm: str, cause: str, decision: str, follow_up: str, reason: str, key: Path
+    invocation: Invocation,
+    alarm: str,
+    cause: str,
+    decision: str,
+    follow_up: str,
+    reason: str,
+    after: int | None,
+    key: Path,
 ) -> None:
-    """Sign what was decided about an alarm, on the log of decisions; one reviewer is enough, the last word stands."""
+    """Sign what was decided about an alarm, on the log of decisions; one reviewer is enough, the last word stands.
+
+    A word that you have not seen is not signed over: --after says which was the last that you saw.
+    """
     settings, private_key = invocation.settings(), load_governance(key)
-    reviews = Reviews(settings)
+    reviews = _reviews(settings)
     disposition = Disposition(reviews.find(alarm).alarm.id, cause, decision, follow_up.strip(), reason.strip())
-    reviews.decide(disposition, private_key, _now_ms())
+    reviews.decide(disposition, private_key, _now_ms(), after)
     closed = "decided" if disposition.closes else "still open, with its deadline"
     click.echo(f"signed: cause {cause}, decision {decision}. The review of {alarm} is {closed}")
     click.echo(f"{alarms.NOTHING_CHANGES}: what was decided is for people to do")

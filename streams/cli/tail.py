@@ -10,6 +10,7 @@ import time
 from collections import deque
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -18,14 +19,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from secure_agg import PinnedIdentities
 from streams.cli import Invocation
 from streams.cli.audit import console
 from streams.errors import EvenstreamError, RecordMalformed
 from streams.kafka.clients import partition_count
+from streams.public_topics import trusted_keys
 from streams.record_check import RecordCheck
 from streams.records.metric import FairnessMetric
 from streams.report.terminal import terminal_line
 from streams.report.windows import COLUMNS, Line
+from streams.settings import Settings
 from streams.subscription import BEGINNING, NOW, Delivery, follow
 
 _ROWS = 40
@@ -54,7 +58,11 @@ def _begin(ctx: click.Context, param: click.Parameter, value: str) -> str | int:
 @click.option("--no-follow", is_flag=True, help="Stop at the end, instead of waiting for more.")
 @click.option("--count", type=click.IntRange(min=1), help="Stop after so many windows.")
 @click.option("--validate", is_flag=True,
-              help="Check each record's value, headers, key and partition; 1 at the end if any is wrong.")  # fmt: skip
+              help="Check each record's value, headers, signature, key and partition; 1 at the end if any is "
+                   "wrong.")  # fmt: skip
+@click.option("--trusted", "pinned", type=click.Path(path_type=Path), metavar="FILE",
+              help="With --validate, the trusted.json by which signatures are verified (default: that of keys.dir/"
+                   "governance, where it is there).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with headers, instead of a table.")
 @click.pass_obj
 def tail(
@@ -66,6 +74,7 @@ def tail(
     no_follow: bool,
     count: int | None,
     validate: bool,
+    pinned: Path | None,
     as_json: bool,
 ) -> None:
     """Follow the topic fairness-metrics, window by window, until Ctrl-C.
@@ -76,7 +85,10 @@ def tail(
     settings = invocation.settings()
     topic = settings.topic("fairness-metrics")
     deliveries = follow(settings, begin, to_end=no_follow, say=lambda text: click.echo(text, err=True))
-    check = RecordCheck(settings.deployment, lambda: partition_count(settings, topic)) if validate else None
+    if pinned is not None and not validate:
+        raise click.UsageError("--trusted goes with --validate")
+    trusted = _pinned(settings, pinned) if validate else None
+    check = RecordCheck(settings.deployment, lambda: partition_count(settings, topic), trusted) if validate else None
     screen: _Screen = _JsonLines() if as_json else _LiveTable(metrics) if sys.stdout.isatty() else _Lines(metrics)
     seen = wrong = 0
     if begin == NOW and not no_follow:
@@ -101,9 +113,23 @@ def tail(
                 break
         sys.stdout.flush()
     if validate:
-        click.echo(f"{seen:,} records checked, {wrong:,} wrong", err=True)
+        unverified = "" if trusted is not None else "; signatures were not verified"
+        click.echo(f"{seen:,} records checked, {wrong:,} wrong{unverified}", err=True)
         if wrong:
             raise EvenstreamError(f"{wrong:,} of {seen:,} records on {topic} are not what docs/protocol.md promises")
+
+
+def _pinned(settings: Settings, path: Path | None) -> PinnedIdentities | None:
+    """The identities by which signatures are verified; None where none was named and there are none."""
+    default = settings.keys.dir / "governance" / "trusted.json"
+    if path is None and not default.exists():
+        click.echo(
+            f"signatures are not verified, for there is no {default}: name the deployment's trusted.json with "
+            "--trusted (it holds public keys alone)",
+            err=True,
+        )
+        return None
+    return trusted_keys(settings, path).identities
 
 
 def _decoded(delivery: Delivery) -> FairnessMetric | None:

@@ -48,11 +48,10 @@ def state_in_words(review: Review, now_ms: int) -> str:
     if state == "over":
         return f"over: {review.over}"
     deadline = "" if review.deadline_ms is None else moment(review.deadline_ms)
-    if state == "decided":
-        return f"decided: {review.dispositions[-1].disposition.decision}"
-    return (
-        f"overdue: it was to be decided by {deadline}" if state == "overdue" else f"open: to be decided by {deadline}"
-    )
+    told = {"open": f"open: to be decided by {deadline}", "overdue": f"overdue: it was to be decided by {deadline}"}
+    if review.standing is not None:
+        told["decided"] = f"decided: {review.standing.disposition.decision}"
+    return told[state] + ("; another reviewer had decided otherwise" if review.is_disputed else "")
 
 
 def disposition_in_words(signed: SignedDisposition) -> str:
@@ -60,14 +59,27 @@ def disposition_in_words(signed: SignedDisposition) -> str:
     said = signed.disposition
     found = f"; found: {said.reason}" if said.reason else ""
     return (
-        f"{moment(signed.at_ms)}, reviewer {signed.key_id}: cause {said.cause}, decision {said.decision}{found}; "
+        f"{signed_in_words(signed)}, reviewer {signed.key_id}: cause {said.cause}, decision {said.decision}{found}; "
         f"follow-up: {said.follow_up}"
     )
 
 
-def command(alarm: Alarm) -> str:
-    """What a reviewer types to sign a disposition."""
-    return f"evenstream review decide {alarm.id} --cause CAUSE --decision DECISION --follow-up TEXT --key reviewer.key"
+def signed_in_words(signed: SignedDisposition) -> str:
+    """When it was signed, and why not to rely on that."""
+    remarks = [
+        *(["signed before the alarm, decides nothing"] if signed.is_premature else []),
+        *(["by a clock that is behind the log"] if signed.is_behind else []),
+    ]
+    return moment(signed.at_ms) + (f" ({'; '.join(remarks)})" if remarks else "")
+
+
+def command(review: Review) -> str:
+    """What a reviewer types to sign a disposition, after those that are shown."""
+    after = f" --after {review.dispositions[-1].sequence}" if review.dispositions else ""
+    return (
+        f"evenstream review decide {review.alarm.id} --cause CAUSE --decision DECISION --follow-up TEXT{after} "
+        "--key reviewer.key"
+    )
 
 
 def as_json(review: Review, now_ms: int) -> dict[str, Any]:
@@ -87,11 +99,14 @@ def as_json(review: Review, now_ms: int) -> dict[str, Any]:
         "gap": gap,
         "state": review.state(now_ms),
         "over": review.over,
+        "disputed": review.is_disputed,
         "deadline_ms": review.deadline_ms,
         "dispositions": [
             {
                 "sequence": signed.sequence,
                 "at_ms": signed.at_ms,
+                "before_alarm": signed.is_premature,
+                "clock_behind": signed.is_behind,
                 "key_id": signed.key_id,
                 "cause": signed.disposition.cause,
                 "decision": signed.disposition.decision,

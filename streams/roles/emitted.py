@@ -7,9 +7,11 @@ goes on from. All but the third are in the record; that one is worked out from t
 (``PublishCore``). Evidence takes some kilobytes a window, so it is kept of the last few windows of a level alone: where
 any before them has to be estimated, ``detecting`` says what is done.
 
-A record is believed so far only if it rests on the two releases that were read and verified: it names their signatures
-and their spec. The newest window of each level is never taken from its record, nor is the newest that says something:
-/metrics shows the numbers of the one and the evidence after the other, and those come from the releases.
+Only records that publish has signed are read (``records.published``); any other is as though it were not there, so its
+window is estimated from the releases and written. One that is signed is believed so far only if it rests on the two
+releases that were read and verified: it names their signatures and their spec. The newest window of each level is never
+taken from its record, nor is the newest that says something: /metrics shows the numbers of the one and the evidence
+after the other, and those come from the releases.
 """
 
 from __future__ import annotations
@@ -19,15 +21,13 @@ import sys
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
 
 from estimator.disparity import NOT_SEPARABLE
 from streams.records.metric import Status
+from streams.records.published import PublishedRecord
 from streams.records.release import SignedRelease
-
-_VERSIONS = {b"1": 1, b"2": 2}
 
 _KEPT = 4
 """Windows of a level whose evidence is kept: one before the newest would do, were no record ever damaged."""
@@ -99,13 +99,13 @@ class EmittedWindows:
         """The end of the newest window that says something, and whether its record has evidence."""
         self._detections: dict[tuple[str, str], deque[tuple[int, bytes]]] = {}
 
-    def read(self, key: bytes, value: bytes | None, headers: Any) -> None:
+    def read(self, signed: PublishedRecord) -> None:
         """Take in one record of the topic, in its order."""
-        version = version_of(headers)
+        key, version = signed.key, signed.version
         self.note(key, version)
         self._outcomes.pop(key, None)  # the last record under a key is what stands
         try:
-            record = _decoder.decode(value or b"")
+            record = _decoder.decode(signed.value)
             names = None if record.checks is None else _digest(record)
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
             return  # no build has written it: the window is estimated again
@@ -157,17 +157,6 @@ class EmittedWindows:
 
     def _is_shown(self, level: tuple[str, str], end_ms: int) -> bool:
         return end_ms >= self._newest.get(level, 0) or end_ms == self._newest_said.get(level, (0, False))[0]
-
-
-def version_of(headers: Any) -> int:
-    """Of a record that lies on `fairness-metrics`, by its headers: the last part of its id, 1 or 2.
-
-    0 where it is neither: then no build has written it, and it must not keep a window from being emitted.
-    """
-    for name, value in headers or ():
-        if name == "ce_id" and isinstance(value, bytes):
-            return _VERSIONS.get(value.rpartition(b"/")[2], 0)
-    return 0
 
 
 def _digest(record: _Record) -> bytes:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from confluent_kafka import KafkaException
 
+from secure_agg import Identity
 from streams.errors import EvenstreamError, KafkaUnavailable
 from streams.kafka.clients import (
     COMMIT_SECONDS,
@@ -29,6 +30,7 @@ from streams.kafka.fencing import FENCED, reason_of, taken_over
 from streams.kafka.refusals import explained, is_refusal
 from streams.kafka.topics import METRIC_BYTES
 from streams.records.metric import FairnessMetric
+from streams.records.published import signed_headers
 from streams.settings import Settings
 from streams.watch.health import RoleHealth
 
@@ -38,15 +40,19 @@ _MOST_BYTES = 2_000_000  # of a transaction, but for its last window: acknowledg
 
 
 class MetricsWriter:
-    """Writes windows' records.
+    """Writes windows' records, each with publish's signature.
+
+    Args:
+        identity: publish's own.
 
     Raises:
         KafkaUnavailable: the transactional id could not be taken over.
         AccessRefused: this principal may not use it.
     """
 
-    def __init__(self, settings: Settings, health: RoleHealth) -> None:
+    def __init__(self, settings: Settings, health: RoleHealth, identity: Identity) -> None:
         self._settings = settings
+        self._identity = identity
         self._health = health
         self._topic = settings.topic("fairness-metrics")
         self._partitions = partition_count(settings, self._topic)
@@ -100,7 +106,7 @@ class MetricsWriter:
             self._topic,
             key=window.topic_key(),
             value=value,
-            headers=window.headers(self._settings.deployment),
+            headers=signed_headers(window, value, self._identity),
             partition=window.partition(self._partitions),
         )
 

@@ -17,7 +17,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import AsyncIterable, Collection, Iterable
+from collections.abc import AsyncIterable, Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from streams.kafka.clients import admin, read_to_end
 from streams.kafka.faust_credentials import credentials
 from streams.kafka.refusals import lacking, lacks
 from streams.kafka.topic_watch import TopicWatch
+from streams.published_windows import PublishedWindows
 from streams.records.metric import FairnessMetric
 from streams.roles.detecting import HistoryNeeded, LevelName
 from streams.roles.emitted import EmittedWindows
@@ -46,6 +47,8 @@ _BEAT_SECONDS = 1.0
 _CONTROL_SECONDS = 0.2
 _STOP_SECONDS = 8.0
 _RIGHTS_SECONDS = 5.0
+_MOST_FRESH = 200
+"""Windows that are held until they are written while releases are replayed; each takes some 300 kB of memory."""
 _MOST_WAITING = 1000
 """Windows that wait for the transaction before them; then reading waits."""
 
@@ -85,14 +88,19 @@ class Publisher:
             emitted=self.held,
         )
 
-    def replay(self) -> list[FairnessMetric]:
+    def replay(self, write: Callable[[list[FairnessMetric]], None] | None = None) -> list[FairnessMetric]:
         """Rebuild from retained releases: the windows that are not on `fairness-metrics`, but should be.
 
         What was released longer ago than that topic keeps its records has been there, and gone.
+
+        Args:
+            write: makes windows durable that are new. Called whenever many are, since years of them would not fit into
+                memory: after an upgrade from a version that did not sign its records, all are. By default, none is
+                written, and all are returned.
         """
         anew: set[LevelName] = set()
         while True:
-            fresh = self._replay()
+            fresh = self._replay(write)
             if not self.core.lost:
                 break
             log.warning("%s", HistoryNeeded(self.core.lost))
@@ -100,29 +108,41 @@ class Publisher:
             self._begin(anew)
             self.collector.forget()
             self._shown_version = -1
+        self._say_passed_over()
         self.collector.open()
         self.page.open()
         self.not_ready = None
         return fresh
 
-    def _replay(self) -> list[FairnessMetric]:
+    def _say_passed_over(self) -> None:
+        for reason, count in self._signed.passed_over.items():
+            self.process.health.refused(reason, count)
+        told = self._signed.told(self.settings.topic("fairness-metrics"))
+        if told is not None:
+            log.warning("%s. Their windows were estimated from the releases, and written where they were missing", told)
+
+    def _replay(self, write: Callable[[list[FairnessMetric]], None] | None) -> list[FairnessMetric]:
         oldest_ms = 1000 * (time.time() - self.settings.topics.metrics_retention_hours * 3600)
         self.process.reader.catch_up()
         alive = self.process.pulse.beat
-        for record in read_to_end(self.settings, self.settings.topic("fairness-metrics"), alive=alive):
-            key = record.key()
-            if isinstance(key, bytes):
-                self.held.read(key, record.value(), record.headers())
-                self.concerns.governance.read(key, record.value())
-                self.page.read(key, record.value())
-        fresh = []
+        topic = self.settings.topic("fairness-metrics")
+        self._signed = PublishedWindows(self.process.control.trusted.identities)
+        for record in self._signed.records(read_to_end(self.settings, topic, alive=alive)):
+            self.held.read(record)
+            self.concerns.governance.read(record)
+            self.page.read(record)
+        fresh: list[FairnessMetric] = []
         for topic, party in self.topics.items():
             # What an aborted transaction left counts too: every copy of a release is the same signed bytes.
-            for record in read_to_end(self.settings, topic, isolation="read_uncommitted", alive=alive):
+            for release in read_to_end(self.settings, topic, isolation="read_uncommitted", alive=alive):
                 alive()
-                window = self.take(party, record.value() or b"", live=False)
-                if window is not None and record.timestamp()[1] >= oldest_ms and self.is_new(window):
+                window = self.take(party, release.value() or b"", live=False)
+                if window is not None and release.timestamp()[1] >= oldest_ms and self.is_new(window):
                     fresh.append(window)
+                if write is not None and len(fresh) >= _MOST_FRESH:
+                    # Those of a level whose evidence is lost come again, with it.
+                    write(self.take_new(w for w in fresh if (w.measurement, w.level) not in self.core.lost))
+                    fresh.clear()
         fresh += [w for w in self.refresh_measurements() if w.window.end_ms >= oldest_ms and self.is_new(w)]
         return fresh
 
@@ -328,9 +348,13 @@ def run(settings: Settings) -> None:
     publisher = Publisher(process)
     server = process.serve(publisher.ready, publisher.concerns.routes, publisher.concerns.forms)
     # Before anything is read: nobody else can write from here on, so what is read stays true.
-    writer = MetricsWriter(settings, process.health)
+    writer = MetricsWriter(settings, process.health, process.keys.identity)
+
     # What is missing is written before Faust is up: that takes it seconds.
-    writer.write(publisher.take_new(publisher.replay()), process.pulse.beat)
+    def write(windows: list[FairnessMetric]) -> None:
+        writer.write(windows, process.pulse.beat)
+
+    write(publisher.take_new(publisher.replay(write)))
     publisher.concerns.follow()
     folder = settings.faust_folder()
     app = make_app(publisher, writer, folder)

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from privacy.decisions import DecisionLog
 from streams.control import Approved, ControlPlane, limits_of
 from streams.records.metric import FairnessMetric
+from streams.records.published import PublishedRecord
 from streams.settings import Settings
 from streams.watch.open_reviews import OpenReviews
 from streams.watch.pages.approvals import ApprovalsShown
@@ -41,9 +42,9 @@ class GovernanceDesk:
 
     # -- windows ----------------------------------------------------------------------------------------------------
 
-    def read(self, key: bytes | None, value: bytes | None) -> None:
+    def read(self, record: PublishedRecord) -> None:
         """A record that lies on `fairness-metrics`."""
-        self._reviews.read(key, value)
+        self._reviews.read(record)
 
     def window(self, window: FairnessMetric) -> None:
         """A window that was just made, or withdrawn."""

@@ -6,6 +6,7 @@ import sys
 
 from streams.kafka.concern_topic import ConcernWriter
 from streams.records.metric import FairnessMetric
+from streams.records.published import PublishedRecord
 from streams.roles.process import RoleProcess
 from streams.watch.access import OperatorAccess
 from streams.watch.charts import Charts, can_draw
@@ -45,10 +46,10 @@ class PublishedPage:
             lambda windows, subject: live.site.tell(windows, "window" if subject else "change", subject),
         )
 
-    def read(self, key: bytes, value: bytes | None) -> None:
-        """A record lies on `fairness-metrics`; it is not believed yet."""
+    def read(self, record: PublishedRecord) -> None:
+        """A record lies on `fairness-metrics`; it is not shown yet."""
         if self.live is not None:
-            self._history.read(key, value)
+            self._history.read(record)
 
     def confirm(self, measurement: str, level: str, end_ms: int) -> None:
         """The releases on which the record of this window rests were read, and verified."""

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from privacy.dispositions import SignedDisposition
 from streams.control import Approved
 from streams.records.metric import FairnessMetric
+from streams.records.published import PublishedRecord
 from streams.review_book import Review, ReviewBook
 
 
@@ -30,9 +31,9 @@ class OpenReviews(Collector):
         self._made_of: tuple[int, int, int] | None = None
         registry.register(self)
 
-    def read(self, key: bytes | None, value: bytes | None) -> None:
+    def read(self, record: PublishedRecord) -> None:
         """Take in a record that lies on `fairness-metrics`."""
-        self._book.read(key, value)
+        self._book.read(record)
 
     def window(self, window: FairnessMetric) -> None:
         """Take in a window that was just made."""

@@ -1,8 +1,9 @@
 """The last windows of each level, for the live page.
 
 `publish` feeds it with each record that it makes. After a restart most windows lie on `fairness-metrics` already and
-are not estimated again (``streams.roles.emitted``): their records are read from there, and shown only once the two
-releases on which a record says it rests were read and verified. Nothing is shown before replay is complete.
+are not estimated again (``streams.roles.emitted``): their records, as publish has signed them, are read from there, and
+shown only once the two releases on which a record says it rests were read and verified. Nothing is shown before replay
+is complete.
 
 Memory is bounded: so many windows a level, each packed to some kilobytes; a page unpacks those that it shows. What was
 read last is packed only once there is much of it, or it is confirmed: packing takes longer than reading, and most of
@@ -22,6 +23,7 @@ import msgspec
 
 from streams.alarm_name import AlarmName
 from streams.records.metric import FairnessMetric
+from streams.records.published import PublishedRecord
 from streams.watch.shown_record import ShownRecord, Status, alarms, read
 
 _UNPACKED_BYTES = 32 << 20
@@ -173,23 +175,20 @@ class WindowHistory:
         self._unpacked_bytes = 0
         self._open = False
 
-    def read(self, key: bytes, value: bytes | None) -> None:
+    def read(self, record: PublishedRecord) -> None:
         """Take in a record of `fairness-metrics`, in its order; it is shown once it is confirmed."""
         try:
-            measurement, level, end = key.decode("ascii").split("/")
+            measurement, level, end = record.key.decode("ascii").split("/")
             end_ms = int(end)
         except ValueError:  # UnicodeDecodeError is one
             return
         kept = self._levels.setdefault((measurement, level), _Kept())
-        if value is None:
-            kept.drop(end_ms)
-        else:
-            window = _Unconfirmed(value)
-            kept.put(end_ms, window, self._most)
-            self._unpacked.append((kept, end_ms, window))
-            self._unpacked_bytes += len(value)
-            while self._unpacked_bytes > _UNPACKED_BYTES:
-                self._pack(*self._unpacked.popleft())
+        window = _Unconfirmed(record.value)
+        kept.put(end_ms, window, self._most)
+        self._unpacked.append((kept, end_ms, window))
+        self._unpacked_bytes += len(record.value)
+        while self._unpacked_bytes > _UNPACKED_BYTES:
+            self._pack(*self._unpacked.popleft())
 
     def _pack(self, kept: _Kept, end_ms: int, window: _Unconfirmed) -> None:
         self._unpacked_bytes -= len(window.value)

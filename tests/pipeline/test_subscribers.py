@@ -31,6 +31,7 @@ from estimated import through_all_roles
 from metric_records import SPEC, hour, void
 from prometheus_client import CollectorRegistry
 
+from secure_agg.keyring import create, load_role
 from streams.cli import main
 from streams.kafka import topics
 from streams.kafka.clients import admin, make_producer, read_to_end
@@ -68,9 +69,16 @@ def windows_of_the_stages(folder: Path) -> list[FairnessMetric]:
     return pipeline.published
 
 
-def written(kafka: str, records: list[FairnessMetric]) -> Log:
-    """A deployment whose topic holds these records, as publish writes them."""
+def writer(settings: Settings) -> MetricsWriter:
+    """Publish's own."""
+    identity = load_role(settings.keys.dir, "publish", settings.deployment).identity
+    return MetricsWriter(settings, RoleHealth("publish", CollectorRegistry()), identity)
+
+
+def written(kafka: str, records: list[FairnessMetric], folder: Path) -> Log:
+    """A deployment whose topic holds these records, as publish writes them; its keys are made below a folder."""
     overrides = [
+        f"keys.dir={folder / os.urandom(4).hex()}",
         f"deployment=t-{os.urandom(4).hex()}",
         f"kafka.bootstrap={kafka}",
         "topics.replication_factor=1",
@@ -78,7 +86,8 @@ def written(kafka: str, records: list[FairnessMetric]) -> Log:
     ]
     settings = load_settings(None, overrides, environment={})
     topics.create(settings, tuple(p for p in topics.plan(settings) if p.name == settings.topic("fairness-metrics")))
-    MetricsWriter(settings, RoleHealth("publish", CollectorRegistry())).write(records)
+    create(settings.keys.dir, settings.deployment)
+    writer(settings).write(records)
     return Log(settings, [part for override in overrides for part in ("--set", override)], records)
 
 
@@ -87,7 +96,8 @@ def log(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Log:
     """The topic, written once."""
     alarmed = [hour(0), hour(1, decided=0.4)]
     assert any(result.alarm for result in alarmed[1].results)
-    return written(kafka, [*windows_of_the_stages(tmp_path_factory.mktemp("stages")), *alarmed])
+    folder = tmp_path_factory.mktemp("stages")
+    return written(kafka, [*windows_of_the_stages(folder / "stages"), *alarmed], folder)
 
 
 def folded(records: list[FairnessMetric]) -> dict[bytes, FairnessMetric]:
@@ -116,9 +126,9 @@ def test_a_superseded_record_is_a_full_one_that_a_later_one_names(log: Log) -> N
     assert folded(log.records) == folded(sorted(log.records, key=lambda record: record.version))
 
 
-def test_what_compaction_leaves_is_what_a_replay_gives(log: Log, kafka: str) -> None:
+def test_what_compaction_leaves_is_what_a_replay_gives(log: Log, kafka: str, tmp_path: Path) -> None:
     """Kafka's own cleaner leaves, of the whole log, precisely the records that a reader of all of it ends with."""
-    settings = written(kafka, log.records).settings
+    settings = written(kafka, log.records, tmp_path).settings
     client, topic = admin(settings), settings.topic("fairness-metrics")
 
     def configure(kind: ResourceType, name: str, entries: dict[str, str | None]) -> None:
@@ -194,19 +204,37 @@ def test_tail_in_words(log: Log) -> None:
     assert (later.exit_code, later.stdout) == (0, "")
 
 
-def test_tail_names_what_is_wrong_and_ends_with_1(log: Log, kafka: str) -> None:
+def test_tail_names_what_is_wrong_and_ends_with_1(log: Log, kafka: str, tmp_path: Path) -> None:
     """A stranger's records beside publish's own: each is named by its place, and the others still shown."""
-    other = written(kafka, [hour(0)])
+    other = written(kafka, [hour(0)], tmp_path)
     topic, producer = other.settings.topic("fairness-metrics"), make_producer(other.settings, None)
     producer.produce(topic, key=b"feed/1h/1", value=b"{}", partition=0)
     producer.produce(topic, key=void().topic_key(), value=void().encode(), partition=0)  # and no headers
+    forged = hour(0).model_copy(update={"confidence": 0.9})
+    (*_, genuine) = [record.headers() for record in read_to_end(other.settings, topic) if record.headers()]
+    producer.produce(topic, key=forged.topic_key(), value=forged.encode(), headers=genuine, partition=0)
     producer.flush(10)
     done = other.evenstream("tail", "--from", "beginning", "--no-follow", "--validate")
     assert done.exit_code == 1
     assert "partition 0 offset 2: value: $: expected measurement, revision" in done.stderr
     assert "offset 3: header ce_id: not there, expected 'feed/10s/1764000010000/1'" in done.stderr
-    assert "2 of 3 records" in done.stderr
+    assert "offset 3: header ce_signature: publish has not signed it: it has no signature" in done.stderr
+    (told,) = [line for line in done.stderr.splitlines() if "offset 4: " in line]
+    assert told.endswith(
+        "header ce_signature: publish has not signed it: its signature does not verify under the pinned key"
+    )
+    assert "3 of 4 records" in done.stderr
     assert "published" in done.stdout
+    stranger = other.evenstream(
+        "--set", f"keys.dir={tmp_path}", "tail", "--from", "beginning", "--no-follow", "--validate"
+    )
+    assert "signatures are not verified, for there is no" in stranger.stderr
+    assert "wrong; signatures were not verified" in stranger.stderr
+    trusted = ("--trusted", str(other.settings.keys.dir / "publish" / "trusted.json"))
+    named = other.evenstream(
+        "--set", f"keys.dir={tmp_path}", "tail", "--from", "beginning", "--no-follow", "--validate", *trusted
+    )
+    assert named.stderr == done.stderr
     broken = other.evenstream("recompute")
     assert broken.exit_code == 1
     assert "partition 0 offset 2: fairness-metrics: measurement: Field required" in broken.stderr
@@ -245,8 +273,7 @@ def test_tail_ends_when_it_is_told_to(log: Log) -> None:
     assert process.stdout is not None and process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
-    written_again = MetricsWriter(log.settings, RoleHealth("publish", CollectorRegistry()))
-    written_again.write([log.records[-1]] * 40)  # more than a pipe holds
+    writer(log.settings).write([log.records[-1]] * 40)  # more than a pipe holds
     told = process.stderr.read()
     assert (process.wait(timeout=20), "Traceback" in told) == (0, False), told
 
@@ -284,10 +311,11 @@ def began(window: FairnessMetric) -> int:
 
 
 @pytest.fixture(scope="module")
-def repeated(log: Log, kafka: str) -> Log:
+def repeated(log: Log, kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Log:
     """The same, with a record in alarm twice: as a reader sees it who was told to read again."""
     *before, alarm, last = log.records
-    return Log(written(kafka, [*before, alarm, alarm, last]).settings, [], log.records)
+    other = written(kafka, [*before, alarm, alarm, last], tmp_path_factory.mktemp("repeated"))
+    return Log(other.settings, [], log.records)
 
 
 def test_the_python_subscriber(repeated: Log) -> None:

@@ -52,6 +52,19 @@ def test_several_may_stand_and_the_last_counts() -> None:
     assert log.concerns == {}
 
 
+def test_a_clock_that_is_behind_the_log_is_told() -> None:
+    """A word cannot have been signed before what lies before it on the chain: lateness is not hidden by an old date.
+
+    Nor by a second record that is as old as the first.
+    """
+    log = empty()
+    for at_ms, key in ((5000, KEYS[0]), (4000, KEYS[1]), (4000, KEYS[1]), (5000, KEYS[2]), (5001, KEYS[1])):
+        assert log.apply(len(log.chain), log.sign(answer_of(said()), key, at_ms)) is None
+    assert [signed.is_behind for signed in log.dispositions[ALARM]] == [False, True, True, False, False]
+    assert [signed.is_premature for signed in log.dispositions[ALARM]] == [True] * 5
+    assert said().since_ms == 1_764_000_000_000
+
+
 def test_to_a_reader_that_knows_none_it_is_an_answer() -> None:
     """Only kinds that every version knows, and fields that fit its limits: the chain goes on in an older reader too."""
     assert set(KINDS) == {"propose", "approve", "reject", "revoke", "answer", "close"}

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ import pytest
 from alarmed import ALARM_MS, record, result
 from click.testing import CliRunner, Result
 from reviewed import REVIEWED
+from signed_windows import headers_over
 
 from privacy import Measurement, SignedMeasurement, approve, parse_measurement, revoke
 from privacy.decisions import Revoke
-from secure_agg.keyring import create, load_governance, load_trusted
+from privacy.dispositions import Disposition
+from secure_agg.keyring import create, load_governance, load_role, load_trusted
 from streams import governance as module
 from streams.cli import main
 from streams.errors import InputError, KafkaUnavailable, SettingsError
@@ -28,6 +31,7 @@ from streams.governance import Governance, Outgoing, check_in_time, discrepancie
 from streams.kafka import topics
 from streams.kafka.clients import make_producer, read_to_end
 from streams.registry import approved_measurement
+from streams.reviews import Reviews
 from streams.settings import Settings
 
 pytestmark = pytest.mark.kafka
@@ -114,9 +118,18 @@ class Team:
             producer.produce(self.settings.topic(topic), key=key, value=value, partition=0)
         assert producer.flush(10) == 0
 
+    def publish(self, *records: tuple[bytes, bytes]) -> None:
+        """Put records on `fairness-metrics`, as publish does."""
+        identity = load_role(self.settings.keys.dir, "publish", self.settings.deployment).identity
+        producer = make_producer(self.settings, None)
+        for key, value in records:
+            headers: Any = headers_over(identity, key, value)
+            producer.produce(self.settings.topic("fairness-metrics"), key=key, value=value, headers=headers)
+        assert producer.flush(10) == 0
+
     def reviews(self) -> list[dict[str, Any]]:
         """What `review list --json` says."""
-        found: list[dict[str, Any]] = json.loads(self.ok("list", "--json", group="review"))["reviews"]
+        found: list[dict[str, Any]] = json.loads(self.run("list", "--json", group="review").stdout)["reviews"]
         return found
 
 
@@ -459,11 +472,18 @@ def test_an_alarm_is_reviewed(team: Team) -> None:
     alarm, other = (f"feed/10s/tpr/all/{group}/{ALARM_MS}" for group in ("black", "api"))
     terms = ("--cause", "input", "--follow-up", "mend the feed", "--key", str(team.keys[0]))
     assert "no alarm has begun so far" in fails("decide", alarm, *terms, "--decision", "change")
-    team.propose()
+    replayed = text(more=f"{REVIEWED}\neffective_from: 2025-11-24T00:00:00Z\n")
+    replayed = replayed.replace("time: ts}", "time: ts, arrival: record_time}")
+    team.propose(replayed)
     team.approve(0)
     team.approve(1)
     (standing,) = json.loads(team.ok("status", "--json"))
-    team.write("fairness-metrics", record(result(), result("api"), spec=bytes.fromhex(standing["spec_sha256"])))
+    forged = record(result("hispanic"), spec=bytes.fromhex(standing["spec_sha256"]))
+    team.write("fairness-metrics", forged, (alarm.encode(), None))
+    assert "no reviews" in review("list")
+    told = team.run("list", group="review")
+    assert "holds records that publish has not signed (2 unsigned; the first: partition 0 offset 0)" in told.stderr
+    team.publish(record(result(), result("api"), spec=bytes.fromhex(standing["spec_sha256"])))
 
     assert [entry["state"] for entry in team.reviews()] == ["overdue", "overdue"]
     assert f"the nearest: {alarm}" in fails("show", alarm.replace("black", "blak"))
@@ -488,7 +508,17 @@ def test_an_alarm_is_reviewed(team: Team) -> None:
     )
     assert [len(entry["dispositions"]) for entry in team.reviews()] == [0, 1]
     second = ("--decision", "change", "--cause", "input", "--follow-up", "roll on", "--key", str(team.keys[1]))
-    assert "is decided" in review("decide", alarm, *second)
+    assert f"{alarm} is record {before}, by reviewer" in fails("decide", alarm, *second)
+    assert f"--after {before} --key" in review("show", alarm)
+    looked = Reviews(team.settings)  # by a third reviewer, before the second decides
+    assert "is decided" in review("decide", alarm, *second, "--after", str(before))
+    late, word = load_governance(team.keys[2]), Disposition(alarm, "chance", "watch", "nothing")
+    with pytest.raises(InputError, match=r"decision change\. Whoever has not seen it would sign over it"):
+        looked.decide(word, late, time.time_ns() // 1_000_000, before)
+    with pytest.raises(InputError, match="clock is before the alarm"):
+        looked.decide(word, late, ALARM_MS - 1, before)
+    with pytest.raises(InputError, match="record 99 is no word"):
+        looked.decide(replace(word, alarm=other), late, time.time_ns() // 1_000_000, 99)
     assert [(entry["alarm"], entry["state"]) for entry in team.reviews()] == [(other, "overdue"), (alarm, "decided")]
     assert alarm not in review("list", "--open")
     assert review("show", alarm).count("reviewer ") == 2
@@ -500,3 +530,5 @@ def test_an_alarm_is_reviewed(team: Team) -> None:
     team.ok("revoke", "feed", "--key", str(team.keys[2]), "--reason", "harm", "--yes")
     assert [entry["state"] for entry in team.reviews()] == ["over", "over"]
     assert "the measurement was revoked" in fails("decide", other, *terms, "--decision", "watch")
+    with pytest.raises(InputError, match="the measurement was revoked"):  # since that reviewer looked
+        looked.decide(replace(word, alarm=other), late, time.time_ns() // 1_000_000)

@@ -8,15 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from known_records import identity
 from metric_records import hour, void, window, withdrawn
 
+from secure_agg import PinnedIdentities
 from streams import record_check
 from streams.errors import PrerequisiteMissing
 from streams.record_check import RecordCheck
 from streams.records.metric import FairnessMetric
+from streams.records.published import signed_headers
 from streams.subscription import Delivery
 
 PARTITIONS = 12
+TRUSTED = PinnedIdentities("demo", {"publish": identity("publish").private_key.public_key()})
 
 
 def delivery(record: FairnessMetric, **changes: Any) -> Delivery:
@@ -27,15 +31,20 @@ def delivery(record: FairnessMetric, **changes: Any) -> Delivery:
         offset=7,
         timestamp_ms=1,
         key=record.topic_key(),
-        headers=tuple(record.headers("demo")),
+        headers=tuple(headers_of(record)),
         value=record.encode(),
     )
     return replace(found, **changes)
 
 
-def check() -> RecordCheck:
+def headers_of(record: FairnessMetric, value: bytes | None = None) -> list[tuple[str, bytes]]:
+    """As publish writes them."""
+    return signed_headers(record, value or record.encode(), identity("publish", "demo"))
+
+
+def check(trusted: PinnedIdentities | None = TRUSTED) -> RecordCheck:
     """Of the deployment's topic."""
-    return RecordCheck("demo", lambda: PARTITIONS)
+    return RecordCheck("demo", lambda: PARTITIONS, trusted)
 
 
 def test_what_publish_writes_is_in_order() -> None:
@@ -45,12 +54,12 @@ def test_what_publish_writes_is_in_order() -> None:
     for record in (window(), withdrawn(), hour(1)):
         assert found.problems(delivery(record)) == []
     assert check().problems(delivery(void())) == []
-    assert check().problems(delivery(hour(), value=later, headers=(*hour().headers("demo"), ("trace", b"1")))) == []
+    assert check().problems(delivery(hour(), value=later, headers=(*headers_of(hour(), later), ("trace", b"1")))) == []
 
 
 def header(name: str, value: bytes | None) -> tuple[tuple[str, bytes | None], ...]:
     """A window's headers with one of them changed, or without it."""
-    found = dict[str, bytes | None](window().headers("demo")) | {name: value}
+    found = dict[str, bytes | None](headers_of(window())) | {name: value}
     return tuple((name, value) for name, value in found.items() if value is not None)
 
 
@@ -68,7 +77,10 @@ def contents(**changes: Any) -> bytes:
         ({"headers": header("ce_type", b"dev.evenstream.window.void.v1")}, "header ce_type: expected"),
         ({"headers": header("ce_id", None)}, "header ce_id: not there"),
         ({"headers": header("ce_source", b"/evenstream/other")}, "header ce_source: expected '/evenstream/demo'"),
-        ({"headers": (*window().headers("demo"), ("ce_id", b"2"))}, "header ce_id: twice"),
+        ({"headers": (*headers_of(window()), ("ce_id", b"2"))}, "header ce_id: twice"),
+        ({"headers": header("ce_signature", None)}, "header ce_signature: publish has not signed it: it has no"),
+        ({"headers": header("ce_signature", b"AAAA")}, "header ce_signature: publish has not signed it: its sig"),
+        ({"headers": tuple(headers_of(hour()))}, "header ce_signature: publish has not signed it: its sig"),
         ({"value": None}, "value: empty"),
         ({"value": b'{"secret"'}, "value: expected JSON"),
         ({"value": contents().replace(b"0.95", b"NaN")}, "value: expected JSON"),
@@ -94,6 +106,23 @@ def test_an_id_comes_once_and_versions_rise() -> None:
     assert "version 1 comes after version 1" in found.problems(delivery(window()))[0]
     assert found.problems(delivery(withdrawn())) == []
     assert "version 1 comes after version 2" in found.problems(delivery(window()))[0]
+
+
+def test_what_publish_has_not_signed_takes_no_part_in_the_order() -> None:
+    """A forged record under a window's key makes nothing wrong of the genuine one that comes behind it."""
+    found = check()
+    forged = delivery(window().model_copy(update={"confidence": 0.9}), headers=tuple(headers_of(window())))
+    assert len(found.problems(forged)) == 1
+    assert found.problems(delivery(window())) == []
+    assert len(found.problems(forged)) == 1
+
+
+def test_without_the_pinned_keys_no_signature_is_verified() -> None:
+    """Whoever has none hears only where there is none at all."""
+    assert check(None).problems(delivery(window(), headers=header("ce_signature", b"AAAA"))) == []
+    assert check(None).problems(delivery(window(), headers=header("ce_signature", None))) == [
+        "header ce_signature: not there"
+    ]
 
 
 def test_without_jsonschema_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

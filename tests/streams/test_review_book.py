@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
 import pytest
-from alarmed import ALARM_MS, record, result
+from alarmed import ALARM_MS, as_signed, record, result
 from reviewed import REVIEWED
 
 from privacy import parse_measurement
 from privacy.dispositions import Disposition, SignedDisposition
 from streams.control import Approved
 from streams.records.metric import FairnessMetric
+from streams.report import alarms
 from streams.review_book import Review, ReviewBook
 
 SPEC = parse_measurement(
@@ -21,7 +23,7 @@ SPEC = parse_measurement(
 id: feed
 purpose: x
 source: {topic: t, member: m, time: ts}
-cells: {decision: {field: r}}
+cells: {score: {field: s, bins: [0.5]}, decision: {field: r}, outcome: {field: o}}
 windows: {base: 10s}
 reference: white
 privacy: {contribution_cap: 2, rho_member_day: 0.1}
@@ -32,18 +34,19 @@ detection: {review_within: 3d}
 )
 GOLDEN = Path(__file__).parent / "records" / "golden" / "fairness_metric.json"
 DIGEST = bytes(range(32))
+BEGIN_MS = ALARM_MS - 60_000
 WITHIN_MS = 3 * 86_400_000
 ALARM = f"feed/10s/tpr/all/black/{ALARM_MS}"
 
 
 def approved(revoked_at_ms: int | None = None) -> Approved:
     """The revision whose windows the records are."""
-    return Approved(SPEC, DIGEST, b"", 0, 1 << 60, 0, revoked_at_ms)
+    return Approved(SPEC, DIGEST, b"", BEGIN_MS, 1 << 60, 0, revoked_at_ms)
 
 
-def word(decision: str, sequence: int = 0, alarm: str = ALARM) -> SignedDisposition:
+def word(decision: str, sequence: int = 0, alarm: str = ALARM, at_ms: int = ALARM_MS + 3_600_000) -> SignedDisposition:
     """A reviewer's word on the alarm."""
-    return SignedDisposition(Disposition(alarm, "unknown", decision, "look"), sequence, 5, "ab" * 8)
+    return SignedDisposition(Disposition(alarm, "unknown", decision, "look"), sequence, at_ms, "ab" * 8)
 
 
 def reviews(
@@ -60,7 +63,7 @@ def book_of(*records: tuple[bytes, bytes]) -> ReviewBook:
     """A book that has read these."""
     book = ReviewBook()
     for key, value in records:
-        book.read(key, value)
+        book.read(as_signed(key, value))
     return book
 
 
@@ -114,12 +117,64 @@ def test_a_withdrawal_of_all_windows_takes_the_review() -> None:
             assert reviews(book_of(*(one for one, _ in order))) == []
 
 
-def test_a_review_is_of_a_level_and_group_that_were_approved() -> None:
-    """Whatever else a record names has nothing to decide."""
-    for changed in (record(result("nobody")), record(result(), level="1h")):
-        key = json.loads(changed[1])
-        (review,) = reviews(book_of((f"feed/{key['level']}/{ALARM_MS}".encode(), changed[1])))
-        assert (review.is_open, review.over) == (False, "the approved measurement has no such level or group")
+@pytest.mark.parametrize(
+    "changed",
+    [
+        record(result("nobody")),
+        record(result("white")),
+        record(result(metric="position_exposure")),
+        record(result(score_bin="1")),
+        record(result(), level="1h"),
+        record(result(since_ms=ALARM_MS - 1)),
+        record(result(since_ms=BEGIN_MS)),
+    ],
+    ids=["group", "reference", "metric", "bin", "level", "no end of a window", "before the first window"],
+)
+def test_a_review_is_of_a_detector_and_window_that_were_approved(changed: tuple[bytes, bytes]) -> None:
+    """Whatever else a record names has nothing to decide, whoever has signed it."""
+    key = json.loads(changed[1])
+    (review,) = reviews(book_of((f"feed/{key['level']}/{ALARM_MS}".encode(), changed[1])))
+    assert (review.is_open, review.over) == (False, "the approved measurement has no such detector or window")
+
+
+def test_a_copy_of_what_was_withdrawn_opens_nothing() -> None:
+    """Publish has signed it, so anyone who may write can put it behind its withdrawal."""
+    book = book_of(record(result()), record(status="withdrawn", reason="revoked"), record(result()))
+    assert reviews(book) == []
+
+
+def test_what_is_signed_before_the_alarm_decides_nothing() -> None:
+    """One key could else close a review before there is anything to look at; it is shown, and said to be so."""
+    early, timely = word("watch", 0, at_ms=ALARM_MS - 1), word("change", 1)
+    (review,) = reviews(book_of(record(result())), early)
+    assert (review.state(0), review.standing) == ("open", None)
+    assert "(signed before the alarm, decides nothing), reviewer" in alarms.disposition_in_words(early)
+    assert "--after 0 --key" in alarms.command(review)
+    for order in ((early, timely), (timely, early)):
+        (review,) = reviews(book_of(record(result())), *order)
+        assert (review.state(0), review.standing, review.dispositions) == ("decided", timely, order)
+        assert not review.is_disputed
+
+
+@pytest.mark.parametrize(
+    ("decisions", "keys", "disputed"),
+    [
+        (("change", "watch"), "ab", True),
+        (("change", "watch"), "aa", False),
+        (("change", "change"), "ab", False),
+        (("change", "investigate"), "ab", True),
+        (("investigate", "change"), "ab", False),
+        (("change", "watch", "watch"), "abb", False),
+        (("change",), "a", False),
+    ],
+)
+def test_a_word_over_another_reviewers_is_told(decisions: tuple[str, ...], keys: str, disputed: bool) -> None:
+    """The last word stands, and whoever looks sees that it took the place of another's."""
+    said = [replace(word(each, n), key_id=keys[n] * 16) for n, each in enumerate(decisions)]
+    (review,) = reviews(book_of(record(result())), *said)
+    assert review.is_disputed == disputed
+    assert ("another reviewer had decided otherwise" in alarms.state_in_words(review, 0)) == disputed
+    assert alarms.as_json(review, 0)["disputed"] == disputed
 
 
 def test_the_record_of_the_contract_opens_one() -> None:
@@ -183,9 +238,7 @@ def test_open_ones_come_first_by_their_deadlines() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        (None, None),
         (b"feed/10s/1", record(result())[1]),
-        (None, record(result())[1]),
         (b"x", b"\xff"),
         record(result(), spec_sha256="no"),
         record(result(alarm_since_ms="soon")),
@@ -199,9 +252,9 @@ def test_open_ones_come_first_by_their_deadlines() -> None:
         record(result(since_ms=-10_000), end_ms=-10_000),
     ],
 )
-def test_what_is_no_record_of_a_window_opens_nothing(key: bytes | None, value: bytes | None) -> None:
-    """Another key, garbage, a tombstone."""
+def test_what_is_no_record_of_a_window_opens_nothing(key: bytes, value: bytes) -> None:
+    """Another key, garbage."""
     book = ReviewBook()
-    book.read(key, value)
+    book.read(as_signed(key, value))
     assert list(book.alarms()) == []
     assert book.version == 0

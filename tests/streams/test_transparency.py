@@ -83,9 +83,9 @@ class World:
         """The same as Markdown."""
         return document(self.facts).markdown()
 
-    def party(self, party: str) -> Identity:
-        """A party's own identity."""
-        return load_role(self.folder, party, self.settings.deployment).identity
+    def identity(self, role: str) -> Identity:
+        """A role's own."""
+        return load_role(self.folder, role, self.settings.deployment).identity
 
 
 @pytest.fixture(scope="module")
@@ -136,10 +136,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     outcomes = [("published", None)] * 3 + [
         ("void", "coverage_differs"), ("void", "budget_exceeded_day"), ("suppressed", "no_group_says_anything"),
     ]  # fmt: skip
-    topics.held["fairness-metrics"] = [
-        (f"live/10s/{number}".encode(), json.dumps({**same, "status": status, "reason": why}).encode())
-        for number, (status, why) in enumerate(outcomes)
-    ]
+    publish = load_role(folder, "publish", "public").identity
+    for number, (status, why) in enumerate(outcomes):
+        value = json.dumps({**same, "status": status, "reason": why}).encode()
+        topics.publish(publish, f"live/10s/{number}".encode(), value)
     topics.held["keys"] = []
     for role in ("attach", "a"):
         public = EpochPublicKey(role, 7, NOW_MS + 3_600_000, bytes(1216))
@@ -281,7 +281,7 @@ def test_what_was_spent_is_the_ledgers_sum(world: World) -> None:
 def test_a_broken_ledger_shows_no_figure(spoiled: World) -> None:
     """Where a ledger's chain or signature does not hold, the page says so in place of a sum."""
     spoiled.topics.held["ledger-a"].pop(1)
-    foreign = SignedDebit.signed(spoiled.party("a"), SignedDebit.decode(spoiled.topics.held["ledger-b"][0][1]).debit)
+    foreign = SignedDebit.signed(spoiled.identity("a"), SignedDebit.decode(spoiled.topics.held["ledger-b"][0][1]).debit)
     spoiled.topics.held["ledger-b"][0] = (None, foreign.encode())
     page = Cells(spoiled.html())
     for party in ("a", "b"):
@@ -303,12 +303,17 @@ def test_alarms_are_told_with_what_was_decided(spoiled: World) -> None:
     assert "There has been none in the windows that are still kept." in Cells(spoiled.html()).text
     key = load_governance(spoiled.folder / "governance" / "reviewer-2.key")
     held, measurement = spoiled.topics.held, spec("live", -2, purpose=HOSTILE)
-    held["fairness-metrics"].append(
-        record(result(), result("api"), measurement="live", spec=measurement.digest(), end_ms=ALARM_MS)
+    alarming = record(
+        result(metric="recommendation_rate"),
+        result("api", metric="recommendation_rate"),
+        measurement="live",
+        spec=measurement.digest(),
+        end_ms=ALARM_MS,
     )
+    spoiled.topics.publish(spoiled.identity("publish"), *alarming)
     log = empty_log(spoiled.topics.trusted, 2)
-    said = Disposition(f"live/10s/tpr/all/black/{ALARM_MS}", "input", "change", HOSTILE)
-    held["decisions"].append((None, log.sign(answer_of(said), key, NOW_MS)))
+    said = Disposition(f"live/10s/recommendation_rate/all/black/{ALARM_MS}", "input", "change", HOSTILE)
+    held["decisions"].append((None, log.sign(answer_of(said), key, ALARM_MS)))
     page = Cells(World(spoiled.settings, spoiled.topics, spoiled.folder).html())
     rows = [row for row in page.rows if row[0].startswith("live, in windows of 10s")]
     assert [row[1] for row in rows] == ["open: to be decided by 2025-12-01T16:00:10Z", "decided: change"]
@@ -321,13 +326,29 @@ def test_alarms_are_told_with_what_was_decided(spoiled: World) -> None:
 
 @pytest.mark.parametrize("digest", ["zz", "", "AB" * 32, "ab " * 32, "\u0663" * 64])
 def test_a_window_of_no_spec_is_not_ours(spoiled: World, digest: str) -> None:
-    """Whoever may write to fairness-metrics can neither end the page nor take a window's place on it."""
+    """Not even publish can end the page, or take a window's place on it, with one."""
     content = {"spec_sha256": digest, "level": "10s", "status": "published", "reason": None}
     held, value = spoiled.topics.held["fairness-metrics"], json.dumps(content).encode()
-    held += [(b"else", value), (held[0][0], value)]
+    for key in (b"else", held[0][0]):
+        assert key is not None
+        spoiled.topics.publish(spoiled.identity("publish"), key, value)
     facts = spoiled.facts
     assert not isinstance(facts.measurements, Unread)
     assert facts.measurements[0].windows == {"10s": {"published": 3, "void": 1, "refused": 1, "suppressed": 1}}
+
+
+def test_what_publish_has_not_signed_is_not_counted(spoiled: World) -> None:
+    """Whoever may write to fairness-metrics adds no window, no alarm, and takes none away."""
+    digest, held = spec("live", -2, purpose=HOSTILE).digest(), spoiled.topics.held["fairness-metrics"]
+    alarming = record(result(metric="recommendation_rate"), measurement="live", spec=digest, end_ms=ALARM_MS)
+    withdrawn = {"spec_sha256": digest.hex(), "level": "10s", "status": "withdrawn", "reason": "revoked"}
+    value = json.dumps(withdrawn).encode()
+    held += [alarming, (held[0][0], value), (held[1][0], b"")]
+    spoiled.topics.headers[held[0][0], value] = spoiled.topics.headers[held[0]]  # a genuine record's own signature
+    facts = spoiled.facts
+    assert not isinstance(facts.measurements, Unread)
+    assert facts.measurements[0].windows == {"10s": {"published": 3, "void": 1, "refused": 1, "suppressed": 1}}
+    assert facts.reviews == ()
 
 
 def test_retention_is_the_clusters_own(world: World) -> None:

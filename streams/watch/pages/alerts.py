@@ -122,7 +122,7 @@ def _review(alarm: AlarmName, reviews: Mapping[str, Review], now_ms: int) -> str
     if found is None:
         return link(review_path(alarm), "its review")
     state = link(review_path(alarm), state_in_words(found, now_ms))
-    said = [escape(disposition_in_words(signed)) for signed in found.dispositions[-1:]]
+    said = [escape(disposition_in_words(signed)) for signed in [found.standing] if signed is not None]
     return "<br>".join([state, *said])
 
 

@@ -133,7 +133,7 @@ def _decided(review: Review) -> Iterator[str]:
         return
     rows = [
         (
-            moment(signed.at_ms),
+            alarms.signed_in_words(signed),
             signed.key_id,
             signed.disposition.cause,
             signed.disposition.decision,
@@ -145,12 +145,17 @@ def _decided(review: Review) -> Iterator[str]:
     columns = ("Signed", "Reviewer", "Cause", "Decision", "What was found", "Follow-up")
     yield rich_table(columns, [[escape(cell) for cell in row] for row in rows], "Dispositions, oldest first")
     if len(rows) > 1:
-        yield page.paragraph("The last one stands.")
+        yield page.paragraph("The last one stands that was not signed before the alarm.")
+    if review.is_disputed:
+        yield page.paragraph(
+            "The last word takes the place of another reviewer's, who had decided otherwise.",
+            "notice",
+        )
 
 
 def _how(review: Review) -> Iterator[str]:
     yield page.paragraph(f"{alarms.NOTHING_CHANGES}. A reviewer signs what was decided with:")
-    yield f"<pre><code>{escape(alarms.command(review.alarm))}</code></pre>"
+    yield f"<pre><code>{escape(alarms.command(review))}</code></pre>"
     for title, known in (("Causes", CAUSES), ("Decisions", DECISIONS)):
         items = "".join(f"<li><code>{escape(word)}</code>: {escape(said)}</li>" for word, said in known.items())
         yield f"<h3>{title}</h3><ul>{items}</ul>"

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker
+from known_records import identity
 from metric_records import PRIVACY, void, window, withdrawn
 from pydantic import ValidationError
 
@@ -18,6 +19,7 @@ from streams.asyncapi import asyncapi
 from streams.cli import main
 from streams.records.metric import FairnessMetric, Status
 from streams.records.metric_schema import json_schema
+from streams.records.published import SIGNATURE_HEADER, signed_headers
 from streams.settings import load_settings
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -94,7 +96,8 @@ def test_each_record_is_one_of_the_asyncapi_messages(status: str) -> None:
     """Headers, key and value of a record are valid under the message of its status, and under no other."""
     document = yaml.safe_load((SCHEMAS / "fairness-metrics.asyncapi.yaml").read_text())
     record = NEW_RECORDS[status]
-    headers = {name: value.decode() for name, value in record.headers("demo")}
+    signed = signed_headers(record, record.encode(), identity("publish", "demo"))
+    headers = {name: value.decode() for name, value in signed}
     found = []
     for name, message in document["components"]["messages"].items():
         parts = {"headers": headers, "key": record.topic_key().decode(), "value": value_of(record)}
@@ -110,7 +113,8 @@ def test_each_record_is_one_of_the_asyncapi_messages(status: str) -> None:
         ]
         found += [] if wrong else [name]
     assert found == [status]
-    assert set(headers) == set(document["components"]["messages"][status]["headers"]["required"])
+    listed = document["components"]["messages"][status]["headers"]
+    assert set(headers) == set(listed["properties"]) == {*listed["required"], SIGNATURE_HEADER}
 
 
 # -- old and new --------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from estimated import published, run
 from prometheus_client import CollectorRegistry
+from signed_windows import Headers, headers_of, headers_over, publish, read
 
 from privacy import Measurement
 from streams.pulse import Pulse
@@ -25,10 +26,10 @@ from streams.roles.emitted import EmittedWindows
 from streams.roles.publish import PublishCore
 from streams.roles.publish_app import Publisher
 from streams.settings import Settings
+from streams.watch.health import RoleHealth
 
 pytestmark = pytest.mark.slow
 
-DEPLOYMENT = Settings().deployment
 WINDOWS = 14
 """Of the measurement with a rectifier: twelve windows of 10 s and two minutes."""
 VOID = (2, 10, 11)
@@ -77,7 +78,7 @@ def restarted(held: list[FairnessMetric], *, lost: int = 0) -> list[FairnessMetr
     """
     emitted = EmittedWindows()
     for record in held:
-        emitted.read(record.topic_key(), record.encode(), record.headers(DEPLOYMENT))
+        emitted.read(read(record))
     core = PublishCore(run().controls["publish"], confidence=0.95, rho_limit=10.0, emitted=emitted)
     found = [core.apply(party, value) for party, value in releases(voids=False)]
     assert len(core.lost) == lost
@@ -138,27 +139,40 @@ def test_a_hole_further_back_says_that_history_is_needed() -> None:
 # -- the whole of it --------------------------------------------------------------------------------------------------
 
 
-def publisher(monkeypatch: pytest.MonkeyPatch, topic: list[FairnessMetric]) -> Publisher:
-    """`publish` at its start, with what it would read of Kafka."""
+Raw = tuple[bytes, bytes | None, Headers | None]
+"""(key, value, headers) of a record that anybody may have written."""
+
+
+def publisher(
+    monkeypatch: pytest.MonkeyPatch, topic: list[FairnessMetric], raw: Sequence[Raw] = (), *, voids: bool = True
+) -> Publisher:
+    """`publish` at its start, with what it would read of Kafka.
+
+    Args:
+        topic: what publish has written; read anew at each reading. raw: what lies behind that.
+    """
+    registry = CollectorRegistry()
     process: Any = SimpleNamespace(
         settings=Settings(),
         control=run().controls["publish"],
-        registry=CollectorRegistry(),
+        registry=registry,
+        health=RoleHealth("publish", registry),
         pulse=Pulse(60.0),
         reader=SimpleNamespace(catch_up=lambda: None),
         read=[],
     )
     process.control.version += 1
 
-    def record(key: bytes | None, value: bytes, headers: Any) -> Any:
-        now = (1, 1 << 50)
-        return SimpleNamespace(key=lambda: key, value=lambda: value, headers=lambda: headers, timestamp=lambda: now)
+    def record(key: bytes | None, value: bytes | None, headers: Any) -> Any:
+        told = {"key": key, "value": value, "headers": headers, "timestamp": (1, 1 << 50), "partition": 0, "offset": 7}
+        return SimpleNamespace(**{name: (lambda found=found: found) for name, found in told.items()})
 
     def read_to_end(settings: Settings, name: str, **_: Any) -> Iterator[Any]:
         process.read.append(name.rpartition(".")[2])
         if name == settings.topic("fairness-metrics"):
-            return iter([record(each.topic_key(), each.encode(), each.headers(DEPLOYMENT)) for each in topic])
-        return iter([record(None, value, None) for party, value in releases(voids=True) if name.endswith(party)])
+            own = [(each.topic_key(), each.encode(), headers_of(each)) for each in topic]
+            return iter([record(*each) for each in [*own, *raw]])
+        return iter([record(None, value, None) for party, value in releases(voids=voids) if name.endswith(party)])
 
     monkeypatch.setattr(publish_app, "read_to_end", read_to_end)
     return Publisher(process)
@@ -258,6 +272,137 @@ def test_a_measurement_that_ended_before_the_upgrade_is_left_as_it_was(monkeypat
     assert late.take(*both[0], live=True) is None
     with pytest.raises(HistoryNeeded, match="feed/10s"):
         late.take(*both[1], live=True)
+
+
+# -- what somebody else has written --------------------------------------------------------------------------------
+
+
+def forged() -> tuple[FairnessMetric, FairnessMetric]:
+    """A genuine window before the newest, and what would be believed of it by its form: it names both releases.
+
+    Its detectors have forgotten what they gathered, and it names an alarm.
+    """
+    ten = [window for window in feed() if window.level == "10s"]
+    genuine, first = ten[-2], ten[0]
+    assert first.detection is not None
+    assert LevelDetectors.of(spec(), "10s").read(first.detection.model_dump_json().encode()) is not None
+    alarm = {"alarm": True, "alarm_since_ms": genuine.window.end_ms}
+    results = [each.model_copy(update=alarm) if each.alarm is not None else each for each in genuine.results]
+    return genuine, genuine.model_copy(update={"detection": first.detection, "results": tuple(results)})
+
+
+def unsigned(record: FairnessMetric) -> Raw:
+    """As the version before publish signed wrote it."""
+    return record.topic_key(), record.encode(), headers_of(record)[:-1]
+
+
+def forgeries() -> list[Raw]:
+    """All that one can write who has publish's password, and not its key."""
+    genuine, other = forged()
+    key, value, headers = unsigned(other)
+    assert value is not None
+    withdrawing = [
+        (name, each.replace(b"/1", b"/2") if name == "ce_id" else each) for name, each in headers_of(genuine)
+    ]
+    ahead = b"253402300000000"
+    return [
+        unsigned(other),
+        (key, value, headers_of(genuine)),
+        (key, value, headers_of(other, run()._keys["a"].identity)),
+        (key, b"{}", withdrawing),
+        (key, None, None),
+        (
+            b"feed/10s/" + ahead,
+            value.replace(b"%d" % genuine.window.end_ms, ahead),
+            [("ce_id", b"feed/10s/%b/1" % ahead)],
+        ),
+    ]
+
+
+def test_what_publish_has_not_signed_is_as_though_it_were_not_there(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No evidence, window, review or end of a level comes from it; it is counted, and told without its contents."""
+    found = publisher(monkeypatch, feed(), forgeries(), voids=False)
+    assert found.take_new(found.replay()) == []
+    whole = publisher(monkeypatch, [], voids=False)
+    whole.take_new(whole.replay())
+    assert shown(found) == shown(whole)
+    assert found.held.newest_end_ms("feed", "10s") == max(w.window.end_ms for w in feed())
+    books = [each.concerns.governance._reviews._book for each in (found, whole)]
+    assert [{alarm.id for alarm in book.alarms()} for book in books] == [alarms(feed())] * 2
+    for reason in ("unsigned", "signature"):
+        labels = {"role": "publish", "reason": reason}
+        assert found.process.registry.get_sample_value("evenstream_records_refused_total", labels) == 3
+    (line,) = [record.getMessage() for record in caplog.records if "has not signed" in record.getMessage()]
+    assert "(3 signature, 3 unsigned; the first: partition 0 offset 7)" in line
+    assert "feed" not in line
+
+
+def alarms(records: list[FairnessMetric]) -> set[str]:
+    """Ids of the alarms that they name."""
+    return {
+        f"feed/{w.level}/{r.metric}/{r.score_bin}/{r.group}/{r.alarm_since_ms}"
+        for w in records
+        for r in w.results
+        if r.alarm
+    }
+
+
+def test_a_forged_record_keeps_no_genuine_one_off_the_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its window is written."""
+    genuine, other = forged()
+    topic = [window for window in feed() if window is not genuine]
+    found = publisher(monkeypatch, topic, [unsigned(other)], voids=False)
+    (written,) = found.take_new(found.replay())
+    assert written.topic_key() == genuine.topic_key()
+    assert (written.results, written.detection) == (genuine.results, genuine.detection)
+
+
+def test_after_an_upgrade_all_is_written_anew_and_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts, since years of windows would not fit into memory; what lies there is nobody's word."""
+    monkeypatch.setattr(publish_app, "_MOST_FRESH", 3)
+    every = publisher(monkeypatch, [], voids=False).replay()
+    before = [unsigned(old(window)) for window in every]
+    topic: list[FairnessMetric] = []
+    found = publisher(monkeypatch, topic, before, voids=False)
+    parts: list[int] = []
+
+    def write(windows: list[FairnessMetric]) -> None:
+        topic.extend(windows)
+        parts.append(len(windows))
+
+    write(found.take_new(found.replay(write)))
+    assert max(parts) == 3
+    assert [window.encode() for window in topic] == [window.encode() for window in every]
+    again = publisher(monkeypatch, topic, before, voids=False)
+    assert again.take_new(again.replay()) == []
+
+
+def test_windows_without_evidence_are_not_written_before_they_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A level whose evidence is lost is read again; nothing of it that was found by then is on the topic."""
+    monkeypatch.setattr(publish_app, "_MOST_FRESH", 1)
+    every = publisher(monkeypatch, []).replay()
+    topic = holes(every)
+    lacking = [window for window in every if window not in topic]
+    found = publisher(monkeypatch, topic)
+    found.take_new(found.replay(topic.extend))
+    assert len(topics_read(found)) == 6
+    assert sorted(topic, key=FairnessMetric.topic_key) == sorted(every, key=FairnessMetric.topic_key)
+    assert all(window in topic for window in lacking)
+
+
+def test_a_record_of_a_window_that_nobody_released_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publish's own, of releases that are gone: it stays, and opens the reviews that it did."""
+    genuine, other = forged()
+    start_ms, end_ms = genuine.window.start_ms - 10**9, genuine.window.end_ms - 10**9
+    window = genuine.window.model_copy(update={"start_ms": start_ms, "end_ms": end_ms})
+    since = [each.model_copy(update={"alarm_since_ms": end_ms}) if each.alarm else each for each in other.results]
+    own = other.model_copy(update={"window": window, "results": tuple(since)})
+    raw = (own.topic_key(), own.encode(), headers_over(publish(), own.topic_key(), own.encode()))
+    found = publisher(monkeypatch, feed(), [raw], voids=False)
+    assert found.take_new(found.replay()) == []
+    assert {a.id for a in found.concerns.governance._reviews._book.alarms()} == alarms([*feed(), own]) > alarms(feed())
 
 
 def topics_read(found: Publisher) -> list[str]:

@@ -8,22 +8,22 @@ from typing import Any
 import msgspec
 import pytest
 from estimated import published, run
+from signed_windows import read
 
 from streams.records.metric import FairnessMetric
+from streams.records.published import PublishedRecord
 from streams.records.release import SignedRelease
 from streams.roles.emitted import EmittedWindows, Outcome
 from streams.roles.publish import PublishCore
 
 pytestmark = pytest.mark.slow
 
-DEPLOYMENT = "demo"
-
 
 def holding(records: list[FairnessMetric]) -> EmittedWindows:
     """What was read of a topic that holds these records."""
     held = EmittedWindows()
     for record in records:
-        held.read(record.topic_key(), record.encode(), record.headers(DEPLOYMENT))
+        held.read(read(record))
     return held
 
 
@@ -55,7 +55,7 @@ def test_what_follows_is_the_same_bytes(share: float) -> None:
 
 
 def test_the_newest_window_of_a_level_is_estimated_again() -> None:
-    """/metrics shows its numbers, which come from signed releases and not from a topic without signatures."""
+    """/metrics shows its numbers, which come from signed releases."""
     estimated = {(w.measurement, w.level, w.window.end_ms) for w in replay(holding(published())) if hasattr(w, "table")}
     newest: dict[tuple[str, str], int] = {}
     for window in published():
@@ -64,36 +64,32 @@ def test_the_newest_window_of_a_level_is_estimated_again() -> None:
     assert estimated == {(*level, end_ms) for level, end_ms in newest.items()}
 
 
-def _not_json(record: FairnessMetric) -> tuple[bytes, bytes, Any]:
-    return record.topic_key(), b"{", record.headers(DEPLOYMENT)
+def _not_json(record: FairnessMetric) -> tuple[bytes, bytes]:
+    return record.topic_key(), b"{"
 
 
-def _of_other_releases(record: FairnessMetric) -> tuple[bytes, bytes, Any]:
+def _of_other_releases(record: FairnessMetric) -> tuple[bytes, bytes]:
     assert record.checks is not None
     checks = record.checks.model_copy(update={"release_signature_a": "00" * 64})
-    return record.topic_key(), record.model_copy(update={"checks": checks}).encode(), record.headers(DEPLOYMENT)
+    return record.topic_key(), record.model_copy(update={"checks": checks}).encode()
 
 
-def _under_another_key(record: FairnessMetric) -> tuple[bytes, bytes, Any]:
-    return b"feed/10s/1", record.encode(), record.headers(DEPLOYMENT)
+def _under_another_key(record: FairnessMetric) -> tuple[bytes, bytes]:
+    return b"feed/10s/1", record.encode()
 
 
-def _of_no_build(record: FairnessMetric) -> tuple[bytes, bytes, Any]:
-    return record.topic_key(), record.encode(), [("ce_id", b"feed/10s/5/9")]
-
-
-def _without_hex(record: FairnessMetric) -> tuple[bytes, bytes, Any]:
+def _without_hex(record: FairnessMetric) -> tuple[bytes, bytes]:
     value = msgspec.json.decode(record.encode()) | {"spec_sha256": "zz"}
-    return record.topic_key(), msgspec.json.encode(value), record.headers(DEPLOYMENT)
+    return record.topic_key(), msgspec.json.encode(value)
 
 
-@pytest.mark.parametrize("change", [_not_json, _of_other_releases, _under_another_key, _of_no_build, _without_hex])
+@pytest.mark.parametrize("change", [_not_json, _of_other_releases, _under_another_key, _without_hex])
 def test_a_record_that_does_not_rest_on_the_releases_is_not_believed(change: Any) -> None:
-    """Its window is estimated from the releases, and the others are passed over as before."""
+    """Publish's own signature is not enough: its window is estimated from the releases, the others are passed over."""
     every = published()
     odd = min(every, key=lambda window: window.window.end_ms)
     held = holding([window for window in every if window is not odd])
-    held.read(*change(odd))
+    held.read(PublishedRecord(*change(odd), 1))
     keys = {found.topic_key() for found in replay(held) if isinstance(found, FairnessMetric)}
     assert odd.topic_key() in keys
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alarmed import record, result
+from alarmed import result, signed
 from governed import Deployment, spec, word
 from prometheus_client import CollectorRegistry
 
@@ -40,7 +40,7 @@ def test_pages_are_told_what_is_new_and_nothing_twice() -> None:
     assert found.follow() == []
     found.deployment.approve(spec())
     assert found.follow() == ["ApprovalsShown"]
-    found.desk.read(*record(result(), spec=spec().digest()))
+    found.desk.read(signed(result(), spec=spec().digest()))
     assert found.follow() == ["ReviewsShown"]
     assert found.registry.get_sample_value("evenstream_reviews_open", {"measurement": "feed"}) == 1
     found.deployment.decide(word("watch"))

@@ -12,12 +12,14 @@ import msgspec
 import pytest
 from estimated import published, run
 from prometheus_client import CollectorRegistry
+from signed_windows import headers_of
 
 from streams.pulse import Pulse
 from streams.records.metric import FairnessMetric
 from streams.roles import publish_app
 from streams.roles.publish_app import Publisher
 from streams.settings import Settings, load_settings
+from streams.watch.health import RoleHealth
 from streams.watch.live_page import LivePage
 from streams.watch.pages import Shown
 from streams.watch.routes import Request, Routes
@@ -30,10 +32,12 @@ _AS_THE_PIPELINE = [f"privacy.rho_{period}_limit=10" for period in ("member_day"
 
 def publisher(monkeypatch: pytest.MonkeyPatch, topic: list[FairnessMetric], *overrides: str) -> Publisher:
     """`publish` at its start, with what it would read of Kafka: these records, and all releases."""
+    registry = CollectorRegistry()
     process: Any = SimpleNamespace(
         settings=load_settings(None, [*_AS_THE_PIPELINE, *overrides], environment={}),
         control=run().controls["publish"],
-        registry=CollectorRegistry(),
+        registry=registry,
+        health=RoleHealth("publish", registry),
         pulse=Pulse(60.0),
         reader=SimpleNamespace(catch_up=lambda: None),
     )
@@ -45,7 +49,7 @@ def publisher(monkeypatch: pytest.MonkeyPatch, topic: list[FairnessMetric], *ove
 
     def read_to_end(settings: Settings, name: str, **_: Any) -> Iterator[Any]:
         if name == settings.topic("fairness-metrics"):
-            return iter([record(w.topic_key(), w.encode(), w.headers(settings.deployment)) for w in topic])
+            return iter([record(w.topic_key(), w.encode(), headers_of(w)) for w in topic])
         return iter([record(None, value, None) for value in run().log.values(name.removeprefix("evenstream."))])
 
     monkeypatch.setattr(publish_app, "read_to_end", read_to_end)

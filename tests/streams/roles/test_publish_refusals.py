@@ -17,8 +17,8 @@ from streams.errors import KafkaUnavailable
 from streams.inprocess import InProcessPipeline
 from streams.pulse import Pulse
 from streams.records.metric import FairnessMetric
+from streams.records.published import PublishedRecord
 from streams.records.release import SignedRelease
-from streams.roles.emitted import version_of
 from streams.roles.publish import PublishCore
 from streams.roles.publish_app import Publisher, _beat
 from streams.settings import Settings
@@ -163,16 +163,16 @@ def counted(publisher: Publisher) -> dict[tuple[str, str], float]:
     return found
 
 
-def emit(publisher: Publisher, records: list[FairnessMetric], topic: dict[bytes, tuple[bytes, Any]]) -> None:
+def emit(publisher: Publisher, records: list[FairnessMetric], topic: dict[bytes, tuple[bytes, int]]) -> None:
     """As the app does it."""
     for record in publisher.take_new(records):
-        topic[record.topic_key()] = record.encode(), record.headers("demo")
+        topic[record.topic_key()] = record.encode(), record.version
 
 
 def test_a_withdrawal_replaces_numbers_once(tmp_path: Path) -> None:
     """Numbers that went out before the revocation was read give way to it; a restart emits nothing again."""
     pipeline = run(tmp_path, 75)
-    publisher, topic = publisher_of(pipeline), dict[bytes, tuple[bytes, Any]]()
+    publisher, topic = publisher_of(pipeline), dict[bytes, tuple[bytes, int]]()
     assert publisher.refresh_measurements() == []
     for party in "ab":
         for value in pipeline.log.values(f"releases-{party}"):
@@ -188,8 +188,8 @@ def test_a_withdrawal_replaces_numbers_once(tmp_path: Path) -> None:
         for end in range(START_MS + length, START_MS + 70_001, length):
             assert (statuses[f"feed/{level}/{end}"] == "withdrawn") == (end > START_MS + 45_000)
     again = publisher_of(pipeline)
-    for key, (value, headers) in topic.items():
-        again.held.read(key, value, headers)
+    for key, (value, version) in topic.items():
+        again.held.read(PublishedRecord(key, value, version))
     before = dict(topic)
     for party in "ba":
         for value in pipeline.log.values(f"releases-{party}"):
@@ -198,7 +198,7 @@ def test_a_withdrawal_replaces_numbers_once(tmp_path: Path) -> None:
     emit(again, again.refresh_measurements(), topic)
     assert topic == before
     for order in ("ab", "ba"):  # one that knew before it read the first release says the same
-        knowing, rebuilt = publisher_of(pipeline), dict[bytes, tuple[bytes, Any]]()
+        knowing, rebuilt = publisher_of(pipeline), dict[bytes, tuple[bytes, int]]()
         emit(knowing, knowing.refresh_measurements(), rebuilt)
         for party in order:
             for value in pipeline.log.values(f"releases-{party}"):
@@ -230,7 +230,7 @@ def test_one_transaction_holds_each_record_once_and_no_numbers_after_a_withdrawa
 def test_the_earliest_of_two_revocations_withdraws(tmp_path: Path, moments: tuple[int, int]) -> None:
     """One dated far ahead shadows no later one; what stands last is the same for who reads both at once."""
     pipeline = run(tmp_path, 75)
-    publisher, topic = publisher_of(pipeline), dict[bytes, tuple[bytes, Any]]()
+    publisher, topic = publisher_of(pipeline), dict[bytes, tuple[bytes, int]]()
     publisher.refresh_measurements()
     for party in "ab":
         for value in pipeline.log.values(f"releases-{party}"):
@@ -242,7 +242,7 @@ def test_the_earliest_of_two_revocations_withdraws(tmp_path: Path, moments: tupl
     statuses = {key.decode(): FairnessMetric.decode(value).status for key, (value, _) in topic.items()}
     for end in range(START_MS + 10_000, START_MS + 70_001, 10_000):
         assert (statuses[f"feed/10s/{end}"] == "withdrawn") == (end > START_MS + 45_000)
-    knowing, rebuilt = publisher_of(pipeline), dict[bytes, tuple[bytes, Any]]()
+    knowing, rebuilt = publisher_of(pipeline), dict[bytes, tuple[bytes, int]]()
     emit(knowing, knowing.refresh_measurements(), rebuilt)
     for party in "ba":
         for value in pipeline.log.values(f"releases-{party}"):
@@ -266,34 +266,6 @@ def test_a_publisher_that_has_failed_and_does_not_end_is_hung(honest: InProcessP
         assert publisher.ready() == "no acknowledgement"
     finally:
         loop.close()
-
-
-def test_versions_of_records(honest: InProcessPipeline) -> None:
-    """A record's version is the last part of its id: of numbers 1, of a withdrawal 2."""
-    record = honest.published[0]
-    assert version_of(record.headers("demo")) == 1
-    assert version_of([("content-type", b"x"), ("ce_id", b"feed/10s/5/2")]) == 2
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        None,
-        [("ce_id", None)],
-        *([("ce_id", b"feed/10s/5/" + end)] for end in (b"", b"c", b"0", b"3", b"999999", b"01")),
-    ],
-    ids=str,
-)
-def test_what_no_build_has_written_hides_no_window(honest: InProcessPipeline, headers: Any) -> None:
-    """A record under a window's key with another version, or none, is not ours: the window is emitted all the same."""
-    publisher, record = publisher_of(honest), honest.published[0]
-    publisher.held.read(record.topic_key(), record.encode(), headers)
-    assert publisher.is_new(record)
-
-
-def test_a_version_of_thousands_of_digits_is_none() -> None:
-    """It is no number of ours, and reading it ends nothing."""
-    assert version_of([("ce_id", b"feed/10s/5/" + b"1" * 5000)]) == 0
 
 
 def test_the_period_budget_counts_released_days(honest: InProcessPipeline) -> None:

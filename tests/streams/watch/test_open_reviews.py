@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alarmed import ALARM_MS, record, result
+from alarmed import ALARM_MS, result, signed
 from prometheus_client import CollectorRegistry, generate_latest
 
 from privacy import parse_measurement
@@ -18,7 +18,7 @@ TEXT = """
 id: {id}
 purpose: x
 source: {{topic: t, member: m, time: ts}}
-cells: {{decision: {{field: r}}}}
+cells: {{score: {{field: s, bins: [0.5]}}, decision: {{field: r}}, outcome: {{field: o}}}}
 windows: {{base: 10s}}
 reference: white
 privacy: {{contribution_cap: 2, rho_member_day: 0.1}}
@@ -47,7 +47,7 @@ class Watched:
         """One more word of a reviewer."""
         alarm = f"feed/10s/tpr/all/{group}/{ALARM_MS}"
         said = Disposition(alarm, "unknown", decision, "look")
-        self.words.setdefault(alarm, []).append(SignedDisposition(said, 0, 1, "ab" * 8))
+        self.words.setdefault(alarm, []).append(SignedDisposition(said, 0, ALARM_MS, "ab" * 8))
 
     def open(self, measurement: str = "feed") -> float | None:
         """Of a measurement."""
@@ -62,7 +62,7 @@ class Watched:
 def test_golden_names_and_labels() -> None:
     """Two gauges by measurement, as the golden file says."""
     watched = Watched()
-    watched.reviews.read(*record(result()))
+    watched.reviews.read(signed(result()))
     watched.show()
     lines = [
         f"{family.type} {name} {{{labels}}}\n"
@@ -75,7 +75,7 @@ def test_golden_names_and_labels() -> None:
 def test_nothing_before_everything_was_read() -> None:
     """No number, not 0, until somebody says that it is one; then 0 where no alarm began, and no deadline."""
     watched = Watched()
-    watched.reviews.read(*record(result()))
+    watched.reviews.read(signed(result()))
     assert generate_latest(watched.registry) == b""
     assert watched.reviews.reviews is None
     watched.show()
@@ -87,8 +87,8 @@ def test_only_what_reviewers_leave_open_counts() -> None:
     """The deadline is the earliest of the open ones; a decision closes, a revocation takes the series away."""
     watched = Watched()
     later = ALARM_MS + 10_000
-    watched.reviews.read(*record(result(), result("api")))
-    watched.reviews.read(*record(result("hispanic", later), end_ms=later))
+    watched.reviews.read(signed(result(), result("api")))
+    watched.reviews.read(signed(result("hispanic", later), end_ms=later))
     watched.show()
     assert (watched.open(), watched.deadline()) == (3, (ALARM_MS + WITHIN_MS) / 1000)
     watched.decide("investigate")

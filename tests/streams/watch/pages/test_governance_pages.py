@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from alarmed import ALARM_MS, record, result
+from alarmed import ALARM_MS, as_signed, result, signed
 from governed import DAY_MS, HOSTILE, KEYS, SPEC, Deployment, spec, whole, word
 from shown_windows import history, hour, shown
 
@@ -98,7 +98,7 @@ def test_a_review_says_what_when_and_how(deployment: Deployment) -> None:
         assert words in text, words
     text = deployment.text(ALARM)
     assert "decided: change" in text
-    assert "The last one stands." in text
+    assert "The last one stands that was not signed before the alarm." in text
     assert "review decide" not in text
     assert text.index("unknown investigate") < text.index("input change")
     assert "1 review is open." in deployment.text("/reviews")
@@ -166,7 +166,7 @@ def test_strangers_text_is_escaped() -> None:
     found.approve(hostile)
     found.propose(spec("late"))
     found.decide(Reject("late", 1, spec("late").digest().hex(), HOSTILE), 1)
-    found.book.read(*record(result(), result("<b>", estimator=HOSTILE), spec=hostile.digest(), reference=HOSTILE))
+    found.book.read(signed(result(), result("<b>", estimator=HOSTILE), spec=hostile.digest(), reference=HOSTILE))
     found.decide(word("other", reason=HOSTILE, follow_up=HOSTILE, cause="other"))
     found.approve(spec("jobs"))
     found.revoke(spec("jobs"), HOSTILE)
@@ -201,7 +201,7 @@ def test_each_alarm_of_the_detectors_has_its_review() -> None:
     made, read = ReviewBook(), ReviewBook()
     for one in records:
         made.window(one)
-        read.read(one.topic_key(), one.encode())
+        read.read(as_signed(one.topic_key(), one.encode()))
     reviews = read.reviews({}, [entry.approved])
     assert reviews == made.reviews({}, [entry.approved])
     assert "black" in {review.alarm.group for review in reviews}
@@ -227,7 +227,7 @@ def test_concerns_are_counted_beside_the_form(deployment: Deployment) -> None:
 def test_an_alarms_id_is_its_path() -> None:
     """Also of a pool of groups, whose plus sign is escaped."""
     book = ReviewBook()
-    book.read(*record(result("native+multiple")))
+    book.read(signed(result("native+multiple")))
     (review,) = book.reviews({}, [])
     assert path(review.alarm) == f"/reviews/feed/10s/tpr/all/native%2Bmultiple/{ALARM_MS}"
 

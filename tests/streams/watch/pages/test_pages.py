@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from alarmed import as_signed
 from prometheus_client import CollectorRegistry
 from shown_windows import LENGTH_MS, START_MS, Level, exact_counts, history, hour, shown
 
@@ -346,7 +347,7 @@ def test_what_reviewers_decided_stands_beside_the_alarm() -> None:
     site = Site(hour())
     book = ReviewBook()
     for record in hour():
-        book.read(record.topic_key(), record.encode())
+        book.read(as_signed(record.topic_key(), record.encode()))
     black = next(alarm for alarm in standing(all_spans(site.snapshot())) if alarm.metric == "recommendation_rate")
     said = Disposition(black.id, cause="input", decision="change", follow_up="Restore the <b>field</b>.")
     signed = SignedDisposition(said, 3, NOW_MS - 1000, "0123456789abcdef")
@@ -412,7 +413,7 @@ def test_a_record_that_was_worked_out_anew_is_not_said_to_lie_on_the_topic(site:
     record = Level(SPEC).published(0)
     found = Site((record,))
     kept = WindowHistory(10)
-    kept.read(record.topic_key(), record.encode().replace(b'"alarm":false', b'"alarm":null'))
+    kept.read(as_signed(record.topic_key(), record.encode().replace(b'"alarm":false', b'"alarm":null')))
     kept.add(record)
     kept.open()
     path = f"/measurements/feed/10s/{record.window.end_ms}"
