@@ -47,6 +47,7 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 """
 
+# A controller that writes an empty record twice a second takes a quarter of what an idle broker takes.
 _COMMON = """log.dirs={logs}
 auto.create.topics.enable=false
 num.partitions=1
@@ -62,6 +63,7 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 log.cleaner.dedupe.buffer.size=16777216
+metadata.max.idle.interval.ms=10000
 """
 
 
