@@ -273,7 +273,7 @@ class TopicFollower:
     """Follows one single-partition topic from its beginning, as a subscriber would."""
 
     def __init__(self, settings: Settings, topic: str) -> None:
-        self._consumer = make_consumer(settings, settings.group("trial"), **{"fetch.wait.max.ms": 10})
+        self._consumer = make_consumer(settings, settings.group("trial"))
         self._consumer.assign([TopicPartition(topic, 0, 0)])
 
     def poll(self, seconds: float) -> list[bytes]:

@@ -1,17 +1,19 @@
-"""What all tests share: one real Kafka a session, and a fresh deployment a test."""
+"""What all tests share: one real Kafka a run, and a fresh deployment a test."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-from streams.kafka.dev_broker import temporary_broker
+from streams.kafka.dev_broker import DevBroker
 from streams.settings import Settings, load_settings
 
 # Time limits on single examples would judge the machine; `make check` draws fewer examples than `make test`.
@@ -23,21 +25,49 @@ hypothesis.settings.load_profile("full")
 _LONGEST_FIRST = (
     "test_demo.py",
     "test_chaos.py",
-    "test_noise_once.py",
-    "test_doctor.py",
     "test_secured_kafka.py",
+    "test_doctor.py",
     "test_canary.py",
+    "test_noise_once.py",
     "test_shards.py",
-    "test_skip_kafka.py",
-    "test_governance.py",
-    "test_shredding.py",
-    "test_alerts_end_to_end.py",
-    "test_shard.py",
     "test_topics_changed.py",
+    "test_shard.py",
+    "test_alerts_end_to_end.py",
+    "test_governance.py",
+    "test_skip_kafka.py",
     "test_subscribers.py",
+    "test_ledger_commands.py",
+    "test_shredding.py",
+    "test_replay_as_logged.py",
+    "test_dev_broker.py",
+    "test_live_equals_inprocess.py",
+    "test_read_only_kafka.py",
+    "test_lost_state_kafka.py",
+    "test_kafka.py",
+    "test_concerns.py",
+    "test_revocation.py",
 )
-"""Files that take half a minute or more on Kafka. `make kafka` hands files to two processes in this order, so that none
-of them is begun when the other process has nothing left to do."""
+"""Files that take a quarter of a minute or more on Kafka. `make kafka` hands files to its processes in this order, so
+that none of them is begun when the other processes have nothing left to do."""
+
+_KAFKA_FOLDER = "TESTS_KAFKA_FOLDER"  # evenstream refuses settings of its own prefix that it does not know
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name a folder for the run's broker, which xdist's processes hear of by their environment."""
+    if not hasattr(config, "workerinput"):
+        os.environ[_KAFKA_FOLDER] = tempfile.mkdtemp(prefix="evenstream-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the run's broker, if a test has asked for it, once no process can need it any more."""
+    if not hasattr(config, "workerinput") and (folder := os.environ.pop(_KAFKA_FOLDER, None)):
+        DevBroker(_broker_folder(folder)).stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _broker_folder(folder: str) -> Path:
+    return Path(folder) / "broker"
 
 
 def _place(item: pytest.Item) -> int:
@@ -53,24 +83,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A broker's address: the one that KAFKA_BOOTSTRAP names, or one that lives as long as the session."""
+def kafka() -> str:
+    """A broker's address: the one that KAFKA_BOOTSTRAP names, or one that lives as long as the run.
+
+    All processes of a run share it, since each broker takes 5 s of processor time to start, as long to warm up, and
+    a thirtieth of a core when nothing happens. Deployments have names of their own.
+    """
     existing = os.environ.get("KAFKA_BOOTSTRAP")
     if existing:
-        yield existing
-        return
-    folder = tmp_path_factory.mktemp("kafka")
-    with temporary_broker(folder / "broker", progress=print) as broker:
-        yield broker.bootstrap
-    shutil.rmtree(folder, ignore_errors=True)
+        return existing
+    folder = _broker_folder(os.environ[_KAFKA_FOLDER])
+    with folder.with_name("starting").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first starts it, the others wait for that
+        return DevBroker(folder).start(progress=print).bootstrap
 
 
 @pytest.fixture(scope="session")
-def kafka_logs(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the session broker's log segments."""
+def kafka_logs(kafka: str) -> Path:
+    """The folder of the run's broker's log segments."""
     if os.environ.get("KAFKA_BOOTSTRAP"):
-        pytest.skip("reads log segments from disk, which only the session's own broker allows: unset KAFKA_BOOTSTRAP")
-    return next(tmp_path_factory.getbasetemp().glob("kafka*/broker/data"))
+        pytest.skip("reads log segments from disk, which only the run's own broker allows: unset KAFKA_BOOTSTRAP")
+    return _broker_folder(os.environ[_KAFKA_FOLDER]) / "data"
 
 
 @pytest.fixture

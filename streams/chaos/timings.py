@@ -125,7 +125,7 @@ class Subscriber:
         self._visible = visible
         self._seen = seen
         self._stop = threading.Event()
-        self._consumer = make_consumer(settings, settings.group("chaos"), **{"fetch.wait.max.ms": 10})
+        self._consumer = make_consumer(settings, settings.group("chaos"))
         self._consumer.assign([TopicPartition(settings.topic("fairness-metrics"), 0, 0)])
         self._thread = threading.Thread(target=self._run, daemon=True)
 

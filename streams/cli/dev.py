@@ -9,7 +9,7 @@ import click
 
 from streams.cli import Invocation
 from streams.kafka.dev_broker import BrokerProcess, DevBroker
-from streams.kafka.dev_jars import KAFKA_VERSION, ensure_jars
+from streams.kafka.dev_jars import KAFKA_VERSION, cache_folder
 from streams.kafka.dev_security import ADMIN, BrokerSecurity, client_file
 from streams.settings import PRINCIPALS
 
@@ -79,9 +79,12 @@ def _make_principals(security: BrokerSecurity, running: BrokerProcess, invocatio
 
 @kafka.command()
 def fetch() -> None:
-    """Have Maven copy Kafka into the cache folder, and start nothing."""
+    """Have Maven copy Kafka into the cache folder, and Java keep its classes there; no broker is left running."""
+    from streams.kafka.dev_archive import ensure_class_archive
+
     if not _elsewhere():
-        click.echo(f"Kafka {KAFKA_VERSION} is in {ensure_jars(lambda line: click.echo(line, err=True))}")
+        ensure_class_archive(lambda line: click.echo(line, err=True))
+        click.echo(f"Kafka {KAFKA_VERSION} is in {cache_folder()}")
 
 
 @kafka.command()

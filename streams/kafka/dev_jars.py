@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from streams.errors import PrerequisiteMissing
@@ -48,17 +50,27 @@ def _require(program: str, what: str) -> str:
     return found
 
 
+@lru_cache
+def _told_version(java: str) -> str:
+    return subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+
+
 def find_java() -> str:
     """The path of a Java that is new enough, or :class:`PrerequisiteMissing`."""
     java = _require("java", f"Java ({_JAVA_MAJOR} or newer)")
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    version = re.search(r'version "(\d+)', told.stderr)
+    version = re.search(r'version "(\d+)', _told_version(java))
     if version is not None and int(version[1]) < _JAVA_MAJOR:
         raise PrerequisiteMissing(
             f"Kafka {KAFKA_VERSION} needs Java {_JAVA_MAJOR} or newer; {java} is version {version[1]}. On Debian or "
             f"Ubuntu run: {_INSTALL}"
         )
     return java
+
+
+def class_archive(java: str) -> Path:
+    """Where ``streams.kafka.dev_archive`` keeps Kafka's classes for one build of Java."""
+    build = hashlib.sha256(_told_version(java).encode()).hexdigest()[:12]
+    return cache_folder() / f"classes-{build}.jsa"
 
 
 def ensure_jars(progress: Callable[[str], None]) -> Path:

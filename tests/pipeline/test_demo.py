@@ -12,7 +12,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from streams.cli import main
 from streams.kafka.clients import admin
 from streams.settings import load_settings
 
@@ -57,18 +59,15 @@ class OnTheRunningDemo:
 
     def __init__(self, folder: Path) -> None:
         (config,) = folder.glob("*/evenstream.yaml")
-        self._environment = {name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP"} | {
-            "EVENSTREAM_CONFIG": str(config)
-        }
+        self._environment = {"KAFKA_BOOTSTRAP": None, "EVENSTREAM_CONFIG": str(config)}
         self._key = config.parent / "keys" / "governance" / "reviewer-3.key"
         self._page = folder / "page"
 
     def call(self, *arguments: str) -> str:
-        """Run one command, which must succeed; what it printed."""
-        command = [sys.executable, "-m", "streams.cli", *arguments]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-        return done.stdout
+        """Run one command, which must succeed; what it printed. In this process: a new one takes 2 s to begin."""
+        done = CliRunner().invoke(main, arguments, env=self._environment, prog_name="evenstream")
+        assert done.exit_code == 0, (arguments, done.output, done.exception)
+        return done.output
 
     def try_all(self, metrics: str) -> None:
         """Each shows what it should; then one reviewer stops the feed, and everybody sees it."""
@@ -121,16 +120,24 @@ def test_the_demo_ends_with_its_verdict_and_leaves_no_topic(kafka: str, tmp_path
     assert "FAILS" not in output
     assert "events in: 240,000 simulated, 2,676 of the primaries log" in output
     assert re.search(r"simulated-feed: rho 0.1, epsilon 2.7\d at delta 1e-09", output)
-    settings = load_settings(None, [f"kafka.bootstrap={kafka}"], environment={})
-    assert not [name for name in admin(settings).list_topics(timeout=10).topics if name.startswith("demo-")]
+    assert demo_topics(kafka) == []
     assert left_behind(tmp_path) == []
 
 
+def demo_topics(kafka: str) -> list[str]:
+    """The topics of demos that a cluster holds."""
+    settings = load_settings(None, [f"kafka.bootstrap={kafka}"], environment={})
+    return [name for name in admin(settings).list_topics(timeout=10).topics if name.startswith("demo-")]
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("moment", ["starting Kafka", "drawing", "starting seal", "metrics:"])
-def test_ctrl_c_stops_all_that_was_started(tmp_path: Path, moment: str) -> None:
-    """An interruption at any stage ends with 130, no process, no keys and no data."""
-    demo = start(tmp_path)
+@pytest.mark.parametrize(
+    ("moment", "own"),
+    [("starting Kafka", True), ("drawing", False), ("starting seal", False), ("metrics:", True)],
+)
+def test_ctrl_c_stops_all_that_was_started(kafka: str, tmp_path: Path, moment: str, own: bool) -> None:
+    """An interruption at any stage ends with 130, no process, no keys and no data; nor topics, where Kafka stays."""
+    demo = start(tmp_path, **({} if own else {"KAFKA_BOOTSTRAP": kafka}))
     assert demo.stdout is not None
     seen = ""
     for line in demo.stdout:
@@ -143,6 +150,7 @@ def test_ctrl_c_stops_all_that_was_started(tmp_path: Path, moment: str) -> None:
     assert demo.returncode == 130, seen + rest
     assert "Traceback" not in seen + rest
     assert left_behind(tmp_path) == []
+    assert demo_topics(kafka) == []
 
 
 def test_a_failure_before_kafka_touches_no_keys(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from streams.errors import KafkaUnavailable, PrerequisiteMissing
 from streams.kafka import dev_broker
 from streams.kafka.clients import producer_config, read_to_end, wait_for_kafka
 from streams.kafka.dev_broker import DevBroker
-from streams.kafka.dev_jars import KAFKA_VERSION, cache_folder, ensure_jars
+from streams.kafka.dev_jars import KAFKA_VERSION, cache_folder, class_archive, ensure_jars, find_java
 from streams.kafka.topics import create, plan
 from streams.settings import Settings
 
@@ -96,6 +96,36 @@ def test_jars_are_copied_once_and_whole(bare: Path, monkeypatch: pytest.MonkeyPa
     program(bare, "mvn", "exit 1")
     assert ensure_jars(quiet) == folder
     assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+
+
+def test_each_java_has_an_archive_of_its_own(bare: Path, tmp_path: Path) -> None:
+    """Classes that one build of Java has kept are not given to another, and where there are none, no file is named."""
+    found = []
+    for build in ("17.0.1", "21.0.2"):
+        folder = tmp_path / build
+        folder.mkdir()
+        program(folder, "java", f"""echo 'openjdk version "{build}"' >&2""")
+        found.append(class_archive(str(folder / "java")))
+    first, second = found
+    assert first != second
+    first.parent.mkdir(parents=True)
+    first.touch()
+    assert any(str(first) in word for word in dev_broker._java_options(str(tmp_path / "17.0.1" / "java")))
+    assert not any("jsa" in word for word in dev_broker._java_options(str(tmp_path / "21.0.2" / "java")))
+
+
+@pytest.mark.kafka
+def test_the_archive_of_classes_fits() -> None:
+    """Java takes Kafka's classes from what `evenstream dev kafka fetch` has made; else it would not start."""
+    java = find_java()
+    if not class_archive(java).exists():
+        pytest.skip("no archive here: `evenstream dev kafka fetch`")
+    command = [java, *dev_broker._java_options(java), "-Xshare:on", "-cp", f"{cache_folder()}/libs/*"]
+    loaded = subprocess.run(
+        [*command, "-Xlog:class+load", "kafka.Kafka", "--version"], capture_output=True, text=True, check=False
+    )
+    assert loaded.returncode == 0, loaded.stdout[-500:] + loaded.stderr
+    assert "org.apache.kafka.common.utils.AppInfoParser source: shared objects file (top)" in loaded.stdout
 
 
 def test_a_stale_process_id_is_not_ours(tmp_path: Path) -> None:
