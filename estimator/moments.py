@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +47,10 @@ def moments_of(values: NDArray[np.uint64], residuals: NDArray[np.int64], scale: 
     columns = values.T.astype(np.float64, order="C")
     groups = columns.shape[0]
     # Products of 20-bit integers are exact in float64, and so are sums of 2**12 of them once rounded to 20 bits.
-    first, second = np.triu_indices(groups)
+    first, second, weights = _triangle(groups)
     products, others = columns[first], columns[second]
     products *= others
-    products *= _weights(groups)[:, None] / scale
+    products *= weights[:, None] / scale
     np.rint(products, out=products)
     squares = residuals.astype(np.float64)
     squares *= squares
@@ -65,10 +66,14 @@ def moments_of(values: NDArray[np.uint64], residuals: NDArray[np.int64], scale: 
     return moments
 
 
-def _weights(groups: int) -> F:
-    """What the embedding multiplies the upper triangle of M by."""
+@lru_cache(maxsize=16)
+def _triangle(groups: int) -> tuple[NDArray[np.intp], NDArray[np.intp], F]:
+    """Rows and columns of M's upper triangle, and what the embedding multiplies it by: asked for with every batch."""
     row, column = np.triu_indices(groups)
-    return np.where(row == column, 1.0, math.sqrt(2))
+    weights = np.where(row == column, 1.0, math.sqrt(2))
+    for array in (row, column, weights):
+        array.flags.writeable = False
+    return row, column, weights
 
 
 def implausibly_low(lowest: float, sigma_rows: float) -> bool:
@@ -119,7 +124,8 @@ class Moments:
         if vector.ndim != 1 or not groups:
             raise ValueError(f"expected k (k + 1) / 2 + 2 + k moments for some number of groups k, got {vector.shape}")
         products = np.zeros((groups, groups))
-        products[np.triu_indices(groups)] = vector[: -groups - 2] / _weights(groups)
+        first, second, weights = _triangle(groups)
+        products[first, second] = vector[: -groups - 2] / weights
         products = products + np.triu(products, 1).T
         return cls(products, float(vector[-groups - 2]), float(vector[-groups - 1]), 2 * vector[-groups:])
 

@@ -8,7 +8,7 @@ crashed role is built anew from its committed state, as the shard loop does it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import dropwhile
 from pathlib import Path
@@ -38,6 +38,7 @@ from streams.roles.seal import SealOptions, SealStage
 from streams.roles.source_topics import SourceTopic
 from streams.stage import TIMESTAMP_LOG_APPEND, Out, Partition, Stage
 from streams.state import StateCodec
+from streams.verified_once import Verified, VerifiedOnce
 from streams.watch.health import RoleHealth
 
 _TOPICS = (
@@ -163,6 +164,13 @@ def _home(member: bytes, partitions: int) -> int:
     return int(partition_of(np.array([member]), partitions)[0])
 
 
+def _verifying_once(keys: RoleKeys, verified: set[Verified]) -> RoleKeys:
+    pinned = keys.trusted.identities
+    return replace(
+        keys, trusted=replace(keys.trusted, identities=VerifiedOnce(pinned.deployment, pinned.keys, verified))
+    )
+
+
 def _split(worker: str) -> tuple[str, int]:
     """Role and shard of a worker."""
     role, _, shard = worker.partition(".")
@@ -220,8 +228,10 @@ class InProcessPipeline:
         self._topics = {name: name for name in _TOPICS}
         self._limits = limits
         self._model = model
+        verified: set[Verified] = set()
         self._keys: dict[str, RoleKeys] = {
-            role: load_role(folder, role, deployment) for role in ("seal", "attach", "a", "b", "publish")
+            role: _verifying_once(load_role(folder, role, deployment), verified)
+            for role in ("seal", "attach", "a", "b", "publish")
         }
         self.controls = {
             role: ControlPlane(keys.trusted, test_cluster=test_cluster, limits=limits)

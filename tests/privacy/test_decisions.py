@@ -462,6 +462,7 @@ ODD: list[object] = [
     1.5, 1e308, float("nan"), True, None, [], {}, [["x"]], "0001-01-01T00:00:00Z",
 ]  # fmt: skip
 EACH_KIND = {type(contents): contents for contents, _ in (*WHOLE, (no(), KEYS[0]))}
+NEXT = propose(spec("next"))
 FIELDS = [
     (kind, field)
     for kind, contents in EACH_KIND.items()
@@ -496,7 +497,7 @@ def test_no_field_of_a_reviewer_stops_the_log(kind: type[Contents], path: tuple[
             with pytest.raises(DecisionRefused):
                 Decision.decode(record)
             assert log.chain == []
-        write(log, (propose(spec("next")), KEYS[1]))  # what comes next has its effect
+        write(log, (NEXT, KEYS[1]))  # what comes next has its effect
 
 
 def test_half_a_character_is_not_signed() -> None:

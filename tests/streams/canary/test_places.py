@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import cramjam
@@ -102,16 +104,28 @@ def test_names_of_files_are_searched_as_well(tmp_path: Path) -> None:
     assert len(hunt.search_files(SEARCHER, "files", [path]).finds) == 1
 
 
+_HOLDS = "import sys; held = sys.argv[1].encode(); print(flush=True); sys.stdin.read()"
+
+
 @pytest.mark.slow
 def test_a_process_that_holds_a_trace_is_found() -> None:
-    """The eye of memory sees, where this user may look; this very process holds the trace."""
+    """The eye of memory sees, where this user may look, and so does a search of a process that holds the trace.
+
+    A process of its own: the one that runs the tests has a hundred times its memory, all of which would be read.
+    """
     eye = hunt.eye_of_memory(SEARCHER, [TRACE])
     assert eye.sees
     if os.geteuid() == 0:
         assert eye.found == 1
-        assert hunt.search_memory(SEARCHER, "this process", os.getpid()).finds
-        allowed = frozenset([TRACE.data])
-        assert hunt.search_memory(SEARCHER, "this process", os.getpid(), allowed).finds == []
+        command = [sys.executable, "-S", "-c", _HOLDS, TRACE.data.decode()]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdin is not None
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            assert hunt.search_memory(SEARCHER, "a process", holder.pid).finds
+            allowed = frozenset([TRACE.data])
+            assert hunt.search_memory(SEARCHER, "a process", holder.pid, allowed).finds == []
+            holder.stdin.close()
 
 
 def test_a_core_dump_is_found_or_cannot_be_made_here(tmp_path: Path) -> None:
