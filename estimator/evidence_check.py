@@ -12,7 +12,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from estimator.comparison import Comparison
-from estimator.detection import BETS, ENDS_BELOW, NO_ALARM, STEPS, DetectorName, Detectors, Deviations, Evidence, Gaps
+from estimator.detection import (
+    BETS,
+    ENDS_BELOW,
+    NO_ALARM,
+    STEPS,
+    VERSION,
+    DetectorName,
+    Detectors,
+    Deviations,
+    Evidence,
+    Gaps,
+)
+from estimator.disparity import Disparities
 from estimator.reestimate import Record, layout_of
 
 TERMS = ("estimator", "false_alarm_windows", "tolerated_gaps")
@@ -23,16 +35,26 @@ _OVERWHELMING = 1e9
 
 
 def check_evidence(
-    record: Record, previous: Record | None, compared: Comparison, *, first: bool, terms: Record | None
+    record: Record,
+    found: Disparities,
+    previous: Record | None,
+    compared: Comparison,
+    *,
+    first: bool,
+    terms: Record | None,
 ) -> list[str]:
-    """Compare what a level's detectors say after the window; returns what could not be."""
+    """Compare what a level's detectors take in and say after the window; returns what could not be."""
     said, before = record.get("detection"), None if previous is None else previous.get("detection")
     if said is None:  # of a version before detectors, or a window that came after a later one
+        compared.excess(record, found)
         compared.gathered(record["results"], {}, said)
         if before is not None:
             compared.holds(False, "detection", None, "evidence that goes on from the window before")
         known = before is not None or terms is not None
         return [f"evidence: this record has none{', though its level has detectors' if known else ''}"]
+    if said.get("version") != VERSION:
+        return [f"evidence: of another version than this program's, which is {VERSION}"]
+    compared.excess(record, found)
     layout, groups = layout_of(record), record["table"]["groups"]
     statistics = [(statistic.metric, statistic.score_bin) for statistic in layout.statistics()]
     names = [(*statistic, group) for statistic in statistics for group in groups if group != record["reference"]]

@@ -98,14 +98,13 @@ def recompute(
     if pools is None and record["moments"] is not None:
         unchecked.append("pools of corrected: those of the level's window before are not at hand")
     compared.results(record["results"], found, leave_out="rectified" if missing else None)
-    compared.excess(record, found)
     for name, part in _checks(found):
         compared.value(f"checks.{name}", record["checks"].get(name), part)
     says_nothing = all(result["value"] is None for result in record["results"])
     compared.value("status", status, "suppressed" if says_nothing else "published")
     compared.value("reason", record.get("reason"), _NOTHING_SAID if says_nothing else None)
     try:
-        unchecked += check_evidence(record, previous, compared, first=first, terms=terms)
+        unchecked += check_evidence(record, found, previous, compared, first=first, terms=terms)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordUnusable(f"the record's detection is not in order: {type(error).__name__} at {error}") from None
     return Recomputation(compared.count, tuple(compared.discrepancies), tuple(unchecked), found)

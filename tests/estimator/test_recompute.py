@@ -110,6 +110,20 @@ def test_another_table_gives_other_numbers() -> None:
     assert not recompute(record).equal
 
 
+@pytest.mark.parametrize("version", [1, 99, None])
+def test_evidence_of_another_version_is_not_judged(version: int | None) -> None:
+    """What it took in was made otherwise: that is said, and all else is compared."""
+    record = deepcopy(RECORD) | {"detection": {"version": version}}
+    record["results"][1]["excess"] = {"above": 9.0, "below": -9.0}
+    outcome = recompute(record, first=True)
+    assert (outcome.equal, outcome.unchecked) == (
+        True,
+        ("evidence: of another version than this program's, which is 2",),
+    )
+    record["results"][1]["value"]["estimate"] += 1e-9
+    assert not recompute(record, first=True).equal
+
+
 def test_a_correction_from_another_window() -> None:
     """A short window's rectified results need the record that corrected it: without it, that is said."""
     short = deepcopy(RECORD) | {"level": "1m", "window": {"start_ms": 3_600_000, "end_ms": 3_660_000}}
