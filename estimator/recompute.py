@@ -54,6 +54,7 @@ def recompute(
     previous: Record | None = None,
     *,
     first: bool = False,
+    pools: tuple[str, ...] | None = None,
     terms: Record | None = None,
     tolerance_ulp: int = 0,
 ) -> Recomputation:
@@ -69,6 +70,8 @@ def recompute(
             with no window missing between: evidence and the pools of `corrected` go on from it. Without it they stay
             unchecked, but for what follows from this record alone.
         first: there is none such, as the spec's beginning shows: evidence and pools begin here.
+        pools: of the last window before that had any (:func:`pools_of`), () where none had; by default those of
+            ``previous``.
         terms: ``TERMS`` as the approved spec has them, or any other record of the level and revision; by default those
             of ``previous``. Without either they are taken as the record has them.
         tolerance_ulp: how many units of 2^-52 two numbers may differ by, of 1 or of the larger one if that is above 1;
@@ -85,7 +88,8 @@ def recompute(
                 compared.holds(False, part, "there", f"nothing: the window is {status}")
         unknown = (_SILENT.get(status, f"status: {status!r} is none that is known here"),)
         return Recomputation(compared.count, tuple(compared.discrepancies), unknown)
-    pools = () if first else None if previous is None else pools_of(previous)
+    if pools is None and (first or previous is not None):
+        pools = pools_of(previous) if previous is not None else ()
     try:
         found = reestimate(record, corrected_by, pools=pools)
         missing = rectified_elsewhere(record) and record.get("corrected_by") is not None and corrected_by is None

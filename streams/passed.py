@@ -8,6 +8,7 @@ from typing import Any
 
 from estimator import reestimate
 from estimator.errors import EstimatorError
+from estimator.recompute import pools_of
 from streams.settled import Settled
 
 Record = Mapping[str, Any]
@@ -25,33 +26,41 @@ class PassedLevel:
     Attributes:
         end_ms: of its newest window that has passed; before any, the start of its first, where the spec says that.
         previous: the last that is neither void nor withdrawn, with no window missing since; None where it is not known.
+        pools: of `corrected`, the last ones, with no window missing since; () where there were none, None where it is
+            not known.
         whole: no window has been missing since the level's first.
     """
 
     end_ms: int | None = None
     previous: Record | None = None
+    pools: tuple[str, ...] | None = None
     whole: bool = False
 
     @classmethod
     def begun(cls, settled: Settled | None) -> PassedLevel:
         """Before its first window."""
         first_ms = None if settled is None else settled.first_ms
-        return cls(first_ms, whole=first_ms is not None)
+        return cls() if first_ms is None else cls(first_ms, pools=(), whole=True)
 
-    def before(self, record: Record) -> tuple[Record | None, bool]:
-        """What a window goes on from: the window before it, and whether it is known that there is none such."""
-        if self.end_ms != record["window"]["start_ms"]:
-            return None, False
-        return self.previous, self.whole and self.previous is None
+    def before(self, record: Record) -> PassedLevel:
+        """What a window goes on from: this, or nothing that is known where a window between is missing."""
+        return self if self.end_ms == record["window"]["start_ms"] else PassedLevel()
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is known that no window has said anything yet."""
+        return self.whole and self.previous is None
 
     def after(self, record: Record) -> PassedLevel:
         """With one window more; one that comes after a later one, or again, changes nothing."""
-        start_ms, end_ms = record["window"]["start_ms"], record["window"]["end_ms"]
+        end_ms = record["window"]["end_ms"]
         if self.end_ms is not None and end_ms <= self.end_ms:
             return self
-        follows = self.end_ms == start_ms
-        previous = record if record["status"] in ("published", "suppressed") else self.previous if follows else None
-        return replace(self, end_ms=end_ms, previous=previous, whole=follows and self.whole)
+        found = replace(self.before(record), end_ms=end_ms)
+        if record["status"] not in ("published", "suppressed"):
+            return found
+        pools = pools_of(record)
+        return replace(found, previous=record, pools=found.pools if pools is None else pools)
 
 
 class PassedCorrections:

@@ -80,12 +80,13 @@ class Recomputer:
 
     def _worked_out(self, record: Record, settled: Settled | None) -> Recomputation:
         level = self._level_of(record)
-        previous, first = self._levels.get(level, PassedLevel.begun(settled)).before(record)
+        before = self._levels.get(level, PassedLevel.begun(settled)).before(record)
         return recompute(
             record,
             self.correction_of(record),
-            previous,
-            first=first,
+            before.previous,
+            first=before.empty,
+            pools=before.pools,
             terms=self._terms.get(level) if settled is None else settled.terms,
             tolerance_ulp=self._tolerance_ulp,
         )
