@@ -299,7 +299,7 @@ def unsigned(record: FairnessMetric) -> Raw:
 def forgeries() -> list[Raw]:
     """All that one can write who has publish's password, and not its key."""
     genuine, other = forged()
-    key, value, headers = unsigned(other)
+    key, value, _ = unsigned(other)
     assert value is not None
     withdrawing = [
         (name, each.replace(b"/1", b"/2") if name == "ce_id" else each) for name, each in headers_of(genuine)
