@@ -48,7 +48,7 @@ _CONTROL_SECONDS = 0.2
 _STOP_SECONDS = 8.0
 _RIGHTS_SECONDS = 5.0
 _MOST_FRESH = 200
-"""Windows that are held until they are written while releases are replayed; each takes some 300 kB of memory."""
+"""Windows that are held until they are written while releases are replayed; each takes some 300 kB."""
 _MOST_WAITING = 1000
 """Windows that wait for the transaction before them; then reading waits."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +85,37 @@ def test_what_is_refused_and_why() -> None:
         assert refused(headers=signed_headers(window(), VALUE, thief)) == NOT_GENUINE
     nobody = PinnedIdentities(DEPLOYMENT, {})
     assert refused(trusted=nobody) == NOT_GENUINE
+
+
+def test_the_code_for_subscribers_says_the_same() -> None:
+    """The text of docs/subscribing.md, of genuine records and of what is none."""
+    page = Path(__file__).parents[3] / "docs" / "subscribing.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(compile(code, page.name, "exec"), namespace)
+    by_publish = namespace["by_publish"]
+    public = {role: key.public_bytes_raw().hex() for role, key in TRUSTED.keys.items()}
+    trusted = {"deployment": DEPLOYMENT, "identities": public}
+    assert by_publish(trusted, KEY, HEADERS, VALUE)
+    for record in (void(), withdrawn()):
+        value = record.encode()
+        headers = signed_headers(record, value, identity("publish"))
+        assert by_publish(trusted, record.topic_key(), headers, value)
+        assert not by_publish(trusted, record.topic_key(), headers, value + b" ")
+    for key, headers, value in (
+        (KEY, None, VALUE),
+        (KEY, HEADERS[:-1], VALUE),
+        (KEY, HEADERS, None),
+        (None, HEADERS, VALUE),
+        (KEY + b"1", HEADERS, VALUE),
+        (KEY, [*HEADERS, HEADERS[1]], VALUE),
+        (KEY, changed("ce_signature", b"AAAA"), VALUE),
+        (KEY, changed("ce_signature", b"A"), VALUE),
+        (KEY, changed("ce_id", KEY + b"/2"), VALUE),
+        (KEY, signed_headers(window(), VALUE, identity("a")), VALUE),
+    ):
+        assert not by_publish(trusted, key, headers, value)
+    assert not by_publish(trusted | {"deployment": "elsewhere"}, KEY, HEADERS, VALUE)
 
 
 @pytest.mark.parametrize(
