@@ -75,7 +75,7 @@ class Reader:
             try:
                 self._seen.streams += 1
                 async with _connection(self._port) as (reader, writer):
-                    writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+                    writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
                     while line := await reader.readline():
                         if line.startswith(b"id: ") and line != version:
                             version = line
@@ -121,7 +121,7 @@ class Reader:
         return 0, b""
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str) -> tuple[int, bytes]:
-        writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         length = re.search(r"(?i)content-length: (\d+)", head)
         body = await reader.readexactly(int(length[1]) if length else 0)
