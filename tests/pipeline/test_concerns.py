@@ -16,14 +16,16 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from alarmed import ALARM_MS, record, result
+from alarmed import record, result
 from click.testing import CliRunner
 from confluent_kafka import TIMESTAMP_CREATE_TIME
 from in_force import put_in_force
 from reviewed import REVIEWED
+from signed_windows import Headers, headers_over
 
 from privacy import parse_measurement
 from secure_agg.keyring import create as create_keys
+from secure_agg.keyring import load_role
 from streams.cli import main
 from streams.concerns import open_concerns
 from streams.governance import starting
@@ -44,6 +46,7 @@ cells: {decision: {field: r}}
 windows: {base: 10s}
 reference: white
 privacy: {contribution_cap: 2, rho_member_day: 0.1}
+detection: {review_within: 1m}
 """
 
 
@@ -55,6 +58,8 @@ class Site:
     port: int
     folder: Path
     supervisor: Supervisor
+    begin_ms: int
+    """Of the measurement's first window: some minutes ago."""
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> tuple[int, str]:
         """One request to publish."""
@@ -106,10 +111,12 @@ class Site:
         line = f'\nevenstream_reviews_open{{measurement="feed"}} {count}.0\n'
         self.until(lambda: line in self.ask("/metrics")[1], f"{count} open reviews")
 
-    def write(self, key: bytes | None, value: bytes | None, topic: str = "concerns") -> None:
+    def write(
+        self, key: bytes | None, value: bytes | None, topic: str = "concerns", headers: Headers | None = None
+    ) -> None:
         """Anything at all, by whoever may write the topic."""
         producer = make_producer(self.settings, None)
-        producer.produce(self.settings.topic(topic), key=key, value=value)
+        producer.produce(self.settings.topic(topic), key=key, value=value, headers=list(headers or ()))
         assert producer.flush(10) == 0
 
 
@@ -131,12 +138,13 @@ def site(kafka: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator
     settings = load_settings(None, overrides, environment={})
     topics.create(settings, topics.plan(settings))
     create_keys(settings.keys.dir, settings.deployment)
-    now_ms = time.time_ns() // 1_000_000
-    put_in_force(settings, starting(parse_measurement(SPEC + REVIEWED, origin="test"), now_ms), now_ms)
+    then_ms = time.time_ns() // 1_000_000 - 600_000
+    spec = starting(parse_measurement(SPEC + REVIEWED, origin="test"), then_ms)
+    put_in_force(settings, spec, then_ms)
     arguments = [part for override in overrides for part in ("--set", override)]
     supervisor = Supervisor(arguments, tmp_path / "logs", {"publish": port})
     supervisor.start(["publish"])
-    found = Site(settings, port, tmp_path, supervisor)
+    found = Site(settings, port, tmp_path, supervisor, spec.effective_from_ms or 0)
     try:
         found.until(lambda: found.ask("/readyz")[0] == 200, "publish is ready")
         yield found
@@ -215,13 +223,16 @@ def test_from_the_form_to_the_reviewers_and_back_to_zero(site: Site) -> None:
 
     # An alarm opens a review, which a new process finds on the topic; that comes to the same count of concerns.
     (standing,) = json.loads(site.run("measurement", "status", "--json"))
-    key, value = record(result(), spec=bytes.fromhex(standing["spec_sha256"]))
-    site.write(key, value, "fairness-metrics")
+    end_ms = site.begin_ms + 10_000
+    alarmed = result(metric="recommendation_rate", since_ms=end_ms)
+    key, value = record(alarmed, spec=bytes.fromhex(standing["spec_sha256"]), end_ms=end_ms)
+    publish = load_role(site.settings.keys.dir, "publish", site.settings.deployment).identity
+    site.write(key, value, "fairness-metrics", headers_over(publish, key, value))
     os.kill(site.supervisor.pid("publish"), signal.SIGKILL)
     site.until(lambda: site.supervisor.restarts == 1, "a restart")
     site.shows(0)
     site.reviews(1)
-    alarm = f"feed/10s/tpr/all/black/{ALARM_MS}"
+    alarm = f"feed/10s/recommendation_rate/all/black/{end_ms}"
     assert "1 review is open, 1 of them past the deadline" in site.ask("/reviews")[1]
     assert f"evenstream review decide {alarm}" in site.ask(f"/reviews/{alarm}")[1]
     assert "feed, revision 1" in site.ask("/approvals")[1]
