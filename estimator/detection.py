@@ -18,7 +18,8 @@ shown where noise favours it, but a contrast of sums (``estimator.excess``): its
 however small the group, so it is taken in whether or not the gap is shown. Where there are no sums (`rectified`, too
 few Self-ID rows), M is set to 0: where s_t is 1 in a window with sums and 0 elsewhere, the mean of s_t exp(...) is no
 larger than that of exp(...), whatever s_t has to do with them, so the promise stands. While an alarm stands, M stays as
-it is: of the first alarm nothing more is to be promised, and such a window says nothing of whether the gap is over.
+it is: of the first alarm nothing more is to be promised, and such a window says nothing of whether the gap is over. So
+it is, while an alarm stands, in windows in which no group at all can be compared, as when traffic has stopped.
 
 What that takes. Given what was seen before, the deviation is sub-Gaussian about a mean of at most 0, with variance
 proxy 1. What bends it: members who come back, so that one window's deviation is in the next one too; skewed counts,
@@ -269,12 +270,14 @@ class Detectors:
 
         Args:
             before: of the window before; void windows are left out, and change nothing.
-            gaps: of the detectors' shape. Where a deviation is NaN, an alarm and its evidence stay, and evidence
-                without an alarm goes; where an estimate is, breaches stay.
+            gaps: of the detectors' shape, the detectors of a level along the last axis. Where a deviation is NaN, an
+                alarm and its evidence stay, and evidence without an alarm goes; where an estimate is, breaches stay.
+                Where no gap of the level is shown, alarms and their evidence stay: no traffic is no fair traffic.
             end_ms: the window's end, epoch milliseconds.
         """
         excess, shown = gaps.deviations(self.tolerated_gap), ~np.isnan(gaps.estimate)
-        known = ~(np.isnan(excess.above) | np.isnan(excess.below))
+        silent = ~shown.any(axis=-1, keepdims=True)
+        known = ~(np.isnan(excess.above) | np.isnan(excess.below) | (silent & before.alarm))
         kept = before.alarm[..., np.newaxis]
         above, below = (
             np.where(known[..., np.newaxis], self._step(old, np.where(known, side, 0.0)), np.where(kept, old, LEAST))

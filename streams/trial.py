@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +24,7 @@ from secure_agg.keyring import create as create_keys
 from secure_agg.keyring import load_governance, write_private
 from streams import acl
 from streams.errors import EvenstreamError, SettingsError
+from streams.free_ports import free_port
 from streams.governance import Governance
 from streams.kafka import acls, topics
 from streams.kafka.clients import broker_count, make_consumer, wait_for_kafka
@@ -300,10 +300,3 @@ def _memory_folder(fallback: Path, deployment: str) -> Path:
     """Where epoch keys lie: memory-backed storage where there is some."""
     shared = Path("/dev/shm")  # noqa: S108  # a folder of our own with mode 0700 is made in it
     return shared / f"evenstream-{deployment}" if os.access(shared, os.W_OK) else fallback / "epochs"
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from streams.trial import free_port
+from streams.free_ports import free_port
 
 PACKAGES = {
     "prometheus": "prometheus",

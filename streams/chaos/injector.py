@@ -22,10 +22,11 @@ from streams.chaos.schedule import SHARDS, Fault
 from streams.chaos.timings import Injection
 from streams.chaos.transactions import OpenTransactions
 from streams.errors import EvenstreamError, KafkaUnavailable
+from streams.free_ports import free_port
 from streams.roles.process import SUPERVISOR
 from streams.roles.supervisor import command_of
 from streams.scaling import scale
-from streams.trial import Trial, free_port
+from streams.trial import Trial
 
 STALL_SECONDS = 20.0
 TIMEOUT_SECONDS = 13.0

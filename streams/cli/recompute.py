@@ -25,6 +25,7 @@ from streams.cli.audit import CONFIDENCE, FILE, console
 from streams.control import ControlPlane
 from streams.errors import EvenstreamError, InputError
 from streams.governance import Governance
+from streams.present_windows import PresentWindows
 from streams.recomputation import Recomputer, checked_record, records_of_file, statistic_of
 from streams.report.numbers import interval, moment, reason
 from streams.report.terminal import terminal_line
@@ -158,7 +159,9 @@ def _compare(records: Iterator[Record], wanted: _Wanted, recomputer: Recomputer,
     unchecked: Counter[str] = Counter()
     partly = 0
     said: set[str] = set()
+    there = PresentWindows()
     for record in records:
+        there.note(record["measurement"], record["level"])
         found = recomputer.take(record)
         if not wanted.has(record):
             continue
@@ -172,9 +175,7 @@ def _compare(records: Iterator[Record], wanted: _Wanted, recomputer: Recomputer,
             unequal += 1
             first = first or f"{_name(record)}: {terminal_line(str(found.discrepancies[0]))}"
     if not windows:
-        raise InputError(
-            "there is no such window: `evenstream tail --from beginning --no-follow` lists those there are"
-        )
+        raise InputError(there.instead())
     if said:
         click.echo(f"settings of publish, as the records have them: {'; '.join(sorted(said))}", err=True)
     for kind, count in unchecked.items():
@@ -234,7 +235,9 @@ class _Question:
 def _ask(records: Iterator[Record], wanted: _Wanted, question: _Question, as_json: bool) -> None:
     recomputer = Recomputer()
     answered = 0
+    there = PresentWindows()
     for record in records:
+        there.note(record["measurement"], record["level"])
         recomputer.keep(record)
         if not wanted.has(record) or record["table"] is None:
             continue
@@ -251,7 +254,7 @@ def _ask(records: Iterator[Record], wanted: _Wanted, question: _Question, as_jso
         else:
             _print(f"{_name(record)}, against {reference}, {100 * confidence:g} % intervals", found)
     if not answered:
-        raise InputError("there is no such window with a table; `evenstream tail` lists those there are")
+        raise InputError(f"with a table {there.instead()}")
 
 
 def _print(title: str, found: Disparities) -> None:

@@ -24,6 +24,7 @@ from streams.cli import Invocation
 from streams.cli.audit import console
 from streams.errors import EvenstreamError, RecordMalformed
 from streams.kafka.clients import partition_count
+from streams.present_windows import PresentWindows
 from streams.public_topics import trusted_keys
 from streams.record_check import RecordCheck
 from streams.records.metric import FairnessMetric
@@ -91,6 +92,7 @@ def tail(
     check = RecordCheck(settings.deployment, lambda: partition_count(settings, topic), trusted) if validate else None
     screen: _Screen = _JsonLines() if as_json else _LiveTable(metrics) if sys.stdout.isatty() else _Lines(metrics)
     seen = wrong = 0
+    there, hint = PresentWindows(), _Hint()
     if begin == NOW and not no_follow:
         click.echo(f"waiting for windows on {topic}; --from beginning shows those that are there", err=True)
     with _Ending() as ending, closing(deliveries), screen:
@@ -99,10 +101,13 @@ def tail(
             if ending.asked:
                 break
             if delivery is None:
+                hint.say(there, seen, metrics)
                 screen.pause()
                 continue
             problems = [] if check is None else check.problems(delivery)
             record = _decoded(delivery)
+            if record is not None:
+                there.note(record.measurement, record.level, (result.metric for result in record.results))
             if not _wanted(record, measurement, level):
                 continue
             if record is None and not problems:
@@ -112,6 +117,7 @@ def tail(
             if seen == count:
                 break
         sys.stdout.flush()
+    hint.say(there, seen, metrics)
     if validate:
         unverified = "" if trusted is not None else "; signatures were not verified"
         click.echo(f"{seen:,} records checked, {wrong:,} wrong{unverified}", err=True)
@@ -144,6 +150,20 @@ def _wanted(record: FairnessMetric | None, measurement: str | None, level: str |
     if record is None:
         return True
     return measurement in (None, record.measurement) and level in (None, record.level)
+
+
+class _Hint:
+    """Says once, when what is there was read, that nothing of it is what was asked for."""
+
+    def __init__(self) -> None:
+        self._said: str | None = None
+
+    def say(self, there: PresentWindows, seen: int, metrics: tuple[str, ...]) -> None:
+        """``seen``: how many windows were asked for and came."""
+        text = there.without(metrics) if seen else there.instead()
+        if text is not None and text != self._said and not there.empty:
+            self._said = text
+            click.echo(text, err=True)
 
 
 class _Ending:

@@ -105,8 +105,11 @@ def _keep(stack: DemoStack, console: Console) -> None:
         "  evenstream measurement history         evenstream measurement review simulated-feed\n"
         "  evenstream ledger show --party a       evenstream ledger verify --party b\n"
         "  evenstream concern raise --measurement simulated-feed --text 'why this one?'\n"
-        "  evenstream review list                 evenstream doctor\n"
-        "  evenstream tail --from beginning --count 5       evenstream recompute --level 1m\n"
+        f"  evenstream doctor {' '.join(f'--role {role}=127.0.0.1:{port}' for role, port in stack.ports.items())}\n"
+        "  evenstream tail --from beginning --no-follow --level 1m --metric recommendation_rate\n"
+        "  evenstream recompute --level 1m        evenstream review list\n"
+        "  evenstream review decide ALARM --cause recommender --decision change --follow-up 'take the release back' "
+        f"--key {stack.settings.keys.dir / 'governance' / 'reviewer-1.key'}\n"
         "  evenstream transparency --out page\n"
         "  evenstream measurement revoke simulated-feed --reason 'to see it stop' "
         f"--key {stack.settings.keys.dir / 'governance' / 'reviewer-3.key'}",

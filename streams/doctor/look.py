@@ -176,6 +176,11 @@ class Look:
                 if not entry.revoked and entry.measurement.source.arrival != "record_time":
                     yield entry
 
+    def shortest_base_ms(self, topic: str) -> int:
+        """Of the live measurements that read a topic now: so long seal may have nothing to say there. 0: none does."""
+        entries = [e.measurement for e in self.live() if e.state(self.at_ms) == "active"]
+        return min((m.base_ms for m in entries if m.source.topic == topic), default=0)
+
     def live_sources(self) -> dict[bytes, str]:
         """Topics that live measurements read now, by their digest."""
         entries = [entry for entry in self.live() if entry.state(self.at_ms) == "active"]

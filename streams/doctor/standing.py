@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from streams.doctor.look import INPUTS, OUTPUTS, Look, Passed, Place, Source, Worker
 
 STILL_MS = 5_000
-"""So far behind, and not moving, a partition stands still. Punctuation comes after at most a second or two."""
+"""So far behind, and not moving, a partition stands still. Punctuation comes after at most a second or two; seal's, of
+a source that is silent, at the end of each base window, which is allowed for besides."""
 
 _MARKERS = 1
 """The marker of the last transaction is an offset that nobody reads."""
@@ -53,7 +54,8 @@ def _standing(before: Look, now: Look, role: str, place: Place) -> Standing:
     unread, stands, since = _unread(now, role, place), False, None
     # A party's own watermark is that of sources too which nothing comes of any more: it has to leave records unread.
     has_more = role in OUTPUTS or max(unread or 0, _behind_group(now, role, place)) > _MARKERS
-    if passed is not None and due is not None and due - passed > STILL_MS and has_more:
+    allowed_ms = STILL_MS + (now.shortest_base_ms(place[0]) if role == "seal" else 0)
+    if passed is not None and due is not None and due - passed > allowed_ms and has_more:
         stands = passed_ms(before, role, place) == passed
         since = passed or None
     progress, earlier = _own_word(now, role).get(place), _own_word(before, role).get(place)

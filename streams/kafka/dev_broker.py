@@ -26,6 +26,7 @@ from confluent_kafka.admin import AdminClient
 
 from secure_agg.keyring import write_private
 from streams.errors import KafkaUnavailable
+from streams.free_ports import free_port
 from streams.kafka import dev_security
 from streams.kafka.dev_jars import KAFKA_VERSION, class_archive, ensure_jars, find_java
 from streams.kafka.dev_security import ADMIN, BrokerSecurity
@@ -92,12 +93,6 @@ def _cluster_id() -> str:
     while (found := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -191,7 +186,7 @@ class DevBroker:
             port = int(known["listeners"].split(":")[2].split(",")[0])
             _require_free(port, self.folder)
         else:
-            port = port or _free_port()
+            port = port or free_port()
             _require_free(port, self.folder)
             # The file gets its name when the storage is formatted: a start that was interrupted begins anew.
             draft = self.folder / "server.properties.new"
@@ -238,10 +233,10 @@ class DevBroker:
 
     def _listeners(self, port: int) -> str:
         if not self._secure:
-            return _OPEN.format(port=port, controller=_free_port())
+            return _OPEN.format(port=port, controller=free_port())
         security = BrokerSecurity.create(self.folder / "security")
         return dev_security.PROPERTIES.format(
-            port=port, broker=_free_port(), controller=_free_port(), folder=security.folder
+            port=port, broker=free_port(), controller=free_port(), folder=security.folder
         )
 
     def _format(self, java: str, classpath: str, properties: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from estimator import detection
-from estimator.detection import BETS, LEAST, NO_ALARM, Detectors, Evidence, Gaps
+from estimator.detection import BETS, LEAST, NO_ALARM, Detectors, Deviations, Evidence, Gaps
 from estimator.intervals import critical_value
 
 F = NDArray[np.float64]
@@ -185,6 +185,20 @@ def test_an_alarm_outlasts_a_suppressed_gap() -> None:
     assert later.alarm_since_ms == state.alarm_since_ms != NO_ALARM
     for one, other in zip(vars(later).values(), vars(state).values(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_an_alarm_outlasts_windows_without_traffic() -> None:
+    """Where no group can be compared, noise alone would let it end; without an alarm evidence moves on."""
+    detectors = Detectors(0.02, 100, 2)
+    state = run(detectors, np.full((10, 2), [0.06, 0.02]))
+    assert (state.alarm_since_ms != NO_ALARM).tolist() == [True, False]
+    nothing = Gaps(*np.full((3, 2), np.nan), 0.95, Deviations(np.full(2, -1.0), np.full(2, -1.0)))
+    later = detectors.after(state, nothing, 11)
+    assert later.above[0].tolist() == state.above[0].tolist()
+    assert later.alarm_since_ms.tolist() == state.alarm_since_ms.tolist()
+    assert later.above[1].tolist() != state.above[1].tolist()
+    seen = Gaps(*np.array([[np.nan, 0.0], [np.nan, -0.01], [np.nan, 0.01]]), 0.95, nothing.excess)
+    assert detectors.after(state, seen, 11).above[0].tolist() != state.above[0].tolist()
 
 
 # -- whole numbers ----------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import pytest
 import scenario as scenarios
 
 from streams.feed import Feed
+from streams.free_ports import free_port
 from streams.kafka import topics
 from streams.kafka.clients import read_to_end
 from streams.records.layout import SHARDED_ROLES
@@ -29,7 +30,7 @@ from streams.records.metric import FairnessMetric
 from streams.roles.seal import END_OF_LOG
 from streams.roles.supervisor import Supervisor, workers_of
 from streams.scaling import scale
-from streams.trial import Trial, free_port
+from streams.trial import Trial
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(1800)]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from privacy import parse_measurement
 from secure_agg.keyring import create as create_keys
 from secure_agg.keyring import load_role
 from streams.feed import Feed
+from streams.free_ports import free_port
 from streams.kafka import topics
 from streams.kafka.clients import read_to_end
 from streams.records.debit import SignedDebit
@@ -95,7 +95,7 @@ def run(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     feed.send(source, None, None, timestamp_ms=END_MS, partition=0, headers=[(END_OF_LOG, b"1")])
     feed.flush()
     arguments = [part for override in overrides for part in ("--set", override)]
-    ports = dict.fromkeys(COMMANDS, 0) | {"a": _free_port()}
+    ports = dict.fromkeys(COMMANDS, 0) | {"a": free_port()}
     supervisor = Supervisor(arguments, folder / "logs", ports)
     supervisor.start()
     try:
@@ -104,12 +104,6 @@ def run(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     finally:
         supervisor.stop()
     yield Run(settings, arguments, metrics)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _await_windows(settings: Settings, supervisor: Supervisor) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from streams.free_ports import free_port
 from streams.roles.supervisor import COMMANDS
-from streams.trial import Trial, free_port
+from streams.trial import Trial
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -204,6 +204,14 @@ def test_tail_in_words(log: Log) -> None:
     assert (later.exit_code, later.stdout) == (0, "")
 
 
+def test_tail_says_what_there_is_instead_of_what_is_not(log: Log) -> None:
+    """A slip of the pen is no quiet topic."""
+    begin = ("tail", "--from", "beginning", "--no-follow")
+    assert "there is no such window; there are windows of feed (" in log.evenstream(*begin, "--level", "5m").stderr
+    assert "no window has tpp; there are " in log.evenstream(*begin, "--metric", "tpp").stderr
+    assert "there " not in log.evenstream(*begin, "--metric", "tpr").stderr
+
+
 def test_tail_names_what_is_wrong_and_ends_with_1(log: Log, kafka: str, tmp_path: Path) -> None:
     """A stranger's records beside publish's own: each is named by its place, and the others still shown."""
     other = written(kafka, [hour(0)], tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streams.control import Approved
+from streams.report.numbers import moment
 from streams.watch.pages import words
 from streams.watch.pages.site import Shown, Snapshot
 from streams.watch.window_history import ShownWindow, ShownWindows
@@ -47,7 +48,13 @@ class LevelView:
                 return "No window of it is kept here, and none is to come."
             due_ms = self.current.from_ms + self.length_ms + self.current.measurement.lateness_ms
             return words.no_windows(self.current.from_ms, due_ms, now_ms, replayed=self.replayed)
-        return words.headline(self.newest.record())
+        told = words.headline(self.newest.record())
+        if self.newest.status == "published" or self.newest_said is None:
+            return told
+        said = self.newest_said
+        return (
+            f"{told} The last window that says something ended {moment(said.end_ms)}: {words.headline(said.record())}"
+        )
 
     def freshness(self, now_ms: int) -> str | None:
         """How old its last window is; None before there is one, and where none is to come."""

@@ -290,7 +290,10 @@ def evidence(log_evidence: float | None, detection: Detection | None, name: str)
     if share >= 1:
         return f"The evidence for {members(name)} has reached what an alarm needs."
     if share < 0.05:
-        return f"There is next to no evidence that {members(name)} are treated otherwise than is tolerated."
+        return (
+            f"Next to no evidence has been gathered that {members(name)} are treated otherwise than is tolerated, "
+            "which does not show that they are not."
+        )
     return (
         f"The evidence for {members(name)} is at {100 * share:.0f} % of what an alarm needs, on its logarithmic scale."
     )
@@ -387,10 +390,14 @@ def freshness(end_ms: int, length_ms: int, lateness_ms: int, now_ms: int, *, rep
 
 
 def best_estimator(record: ShownRecord) -> str | None:
-    """Which estimator to speak of: the detectors', else the one that assumes least of those that say anything."""
-    if record.detection is not None:
-        return record.detection.estimator
-    there = {result.estimator for result in record.results if result.value is not None}
+    """Which estimator to speak of: the detectors' where it can compare any groups or an alarm stands, else the one that
+    assumes least of those that say anything."""
+    watched = None if record.detection is None else record.detection.estimator
+    if any(r.estimator == watched and (r.gap is not None or r.alarm) for r in record.results):
+        return watched
+    there = {result.estimator for result in record.results if result.gap is not None}
+    if not there:
+        return watched or next((result.estimator for result in record.results if result.value is not None), None)
     # As for detection: short windows share one correction, so it is the weighted values that stand by themselves.
     order = ("rectified", "weighted", "corrected") if record.corrected_by is None else ("weighted", "corrected")
     return next((name for name in order if name in there), None)

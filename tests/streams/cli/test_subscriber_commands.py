@@ -133,7 +133,7 @@ def test_windows_that_were_asked_for(file: Path) -> None:
     assert [text.partition(" ")[0] for text in found["unchecked"]] == ["terms"]
     none = run("recompute", "--file", str(file), "--measurement", "other")
     assert none.exit_code == 1
-    assert "no such window" in none.stderr
+    assert "there is no such window; there are windows of feed (" in none.stderr
 
 
 def test_what_nobody_published(file: Path) -> None:

@@ -174,6 +174,15 @@ def test_a_window_that_is_due_just_now_is_no_finding(control: ControlPlane) -> N
     assert ["they come, one after another" in f.says for f in catching_up] == [True]
 
 
+def test_a_silent_source_is_told_of_at_each_windows_end(control: ControlPlane) -> None:
+    """Seal punctuates a source without events every base window; 9.5 s are no stall, 15.5 s are."""
+    for age_ms, expected in ((9_500, 0), (15_500, 1)):
+        told = (NOW_MS - age_ms, NOW_MS - age_ms)
+        before = look(control, at_ms=NOW_MS - 6_000, sealed_ms=told, shares_ms=told)
+        found = wrong(partitions.check, before, look(control, sealed_ms=told, shares_ms=told))
+        assert [finding.role for finding in found] == ["seal"] * expected
+
+
 def test_a_window_before_what_was_read_is_not_called_missing(control: ControlPlane) -> None:
     """Of a topic whose end alone was read, nothing is said of windows that may lie before it."""
     told: dict[str, object] = {"windows": {"published": {}}, "windows_since_ms": {"published": NOW_MS - 12_000}}

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from streams.errors import Fenced
+from streams.free_ports import free_port
 from streams.roles.supervisor import COMMANDS, Supervisor, command_of, find_complaint, workers_of
-from streams.trial import free_port
 
 
 def test_further_workers_have_their_shard() -> None:

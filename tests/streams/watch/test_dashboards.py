@@ -20,7 +20,7 @@ import yaml
 from shown_pipeline import STEPS, ShownPipeline
 
 from bench.dashboards.__main__ import FOLDER, rendered
-from streams.trial import free_port
+from streams.free_ports import free_port
 from streams.watch.rules import ALERTS, render
 
 BOARDS: dict[str, dict[str, Any]] = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}

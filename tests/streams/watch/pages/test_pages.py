@@ -408,6 +408,17 @@ def test_a_suppressed_window_is_not_marked_as_published(site: Site) -> None:
                      for r in records[:4]] + ["suppressed"]  # fmt: skip
 
 
+def test_the_overview_goes_back_to_what_was_said_last(site: Site) -> None:
+    """A window that says nothing does not take the place of what was found before it: both are told."""
+    level = Level(SPEC)
+    found = Site((*(level.published(number, 0.2) for number in range(4)), level.suppressed(4)))
+    said = Site(tuple(Level(SPEC).published(number, 0.2) for number in range(4))).json("/index.json")
+    (before,) = [each["says"] for each in said["measurements"][0]["levels"] if each["level"] == "10s"]
+    assert "The last window that says something ended " in found.text("/")
+    (now,) = [e["says"] for e in found.json("/index.json")["measurements"][0]["levels"] if e["level"] == "10s"]
+    assert now.endswith(before)
+
+
 def test_a_record_that_was_worked_out_anew_is_not_said_to_lie_on_the_topic(site: Site) -> None:
     """In words and in JSON; whoever looks there finds another one."""
     record = Level(SPEC).published(0)

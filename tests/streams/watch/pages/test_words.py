@@ -140,7 +140,8 @@ def test_evidence_is_told_against_what_an_alarm_needs() -> None:
     said = [words.evidence(value, DETECTION, "black") for value in (None, -3.0, 6.0, 12.0)]
     assert said == [
         "No evidence is gathered yet for black members.",
-        "There is next to no evidence that black members are treated otherwise than is tolerated.",
+        "Next to no evidence has been gathered that black members are treated otherwise than is tolerated, which does "
+        "not show that they are not.",
         "The evidence for black members is at 50 % of what an alarm needs, on its logarithmic scale.",
         "The evidence for black members has reached what an alarm needs.",
     ]
