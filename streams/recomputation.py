@@ -32,9 +32,7 @@ Record = Mapping[str, Any]
 _EPSILONS = (("epsilon_spent", "rho", promised_epsilon), ("epsilon_limit", "rho_limit", epsilon))
 """Those that follow from a rho of the record; that of adding or removing a day follows from the spec alone."""
 
-_TERMS_UNKNOWN = (
-    "terms (windows, groups, reference, channels, cap, noise, privacy, what is tolerated): the spec is not at hand"
-)
+_TERMS_UNKNOWN = "terms (windows, groups, reference, channels, cap, noise, privacy, tolerance): the spec is not at hand"
 
 
 class Recomputer:
@@ -126,7 +124,7 @@ class Recomputer:
             return [] if record["level"] in levels else ["terms: the spec has no such level"]
         if spec.expected is not None:
             compared.holds(False, "spec_sha256", record["spec_sha256"], spec.expected)
-        return ["terms (windows, groups, reference, channels, cap, noise, privacy, tolerance): the spec is not at hand"]
+        return [_TERMS_UNKNOWN]
 
     def _compare_correction(self, record: Record, compared: Comparison) -> list[str]:
         """Whether the right window corrects a short one's `rectified` results; returns what could not be told."""

@@ -7,31 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import scenario as scenarios
+from scenario_pipeline import end_log, feed, pipeline_of
 
 from streams.inprocess import InProcessPipeline
 from streams.records.metric import FairnessMetric
-from streams.roles.seal import END_OF_LOG
-from streams.stage import TIMESTAMP_CREATE
 
 
 def through_all_roles(scenario: scenarios.Scenario, folder: Path, partitions: int) -> InProcessPipeline:
     """A pipeline that has taken all of a scenario in, to the end of its log."""
-    pipeline = InProcessPipeline(
-        folder / "keys",
-        partitions=partitions,
-        sources={"rec-events": scenarios.SOURCE_PARTITIONS},
-        start_ms=scenario.end_ms,
-    )
-    for measurement in scenario.measurements:
-        pipeline.approve(measurement)
-    for key, value in scenario.members:
-        pipeline.write_attributes(key, value)
-    for record in scenario.records:
-        stamp = (TIMESTAMP_CREATE, record.timestamp_ms)
-        pipeline.log.append("rec-events", record.partition, record.value, key=record.key, timestamp=stamp)
-    for i in range(scenarios.SOURCE_PARTITIONS):
-        end = (TIMESTAMP_CREATE, scenario.end_ms)
-        pipeline.log.append("rec-events", i, None, timestamp=end, headers=((END_OF_LOG, b"1"),))
+    pipeline = pipeline_of(scenario, folder, partitions)
+    feed(pipeline, scenario.records)
+    end_log(pipeline, scenario.end_ms)
     for _ in range(5):
         pipeline.run()
     return pipeline

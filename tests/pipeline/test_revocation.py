@@ -19,6 +19,7 @@ import scenario as scenarios
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from in_force import put_in_force
+from scenario_pipeline import end_log, feed, pipeline_of
 
 from secure_agg.keyring import create as create_keys
 from secure_agg.keyring import load_governance
@@ -47,33 +48,9 @@ AT_MS = scenarios.START_MS + 47_000
 _BY_WINDOW = dict[scenarios.Key, FairnessMetric]
 
 
-def pipeline_of(folder: Path) -> InProcessPipeline:
-    """Five roles with the scenario's measurements and members."""
-    pipeline = InProcessPipeline(
-        folder / "keys",
-        partitions=4,
-        sources={"rec-events": scenarios.SOURCE_PARTITIONS},
-        start_ms=SCENARIO.end_ms,
-    )
-    for measurement in SCENARIO.measurements:
-        pipeline.approve(measurement)
-    for key, value in SCENARIO.members:
-        pipeline.write_attributes(key, value)
-    return pipeline
-
-
-def feed(pipeline: InProcessPipeline, records: Iterable[scenarios.SourceRecord]) -> None:
-    """Write source records."""
-    for record in records:
-        stamp = (TIMESTAMP_CREATE, record.timestamp_ms)
-        pipeline.log.append("rec-events", record.partition, record.value, key=record.key, timestamp=stamp)
-
-
 def end(pipeline: InProcessPipeline) -> None:
     """End the log, and let every role read all of it."""
-    for i in range(scenarios.SOURCE_PARTITIONS):
-        stamp = (TIMESTAMP_CREATE, SCENARIO.end_ms)
-        pipeline.log.append("rec-events", i, None, timestamp=stamp, headers=((END_OF_LOG, b"1"),))
+    end_log(pipeline, SCENARIO.end_ms)
     for _ in range(6):
         pipeline.log.clock_ms += 2000
         pipeline.run()
@@ -132,7 +109,7 @@ def test_the_others_stay_exact_whenever_each_role_learns(data: st.DataObject) ->
         st.sets(st.tuples(st.integers(0, TURNS - 1), st.sampled_from(ROLES[:4])), max_size=12), label="crashes"
     )
     with tempfile.TemporaryDirectory() as folder:
-        pipeline = pipeline_of(Path(folder))
+        pipeline = pipeline_of(SCENARIO, Path(folder), 4)
         size = len(SCENARIO.records) // TURNS + 1
         pipeline.revoke(FEED, AT_MS, roles=())
         for turn in range(TURNS):
@@ -159,7 +136,7 @@ def test_the_others_stay_exact_whenever_each_role_learns(data: st.DataObject) ->
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> InProcessPipeline:
     """A pipeline in which every role has read the revocation half-way, and the log has ended."""
-    pipeline = pipeline_of(tmp_path_factory.mktemp("revoked"))
+    pipeline = pipeline_of(SCENARIO, tmp_path_factory.mktemp("revoked"), 4)
     half = next(n for n, record in enumerate(SCENARIO.records) if record.timestamp_ms >= AT_MS)
     feed(pipeline, SCENARIO.records[:half])
     pipeline.run()  # rows of the open windows are folded, and releases drawn
@@ -182,7 +159,7 @@ def test_seal_makes_no_more_rows(stopped: InProcessPipeline) -> None:
 
 def test_rows_that_wait_for_their_batch_are_dropped(tmp_path: Path) -> None:
     """Rows that seal has read and not sealed go nowhere, and their streams go on without a gap."""
-    pipeline = pipeline_of(tmp_path)
+    pipeline = pipeline_of(SCENARIO, tmp_path, 4)
     half = len(SCENARIO.records) // 2
     feed(pipeline, SCENARIO.records[:half])
     pipeline.turn("seal", commit=False)
@@ -223,7 +200,7 @@ def test_attach_passes_zeros_on(tmp_path: Path) -> None:
 
     The parties hear of it by attach's punctuation, and release nothing of what lacks rows.
     """
-    pipeline = pipeline_of(tmp_path)
+    pipeline = pipeline_of(SCENARIO, tmp_path, 4)
     pipeline.revoke(FEED, AT_MS, roles=("attach",))
     feed(pipeline, SCENARIO.records)
     opened: list[str] = []
@@ -256,7 +233,7 @@ def _released(value: bytes) -> str:
 
 def test_a_release_that_was_not_sent_is_let_go(tmp_path: Path) -> None:
     """What a party has drawn and committed, but not sent, does not leave after the revocation, also over a restart."""
-    pipeline = pipeline_of(tmp_path)
+    pipeline = pipeline_of(SCENARIO, tmp_path, 4)
     feed(pipeline, SCENARIO.records)
     for _ in range(3):
         pipeline.log.clock_ms += 2000
@@ -283,7 +260,7 @@ def test_a_release_that_was_not_sent_is_let_go(tmp_path: Path) -> None:
 
 def test_a_revocation_that_comes_first_lets_nothing_begin(tmp_path: Path) -> None:
     """Revoked before its start: no batch, no release, and the first window of each level says so."""
-    pipeline = pipeline_of(tmp_path)
+    pipeline = pipeline_of(SCENARIO, tmp_path, 4)
     pipeline.revoke(FEED, scenarios.START_MS - 5)
     feed(pipeline, SCENARIO.records)
     end(pipeline)

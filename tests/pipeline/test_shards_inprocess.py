@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scenario as scenarios
+from scenario_pipeline import end_log, feed, pipeline_of
 
 from streams.inprocess import InProcessPipeline
 from streams.records.refused import decode_refused
-from streams.roles.seal import END_OF_LOG
-from streams.stage import TIMESTAMP_CREATE
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -21,23 +20,9 @@ PARTITIONS = 4
 
 
 def _pipeline(folder: Path, scenario: scenarios.Scenario) -> InProcessPipeline:
-    pipeline = InProcessPipeline(
-        folder / "keys",
-        partitions=PARTITIONS,
-        sources={"rec-events": scenarios.SOURCE_PARTITIONS},
-        start_ms=scenario.end_ms,
-    )
-    for measurement in scenario.measurements:
-        pipeline.approve(measurement)
-    for key, value in scenario.members:
-        pipeline.write_attributes(key, value)
-    for record in scenario.records:
-        stamp = (TIMESTAMP_CREATE, record.timestamp_ms)
-        pipeline.log.append("rec-events", record.partition, record.value, key=record.key, timestamp=stamp)
-    for i in range(scenarios.SOURCE_PARTITIONS):
-        pipeline.log.append(
-            "rec-events", i, None, timestamp=(TIMESTAMP_CREATE, scenario.end_ms), headers=((END_OF_LOG, b"1"),)
-        )
+    pipeline = pipeline_of(scenario, folder, PARTITIONS)
+    feed(pipeline, scenario.records)
+    end_log(pipeline, scenario.end_ms)
     return pipeline
 
 
@@ -117,9 +102,7 @@ def test_workers_of_attach_destroy_an_epoch_together(tmp_path: Path) -> None:
     # The next epochs of all recipients, then time beyond the end of the first.
     pipeline.log.clock_ms = end_ms + 1
     pipeline.renew_epochs()
-    later = (TIMESTAMP_CREATE, scenario.end_ms + 60_000)
-    for i in range(scenarios.SOURCE_PARTITIONS):
-        pipeline.log.append("rec-events", i, None, timestamp=later, headers=((END_OF_LOG, b"1"),))
+    end_log(pipeline, scenario.end_ms + 60_000)
     for worker in ("seal", "attach"):
         pipeline.turn(worker)
     assert first in pipeline.epochs["attach"].numbers()
