@@ -51,8 +51,10 @@ def dashboard() -> build.Dashboard:
     """The dashboard; :data:`MARKS` are added when it is written."""
     board = page("measurement", "evenstream: measurement", "One measurement, one metric, each group.")
     info = 'evenstream_measurement_info{state!="superseded"}'
-    shown = "evenstream_group_value_ratio"
-    of_level = f"{{{LEVEL}}}"
+    # A window can be void, and a group suppressed in it: what was shown within the time range can be chosen.
+    shown = f"last_over_time(evenstream_group_value_ratio{{{LEVEL}}}[$__range])"
+    of_metric = f'last_over_time(evenstream_group_value_ratio{{{LEVEL}, metric="$metric"}}[$__range])'
+    compared = f"last_over_time(evenstream_gap_ratio{{{ALL}}}[$__range])"
     board = (
         board.with_variable(choice("measurement", "Measurement", f"max by (measurement) ({info})"))
         .with_variable(
@@ -62,10 +64,10 @@ def dashboard() -> build.Dashboard:
                 'max by (level) (evenstream_window_length_seconds{measurement="$measurement"})',
             )
         )
-        .with_variable(choice("metric", "Metric", f"max by (metric) ({shown}{of_level})"))
-        .with_variable(choice("score_bin", "Score bin", f'max by (score_bin) ({shown}{{{LEVEL}, metric="$metric"}})'))
-        .with_variable(choice("estimator", "Estimator", f"max by (estimator) ({shown}{of_level})"))
-        .with_variable(choice("group", "Group", f"max by (group) (evenstream_gap_ratio{{{ALL}}})", multi=True))
+        .with_variable(choice("metric", "Metric", f"max by (metric) ({shown})"))
+        .with_variable(choice("score_bin", "Score bin", f"max by (score_bin) ({of_metric})"))
+        .with_variable(choice("estimator", "Estimator", f"max by (estimator) ({shown})"))
+        .with_variable(choice("group", "Group", f"max by (group) ({compared})", multi=True))
         .link(build.DashboardLink("Pipeline health").url(f"/d/{UIDS['pipeline']}").keep_time(True).include_vars(True))
     )
     return _windows(_groups(_alarm(board)))

@@ -332,7 +332,7 @@ RUNBOOKS = "/runbooks"
 
 
 def choice(name: str, label: str, expr: str, *, what: str | None = None, multi: bool = False) -> build.QueryVariable:
-    """A variable whose values are those of a label at the end of the time range.
+    """A variable whose values are those of a label, as the query answers at the end of the time range.
 
     Args:
         expr: PromQL whose series have the label.
