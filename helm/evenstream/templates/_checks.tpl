@@ -37,8 +37,8 @@
 {{- end -}}
 {{- range $role := list "seal" "attach" -}}
 {{- $own := get $.Values.roles $role -}}
-{{- if and $own.enabled (gt (int $own.replicas) 1) (not $own.existingClaim) (not (has "ReadWriteMany" $.Values.persistence.accessModes)) -}}
-{{- fail (printf "roles.%s.replicas is %d, but persistence.accessModes is %s: workers share their folder of keys, so set persistence.accessModes=[ReadWriteMany] and a storageClassName that offers it, or name roles.%s.existingClaim" $role (int $own.replicas) (toJson $.Values.persistence.accessModes) $role) -}}
+{{- if and $own.enabled (gt (int $own.replicas) 1) (not $own.existingClaim) (not (has "ReadWriteMany" (include "evenstream.accessModes" (dict "root" $ "role" $role) | fromJsonArray))) -}}
+{{- fail (printf "roles.%s.replicas is %d, but its claim is %s: workers share their folder of keys, so set roles.%s.accessModes=[ReadWriteMany] and a persistence.storageClassName that offers it, or name roles.%s.existingClaim" $role (int $own.replicas) (include "evenstream.accessModes" (dict "root" $ "role" $role)) $role $role) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.strimzi.enabled (not .Values.strimzi.cluster) -}}

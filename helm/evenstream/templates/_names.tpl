@@ -75,6 +75,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- default (include "evenstream.name" .) $own.existingClaim -}}
 {{- end -}}
 
+{{/* Access modes of a role's claim, as JSON. */}}
+{{- define "evenstream.accessModes" -}}
+{{- $own := get .root.Values.roles .role -}}
+{{- default .root.Values.persistence.accessModes (get $own "accessModes") | toJson -}}
+{{- end -}}
+
 {{/* The ConfigMap with trusted.json, or nothing where each role's Secret has it. */}}
 {{- define "evenstream.trustedConfigMap" -}}
 {{- if .Values.keys.trustedConfigMap -}}
