@@ -6,7 +6,8 @@
     keys/governance/reviewer-N.key  a reviewer's private key; no role needs it
     keys/operator/operator.key  the operator's private key, which lets a stopped partition go on; no role needs it
 
-A private file that others may read is refused, not mended: it may have been read already.
+A private file that others may read is refused, not mended: it may have been read already. One kind of file that its
+group may read is none of those: what root has mounted for this process (:func:`read_private`).
 """
 
 from __future__ import annotations
@@ -73,24 +74,37 @@ def destroy_private(path: Path) -> None:
 
 
 def read_private(path: Path) -> bytes:
-    """Read a private file, refusing one that is missing or open to group or others."""
+    """Read a private file, refusing one that is missing or open to group or others.
+
+    A Kubernetes Secret in a pod that runs as another user than root is a file of root's with mode 0440, in a group that
+    is the pod's alone (fsGroup): no owner's file could be read there. So a file that belongs to root is taken from a
+    process that is not root where its group may read it and do nothing else, and others may do nothing at all. Who
+    is in that group is root's word, and root reads every file anyway; where this process is root, or the file is not
+    root's, a group that may read it is one more reader than there should be.
+    """
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except FileNotFoundError:
         raise KeyFileError(
             f"{path} does not exist; make a set of keys with `evenstream keys init`, or copy this role's folder here"
         ) from None
     except OSError as error:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) and not _is_mounted_secret(found):
         raise KeyFileError(
-            f"{path} has mode {stat.S_IMODE(mode):04o}, expected 0600: others may have read it. "
-            "Replace the key, or, if you know that nobody did, run `chmod 600` on it"
+            f"{path} has mode {stat.S_IMODE(found.st_mode):04o}, expected 0600: others may have read it. "
+            "Replace the key, or, if you know that nobody did, run `chmod 600` on it. A mounted Secret has mode 0440, "
+            "is root's, and is for a process that is not root"
         )
     try:
         return path.read_bytes()
     except OSError as error:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _is_mounted_secret(found: os.stat_result) -> bool:
+    beyond = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
+    return found.st_uid == 0 and os.geteuid() != 0 and not found.st_mode & beyond
 
 
 def _read_secret(path: Path) -> bytes:
