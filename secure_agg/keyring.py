@@ -1,12 +1,13 @@
 """Key folders: one a role, so that each role can be deployed alone.
 
-    keys/seal/identity.key      the role's Ed25519 private key (hex), mode 0600
-    keys/seal/state.key         32 bytes (hex) for the role's own state, mode 0600; other keys are derived from it
+    keys/seal/identity.key      the role's Ed25519 private key (hex, or PEM), mode 0600
+    keys/seal/state.key         32 bytes (as such a key) for the role's own state, mode 0600; others derive from it
     keys/seal/trusted.json      public: every role's identity, the governance and operator keys, the deployment
     keys/governance/reviewer-N.key  a reviewer's private key; no role needs it
     keys/operator/operator.key  the operator's private key, which lets a stopped partition go on; no role needs it
 
-A private file that others may read is refused, not mended: it may have been read already.
+A private file that others may read is refused, not mended: it may have been read already. One kind of file that its
+group may read is none of those: what root has mounted for this process (:func:`read_private`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,9 +25,17 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from secure_agg.errors import KeyFileError
 from secure_agg.identity import ROLES, Identity, PinnedIdentities
+from secure_agg.key_text import private_bytes
 
 GOVERNANCE = "governance"
 OPERATOR = "operator"
+HOLDERS = (*ROLES, GOVERNANCE, OPERATOR)
+"""Whose folders there are."""
+
+IDENTITY_FILE = "identity.key"
+STATE_FILE = "state.key"
+OPERATOR_FILE = "operator.key"
+TRUSTED_FILE = "trusted.json"
 MOST_REVIEWERS = 64
 """As many approvals as one record of `measurements` holds."""
 
@@ -73,19 +83,28 @@ def destroy_private(path: Path) -> None:
 
 
 def read_private(path: Path) -> bytes:
-    """Read a private file, refusing one that is missing or open to group or others."""
+    """Read a private file, refusing one that is missing or open to group or others.
+
+    A Kubernetes Secret in a pod that runs as another user than root is a file of root's with mode 0440, in a group that
+    is the pod's alone (fsGroup): no owner's file could be read there. So a file that belongs to root is taken from a
+    process that is not root where its group may read it and do nothing else, and others may do nothing at all. Who
+    is in that group is root's word, and root reads every file anyway; where this process is root, or the file is not
+    root's, a group that may read it is one more reader than there should be.
+    """
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except FileNotFoundError:
         raise KeyFileError(
-            f"{path} does not exist; make a set of keys with `evenstream keys init`, or copy this role's folder here"
+            f"{path} does not exist; make keys with `evenstream keys init` (or `keys make`), or copy this role's "
+            "folder here"
         ) from None
     except OSError as error:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) and not _is_mounted_secret(found):
         raise KeyFileError(
-            f"{path} has mode {stat.S_IMODE(mode):04o}, expected 0600: others may have read it. "
-            "Replace the key, or, if you know that nobody did, run `chmod 600` on it"
+            f"{path} has mode {stat.S_IMODE(found.st_mode):04o}, expected 0600: others may have read it. "
+            "Replace the key, or, if you know that nobody did, run `chmod 600` on it. A mounted Secret has mode 0440, "
+            "is root's, and is for a process that is not root"
         )
     try:
         return path.read_bytes()
@@ -93,15 +112,18 @@ def read_private(path: Path) -> bytes:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def _is_mounted_secret(found: os.stat_result) -> bool:
+    beyond = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
+    return found.st_uid == 0 and os.geteuid() != 0 and not found.st_mode & beyond
+
+
 def _read_secret(path: Path) -> bytes:
-    text = read_private(path).decode("ascii", "replace").strip()
-    try:
-        secret = bytes.fromhex(text)
-    except ValueError:
-        secret = b""
-    if len(secret) != 32:
-        raise KeyFileError(f"{path} must hold 32 bytes as 64 hexadecimal digits")
-    return secret
+    return private_bytes(read_private(path), path)
+
+
+def hex_line(secret: bytes) -> bytes:
+    """What a private file holds."""
+    return secret.hex().encode() + b"\n"
 
 
 @dataclass(frozen=True)
@@ -134,47 +156,78 @@ class RoleKeys:
         return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(self.state_secret)
 
 
-def create(root: Path, deployment: str, reviewers: int = 3) -> None:
-    """Make a full set of keys below ``root``: five roles, a governance key for each reviewer, and an operator's.
+def trusted_json(
+    deployment: str,
+    identities: Mapping[str, Ed25519PublicKey],
+    governance: Sequence[Ed25519PublicKey],
+    operators: Sequence[Ed25519PublicKey],
+) -> bytes:
+    """The content of trusted.json."""
+    trusted = {
+        "deployment": deployment,
+        "identities": {role: key.public_bytes_raw().hex() for role, key in identities.items()},
+        "governance": [key.public_bytes_raw().hex() for key in governance],
+        "operators": [key.public_bytes_raw().hex() for key in operators],
+    }
+    return json.dumps(trusted, indent=2).encode() + b"\n"
+
+
+def generate(deployment: str, reviewers: int = 3) -> dict[str, dict[str, bytes]]:
+    """A full set of keys, in memory: for each of ``HOLDERS`` the files of its folder, by name.
 
     Args:
         reviewers: how many governance keys, 1 to 64: reviewer-1.key, reviewer-2.key, ...
 
     Raises:
         ValueError: ``reviewers`` is out of range.
-        KeyFileError: a folder of a role is already there. Nothing is overwritten and nothing is half done.
     """
     if not 1 <= reviewers <= MOST_REVIEWERS:
         raise ValueError(f"expected 1 to {MOST_REVIEWERS} reviewers, got {reviewers}")
-    taken = [name for name in (*ROLES, GOVERNANCE, OPERATOR) if (root / name).exists()]
+    private = {role: Ed25519PrivateKey.generate() for role in ROLES}
+    governance = [Ed25519PrivateKey.generate() for _ in range(reviewers)]
+    operator = Ed25519PrivateKey.generate()
+    trusted = trusted_json(
+        deployment,
+        {role: key.public_key() for role, key in private.items()},
+        [key.public_key() for key in governance],
+        [operator.public_key()],
+    )
+    made = {
+        role: {IDENTITY_FILE: hex_line(key.private_bytes_raw()), STATE_FILE: hex_line(os.urandom(32))}
+        for role, key in private.items()
+    }
+    made[GOVERNANCE] = {
+        f"reviewer-{number}.key": hex_line(key.private_bytes_raw()) for number, key in enumerate(governance, 1)
+    }
+    made[OPERATOR] = {OPERATOR_FILE: hex_line(operator.private_bytes_raw())}
+    return {holder: {**files, TRUSTED_FILE: trusted} for holder, files in made.items()}
+
+
+def create(root: Path, deployment: str, reviewers: int = 3) -> None:
+    """Make a full set of keys below ``root``: five roles, a governance key for each reviewer, and an operator's.
+
+    Raises:
+        ValueError: ``reviewers`` is out of range, as for :func:`generate`.
+        KeyFileError: a folder of a role is already there. Nothing is overwritten and nothing is half done.
+    """
+    made = generate(deployment, reviewers)
+    taken = [name for name in HOLDERS if (root / name).exists()]
     if taken:
         raise KeyFileError(
             f"{root} already holds keys for {', '.join(taken)}. Keys are never overwritten, since state and rows in "
             "flight would be lost with them: choose another folder, or move the old ones away"
         )
-    private = {role: Ed25519PrivateKey.generate() for role in ROLES}
-    governance = [Ed25519PrivateKey.generate() for _ in range(reviewers)]
-    operator = Ed25519PrivateKey.generate()
-    trusted = {
-        "deployment": deployment,
-        "identities": {role: key.public_key().public_bytes_raw().hex() for role, key in private.items()},
-        "governance": [key.public_key().public_bytes_raw().hex() for key in governance],
-        "operators": [operator.public_key().public_bytes_raw().hex()],
-    }
-    for role, key in private.items():
-        write_private(root / role / "identity.key", key.private_bytes_raw().hex().encode() + b"\n")
-        write_private(root / role / "state.key", os.urandom(32).hex().encode() + b"\n")
-        (root / role / "trusted.json").write_text(json.dumps(trusted, indent=2) + "\n")
-    for number, key in enumerate(governance, 1):
-        write_private(root / GOVERNANCE / f"reviewer-{number}.key", key.private_bytes_raw().hex().encode() + b"\n")
-    write_private(root / OPERATOR / "operator.key", operator.private_bytes_raw().hex().encode() + b"\n")
-    for folder in (GOVERNANCE, OPERATOR):
-        (root / folder / "trusted.json").write_text(json.dumps(trusted, indent=2) + "\n")
+    for holder, files in made.items():
+        for name, content in files.items():
+            if name == TRUSTED_FILE:
+                (root / holder / name).write_bytes(content)
+            else:
+                write_private(root / holder / name, content)
 
 
 def load_trusted(folder: Path) -> Trusted:
     """Read ``trusted.json`` of a folder."""
-    return load_trusted_file(folder / "trusted.json")
+    return load_trusted_file(folder / TRUSTED_FILE)
 
 
 def load_trusted_file(path: Path) -> Trusted:
@@ -192,7 +245,8 @@ def load_trusted_file(path: Path) -> Trusted:
         )
     except FileNotFoundError:
         raise KeyFileError(
-            f"{path} does not exist; make a set of keys with `evenstream keys init`, or copy this role's folder here"
+            f"{path} does not exist; make keys with `evenstream keys init` (or `keys make`), or copy this role's "
+            "folder here"
         ) from None
     except OSError as error:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
@@ -217,11 +271,11 @@ def load_role(root: Path, role: str, deployment: str) -> RoleKeys:
             f"the keys in {folder} were made for deployment {trusted.deployment!r}, but this is {deployment!r}: "
             "set `deployment`, or point `keys.dir` to the right set"
         )
-    private_key = Ed25519PrivateKey.from_private_bytes(_read_secret(folder / "identity.key"))
+    private_key = Ed25519PrivateKey.from_private_bytes(_read_secret(folder / IDENTITY_FILE))
     pinned = trusted.identities.keys.get(role)
     if pinned is None or pinned.public_bytes_raw() != private_key.public_key().public_bytes_raw():
         raise KeyFileError(
-            f"{folder / 'identity.key'} is not the identity that trusted.json pins for {role!r}: every record signed "
+            f"{folder / IDENTITY_FILE} is not the identity that trusted.json pins for {role!r}: every record signed "
             "with it would be refused. Restore this role's own key"
         )
     return RoleKeys(
@@ -229,7 +283,7 @@ def load_role(root: Path, role: str, deployment: str) -> RoleKeys:
         identity=Identity(role, deployment, private_key),
         trusted=trusted,
         folder=folder,
-        state_secret=_read_secret(folder / "state.key"),
+        state_secret=_read_secret(folder / STATE_FILE),
     )
 
 

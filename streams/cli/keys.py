@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from secure_agg.keyring import MOST_REVIEWERS, create
+from secure_agg import made_apart
+from secure_agg.keyring import HOLDERS, MOST_REVIEWERS, create
 from streams.cli import Invocation
-from streams.errors import SettingsError
+from streams.errors import InputError, SettingsError
 
 
 @click.group()
@@ -43,3 +46,62 @@ def init(invocation: Invocation, reviewers: int) -> None:
         f"operator, and governance ({reviewers} reviewers, {threshold} must approve). Keep them apart: whoever holds "
         "both a's and b's can undo the secrecy of rows, and whoever holds several reviewers' keys is all of them"
     )
+
+
+@keys.command()
+@click.argument("role", type=click.Choice(HOLDERS))
+@click.pass_obj
+def make(invocation: Invocation, role: str) -> None:
+    """Make the keys of one ROLE, reviewer or operator below keys.dir, where nobody may have everyone's.
+
+    Prints the public key, and writes it into public.json: hand that file out, and tell the key over another channel,
+    so that whoever assembles trusted.json from all of them (`evenstream keys trust`) can compare.
+    """
+    settings = invocation.settings()
+    public = made_apart.make(settings.keys.dir, role, settings.deployment)
+    click.echo(public.public_bytes_raw().hex())
+    folder = settings.keys.dir / role
+    click.echo(
+        f"keys of {role} for deployment {settings.deployment!r} are in {folder}. Hand out "
+        f"{folder / made_apart.PUBLIC_FILE} and nothing else, and put trusted.json there when you get it",
+        err=True,
+    )
+
+
+@keys.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option(
+    "--identity",
+    "identities",
+    multiple=True,
+    metavar="ROLE=FILE",
+    help="A PEM certificate, or a PEM public key, of a role whose key cert-manager made, say.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where to write it; default: printed.")
+@click.pass_obj
+def trust(invocation: Invocation, files: tuple[Path, ...], identities: tuple[str, ...], out: Path | None) -> None:
+    """Assemble trusted.json from the public.json of each of the five roles, of the reviewers, and of operators.
+
+    Compare each public key with what its owner tells you over another channel: whoever could change a file on its way
+    would be that role. Everyone puts the same trusted.json beside their own private key.
+    """
+    settings = invocation.settings()
+    public = [made_apart.read_public(path) for path in files]
+    public += [made_apart.read_certified(*_identity(text)) for text in identities]
+    content = made_apart.assemble(public, settings.deployment, settings.keys.governance_threshold)
+    if out is None:
+        click.echo(content, nl=False)
+        return
+    if out.exists() and out.read_bytes() != content:
+        raise InputError(f"{out} is there already and says something else; move it away, or name another file")
+    out.write_bytes(content)
+    for one in public:
+        click.echo(f"{one.role:<10} {one.key.public_bytes_raw().hex()}  {one.source}")
+    click.echo(f"{out} trusts these in deployment {settings.deployment!r}; a copy belongs beside each private key")
+
+
+def _identity(text: str) -> tuple[str, Path]:
+    role, separator, path = text.partition("=")
+    if role not in HOLDERS or not separator or not path:
+        raise InputError(f"--identity {text}: expected ROLE=FILE, where ROLE is one of {', '.join(HOLDERS)}")
+    return role, Path(path)

@@ -1,6 +1,7 @@
 """How evenstream's clients talk to Kafka: the settings of DESIGN section 2.4, each with the reason it was measured.
 
-The operator's own properties are applied last, so that security settings (and anything else) come by pass-through.
+The operator's own properties (``streams.kafka.properties``) are applied last, so that security settings (and anything
+else) come by pass-through.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its API
 
 from streams.errors import AccessRefused, KafkaUnavailable, SettingsError, TopicMismatch
+from streams.kafka.properties import client_properties
 from streams.kafka.refusals import is_refusal, principal, refused, refused_reading
 from streams.settings import Settings
 
@@ -58,7 +60,7 @@ def consumer_config(settings: Settings, group: str, **extra: Any) -> dict[str, A
         "auto.offset.reset": "error",  # its default resumes at the end of the log, in silence
         "queued.max.messages.kbytes": 32_768,  # back-pressure: a burst waits in Kafka, not in this process
         **extra,
-        **settings.kafka.properties,
+        **client_properties(settings.kafka),
         **settings.kafka.consumer_properties,
     }
 
@@ -79,7 +81,7 @@ def producer_config(settings: Settings, transactional_id: str | None, **extra: A
     if transactional_id is not None:
         config |= {"transactional.id": transactional_id, "transaction.timeout.ms": 10_000}
         config["compression.type"] = "none"  # what transactional producers write is ciphertext
-    return {**config, **extra, **settings.kafka.properties, **settings.kafka.producer_properties}
+    return {**config, **extra, **client_properties(settings.kafka), **settings.kafka.producer_properties}
 
 
 def transaction_timeout_seconds(settings: Settings) -> float:
@@ -96,7 +98,7 @@ def admin_config(settings: Settings, **extra: Any) -> dict[str, Any]:
         # minutes, and every question about offsets fails meanwhile.
         "metadata.max.age.ms": 1000,
         **extra,
-        **settings.kafka.properties,
+        **client_properties(settings.kafka),
         **settings.kafka.admin_properties,
     }
 
@@ -133,10 +135,12 @@ def admin(settings: Settings, **extra: Any) -> AdminClient:
 def shared_admin(settings: Settings) -> AdminClient:
     """The client for questions, one a process: each new one takes some 60 ms to know the cluster.
 
-    A process speaks to one cluster; where settings name another, the client is made anew.
+    A process speaks to one cluster; where settings name another, or a file of theirs holds another password than it
+    did, the client is made anew.
     """
-    if _asked.get("kafka") != settings.kafka:
-        _asked.update(kafka=settings.kafka, client=admin(settings))
+    kafka = settings.kafka, client_properties(settings.kafka)
+    if _asked.get("kafka") != kafka:
+        _asked.update(kafka=kafka, client=admin(settings))
     client: AdminClient = _asked["client"]
     return client
 
@@ -147,8 +151,8 @@ def _properties_explained() -> Iterator[None]:
         yield
     except KafkaException as error:
         raise SettingsError(
-            f"librdkafka refuses a property: {error.args[0].str()}. See kafka.properties, kafka.consumer_properties, "
-            "kafka.producer_properties and kafka.admin_properties"
+            f"librdkafka refuses a property: {error.args[0].str()}. See kafka.properties, kafka.property_files, "
+            "kafka.consumer_properties, kafka.producer_properties and kafka.admin_properties"
         ) from None
 
 
@@ -182,7 +186,7 @@ def wait_for_kafka(settings: Settings, timeout_seconds: float) -> None:
             if unknown and time.monotonic() - begun > _AUTHENTICATION_SECONDS:
                 raise AccessRefused(
                     f"Kafka at {settings.kafka.bootstrap} does not take the credentials of {principal(settings)}: "
-                    f"{unknown[-1]}. See kafka.properties"
+                    f"{unknown[-1]}. See kafka.properties and kafka.property_files"
                 ) from None
             if time.monotonic() > deadline:
                 told = [reason for reason in reasons if "brokers are down" not in reason] or [error.args[0].str()]

@@ -1,8 +1,8 @@
 """librdkafka's security properties, said again for Faust, whose client (aiokafka) is another one.
 
-An operator states security once, as librdkafka properties (``kafka.properties``). What has no counterpart here is an
-error and never left out in silence: a role that speaks in the clear because a property was ignored is how passwords
-are lost.
+An operator states security once, as librdkafka properties (``streams.kafka.properties``). What has no counterpart here
+is an error and never left out in silence: a role that speaks in the clear because a property was ignored is how
+passwords are lost.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from streams.acl import TABLE, needs
-from streams.errors import AccessRefused, KafkaUnavailable
+from streams.errors import AccessRefused, KafkaUnavailable, SettingsError
+from streams.kafka.properties import client_properties
 from streams.settings import Settings
 
 _REFUSALS = frozenset(
@@ -44,10 +45,15 @@ def is_refusal(error: KafkaError) -> bool:
 
 def principal(settings: Settings) -> str:
     """Who these settings are on the cluster, as far as they tell."""
-    user = settings.kafka.properties.get("sasl.username")
+    try:
+        properties = client_properties(settings.kafka)
+    except SettingsError:  # a file has gone since the client was made: an error is being told here, not another one
+        return "of this client"
+    user = properties.get("sasl.username")
     if user is not None:
         return f"User:{user}"
-    return "of this client" if "ssl.certificate.location" in settings.kafka.properties else "ANONYMOUS"
+    named = properties.keys() & {"ssl.certificate.location", "ssl.certificate.pem", "ssl.keystore.location"}
+    return "of this client" if named else "ANONYMOUS"
 
 
 def refused_reading(settings: Settings, topic: str | None, error: KafkaError) -> AccessRefused:
@@ -69,7 +75,7 @@ def refused(settings: Settings, what: str) -> AccessRefused:
     return AccessRefused(
         f"Kafka refuses the principal {principal(settings)}: {what}. `evenstream acl list` says what each principal "
         "needs, `evenstream acl apply` gives it; the role that runs here may also have another's credentials "
-        "(kafka.properties)"
+        "(kafka.properties, kafka.property_files)"
     )
 
 

@@ -27,6 +27,7 @@ from streams.control import limits_of
 from streams.errors import AccessRefused, EvenstreamError, KafkaUnavailable, PositionLost, TopicMismatch
 from streams.kafka.clients import admin, read_to_end
 from streams.kafka.faust_credentials import credentials
+from streams.kafka.properties import client_properties
 from streams.kafka.refusals import lacking, lacks
 from streams.kafka.topic_watch import TopicWatch
 from streams.published_windows import PublishedWindows
@@ -237,7 +238,7 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
     app = faust.App(
         f"{settings.group('publish')}.{os.urandom(4).hex()}",
         broker=[f"kafka://{address.strip()}" for address in settings.kafka.bootstrap.split(",")],
-        broker_credentials=credentials(settings.kafka.properties),
+        broker_credentials=credentials(client_properties(settings.kafka)),
         store="memory://",
         datadir=str(folder),
         web_enabled=False,

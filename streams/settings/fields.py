@@ -33,6 +33,22 @@ PROTOCOL_PROPERTIES = frozenset(
 )
 """librdkafka properties on which exactness rests: no pass-through may change them (DESIGN section 2.4)."""
 
+FILE_PROPERTIES = frozenset(
+    (
+        "sasl.oauthbearer.client.id",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.config",
+        "sasl.password",
+        "sasl.username",
+        "ssl.ca.pem",
+        "ssl.certificate.pem",
+        "ssl.key.password",
+        "ssl.key.pem",
+        "ssl.keystore.password",
+    )
+)
+"""librdkafka properties that may come from files: credentials. Of others its errors say the value, which may be one."""
+
 
 class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +63,11 @@ class KafkaSettings(Group):
     properties: dict[str, str] = Field(
         default_factory=dict,
         description="any librdkafka property, for every client; security (security.protocol, sasl.*, ssl.*) comes so",
+    )
+    property_files: dict[str, Path] = Field(
+        default_factory=dict,
+        description="librdkafka property, such as sasl.password, to the path of a file that holds its value; read each "
+        "time a client is made",
     )
     consumer_properties: dict[str, str] = Field(
         default_factory=dict, description="librdkafka properties for consumers, over those for every client"
@@ -69,6 +90,24 @@ class KafkaSettings(Group):
                 + (" (set kafka.bootstrap)" if "bootstrap.servers" in taken else "")
             )
         return properties
+
+    @field_validator("property_files")
+    @classmethod
+    def _are_credentials(cls, files: dict[str, Path]) -> dict[str, Path]:
+        others = sorted(files.keys() - FILE_PROPERTIES)
+        if others:
+            raise ValueError(
+                f"{', '.join(others)} cannot come from a file, which is for {', '.join(sorted(FILE_PROPERTIES))}: set "
+                "kafka.properties"
+            )
+        return files
+
+    @model_validator(mode="after")
+    def _have_one_value(self) -> Self:
+        twice = sorted(self.properties.keys() & self.property_files.keys())
+        if twice:
+            raise ValueError(f"{', '.join(twice)}: named in properties and in property_files; name each in one of them")
+        return self
 
 
 class TopicSettings(Group):

@@ -106,7 +106,8 @@ def _path(name: str) -> list[str]:
 
 
 def _is_properties(path: Sequence[Any]) -> bool:
-    return len(path) > 1 and path[0] == "kafka" and str(path[1]).endswith("properties")
+    """Whether a path leads to, or into, a table whose names have dots and whose values are text."""
+    return len(path) > 1 and path[0] == "kafka" and str(path[1]).endswith(("properties", "property_files"))
 
 
 def _may_hold_password(path: Sequence[Any]) -> bool:

@@ -19,7 +19,7 @@ from streams import acl, acl_matrix
 from streams.cli import main
 from streams.errors import AccessRefused, KafkaUnavailable
 from streams.kafka import acls
-from streams.kafka.clients import wait_for_kafka
+from streams.kafka.clients import broker_count, shared_admin, wait_for_kafka
 from streams.kafka.dev_broker import BrokerProcess, DevBroker
 from streams.kafka.dev_security import BrokerSecurity
 from streams.roles.supervisor import COMMANDS, Supervisor
@@ -121,6 +121,30 @@ def test_a_wrong_password_is_told_at_once(broker: tuple[BrokerProcess, BrokerSec
         wait_for_kafka(settings, 60)
     assert time.monotonic() - begun < 30
     assert "guessed" not in str(told.value)
+
+
+def test_a_password_in_a_file_is_taken_and_so_is_its_successor(
+    broker: tuple[BrokerProcess, BrokerSecurity], tmp_path: Path
+) -> None:
+    """The broker lets in who has it from a file; of one that changed, the next client has the new content."""
+    process, security = broker
+    properties = security.properties("admin")
+    file = tmp_path / "password"
+    file.write_text(properties.pop("sasl.password") + "\n")
+    overrides = [f"kafka.properties.{name}={value}" for name, value in properties.items()]
+    overrides += [f"kafka.bootstrap={process.bootstrap}", f"kafka.property_files.sasl.password={file}"]
+    settings = load_settings(None, overrides, environment={})
+    wait_for_kafka(settings, 30)
+    asked = shared_admin(settings)
+    assert shared_admin(settings) is asked
+    right = file.read_text()
+    file.write_text("guessed\n")
+    with pytest.raises(AccessRefused, match="does not take the credentials of User:admin") as told:
+        wait_for_kafka(settings, 60)
+    assert "guessed" not in str(told.value)
+    assert shared_admin(settings) is not asked
+    file.write_text(right)
+    assert broker_count(settings) == 1
 
 
 def test_the_brokers_secrets_are_its_own(broker: tuple[BrokerProcess, BrokerSecurity]) -> None:
