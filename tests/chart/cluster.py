@@ -5,6 +5,7 @@ The API server, its admission and the controllers are the real ones; nodes and c
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -74,8 +75,6 @@ class Cluster:
 
     def make_secret(self, namespace: str, name: str, **content: str | bytes) -> None:
         """A Secret; underscores in names of keys are dots."""
-        import base64
-
         data = {
             key.replace("__", "."): base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
             for key, value in content.items()
@@ -89,9 +88,9 @@ def is_built() -> bool:
     """Whether its programs are there: `control-plane build` makes them, once, in a quarter of an hour."""
     if not PROGRAM.is_file():
         return False
-    words = subprocess.run([str(PROGRAM), "env", "/nowhere"], capture_output=True, text=True, check=False).stdout
-    folders = [part for part in words.replace('"', " ").split() if part.startswith("PATH=")]
-    return bool(folders) and Path(folders[0].removeprefix("PATH=").split(":")[0], "kube-apiserver").exists()
+    words = subprocess.run([str(PROGRAM), "env", "/"], capture_output=True, text=True, check=True).stdout
+    folder = words.partition(" PATH=")[2].partition(":")[0]
+    return Path(folder, "kube-apiserver").exists()
 
 
 @contextmanager
