@@ -82,7 +82,9 @@ def _try(settings: Settings, address: str) -> Tried:
         except KafkaException as error:
             client.poll(0)  # hands out the reasons
             if time.monotonic() > deadline:
-                telling = [e for e in errors if e.code() != _DOWN] or [error.args[0]]
+                # What comes last may be that the other side hung up, which it does for a reason that came before.
+                told = [e for e in errors if e.code() in (_AUTH, _SSL, _RESOLVE)]
+                telling = told or [e for e in errors if e.code() != _DOWN] or [error.args[0]]
                 return Tried(address, None, int(telling[-1].code()), str(telling[-1].str()))
 
 

@@ -29,7 +29,7 @@ from streams.cli import main
 from streams.control import ControlPlane
 from streams.doctor.findings import Finding
 from streams.doctor.look import Worker, WorkerSeen
-from streams.doctor.readiness import certificates, clock, keys, listen, memory, progress, specs
+from streams.doctor.readiness import certificates, clock, keys, listen, memory, progress, specs, storage
 from streams.doctor.readiness.reach import check as reach
 from streams.doctor.readiness.reach import split_address
 from streams.doctor.readiness.storage import storage_of
@@ -132,6 +132,15 @@ def test_a_folder_that_cannot_be_written_to(settings: Settings) -> None:
     (only,) = [f for f in keys.check(Subject(settings, "seal")) if f.verdict == "wrong"]
     assert "state keys cannot be written" in only.says
     assert "keys.state_dir" in only.do
+
+
+def test_keys_in_a_containers_own_layer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be gone with the container: wrong, but on a test cluster, where it is only said."""
+    monkeypatch.setattr(storage, "_mounts", lambda: "overlay / overlay rw 0 0\n")
+    cluster = settings.model_copy(update={"test_cluster": False})
+    for asked, verdict in ((cluster, "wrong"), (settings, "ok")):
+        found = list(keys.check(Subject(asked, "seal")))[-1]
+        assert (found.verdict, "gone with the container" in found.says) == (verdict, True)
 
 
 def test_both_parties_in_one_hand(settings: Settings) -> None:
@@ -505,3 +514,15 @@ def test_a_broker_that_is_not_there(settings: Settings) -> None:
 def test_options_that_do_not_go_together(options: list[str]) -> None:
     """Waiting is for one role, watching for a whole pipeline, and a role must be one."""
     assert CliRunner().invoke(main, ["doctor", *options]).exit_code == 2
+
+
+def test_a_worker_whose_address_nobody_knows(subject: Subject) -> None:
+    """With http.port 0 there is nobody to wait for, and it is said; a --role that is none is refused."""
+    admit(subject, NOW_MS - HOUR_MS)
+    subject.reached = True
+    http = subject.settings.http.model_copy(update={"port": 0})
+    subject.settings = subject.settings.model_copy(update={"http": http})
+    (only,) = progress.wait(subject, progress.begin(subject), 0.0, lambda text: None)
+    assert only.verdict == "unseen"
+    result = CliRunner().invoke(main, ["doctor", "--as", "a", "--role", "nobody=h:1"])
+    assert (result.exit_code, "expected ROLE=HOST:PORT" in result.output) == (1, True)
