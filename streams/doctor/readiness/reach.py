@@ -139,7 +139,11 @@ def _certificate_problem(settings: Settings, address: str) -> str | None:
     properties = admin_config(settings)
     try:
         authority = properties.get("ssl.ca.location")
-        context = ssl.create_default_context(cafile=None if authority is None else str(authority))
+        known = None if authority is None else str(authority)
+        folder = known is not None and Path(known).is_dir()
+        context = ssl.create_default_context(
+            cafile=None if folder else known, capath=known if folder else None, cadata=properties.get("ssl.ca.pem")
+        )
         host, port = split_address(address)
         with (
             socket.create_connection((host, port), timeout=_CONNECT_SECONDS) as plain,
@@ -240,9 +244,9 @@ def _name(settings: Settings) -> str:
 
 def _subject_of(properties: Mapping[str, Any]) -> str | None:
     """Whom a client certificate names, as Kafka writes it; None where there is none that can be read."""
-    path = properties.get("ssl.certificate.location")
+    path, said = properties.get("ssl.certificate.location"), properties.get("ssl.certificate.pem", "")
     try:
-        content = Path(str(path)).read_bytes() if path is not None else b""
+        content = Path(str(path)).read_bytes() if path is not None else str(said).encode()
         return x509.load_pem_x509_certificate(content).subject.rfc4514_string()
     except (OSError, ValueError):
         return None
