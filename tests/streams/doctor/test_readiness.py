@@ -274,7 +274,7 @@ def _machine(root: Path, groups: str, files: dict[str, str]) -> Path:
 
 @pytest.mark.parametrize(("groups", "files", "limit"), [
     ("0::/\n", {"sys/fs/cgroup/memory.max": "500000000\n"}, 500_000_000),
-    ("0::/a/b\n", {"sys/fs/cgroup/a/memory.max": "400000000", "sys/fs/cgroup/a/b/memory.max": "600000000\n"}, 400_000_000),
+    ("0::/a/b\n", {"sys/fs/cgroup/a/memory.max": "400000000", "sys/fs/cgroup/a/b/memory.max": "600000000"}, 400_000_000),
     ("4:memory:/x\n0::/\n", {"sys/fs/cgroup/memory/x/memory.limit_in_bytes": "300000000"}, 300_000_000),
     ("4:memory:/x\n", {"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712"}, 900_000 * 1024),
     ("0::/\n", {"sys/fs/cgroup/memory.max": "max\n"}, 900_000 * 1024),
