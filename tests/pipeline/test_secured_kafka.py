@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import scenario as scenarios
+import yaml
 from click.testing import CliRunner
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from secured import SecuredScenario
 
+from secure_agg.keyring import write_private
 from streams import acl, acl_matrix
 from streams.cli import main
 from streams.errors import AccessRefused, KafkaUnavailable
@@ -22,6 +24,7 @@ from streams.kafka import acls
 from streams.kafka.clients import broker_count, shared_admin, wait_for_kafka
 from streams.kafka.dev_broker import BrokerProcess, DevBroker
 from streams.kafka.dev_security import BrokerSecurity
+from streams.kafka.properties import client_properties
 from streams.roles.supervisor import COMMANDS, Supervisor
 from streams.scaling import present
 from streams.settings import PRINCIPALS, load_settings
@@ -64,11 +67,24 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BrokerPro
 def secured(
     broker: tuple[BrokerProcess, BrokerSecurity], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SecuredScenario]:
-    """The scenario, ready to run."""
+    """The scenario, ready to run; two roles, one for each of the two clients, have their passwords as a pod has."""
     process, security = broker
     found = SecuredScenario.prepare(tmp_path_factory.mktemp("secured"), process.bootstrap, security)
+    for role in ("seal", "publish"):
+        put_credentials_into_files(found.trial.config_of(role), found.trial.folder / "mounted" / role)
     yield found
     found.trial.stop()
+
+
+def put_credentials_into_files(config: Path, folder: Path) -> None:
+    """Take user and password out of a settings file, which from then on names a file for each."""
+    content = yaml.safe_load(config.read_text())
+    kafka = content["kafka"]
+    kafka["property_files"] = {}
+    for name in ("sasl.username", "sasl.password"):
+        write_private(folder / name, kafka["properties"].pop(name).encode())
+        kafka["property_files"][name] = str(folder / name)
+    write_private(config, yaml.safe_dump(content).encode())
 
 
 # -- the broker -------------------------------------------------------------------------------------------------------
@@ -350,7 +366,8 @@ def test_no_password_is_on_a_command_line_or_in_a_log(secured: SecuredScenario) 
     files = list((secured.trial.folder / "principals").iterdir())
     assert len(files) == 10
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
-    passwords = [secured.trial.settings_of(file.stem).kafka.properties["sasl.password"].encode() for file in files]
+    every = [client_properties(secured.trial.settings_of(file.stem).kafka) for file in files]
+    passwords = [properties["sasl.password"].encode() for properties in every]
     assert len(set(passwords)) == 10
     shown = b"".join(path.read_bytes() for path in (secured.trial.folder / "logs").iterdir())
     for role in COMMANDS:

@@ -26,6 +26,7 @@ from streams.roles.emitted import EmittedWindows
 from streams.roles.publish import PublishCore
 from streams.roles.publish_app import Publisher
 from streams.settings import Settings
+from streams.watch.access import OperatorAccess
 from streams.watch.health import RoleHealth
 
 pytestmark = pytest.mark.slow
@@ -158,6 +159,7 @@ def publisher(
         registry=registry,
         health=RoleHealth("publish", registry),
         pulse=Pulse(60.0),
+        access=OperatorAccess(),
         reader=SimpleNamespace(catch_up=lambda: None),
         read=[],
     )

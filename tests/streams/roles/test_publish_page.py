@@ -19,6 +19,7 @@ from streams.records.metric import FairnessMetric
 from streams.roles import publish_app
 from streams.roles.publish_app import Publisher
 from streams.settings import Settings, load_settings
+from streams.watch.access import OperatorAccess
 from streams.watch.health import RoleHealth
 from streams.watch.live_page import LivePage
 from streams.watch.pages import Shown
@@ -39,6 +40,7 @@ def publisher(monkeypatch: pytest.MonkeyPatch, topic: list[FairnessMetric], *ove
         registry=registry,
         health=RoleHealth("publish", registry),
         pulse=Pulse(60.0),
+        access=OperatorAccess(),
         reader=SimpleNamespace(catch_up=lambda: None),
     )
     process.control.version += 1

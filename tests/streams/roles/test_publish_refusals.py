@@ -22,6 +22,7 @@ from streams.records.release import SignedRelease
 from streams.roles.publish import PublishCore
 from streams.roles.publish_app import Publisher, _beat
 from streams.settings import Settings
+from streams.watch.access import OperatorAccess
 
 START_MS = 20_000 * 86_400_000
 FAR_MS = 253_402_300_799_999
@@ -147,6 +148,7 @@ def publisher_of(pipeline: InProcessPipeline) -> Publisher:
         control=pipeline.controls["publish"],
         registry=CollectorRegistry(),
         pulse=Pulse(60.0),
+        access=OperatorAccess(),
     )
     return Publisher(process)
 
