@@ -215,6 +215,18 @@ def test_when_certificates_end(
     assert ["http.certificate_file" in found[0].says, "ssl.certificate.location" in found[1].says] == [True, True]
 
 
+def test_a_key_of_another_certificate(make_settings: MakeSettings, tmp_path: Path) -> None:
+    """Told before the server refuses to start."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    shown, _ = certificate(tmp_path / "one", 60)
+    _, key = certificate(tmp_path / "two", 60)
+    made = make_settings("127.0.0.1:1", f"http.certificate_file={shown}", f"http.key_file={key}")
+    found = list(certificates.check(Subject(made, "a")))
+    assert [f.verdict for f in found] == ["wrong", "ok"]
+    assert "of no use together: KEY_VALUES_MISMATCH" in found[0].says
+
+
 def test_certificate_files_that_are_none(make_settings: MakeSettings, tmp_path: Path) -> None:
     """One that is missing, one that holds no certificate, and a token that is too short: each by its setting's name."""
     other = tmp_path / "other.pem"
@@ -274,7 +286,7 @@ def _machine(root: Path, groups: str, files: dict[str, str]) -> Path:
 
 @pytest.mark.parametrize(("groups", "files", "limit"), [
     ("0::/\n", {"sys/fs/cgroup/memory.max": "500000000\n"}, 500_000_000),
-    ("0::/a/b\n", {"sys/fs/cgroup/a/memory.max": "400000000", "sys/fs/cgroup/a/b/memory.max": "600000000"}, 400_000_000),
+    ("0::/a/b\n", {"sys/fs/cgroup/a/memory.max": "4000", "sys/fs/cgroup/a/b/memory.max": "500000000"}, 4_000),
     ("4:memory:/x\n0::/\n", {"sys/fs/cgroup/memory/x/memory.limit_in_bytes": "300000000"}, 300_000_000),
     ("4:memory:/x\n", {"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712"}, 900_000 * 1024),
     ("0::/\n", {"sys/fs/cgroup/memory.max": "max\n"}, 900_000 * 1024),
