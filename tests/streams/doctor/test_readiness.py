@@ -172,8 +172,8 @@ def test_more_approvals_than_reviewers(settings: Settings) -> None:
 # -- certificates -----------------------------------------------------------------------------------------------------
 
 
-def certificate(folder: Path, days: float) -> tuple[Path, Path]:
-    """A certificate that ends in so many days, and its key."""
+def certificate(folder: Path, days: float, since: float = 100) -> tuple[Path, Path]:
+    """A certificate that began so many days ago and ends in so many, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = datetime.now(UTC)
@@ -183,7 +183,7 @@ def certificate(folder: Path, days: float) -> tuple[Path, Path]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=100))
+        .not_valid_before(now - timedelta(days=since))
         .not_valid_after(now + timedelta(days=days))
         .sign(key, hashes.SHA256())
     )
@@ -213,6 +213,16 @@ def test_when_certificates_end(
     assert [f.verdict for f in found] == [verdict] * 2
     assert all(words in f.says for f in found)
     assert ["http.certificate_file" in found[0].says, "ssl.certificate.location" in found[1].says] == [True, True]
+
+
+@pytest.mark.parametrize(("days", "verdict"), [(3, "ok"), (1, "wrong")])
+def test_certificates_that_live_for_a_week(
+    make_settings: MakeSettings, tmp_path: Path, days: float, verdict: str
+) -> None:
+    """They are renewed in time to spare: only in its last quarter is one late."""
+    shown, _ = certificate(tmp_path, days, since=7 - days)
+    made = make_settings("127.0.0.1:1", f"kafka.properties.ssl.certificate.location={shown}")
+    assert [f.verdict for f in certificates.check(Subject(made, "retention"))] == [verdict]
 
 
 def test_a_key_of_another_certificate(make_settings: MakeSettings, tmp_path: Path) -> None:
