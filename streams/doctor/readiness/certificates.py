@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,23 +13,26 @@ from streams.doctor.findings import Finding
 from streams.doctor.readiness.subject import WORKERS, Subject
 from streams.errors import EvenstreamError
 from streams.kafka.clients import admin_config
-from streams.watch.access import server_tls, token_of
+from streams.watch.access import token_of
 
 CHECK = "certificates"
 
 _LEAST = timedelta(days=14)
+_RENEWED_PART = 4
+"""Of those that live for weeks or hours only, the last quarter: whoever makes such renews them earlier."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     """One finding for each certificate; nothing is said of a role that has none."""
     http = subject.settings.http
     if subject.role in WORKERS:
-        try:
-            server_tls(http)
-            if http.token_file is not None:
+        if http.token_file is not None:
+            try:
                 token_of(http.token_file)
-        except EvenstreamError as error:
-            yield Finding(CHECK, "wrong", str(error), "mend the file, or leave the setting out")
+            except EvenstreamError as error:
+                yield Finding(CHECK, "wrong", str(error), "mend the file, or leave the setting out")
+        if http.certificate_file is not None and http.key_file is not None:
+            yield from _pair(http.certificate_file, http.key_file)
         if http.certificate_file is not None:
             yield from _file(subject, "http.certificate_file", http.certificate_file)
     properties = admin_config(subject.settings)
@@ -39,6 +43,24 @@ def check(subject: Subject) -> Iterator[Finding]:
     for name in ("ssl.certificate.pem", "ssl.ca.pem"):
         if name in properties:
             yield from _pem(subject, name, str(properties[name]).encode())
+
+
+def _pair(shown: Path, key: Path) -> Iterator[Finding]:
+    """Whether a certificate and a key belong together, and the key needs no password that nobody is there to type."""
+
+    def no_password() -> str:
+        raise ssl.SSLError("the key is encrypted")
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(shown, key, password=no_password)
+    except OSError as error:  # SSLError is one
+        why = error.reason if isinstance(error, ssl.SSLError) and error.reason else error.strerror or str(error)
+        yield Finding(
+            CHECK,
+            "wrong",
+            f"http.certificate_file and http.key_file are of no use together: {why}",
+            "give PEM files of one pair, the key not encrypted",
+        )
 
 
 def _file(subject: Subject, name: str, path: Path) -> Iterator[Finding]:
@@ -59,12 +81,12 @@ def _pem(subject: Subject, name: str, content: bytes) -> Iterator[Finding]:
     now = datetime.fromtimestamp(subject.now_ms / 1000, UTC)
     # Of a bundle of authorities one may have ended long ago; a chain is as good as its first to end.
     pick = max if "ca." in name.partition(" ")[0] else min
-    until = pick(certificate.not_valid_after_utc for certificate in chain)
-    since = min(certificate.not_valid_before_utc for certificate in chain)
+    telling = pick(chain, key=lambda certificate: certificate.not_valid_after_utc)
+    since, until = telling.not_valid_before_utc, telling.not_valid_after_utc
     day = f"{until:%Y-%m-%d %H:%M} UTC"
     if until <= now:
         yield Finding(CHECK, "wrong", f"{name} has ended on {day}", "put a new one in its place")
-    elif until - now < _LEAST:
+    elif until - now < min(_LEAST, (until - since) / _RENEWED_PART):
         days = (until - now) / timedelta(days=1)
         yield Finding(CHECK, "wrong", f"{name} ends in {days:.1f} days, on {day}", "put a new one in its place")
     elif since > now:

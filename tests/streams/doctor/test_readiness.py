@@ -172,8 +172,8 @@ def test_more_approvals_than_reviewers(settings: Settings) -> None:
 # -- certificates -----------------------------------------------------------------------------------------------------
 
 
-def certificate(folder: Path, days: float) -> tuple[Path, Path]:
-    """A certificate that ends in so many days, and its key."""
+def certificate(folder: Path, days: float, since: float = 100) -> tuple[Path, Path]:
+    """A certificate that began so many days ago and ends in so many, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = datetime.now(UTC)
@@ -183,7 +183,7 @@ def certificate(folder: Path, days: float) -> tuple[Path, Path]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=100))
+        .not_valid_before(now - timedelta(days=since))
         .not_valid_after(now + timedelta(days=days))
         .sign(key, hashes.SHA256())
     )
@@ -213,6 +213,28 @@ def test_when_certificates_end(
     assert [f.verdict for f in found] == [verdict] * 2
     assert all(words in f.says for f in found)
     assert ["http.certificate_file" in found[0].says, "ssl.certificate.location" in found[1].says] == [True, True]
+
+
+@pytest.mark.parametrize(("days", "verdict"), [(3, "ok"), (1, "wrong")])
+def test_certificates_that_live_for_a_week(
+    make_settings: MakeSettings, tmp_path: Path, days: float, verdict: str
+) -> None:
+    """They are renewed in time to spare: only in its last quarter is one late."""
+    shown, _ = certificate(tmp_path, days, since=7 - days)
+    made = make_settings("127.0.0.1:1", f"kafka.properties.ssl.certificate.location={shown}")
+    assert [f.verdict for f in certificates.check(Subject(made, "retention"))] == [verdict]
+
+
+def test_a_key_of_another_certificate(make_settings: MakeSettings, tmp_path: Path) -> None:
+    """Told before the server refuses to start."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    shown, _ = certificate(tmp_path / "one", 60)
+    _, key = certificate(tmp_path / "two", 60)
+    made = make_settings("127.0.0.1:1", f"http.certificate_file={shown}", f"http.key_file={key}")
+    found = list(certificates.check(Subject(made, "a")))
+    assert [f.verdict for f in found] == ["wrong", "ok"]
+    assert "of no use together: KEY_VALUES_MISMATCH" in found[0].says
 
 
 def test_certificate_files_that_are_none(make_settings: MakeSettings, tmp_path: Path) -> None:
@@ -274,7 +296,7 @@ def _machine(root: Path, groups: str, files: dict[str, str]) -> Path:
 
 @pytest.mark.parametrize(("groups", "files", "limit"), [
     ("0::/\n", {"sys/fs/cgroup/memory.max": "500000000\n"}, 500_000_000),
-    ("0::/a/b\n", {"sys/fs/cgroup/a/memory.max": "400000000", "sys/fs/cgroup/a/b/memory.max": "600000000"}, 400_000_000),
+    ("0::/a/b\n", {"sys/fs/cgroup/a/memory.max": "4000", "sys/fs/cgroup/a/b/memory.max": "500000000"}, 4_000),
     ("4:memory:/x\n0::/\n", {"sys/fs/cgroup/memory/x/memory.limit_in_bytes": "300000000"}, 300_000_000),
     ("4:memory:/x\n", {"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712"}, 900_000 * 1024),
     ("0::/\n", {"sys/fs/cgroup/memory.max": "max\n"}, 900_000 * 1024),
