@@ -199,6 +199,8 @@ readinessProbe:
 
 {{/* One Job or test Pod of `evenstream ...`: (dict "root" $ "role" R "name" N "config" C "account" A "args" LIST "state" S). */}}
 {{- define "evenstream.command" -}}
+{{- $limits := dict "memory" "512Mi" -}}
+{{- if hasKey .root.Values.roles .role -}}{{- $limits = (get .root.Values.roles .role).resources.limits -}}{{- end -}}
 restartPolicy: Never
 {{ include "evenstream.podBasics" . }}
 {{- $pod := include "evenstream.pod" . | fromJson }}
@@ -225,9 +227,10 @@ containers:
       {{- end }}
     securityContext:
       {{- include "evenstream.containerSecurity" .root | nindent 6 }}
+    # With the limit of the role itself, which its doctor holds against its members.
     resources:
       requests: {cpu: 50m, memory: 128Mi}
-      limits: {memory: 512Mi}
+      limits: {{ toJson $limits }}
     volumeMounts:
       {{- include "evenstream.mounts" . | nindent 6 }}
       {{- with $pod.extraVolumeMounts }}
