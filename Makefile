@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 IN_MEMORY := $(shell grep -s ' /dev/shm ' /proc/mounts | grep -qv noexec && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 3000000 {print "/dev/shm"}')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo acl-matrix test check lint types imports unit jars kafka observe chaos accuracy audit-privacy canary fuzz sbom audit-deps screenshots page-load dashboards wheel peers lock census clean
+.PHONY: help demo acl-matrix test check lint types imports unit jars kafka observe chart chart-live chart-files chaos accuracy audit-privacy canary fuzz sbom audit-deps screenshots page-load dashboards wheel peers lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -26,7 +26,7 @@ acl-matrix: $(STAMP) ## Every principal tries every operation on a secured Kafka
 test: $(STAMP) ## Everything: check, and the tests on a real Kafka; under 15 minutes
 	$(call each,lint imports unit jars kafka)
 
-check: export UNIT_OPTIONS := --hypothesis-profile=quick -m "not kafka and not observe and not slow"
+check: export UNIT_OPTIONS := --hypothesis-profile=quick -m "not kafka and not observe and not chart and not slow"
 check: $(STAMP) ## The quick part: lint, types, imports, unit tests; under two minutes
 	$(call each,lint imports unit)
 
@@ -58,7 +58,7 @@ imports: $(STAMP)
 unit: export OPENBLAS_NUM_THREADS := 1
 unit: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
 unit: $(STAMP)
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not kafka and not observe" $(UNIT_OPTIONS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not kafka and not observe and not chart" $(UNIT_OPTIONS)
 
 # Before the tests, and apart from them: here its progress can be seen, and a missing Java or Maven is one clear message.
 jars: $(STAMP)
@@ -67,7 +67,7 @@ jars: $(STAMP)
 # Only files that name Kafka: collecting all of the others costs each process half a minute.
 kafka: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
 kafka: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "kafka and not observe" $$(grep -rlw kafka tests --include='test_*.py')
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "kafka and not observe and not chart" $$(grep -rlw kafka tests --include='test_*.py')
 
 # What is missing is installed where it may be; a test whose program is not here says so, and no time of its is printed.
 OBSERVED := $(CURDIR)/build/observed.txt
@@ -78,6 +78,26 @@ observe: $(STAMP) ## What people see, with the real Prometheus, Alertmanager and
 	@mkdir -p build && rm -f $(OBSERVED)
 	@OBSERVED=$(OBSERVED) $(BIN)/python -m pytest -q -m observe $$(grep -rlw observe tests --include='test_*.py'); status=$$?; \
 	echo "== from cause to firing; rules sixty times as fast"; cat $(OBSERVED) 2>/dev/null || { echo "no alert was timed"; status=1; }; exit $$status
+
+# Helm is built once, from its Go module, where none is found: $HELM, PATH, the control plane's folder, then the cache.
+chart: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
+chart: $(STAMP) ## The Helm chart: lint, a matrix of values against Kubernetes and CRD schemas, policies, refusals; two minutes
+	@$(BIN)/python -m bench.chart.programs
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "chart and not cluster" tests/chart
+
+# The control plane's programs take a quarter of an hour to build, once. Its tests stand in one process: each has a
+# cluster, and one of them a Kafka and all roles as well.
+CONTROL_PLANE ?= $(abspath ../shared/kube/control-plane)
+chart-live: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
+chart-live: export CONTROL_PLANE := $(CONTROL_PLANE)
+chart-live: $(STAMP) ## The chart on a real API server, and its pods run for real on a secured Kafka; ten minutes
+	@test -x $(CONTROL_PLANE) || { echo "there is no $(CONTROL_PLANE): name it, make chart-live CONTROL_PLANE=FILE"; exit 1; }
+	@$(CONTROL_PLANE) build
+	@$(BIN)/evenstream dev kafka fetch
+	@$(BIN)/python -m pytest -q -rs --durations=8 -m "chart and cluster" tests/chart
+
+chart-files: $(STAMP) ## Write the chart's files that follow from the code: ACLs, topics, rules, dashboards
+	@$(BIN)/python -m bench.chart
 
 chaos: $(STAMP) ## Kill anything at any time, and show that every row counts once; about ten minutes (MINUTES=2, SEED=n)
 	@$(BIN)/evenstream chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(OPTIONS)

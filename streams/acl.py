@@ -120,11 +120,10 @@ TABLE: Mapping[str, Access] = {
         transactions="governance",
     ),
     "operator": Access(
-        "the operator's commands: topics, scaling, skips, doctor",
+        "the operator's commands: topics, skips, doctor",
         reads=("measurements", "keys", "sealed", "shares"),
-        writes=("measurements", "keys"),
+        writes=("measurements",),
         every=("Create", "Describe", "DescribeConfigs"),
-        transactions="operator.",
     ),
     "company": Access(
         "the company's own producers, and the subscribers to results",

@@ -36,7 +36,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its API
 from rich.console import Console
 from rich.table import Table
 
-from streams import acl
+from streams import acl, scaling
 from streams.acl import Rule
 from streams.errors import EvenstreamError
 from streams.kafka import topics
@@ -137,7 +137,8 @@ def examine(settings_of: Callable[[str], Settings], plans: tuple[topics.TopicPla
     names = tuple(plan.name for plan in plans)
     ids = (
         *(f"{base.group(role)}.1.0" for role in ("seal", "attach", "a", "b", "publish")),
-        f"{base.group('operator')}.scale-seal",
+        scaling.transactional_id(base, "seal"),
+        f"{base.group('operator')}.1.0",
         base.group("governance"),
         base.group("governance-2"),  # of which the one above is a beginning
         f"{foreign}.seal.1.0",

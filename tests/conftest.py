@@ -27,6 +27,7 @@ _LONGEST_FIRST = (
     "test_chaos.py",
     "test_secured_kafka.py",
     "test_doctor.py",
+    "test_readiness_kafka.py",
     "test_canary.py",
     "test_noise_once.py",
     "test_shards.py",

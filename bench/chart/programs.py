@@ -102,3 +102,7 @@ def _built(package: str, version: str, what: str, variable: str, progress: Calla
         program.parent.mkdir(exist_ok=True)
         (Path(partial) / name).replace(program)  # whole at once: another process may be building it too
     return str(program)
+
+
+if __name__ == "__main__":
+    print(f"helm: {find_helm()}")

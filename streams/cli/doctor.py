@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from streams.doctor.readiness import examination as readiness
 from streams.doctor.readiness import progress
 from streams.doctor.readiness.subject import Subject
 from streams.doctor.report import as_json, line, show
+from streams.doctor.workers import addresses
 from streams.public_topics import trusted_keys
 from streams.settings import PRINCIPALS, Settings
 from streams.watch.access import token_of
@@ -86,11 +88,13 @@ def doctor(
 
 def _as_role(subject: Subject, wait_seconds: float | None, as_machine: bool) -> int:
     """What would keep one role from working, line by line; the exit status."""
+    addresses(subject.settings, subject.named, None)  # a --role that is none is a mistake, and nothing to be found
     watched = progress.begin(subject) if wait_seconds is not None else ()
     findings = readiness.examine(subject)
     shown = 0 if as_machine else _show(findings)
     if wait_seconds is not None:
-        findings += progress.wait(subject, watched, wait_seconds, lambda text: click.echo(text, err=True))
+        waits = partial(progress.wait, watched=watched, seconds=wait_seconds, say=partial(click.echo, err=True))
+        findings += readiness.asked(progress.CHECK, waits, subject)
     if as_machine:
         click.echo(readiness.as_json(subject, findings))
     else:

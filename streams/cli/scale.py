@@ -20,22 +20,25 @@ from streams.records.layout import SHARDED_ROLES, Layout
     type=click.Path(path_type=Path, dir_okay=False),
     help="File in which the role's workers keep what they have begun, or a copy; by default that of its state folder.",
 )
+@click.option("--at-most", is_flag=True, help="Only to fewer; where there are as many or fewer, do nothing.")
 @click.pass_obj
-def scale(invocation: Invocation, role: str, shards: int | None, begun: Path | None) -> None:
+def scale(invocation: Invocation, role: str, shards: int | None, begun: Path | None, at_most: bool) -> None:
     """Divide the partitions of seal or attach among SHARDS workers; without a number, say how it is now.
 
-    Needs the role's key folder. Workers follow while they run: start those that are to come first (ROLE.shard=N), and
-    stop those that are to go when they say that they stand by.
+    Needs the role's key folder and its Kafka principal. Workers follow while they run: start those that are to come
+    first (ROLE.shard=N), and stop those that are to go when they say that they stand by.
     """
     from streams import scaling
 
+    if at_most and shards is None:
+        raise click.UsageError("--at-most goes with SHARDS")
     settings = invocation.settings()
     wait_for_kafka(settings, settings.kafka.request_timeout_seconds)
     before = scaling.present(settings, role, begun)
     if shards is None:
         click.echo(f"{role}: {_told(before)}")
         return
-    layout = scaling.scale(settings, role, shards, time.time_ns() // 1_000_000, begun)
+    layout = scaling.scale(settings, role, shards, time.time_ns() // 1_000_000, begun, at_most=at_most)
     if layout.generation == before.generation:
         click.echo(f"{role}: {_told(layout)}; nothing to do")
         return

@@ -120,8 +120,11 @@ def create(settings: Settings, wanted: Iterable[AclBinding]) -> None:
         KafkaUnavailable: one could not be added.
     """
     timeout = settings.kafka.request_timeout_seconds
+    added = list(wanted)
+    if not added:  # librdkafka takes an empty request for a mistake
+        return
     client = admin(settings)
-    for binding, future in client.create_acls(list(wanted), request_timeout=timeout).items():
+    for binding, future in client.create_acls(added, request_timeout=timeout).items():
         try:
             future.result(timeout)
         except (KafkaException, TimeoutError) as error:

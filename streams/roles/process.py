@@ -33,7 +33,7 @@ from streams.records.keys import KeyRecord, sign_epoch_key
 from streams.settings import Settings
 from streams.stage import Stage
 from streams.state import StateCodec
-from streams.watch.access import OperatorAccess, tls_context
+from streams.watch.access import OperatorAccess, server_tls
 from streams.watch.health import RoleHealth
 from streams.watch.http import HealthServer
 from streams.watch.routes import Route
@@ -261,7 +261,7 @@ class RoleProcess:
                 forms=forms,
                 note=note,
                 guard=self.access.guard,
-                tls=tls_context(self.settings.http),
+                tls=server_tls(self.settings.http),
                 hosts=self.settings.http.hosts,
             )
         except OSError as error:

@@ -8,7 +8,6 @@ from streams.kafka.concern_topic import ConcernWriter
 from streams.records.metric import FairnessMetric
 from streams.records.published import PublishedRecord
 from streams.roles.process import RoleProcess
-from streams.watch.access import OperatorAccess
 from streams.watch.charts import Charts, can_draw
 from streams.watch.live_page import LivePage
 from streams.watch.token_bucket import TokenBucket
@@ -35,7 +34,7 @@ class PublishedPage:
         self.live = live = LivePage(
             ConcernWriter(process.settings).write,
             TokenBucket(settings.concerns_per_hour, settings.concerns_burst),
-            guard=OperatorAccess.of(process.settings.http).guard,
+            guard=process.access.guard,
             streams=settings.page_streams,
             runbook_url=settings.runbook_url,
             registry=process.registry,

@@ -304,7 +304,9 @@ class HttpSettings(Group):
         "and 10 more for each shard",
     )
     certificate_file: Path | None = Field(
-        None, description="PEM file with the server's certificate and its chain: every path is then served over TLS"
+        None,
+        description="PEM file with the server's certificate and its chain: every path is then served over TLS; read "
+        "again when it has changed",
     )
     key_file: Path | None = Field(None, description="PEM file with the certificate's private key, not encrypted")
     client_ca_file: Path | None = Field(
@@ -313,7 +315,8 @@ class HttpSettings(Group):
     )
     token_file: Path | None = Field(
         None,
-        description="file with a token that opens /metrics and /pipeline (Authorization: Bearer), read at start",
+        description="file with a token that opens /metrics and /pipeline (Authorization: Bearer); read again "
+        "when it has changed",
     )
     hang_seconds: float = Field(
         60.0,

@@ -3,12 +3,16 @@
 Two ways, each enough by itself: a bearer token (RFC 6750), or a client certificate that the server's own authority has
 issued (mutual TLS). Without either setting these paths are open, as are all others in any case: the live page is for
 everyone, and probes have no secret to keep.
+
+Certificates and tokens end before a role does: their files are read again when they have changed
+(``streams.watch.renewed``).
 """
 
 from __future__ import annotations
 
 import hmac
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -17,6 +21,7 @@ from pathlib import Path
 
 from streams.errors import EvenstreamError
 from streams.settings.fields import HttpSettings
+from streams.watch.renewed import Renewed
 from streams.watch.routes import Answer, Request, Route
 
 _LEAST_TOKEN = 16
@@ -29,17 +34,18 @@ class OperatorAccess:
     """What an operator shows.
 
     Attributes:
-        token: SHA-256 of the bearer token; None where none is asked for.
+        token: SHA-256 of the bearer token that its file holds now; None where none is asked for.
         certificates: a client certificate will do.
     """
 
-    token: bytes | None = None
+    token: Callable[[], bytes] | None = None
     certificates: bool = False
 
     @classmethod
-    def of(cls, settings: HttpSettings) -> OperatorAccess:
+    def of(cls, settings: HttpSettings, clock: Callable[[], float] = time.monotonic) -> OperatorAccess:
         """As the settings say, or EvenstreamError where the token's file is not one."""
-        token = None if settings.token_file is None else sha256(token_of(settings.token_file).encode()).digest()
+        path = settings.token_file
+        token = None if path is None else Renewed((path,), lambda: sha256(token_of(path).encode()).digest(), clock).now
         return cls(token, settings.client_ca_file is not None)
 
     @property
@@ -70,7 +76,7 @@ class OperatorAccess:
         scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
         # Digests of equal length are compared, in a time that does not tell how far they agree.
         digest = sha256(token.strip().encode("utf-8", "replace")).digest()
-        return hmac.compare_digest(digest, self.token) and scheme.lower() == "bearer"
+        return hmac.compare_digest(digest, self.token()) and scheme.lower() == "bearer"
 
 
 def token_of(path: Path) -> str:
@@ -88,10 +94,25 @@ def token_of(path: Path) -> str:
     return text
 
 
-def tls_context(settings: HttpSettings) -> ssl.SSLContext | None:
-    """How the server speaks TLS, or None where it does not (EvenstreamError: a file is not what it must be)."""
-    if settings.certificate_file is None or settings.key_file is None:
+def server_tls(
+    settings: HttpSettings, clock: Callable[[], float] = time.monotonic
+) -> Callable[[], ssl.SSLContext] | None:
+    """Says how the server speaks TLS with whoever connects now; None where it does not.
+
+    Connections that stand go on under the certificate that they began with.
+
+    Raises:
+        EvenstreamError: a file is not what it must be.
+    """
+    files = (settings.certificate_file, settings.key_file, settings.client_ca_file)
+    if settings.certificate_file is None:
         return None
+    named = tuple(path for path in files if path is not None)
+    # A new context each time: one that has half of a new pair loaded could serve neither the old one nor the new.
+    return Renewed(named, lambda: _server_context(settings), clock).now
+
+
+def _server_context(settings: HttpSettings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _load("http.certificate_file, http.key_file", lambda: context.load_cert_chain(

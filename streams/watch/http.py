@@ -59,7 +59,7 @@ class HealthServer:
         healthy, ready: why the role is not, or None.
         note: what /readyz says beside yes, such as that the worker stands by.
         guard: wraps what only operators may see (``streams.watch.access``).
-        tls: where the server speaks TLS, how.
+        tls: where the server speaks TLS, says how with whoever connects now (``streams.watch.access``).
         routes: further paths or patterns (``routes``), for GET and HEAD.
         forms: those that answer POST, with a body of type application/x-www-form-urlencoded.
         hosts: names by which it is asked, beside localhost, where it listens on a loopback address.
@@ -81,7 +81,7 @@ class HealthServer:
         forms: Mapping[str, Route] | None = None,
         note: Callable[[], str | None] = lambda: None,
         guard: Callable[[Route], Route] = lambda route: route,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         hosts: Iterable[str] = (),
         limits: Limits = LIMITS,
     ) -> None:

@@ -19,7 +19,7 @@ class Listener(ThreadingHTTPServer):
 
     Args:
         host, port, handler: as for its parent.
-        tls: how TLS is spoken, or None.
+        tls: says how TLS is spoken with whoever connects now; None where it is not.
         limits: how many connections are held.
     """
 
@@ -27,7 +27,12 @@ class Listener(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(
-        self, host: str, port: int, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None, limits: Limits
+        self,
+        host: str,
+        port: int,
+        handler: type[BaseHTTPRequestHandler],
+        tls: Callable[[], ssl.SSLContext] | None,
+        limits: Limits,
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.connections = Connections(limits)
@@ -52,7 +57,7 @@ class Listener(ThreadingHTTPServer):
         try:
             if self._tls is not None:
                 try:
-                    request = self._shake_hands(self._tls, request)
+                    request = self._shake_hands(self._tls(), request)
                 except OSError:  # SSLError is one: whoever it is speaks no TLS, or has gone
                     self.shutdown_request(request)
                     return

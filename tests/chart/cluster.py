@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from chart.pod_process import REPOSITORY, Json
 
@@ -56,17 +55,29 @@ class Cluster:
 
     def all_of(self, kinds: str, namespace: str) -> list[Json]:
         """All objects of some kinds in a namespace."""
-        found: list[Json] = json.loads(self.kubectl("get", kinds, "--namespace", namespace, "--output", "json"))["items"]
+        found: list[Json] = json.loads(self.kubectl("get", kinds, "--namespace", namespace, "--output", "json"))[
+            "items"
+        ]
         return found
 
     def stored(self, manifest: Json) -> Json:
         """An object as the API server would store it: defaults filled in, admission passed. Nothing is kept."""
         found: Json = json.loads(
-            self.kubectl(
-                "create", "--dry-run=server", "--output", "json", "--filename", "-", feed=json.dumps(manifest)
-            )
+            self.kubectl("create", "--dry-run=server", "--output", "json", "--filename", "-", feed=json.dumps(manifest))
         )
         return found
+
+    def token(self, namespace: str, account: str, seconds: int) -> str:
+        """A token of a service account, as a kubelet asks for one."""
+        return self.kubectl(
+            "create", "token", account, "--namespace", namespace, "--duration", f"{seconds}s"
+        ).strip()  # fmt: skip
+
+    def api_server(self) -> dict[str, str]:
+        """Where containers find the API server: what a kubelet puts into their environment."""
+        address = self.kubectl("config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}")
+        host, _, port = address.removeprefix("https://").partition(":")
+        return {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
 
     def make_namespace(self, name: str) -> None:
         """A namespace that takes no pod beyond Pod Security's `restricted`."""
@@ -99,14 +110,7 @@ def running(folder: Path) -> Iterator[Cluster]:
     subprocess.run([str(PROGRAM), "start", str(folder)], check=True, capture_output=True, text=True)
     try:
         words = subprocess.run([str(PROGRAM), "env", str(folder)], check=True, capture_output=True, text=True).stdout
-        shown = subprocess.run(
-            ["bash", "-c", f"{words}\nenv -0"], check=True, capture_output=True, text=True
-        ).stdout
+        shown = subprocess.run(["bash", "-c", f"{words}\nenv -0"], check=True, capture_output=True, text=True).stdout
         yield Cluster(dict(line.split("=", 1) for line in shown.split("\0") if "=" in line))
     finally:
         subprocess.run([str(PROGRAM), "stop", str(folder)], check=True, capture_output=True, text=True)
-
-
-def words_of(found: Any) -> str:
-    """An object as text, to look for what must not stand in it."""
-    return json.dumps(found)

@@ -7,7 +7,6 @@ namespace. Keys are made by `evenstream keys make`, one domain at a time.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from chart.cluster import CHART, Cluster
+from chart.pod_process import REPOSITORY, Json
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its API
     AclBinding,
     AclOperation,
@@ -23,8 +24,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its API
     ResourceType,
 )
 
-from chart.cluster import CHART, Cluster
-from chart.pod_process import REPOSITORY, Json
 from streams.kafka import acls, topics
 from streams.kafka.dev_broker import BrokerProcess
 from streams.kafka.dev_security import ADMIN, BrokerSecurity, client_file
@@ -131,9 +130,9 @@ class Deployment:
         self.values[namespace] = further
         return self.cluster.helm("upgrade", *self.arguments(namespace, *further))
 
-    def hooks(self, namespace: str) -> list[Json]:
+    def hooks(self, namespace: str, release: str = DEPLOYMENT) -> list[Json]:
         """The hooks of a release, as Helm sends them."""
-        text = self.cluster.helm("get", "hooks", DEPLOYMENT, "--namespace", namespace)
+        text = self.cluster.helm("get", "hooks", release, "--namespace", namespace)
         return [one for one in yaml.safe_load_all(text) if one]
 
 
@@ -192,8 +191,3 @@ def _bindings(user: Json) -> list[AclBinding]:
         for rule in user["spec"]["authorization"]["acls"]
         for operation in rule["operations"]
     ]
-
-
-def as_text(found: Json) -> str:
-    """An object as text, to look for what must not stand in it."""
-    return json.dumps(found)

@@ -13,7 +13,6 @@ more), and no memory limit is set. It needs root, and Linux.
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 import shlex
@@ -27,6 +26,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 _HOST_FOLDERS = ("bin", "lib", "lib32", "lib64", "sbin", "usr", "dev", "proc")
+_HOST_FILES = ("group", "hosts", "ld.so.cache", "localtime", "nsswitch.conf", "passwd", "resolv.conf", "ssl")
 _FOR_THIS_PROCESSOR = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 _LABEL = re.compile(r"metadata\.labels\['(.+)'\]")
 
@@ -85,10 +85,12 @@ class Node:
 
     Args:
         get: an object of the cluster by kind, namespace and name.
+        token: of an account, by namespace, its name, and for how many seconds.
         folder: what belongs to pods lies below it; claims outlive their pods.
     """
 
     get: Callable[[str, str, str], Json]
+    token: Callable[[str, str, int], str]
     folder: Path
     started: int = field(default=0, init=False)
 
@@ -115,7 +117,10 @@ class Node:
                 lines.append(f"cp -a /{name} {root}/{name}")
             elif Path("/", name).is_dir():
                 lines += [f"mkdir {root}/{name}", f"mount --rbind /{name} {root}/{name}"]
-        lines += [f"mkdir {root}/etc", f"cp -a /etc/passwd /etc/group /etc/hosts /etc/ssl /etc/localtime {root}/etc/ || true"]
+        lines += [
+            f"mkdir {root}/etc",
+            f"cp -a /etc/passwd /etc/group /etc/hosts /etc/ssl /etc/localtime {root}/etc/ || true",
+        ]
         lines += [f"cp -aL /etc/resolv.conf /etc/nsswitch.conf /etc/ld.so.cache {root}/etc/ || true"]
         for path in _image():
             lines += [f"mkdir -p {root}{path}", f"mount --rbind {path} {root}{path}"]
@@ -162,17 +167,23 @@ class Node:
         made.chmod(0o755)
         sources, mode = _sources(volume)
         for source in sources:
-            for path, content in self._files(container.namespace, source).items():
+            for path, content in self._files(container, source).items():
                 (made / path).write_bytes(content)
                 os.chown(made / path, 0, container.group)
                 # With fsGroup, a kubelet lets the group read whatever the mode says.
                 (made / path).chmod(mode | 0o040)
         return [f"mount --bind {made} {where}"]
 
-    def _files(self, namespace: str, source: Json) -> dict[str, bytes]:
-        if "serviceAccountToken" in source or "downwardAPI" in source:
-            raise NotImplementedError("pods that speak to the API server are run by their own test")
+    def _files(self, container: Container, source: Json) -> dict[str, bytes]:
         ((kind, reference),) = source.items()
+        namespace = container.namespace
+        if kind == "serviceAccountToken":
+            seconds = int(reference["expirationSeconds"])
+            return {reference["path"]: self.token(namespace, container.spec["serviceAccountName"], seconds).encode()}
+        if kind == "downwardAPI":
+            (item,) = reference["items"]
+            assert item["fieldRef"]["fieldPath"] == "metadata.namespace"
+            return {item["path"]: namespace.encode()}
         found = self.get(kind, namespace, reference.get("name") or reference["secretName"])
         if kind == "secret":
             data = {key: base64.b64decode(value) for key, value in found["data"].items()}
@@ -194,9 +205,3 @@ def _image() -> list[str]:
     wanted = [Path(path).resolve() for path in (sys.base_prefix, sys.prefix, REPOSITORY)]
     kept = [path for path in wanted if not any(other != path and path.is_relative_to(other) for other in wanted)]
     return sorted({str(path) for path in kept if not path.is_relative_to("/usr")})
-
-
-def as_json(text: str) -> Json:
-    """One object."""
-    found: Json = json.loads(text)
-    return found

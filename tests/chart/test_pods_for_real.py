@@ -10,33 +10,37 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
 from chart import cluster as clusters
-from chart.domains import DEPLOYMENT, DOMAINS, Brokers, Deployment, evenstream
+from chart.cluster import CHART
+from chart.domains import DEPLOYMENT, DOMAINS, EXAMPLES, Brokers, Deployment, evenstream
 from chart.pod_process import REPOSITORY, Container, Json, Node, is_possible
+
 from streams.free_ports import free_port
 from streams.kafka.dev_broker import DevBroker
 
 pytestmark = [
     pytest.mark.chart,
+    pytest.mark.cluster,
     pytest.mark.slow,
     pytest.mark.timeout(1200),
-    pytest.mark.skipif(not clusters.is_built(), reason="no control plane: `make control-plane` builds it, once"),
+    pytest.mark.skipif(not clusters.is_built(), reason="no control plane: `make chart-live` builds it, once"),
     pytest.mark.skipif(not is_possible(), reason="runs containers' processes: needs root, unshare and setpriv"),
 ]
 
 _SIZES = ("topics.replication_factor=1", "topics.min_insync_replicas=1", "topics.partitions=2",
           "keys.governance_threshold=1")  # fmt: skip
 _SECONDS = 240
+_TRIAL_KEYS = "trial-evenstream-keys"
 _SOURCE = f"{DEPLOYMENT}.rec-events"
 
 
@@ -64,10 +68,10 @@ class Running:
         for found in self.deployment.hooks(namespace):
             self.hooks[namespace, f"{found['kind']}/{found['metadata']['name']}".lower()] = found
 
-    def job(self, namespace: str, name: str) -> tuple[int, str]:
+    def job(self, namespace: str, name: str, **extra: str) -> tuple[int, str]:
         """Run a Job of a hook to its end: its status, and what it said."""
         template = self.get("job", namespace, name)["spec"]["template"]
-        return self._to_its_end(Container(namespace, template["metadata"], template["spec"]), name)
+        return self._to_its_end(Container(namespace, template["metadata"], template["spec"]), name, extra)
 
     def test_pod(self, namespace: str, name: str) -> tuple[int, str]:
         """Run a Pod of `helm test` to its end."""
@@ -75,11 +79,11 @@ class Running:
         addresses = {f"{DEPLOYMENT}-evenstream-{worker.replace('.', '-')}": port for worker, port in self.ports.items()}
         spec = pod["spec"]
         spec["containers"][0]["args"] = [_here(word, addresses) for word in spec["containers"][0]["args"]]
-        return self._to_its_end(Container(namespace, pod["metadata"], spec), name)
+        return self._to_its_end(Container(namespace, pod["metadata"], spec), name, {})
 
-    def _to_its_end(self, container: Container, name: str) -> tuple[int, str]:
+    def _to_its_end(self, container: Container, name: str, extra: Mapping[str, str]) -> tuple[int, str]:
         log = self.logs / f"{name}-{time.monotonic_ns()}.log"
-        process = self.node.start(container, free_port(), log=log)
+        process = self.node.start(container, free_port(), extra=extra, log=log)
         try:
             status = process.wait(_SECONDS)
         finally:
@@ -163,7 +167,9 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             )
             further = tuple(f"settings.{size}" for size in _SIZES)
             deployment = Deployment(cluster, folder, process.bootstrap, broker.security.authority.read_bytes(), further)
-            running = Running(deployment, brokers, Node(lambda *which: running.get(*which), folder / "node"), folder)
+            running = Running(
+                deployment, brokers, Node(lambda *which: running.get(*which), cluster.token, folder / "node"), folder
+            )
             try:
                 _deploy(running)
                 yield running
@@ -225,7 +231,7 @@ def traffic(up: Running) -> Iterator[None]:
     """A recommender at work, as the company's own principal."""
     config = str(up.brokers.config_of(f"{DEPLOYMENT}-company"))
     words = ["simulate", "--topic", _SOURCE, "--members", "5000", "--rate", "500", "--duration", "900"]
-    command = [str(Path(os.sys.prefix) / "bin" / "evenstream"), "--config", config, *words]  # type: ignore[attr-defined]
+    command = [str(Path(sys.prefix) / "bin" / "evenstream"), "--config", config, *words]
     with (up.logs / "simulate.log").open("wb") as out:
         process = subprocess.Popen([*command, "--truth", str(up.logs / "truth.npz")], stdout=out, stderr=out)
     yield
@@ -274,7 +280,7 @@ def test_traffic_becomes_metrics(up: Running, traffic: None) -> None:
     """Events at one end, differentially private numbers at the other, through five pods that share nothing."""
     values = up.await_series("publish.0", "evenstream_group_value_ratio{")
     assert any('group="white"' in line and 'metric="recommendation_rate"' in line for line in values)
-    published = up.await_series("publish.0", 'evenstream_windows_total{')
+    published = up.await_series("publish.0", "evenstream_windows_total{")
     assert any('status="published"' in line for line in published), published
 
 
@@ -340,6 +346,30 @@ def _await_shards(up: Running, workers: set[str], count: int) -> None:
         up.check()
         assert time.monotonic() < deadline, shown
         time.sleep(0.5)
+
+
+def test_a_trials_keys_are_made_by_their_job(up: Running) -> None:
+    """With a token that may create Secrets and nothing else: one for each role, by the name at which its pod looks."""
+    cluster, namespace = up.deployment.cluster, "trial"
+    cluster.make_namespace(namespace)
+    values = [part for name in ("common", "trial") for part in ("--values", str(EXAMPLES / f"{name}.yaml"))]
+    # No Job of Helm's is awaited: what it would make is not there, for no container has run.
+    cluster.helm("install", "trial", str(CHART), "--namespace", namespace, *values, "--no-hooks")
+    hooks = [one for one in up.deployment.hooks(namespace, "trial") if one["metadata"]["name"] == _TRIAL_KEYS]
+    cluster.apply(*(one for one in hooks if one["kind"] in ("ServiceAccount", "Role", "RoleBinding")))
+    up.hooks |= {(namespace, f"job/{_TRIAL_KEYS}"): one for one in hooks if one["kind"] == "Job"}
+    said = [up.job(namespace, _TRIAL_KEYS, **cluster.api_server()) for _ in range(2)]
+    assert [status for status, _ in said] == [0, 0], said
+    made = {found["metadata"]["name"] for found in cluster.all_of("secrets", namespace)}
+    wanted = {
+        source["secret"]["name"]
+        for found in cluster.all_of("statefulsets", namespace)
+        for volume in found["spec"]["template"]["spec"]["volumes"] if volume["name"] == "keys"
+        for source in volume["projected"]["sources"]
+    }  # fmt: skip
+    assert len(wanted) == 5
+    assert wanted <= made
+    cluster.helm("uninstall", "trial", "--namespace", namespace)
 
 
 def test_pods_end_in_time(up: Running) -> None:

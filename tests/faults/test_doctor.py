@@ -159,6 +159,39 @@ def test_all_is_well(house: House) -> None:
     assert all(row["watermark_age_seconds"] < 30 for row in told["roles"][:4])
 
 
+@pytest.mark.parametrize("role", ["seal", "attach", "a", "b", "publish", "retention"])
+def test_beside_a_role_that_runs(house: House, role: str) -> None:
+    """`doctor --as ROLE --wait-for-progress`: all is well, and its worker has moved on within seconds."""
+    command = ["--config", str(house.trial.config_of(role)), "doctor", "--as", role, "--wait-for-progress", "60"]
+    named = [part for name in house.named for part in ("--role", name) if name.startswith(f"{role}=")]
+    result = CliRunner().invoke(main, [*command, *named])
+    assert result.exit_code == 0, result.output
+    last = result.stdout.splitlines()[-1]
+    waits = "has no worker that can be asked" if role == "retention" else "healthy, ready, and it has moved"
+    assert waits in last, result.output
+    clocks = [text for text in result.stdout.splitlines() if text.startswith("ok clock")]
+    # Seal and attach have measured it; a, b and retention see records come; publish sees none that a broker stamps.
+    assert [("not compared" if role == "publish" else "it is the brokers'") in text for text in clocks] == [True]
+
+
+def test_a_role_that_does_not_move(house: House) -> None:
+    """Publish is stopped by a signal: the time-out names it and what keeps it, and status 1 ends the command."""
+    pid = house.trial.supervisor.pid("publish")
+    command = ["--config", str(house.trial.config_of("publish")), "doctor", "--as", "publish"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        named = next(name for name in house.named if name.startswith("publish="))
+        result = CliRunner().invoke(main, [*command, "--wait-for-progress", "12", "--role", named])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("waiting, "), result.stderr
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith("WRONG progress: publish: within 12 s it did not get so far")
+    assert "does not answer" in last
+    house.await_health()
+
+
 def test_roles_that_hang_or_are_gone(house: House) -> None:
     """Three are stopped by a signal and one is killed; each in turn, in the data's direction, holds a window back.
 

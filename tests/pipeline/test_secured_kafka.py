@@ -23,6 +23,7 @@ from streams.kafka.clients import broker_count, shared_admin, wait_for_kafka
 from streams.kafka.dev_broker import BrokerProcess, DevBroker
 from streams.kafka.dev_security import BrokerSecurity
 from streams.roles.supervisor import COMMANDS, Supervisor
+from streams.scaling import present
 from streams.settings import PRINCIPALS, load_settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -227,6 +228,31 @@ def test_precisely_the_documented_operations_succeed(
         assert "1 ACLs added" in pruned.output
         assert f"taken away: {acls.told(too_many)}" in pruned.output
         assert runner.invoke(main, [*command, "--check"]).exit_code == 0
+    finally:
+        trial.stop()
+
+
+def test_a_role_is_divided_under_its_own_principal(
+    broker: tuple[BrokerProcess, BrokerSecurity], tmp_path: Path
+) -> None:
+    """By `evenstream scale` with the role's settings file; an operator's is refused, and so is another role's."""
+    process, security = broker
+    trial, _, _ = acl_matrix.prepare(tmp_path, print, process.bootstrap, security)
+    try:
+        runner = CliRunner()
+        for role in ("seal", "attach"):
+            for shards in ("2", "1"):
+                scale = ["scale", role, shards]
+                done = runner.invoke(main, ["--config", str(trial.config_of(role)), *scale])
+                assert done.exit_code == 0, done.output
+                assert f"{role}: generation" in done.output
+        for other in ("operator", "attach"):
+            refused = runner.invoke(main, ["--config", str(trial.config_of(other)), "scale", "seal", "3"])
+            assert refused.exit_code == 1, refused.output
+            assert f"Kafka refuses the principal {trial.settings.principal(other)}: it may not write under" in (
+                refused.output
+            )
+        assert present(trial.settings_of("seal"), "seal").shards == 1
     finally:
         trial.stop()
 

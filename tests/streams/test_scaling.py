@@ -10,15 +10,28 @@ import pytest
 from click.testing import CliRunner
 
 from secure_agg.keyring import create, load_trusted
+from streams.acl import allowed, rules
 from streams.cli import main
 from streams.errors import EvenstreamError, InputError, KafkaUnavailable
 from streams.kafka import topics
 from streams.kafka.clients import read_to_end
 from streams.records.layout import decode_layout
-from streams.scaling import present, scale
-from streams.settings import Settings
+from streams.scaling import present, scale, transactional_id
+from streams.settings import PRINCIPALS, Settings
 
 MakeSettings = Callable[..., Settings]
+
+
+@pytest.mark.parametrize("role", ["seal", "attach"])
+def test_whoever_scales_and_workers_never_fence_each_other(make_settings: MakeSettings, role: str) -> None:
+    """Layouts are written under an id that is the role's, and no worker's in any generation."""
+    settings = make_settings()
+    own = transactional_id(settings, role)
+    allowing = [r for r in PRINCIPALS if allowed(rules(settings), r, "transactional_id", own)]
+    assert allowing == [role]
+    assert own == f"{settings.deployment}.{role}.scale"
+    assert own not in {settings.transactional_id(role, shard, n) for n in range(50) for shard in range(64)}
+    assert not own.rpartition(".")[2].isdecimal()
 
 
 @pytest.mark.parametrize(
@@ -81,3 +94,11 @@ def test_scaling_on_kafka(kafka: str, make_settings: MakeSettings) -> None:
     told = CliRunner().invoke(main, [*arguments, "9"])
     assert told.exit_code == 1
     assert "expected 1 to 4 shards" in told.output
+    count = wanted + 1
+    for given, expected in ((wanted, wanted), (wanted - 1, wanted - 1), (count, wanted - 1)):
+        told = CliRunner().invoke(main, [*arguments, str(given), "--at-most"])
+        assert told.exit_code == 0, told.output
+        assert present(settings, "attach").shards == expected, told.output
+        assert ("nothing to do" in told.output) == (given != wanted - 1)
+    alone = CliRunner().invoke(main, [*arguments, "--at-most"])
+    assert (alone.exit_code, "goes with SHARDS" in alone.output) == (2, True)

@@ -12,7 +12,7 @@ from streams.doctor.findings import Finding
 from streams.doctor.readiness.subject import WORKERS, Subject
 from streams.errors import EvenstreamError
 from streams.kafka.clients import admin_config
-from streams.watch.access import tls_context, token_of
+from streams.watch.access import server_tls, token_of
 
 CHECK = "certificates"
 
@@ -24,7 +24,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     http = subject.settings.http
     if subject.role in WORKERS:
         try:
-            tls_context(http)
+            server_tls(http)
             if http.token_file is not None:
                 token_of(http.token_file)
         except EvenstreamError as error:

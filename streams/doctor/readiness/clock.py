@@ -59,7 +59,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         if fresh:
             yield between(asked_ms, max(fresh), seen_ms)
             return
-    yield from _one_side(asked_ms, max(stamp for _, stamp in before.values()))
+    yield from one_side(asked_ms, max(stamp for _, stamp in before.values()))
 
 
 def _local_ms() -> int:
@@ -91,7 +91,8 @@ def _both(ahead_seconds: float, how: str, worker: str | None = None) -> Finding:
     )
 
 
-def _one_side(local_ms: int, stamp_ms: int) -> Iterator[Finding]:
+def one_side(local_ms: int, stamp_ms: int) -> Iterator[Finding]:
+    """Of the newest stamp, where no record came: this clock and the broker's, epoch milliseconds."""
     behind = (stamp_ms - local_ms) / 1000
     if behind > _MOST_SECONDS:
         yield Finding(

@@ -35,19 +35,19 @@ ON_KAFKA: Sequence[tuple[str, Check]] = (
 
 def examine(subject: Subject) -> list[Finding]:
     """What all checks say, in their order: it is that in which things are put right."""
-    findings = [*_asked(reach.BROKERS, reach.check, subject)]
+    findings = [*asked(reach.BROKERS, reach.check, subject)]
     if subject.reached:
         for name, check in ON_KAFKA:
-            findings += _asked(name, check, subject)
+            findings += asked(name, check, subject)
     else:
         names = ", ".join(name for name, _ in ON_KAFKA)
         findings.append(Finding(reach.BROKERS, "unseen", f"without Kafka these cannot be looked at: {names}"))
     for name, check in LOCAL:
-        findings += _asked(name, check, subject)
+        findings += asked(name, check, subject)
     return findings
 
 
-def _asked(name: str, check: Check, subject: Subject) -> Iterator[Finding]:
+def asked(name: str, check: Check, subject: Subject) -> Iterator[Finding]:
     """What a check says; what keeps it from looking is no error."""
     try:
         yield from check(subject)

@@ -12,7 +12,7 @@ from typing import Literal
 from secure_agg import KeyFileError
 from secure_agg.keyring import load_role, read_private
 from streams.doctor.findings import Finding
-from streams.doctor.readiness.storage import storage_of
+from streams.doctor.readiness.storage import Storage, storage_of
 from streams.doctor.readiness.subject import WORKERS, Subject
 from streams.errors import InputError, SettingsError
 
@@ -158,7 +158,19 @@ def _kept(subject: Subject, kind: Kind) -> Iterator[Finding]:
         return
     files = {path: int(path.stem) for path in folder.glob(f"*.{kind}") if path.stem.isdigit()}
     yield from _openable(kind, files)
-    yield _age(subject, kind, files, f"{folder} ({lies.words})")
+    yield _age(subject, kind, files, f"{folder} ({_words(kind, lies)})")
+
+
+def _words(kind: Kind, lies: Storage) -> str:
+    """On what keys lie, and what follows from that."""
+    if lies.in_memory:
+        return f"{lies.kind}, in memory" + (
+            ": gone with the machine or pod, and state with it" if kind == "state" else ""
+        )
+    if lies.in_container:
+        return f"{lies.kind}, gone with the container"
+    proves = ": that a destroyed key cannot be restored from it is not certain" if kind == "epoch" else ""
+    return f"{lies.kind or 'unknown'}, persistent{proves}"
 
 
 def _openable(kind: Kind, files: dict[Path, int]) -> Iterator[Finding]:

@@ -98,6 +98,11 @@ def wait(
     if reason is not None:
         yield Finding(CHECK, reason[0], reason[1])
         return
+    if not watched:
+        yield Finding(
+            CHECK, "unseen", "http.port is 0, so nobody knows where it answers", "name it: --role ROLE=HOST:PORT"
+        )
+        return
     deadline, said = time.monotonic() + seconds, time.monotonic()
     while not all(each.done for each in watched) and time.monotonic() < deadline:
         time.sleep(min(_PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))

@@ -9,17 +9,18 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
+from cryptography import x509
 
 from streams.doctor.findings import Finding
 from streams.doctor.readiness.subject import Subject
 from streams.kafka.clients import admin, admin_config
-from streams.kafka.refusals import principal
 from streams.settings import Settings
 
 BROKERS, AUTHENTICATION = "brokers", "authentication"
@@ -81,7 +82,9 @@ def _try(settings: Settings, address: str) -> Tried:
         except KafkaException as error:
             client.poll(0)  # hands out the reasons
             if time.monotonic() > deadline:
-                telling = [e for e in errors if e.code() != _DOWN] or [error.args[0]]
+                # What comes last may be that the other side hung up, which it does for a reason that came before.
+                told = [e for e in errors if e.code() in (_AUTH, _SSL, _RESOLVE)]
+                telling = told or [e for e in errors if e.code() != _DOWN] or [error.args[0]]
                 return Tried(address, None, int(telling[-1].code()), str(telling[-1].str()))
 
 
@@ -91,7 +94,7 @@ def _told(settings: Settings, tried: Tried) -> Finding:
         return Finding(
             AUTHENTICATION,
             "wrong",
-            f"{address} does not take the credentials of {principal(settings)}: {reason}",
+            f"{address} does not take the credentials of {_name(settings)}: {reason}",
             "give this role its own user's password (kafka.properties), or make the user on the cluster",
         )
     if tried.code == _RESOLVE:
@@ -136,7 +139,11 @@ def _certificate_problem(settings: Settings, address: str) -> str | None:
     properties = admin_config(settings)
     try:
         authority = properties.get("ssl.ca.location")
-        context = ssl.create_default_context(cafile=None if authority is None else str(authority))
+        known = None if authority is None else str(authority)
+        folder = known is not None and Path(known).is_dir()
+        context = ssl.create_default_context(
+            cafile=None if folder else known, capath=known if folder else None, cadata=properties.get("ssl.ca.pem")
+        )
         host, port = split_address(address)
         with (
             socket.create_connection((host, port), timeout=_CONNECT_SECONDS) as plain,
@@ -177,13 +184,9 @@ def _of_brokers(settings: Settings, brokers: dict[int, tuple[str, int]], address
             "start more brokers, or lower topics.replication_factor and topics.min_insync_replicas",
         )
     if well:
-        each = "address answers" if addresses == 1 else f"of {addresses} addresses answers"
-        yield Finding(
-            BROKERS,
-            "ok",
-            f"{'the' if addresses == 1 else 'one'} {each}; {len(brokers)} brokers, each of which can be "
-            f"reached, are enough for {copies} copies",
-        )
+        answers = "the address answers" if addresses == 1 else f"of {addresses} addresses at least one answers"
+        found = "the one broker" if len(brokers) == 1 else f"each of {len(brokers)} brokers"
+        yield Finding(BROKERS, "ok", f"{answers}; {found} can be reached, for {copies} copies of each partition")
 
 
 def _unreachable(address: tuple[str, int]) -> str | None:
@@ -203,22 +206,47 @@ def _who(subject: Subject) -> Iterator[Finding]:
     settings = subject.settings
     properties = admin_config(settings)
     protocol = str(properties.get("security.protocol", "plaintext")).lower()
-    who, wanted = principal(settings), settings.principal(subject.role)
+    wanted = settings.principal(subject.role)
     if protocol == "plaintext":
         yield Finding(
             AUTHENTICATION,
             "ok",
-            "the cluster speaks without TLS and without authentication: whoever reaches it reads "
-            "and writes everything, unseen. For trials only",
+            "the cluster speaks without TLS and without authentication: whoever reaches it reads and writes "
+            "everything, unseen. For trials only",
         )
         return
-    if who.startswith("User:") and who != wanted:
+    user = properties.get("sasl.username")
+    if user is not None and f"User:{user}" != wanted:
         yield Finding(
             AUTHENTICATION,
             "wrong",
-            f"these are the credentials of {who}, and {subject.role} is {wanted}",
-            f"give {subject.role} its own user, or name this one in principals.names ({subject.role}: '{who}')",
+            f"these are the credentials of User:{user}, and {subject.role} is {wanted}",
+            f"give {subject.role} its own user, or name this one in principals.names ({subject.role}: 'User:{user}')",
         )
         return
-    unsafe = "" if "ssl" in protocol else ". Without TLS: passwords and records can be read on the way"
-    yield Finding(AUTHENTICATION, "ok", f"Kafka takes the credentials of {who} ({protocol.upper()}){unsafe}")
+    remark = "" if "ssl" in protocol else ". Without TLS: passwords and records can be read on the way"
+    named = None if user is not None else _subject_of(properties)
+    if named is not None and f"User:{named}" != wanted:
+        remark += f". {subject.role} is {wanted}, which this is only where ssl.principal.mapping.rules say so"
+    yield Finding(
+        AUTHENTICATION, "ok", f"Kafka takes the credentials of {_name(settings)} ({protocol.upper()}){remark}"
+    )
+
+
+def _name(settings: Settings) -> str:
+    """Who these settings are, as far as they tell."""
+    properties = admin_config(settings)
+    named = _subject_of(properties)
+    if "sasl.username" in properties:
+        return f"User:{properties['sasl.username']}"
+    return "this client" if named is None else f"User:{named}"
+
+
+def _subject_of(properties: Mapping[str, Any]) -> str | None:
+    """Whom a client certificate names, as Kafka writes it; None where there is none that can be read."""
+    path, said = properties.get("ssl.certificate.location"), properties.get("ssl.certificate.pem", "")
+    try:
+        content = Path(str(path)).read_bytes() if path is not None else str(said).encode()
+        return x509.load_pem_x509_certificate(content).subject.rfc4514_string()
+    except (OSError, ValueError):
+        return None

@@ -8,7 +8,6 @@ from pathlib import Path
 
 _MEMORY = frozenset(("tmpfs", "ramfs"))
 _LAYERS = frozenset(("overlay", "aufs"))
-_READ_ONLY = "ro"
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,6 @@ class Storage:
     def in_container(self) -> bool:
         """Whether it is a container's own layer, and gone with the container."""
         return self.kind in _LAYERS
-
-    @property
-    def words(self) -> str:
-        """For people."""
-        if self.in_memory:
-            return f"{self.kind}, in memory"
-        return f"{self.kind}, gone with the container" if self.in_container else f"{self.kind or 'unknown'}, persistent"
 
 
 def storage_of(folder: Path, mounts: str | None = None) -> Storage:

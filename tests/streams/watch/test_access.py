@@ -26,7 +26,7 @@ from streams.doctor.workers import ask as ask_workers
 from streams.errors import EvenstreamError
 from streams.roles.supervisor import find_complaint
 from streams.settings.fields import HttpSettings
-from streams.watch.access import OperatorAccess, asking_context, tls_context
+from streams.watch.access import OperatorAccess, asking_context, server_tls
 from streams.watch.connections import Limits
 from streams.watch.http import HealthServer
 from streams.watch.routes import Answer
@@ -93,7 +93,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., HealthServer]]:
             HealthServer(
                 "127.0.0.1", 0, registry=registry, healthy=lambda: None, ready=lambda: None,
                 routes={"/pipeline": page, "/": lambda _: Answer(200, "text/plain", b"for all")},
-                guard=access.guard, tls=tls_context(settings),
+                guard=access.guard, tls=server_tls(settings),
             )
         )  # fmt: skip
         return servers[-1]
@@ -209,7 +209,7 @@ def test_who_speaks_no_tls_is_not_answered(start: Callable[..., HealthServer], p
     assert find_complaint("127.0.0.1", server.port) is None
     sick = HealthServer(
         "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: "no turn", ready=lambda: None,
-        tls=tls_context(HttpSettings(certificate_file=papers / "server.crt", key_file=papers / "server.key")),
+        tls=server_tls(HttpSettings(certificate_file=papers / "server.crt", key_file=papers / "server.key")),
     )  # fmt: skip
     try:
         assert find_complaint("127.0.0.1", sick.port) == "no turn"
@@ -222,7 +222,7 @@ def test_who_does_not_go_on_with_tls_gives_way(papers: Path) -> None:
     anyone = ssl.create_default_context(cafile=str(papers / "authority.crt"))
     server = HealthServer(
         "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: None, ready=lambda: None,
-        tls=tls_context(HttpSettings(certificate_file=papers / "server.crt", key_file=papers / "server.key")),
+        tls=server_tls(HttpSettings(certificate_file=papers / "server.crt", key_file=papers / "server.key")),
         limits=Limits(connections=1),
     )  # fmt: skip
     try:
@@ -267,6 +267,131 @@ def test_doctor_asks_over_tls_and_with_the_token(
     assert seen(plain.port, None, None, settings) == ("unlike", False, False)
 
 
+class Clock:
+    """Stands still unless told."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class MountedSecret:
+    """A Secret's volume: files behind the link ..data, which is pointed at another folder when they are renewed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._count = 0
+        folder.mkdir()
+
+    def hold(self, **files: bytes) -> None:
+        """From now on it holds these; dots in names are underscores here."""
+        self._count += 1
+        (self.folder / f"..{self._count}").mkdir()
+        for name, content in files.items():
+            path = self.folder / f"..{self._count}" / name.replace("_", ".")
+            path.write_bytes(content)
+            if not (self.folder / path.name).is_symlink():
+                (self.folder / path.name).symlink_to(Path("..data") / path.name)
+        link = self.folder / "..data_tmp"
+        link.symlink_to(f"..{self._count}")
+        link.rename(self.folder / "..data")
+
+
+def shown_certificate(server: HealthServer) -> bytes:
+    """Which one a new connection sees."""
+    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain,
+        anyone.wrap_socket(plain) as secured,
+    ):
+        return x509.load_der_x509_certificate(secured.getpeercert(binary_form=True) or b"").public_bytes(
+            serialization.Encoding.PEM
+        )
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(
+    papers: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To connections that are new ten seconds later; those that stand go on; a pair that is none changes nothing."""
+    caplog.set_level("INFO", "streams.watch.renewed")
+
+    def pair(name: str, key: str | None = None) -> dict[str, bytes]:
+        return {
+            "tls_crt": (papers / f"{name}.crt").read_bytes(),
+            "tls_key": (papers / f"{key or name}.key").read_bytes(),
+        }
+
+    secret, clock = MountedSecret(tmp_path / "secret"), Clock()
+    secret.hold(**pair("server"))
+    server = HealthServer(
+        "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: None, ready=lambda: None,
+        tls=server_tls(
+            HttpSettings(certificate_file=secret.folder / "tls.crt", key_file=secret.folder / "tls.key"), clock
+        ),
+    )  # fmt: skip
+    anyone = ssl.create_default_context(cafile=str(papers / "authority.crt"))
+    stands = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=10, context=anyone)
+
+    def still_answers() -> bool:
+        stands.request("GET", "/healthz")
+        return stands.getresponse().read() == b"ok\n"
+
+    try:
+        assert still_answers()
+        secret.hold(**pair("operator"))
+        clock.seconds = 9.9
+        assert shown_certificate(server) == pair("server")["tls_crt"]
+        clock.seconds = 10.1
+        assert shown_certificate(server) == pair("operator")["tls_crt"]
+        assert still_answers()
+        for seconds, files in ((30, pair("server", "operator")), (50, {"tls_crt": b"", "tls_key": b""}), (70, {})):
+            secret.hold(**files)
+            clock.seconds = seconds
+            for later in (0, 11):
+                clock.seconds += later
+                assert shown_certificate(server) == pair("operator")["tls_crt"]
+        secret.hold(**pair("server"))
+        clock.seconds = 100
+        assert shown_certificate(server) == pair("server")["tls_crt"]
+        assert still_answers()
+    finally:
+        stands.close()
+        server.close()
+    assert [record.levelname for record in caplog.records] == ["INFO", "ERROR", "ERROR", "ERROR", "INFO"]
+    assert all("TLS cannot begin" in r.getMessage() for r in caplog.records if r.levelname == "ERROR")
+
+
+def test_a_renewed_token_opens_and_the_old_one_does_not(tmp_path: Path) -> None:
+    """From the first request that comes ten seconds later; a file that holds no token leaves the old one in force."""
+    secret, clock = MountedSecret(tmp_path / "secret"), Clock()
+    secret.hold(token=TOKEN.encode())
+    access = OperatorAccess.of(HttpSettings(token_file=secret.folder / "token"), clock)
+    server = HealthServer(
+        "127.0.0.1", 0, registry=CollectorRegistry(), healthy=lambda: None, ready=lambda: None, guard=access.guard
+    )  # fmt: skip
+
+    def opens(token: str) -> bool:
+        return ask(server, "/metrics", None, f"Bearer {token}")[0] == 200
+
+    try:
+        assert opens(TOKEN)
+        secret.hold(token=b"another-token-of-enough-length\n")
+        clock.seconds = 5
+        assert opens(TOKEN)
+        clock.seconds = 20
+        assert opens("another-token-of-enough-length")
+        assert not opens(TOKEN)
+        secret.hold(token=b"short")
+        clock.seconds = 40
+        assert opens("another-token-of-enough-length")
+        assert not opens("short")
+    finally:
+        server.close()
+
+
 def test_files_that_do_not_belong_together_end_the_start(papers: Path) -> None:
     """One without the other, a key of another certificate, a file that is none."""
     with pytest.raises(ValidationError, match="go together"):
@@ -277,7 +402,7 @@ def test_files_that_do_not_belong_together_end_the_start(papers: Path) -> None:
         ("server.crt", "operator.key", None), ("none", "server.key", None), ("server.crt", "server.key", "server.key"),
     ):  # fmt: skip
         with pytest.raises(EvenstreamError, match="TLS cannot begin"):
-            tls_context(
+            server_tls(
                 HttpSettings(
                     certificate_file=papers / certificate,
                     key_file=papers / key,
