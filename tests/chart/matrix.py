@@ -166,7 +166,7 @@ MATRIX: Mapping[str, Entry] = {
     "everything": Entry((BASE, _ALL, _WORKERS, _OPERATED, _WATCHED, _HTTP, _NARROW, {
         "keys": {"trustedConfigMap": "everyone"},
         "topics": {"create": True},
-        "settings": {"topics": {"partitions": 8}, "seal": {"seconds": 2}},
+        "settings": {"topics": {"partitions": 8}, "seal": {"commit_interval_seconds": 2.0}},
     })),
     "everything, kept by names of its own": Entry((BASE, _ALL, {
         "nameOverride": "monitor", "fullnameOverride": "fairness-monitor", "deployment": "shop-eu",

@@ -51,7 +51,7 @@ def test_settings_are_evenstream_s_own(name: str, tmp_path: Path) -> None:
     for pod in _configured(found):
         settings = _settings(found, pod, tmp_path)
         assert settings.deployment == pod.labels["app.kubernetes.io/part-of"]
-        assert (settings.http.host, settings.http.port) == ("0.0.0.0", 9100)  # noqa: S104
+        assert (settings.http.host, settings.http.port) == ("0.0.0.0", 9100)
         protocol = settings.kafka.properties["security.protocol"]
         if protocol.startswith("sasl"):
             assert settings.kafka.properties["sasl.username"]
@@ -96,7 +96,7 @@ def test_one_role_s_settings_are_its_own(tmp_path: Path) -> None:
     objects = render([
         *MATRIX["everything"].values,
         {"settings": {"logging": {"format": "text"}, "topics": {"partitions": 5}},
-         "roles": {"seal": {"settings": {"logging": {"format": "json"}, "seal": {"seconds": 3}}}}},
+         "roles": {"seal": {"settings": {"logging": {"format": "json"}, "seal": {"commit_interval_seconds": 3}}}}},
     ])  # fmt: skip
     found = Release("changed", objects)
     for pod in _configured(found):
@@ -104,7 +104,7 @@ def test_one_role_s_settings_are_its_own(tmp_path: Path) -> None:
         of_seal = pod.component.startswith("seal")
         assert settings.topics.partitions == 5
         assert settings.logging.format == ("json" if of_seal else "text")
-        assert settings.seal.seconds == (3 if of_seal else 2)
+        assert settings.seal.commit_interval_seconds == (3 if of_seal else 2)
 
 
 def parsed(arguments: Sequence[str], command: click.Command = main, parent: click.Context | None = None) -> list[str]:
@@ -117,7 +117,7 @@ def parsed(arguments: Sequence[str], command: click.Command = main, parent: clic
     if not isinstance(command, click.Group):
         assert not context.args
         return []
-    name, sub, rest = command.resolve_command(context, [*context._protected_args, *context.args])  # noqa: SLF001
+    name, sub, rest = command.resolve_command(context, [*context._protected_args, *context.args])
     assert name is not None
     assert sub is not None
     return [name, *parsed(rest, sub, context)]
@@ -140,7 +140,7 @@ def test_command_lines_are_evenstream_s_own(name: str) -> None:
 
 def test_a_command_line_that_is_not_known_is_found() -> None:
     """The check above is one: a misspelt command and an option that is not there are refused."""
-    for wrong in (["seals"], ["doctor", "--at", "seal"], ["scale", "seal"], ["topics", "make"]):
+    for wrong in (["seals"], ["doctor", "--at", "seal"], ["topics", "make"]):
         with pytest.raises(click.UsageError):
             parsed(wrong)
 

@@ -185,7 +185,7 @@ def _restarting(values: Any, **more: Any) -> dict[str, Any]:
 
 
 _CHANGES: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
-    "a setting of one role": ({"roles": {"seal": {"settings": {"seal": {"seconds": 7}}}}}, ("seal",)),
+    "a setting of one role": ({"roles": {"seal": {"settings": {"seal": {"commit_interval_seconds": 7}}}}}, ("seal",)),
     "one role's user": ({"roles": {"b": {"kafka": {"username": "other"}}}}, ("b",)),
     "a setting of all": ({"settings": {"topics": {"partitions": 9}}}, ROLES),
     "the brokers": ({"kafka": {"bootstrap": "other:9093"}}, ROLES),
