@@ -25,7 +25,7 @@ class Refused(Exception):
     """Helm rendered nothing; the message is what it wrote to standard error."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Reads YAML as an API server does that is told to be strict: a key that stands twice is a mistake."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
