@@ -165,6 +165,20 @@ def test_a_drain_takes_one_worker_at_a_time(deployment: Deployment) -> None:
     cluster.helm("uninstall", DEPLOYMENT, "--namespace", namespace, "--wait", "--timeout", "60s")
 
 
+def test_both_parties_in_one_namespace_are_refused(deployment: Deployment) -> None:
+    """Two releases would do by accident what one release may not: the other party's pods in the namespace are noticed."""
+    cluster, namespace = deployment.cluster, "party-b"
+    deployment.install(namespace)
+    words = ["install", "other", *deployment.arguments("party-a")[1:]]
+    words[words.index("--namespace") + 1] = namespace
+    with pytest.raises(
+        AssertionError, match=f"party b of deployment {DEPLOYMENT} runs in namespace {namespace} already"
+    ):
+        cluster.helm(*words)
+    assert {found["metadata"]["name"] for found in cluster.all_of("statefulsets", namespace)} == {f"{_NAME}-b"}
+    cluster.helm("uninstall", DEPLOYMENT, "--namespace", namespace, "--wait", "--timeout", "60s")
+
+
 def test_a_pod_beyond_restricted_would_be_refused(deployment: Deployment) -> None:
     """The namespaces enforce what they say: the chart's own pod, were it privileged, is not admitted."""
     cluster, namespace = deployment.cluster, "party-b"

@@ -17,6 +17,16 @@
 {{- if and (has "a" $roles) (has "b" $roles) (not .Values.allowBothParties) -}}
 {{- fail "roles.a.enabled and roles.b.enabled are both true: whoever reads this release's Secrets could undo the secrecy of rows. Install b as a release of its own, in another namespace or cluster; for a trial, set allowBothParties=true" -}}
 {{- end -}}
+{{- range $own, $other := dict "a" "b" "b" "a" -}}
+{{- if and (has $own $roles) (not (has $other $roles)) (not $.Values.allowBothParties) -}}
+{{- range $found := (lookup "apps/v1" "StatefulSet" $.Release.Namespace "").items | default list -}}
+{{- $labels := $found.metadata.labels | default dict -}}
+{{- if and (eq (get $labels "app.kubernetes.io/name") "evenstream") (eq (get $labels "app.kubernetes.io/component") $other) (eq (get $labels "app.kubernetes.io/part-of") $.Values.deployment) -}}
+{{- fail (printf "party %s of deployment %s runs in namespace %s already (StatefulSet %s): whoever reads the Secrets of this namespace could undo the secrecy of rows. Install party %s in another namespace or cluster, in other hands; for a trial, set allowBothParties=true" $other $.Values.deployment $.Release.Namespace $found.metadata.name $own) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq .Values.keys.source "generate") (not .Values.allowBothParties) -}}
 {{- fail "keys.source=generate makes every role's keys in this namespace: for trials only, so set allowBothParties=true; else `evenstream keys make ROLE` in each domain (docs/deploy.md)" -}}
 {{- end -}}
