@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
@@ -80,6 +81,25 @@ def _objects(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, M
 def test_defaults_are_valid() -> None:
     """values.yaml is what its own schema takes."""
     assert [error.message for error in Draft7Validator(SCHEMA).iter_errors(VALUES)] == []
+
+
+def test_no_value_can_be_emptied() -> None:
+    """A value that is set to null is missing for Helm: it is refused by name, and not taken for false or nothing.
+
+    So that `networkPolicy: {enabled: }` does not switch policies off. What is added to pods may be left empty.
+    """
+    for path in _value_paths(VALUES, SCHEMA):
+        *above, name = path.split(".")
+        if path in ("global", "enabled") or "pod" in above or above == ["podDefaults"]:
+            continue
+        values = copy.deepcopy(VALUES)
+        holder = values
+        for part in above:
+            holder = holder[part]
+        del holder[name]
+        (error,) = Draft7Validator(SCHEMA).iter_errors(values)
+        assert list(error.absolute_path) == above
+        assert f"'{name}' is a required property" in error.message
 
 
 def test_every_value_is_explained() -> None:

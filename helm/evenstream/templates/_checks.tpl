@@ -60,14 +60,7 @@
 {{- if and $runs (has .Values.kafka.auth.type (list "tls")) (not .Values.kafka.tls.enabled) -}}
 {{- fail "kafka.auth.type is tls, but kafka.tls.enabled is false: a certificate needs TLS" -}}
 {{- end -}}
-{{- range $name, $_ := .Values.kafka.properties -}}
-{{- if regexMatch "password|secret|[.]pem$" $name -}}
-{{- fail (printf "kafka.properties.%s: a secret may not stand in values, which Helm keeps and shows: put it into the role's Secret (roles.ROLE.kafka.existingSecret)" $name) -}}
-{{- end -}}
-{{- if regexMatch "^(bootstrap[.]servers|security[.]protocol|sasl[.](mechanisms?|username)|ssl[.](ca|certificate|key)[.]location)$" $name -}}
-{{- fail (printf "kafka.properties.%s is set by the chart, from kafka.bootstrap, kafka.tls, kafka.auth and roles.ROLE.kafka: leave it out" $name) -}}
-{{- end -}}
-{{- end -}}
+{{- include "evenstream.properties" (dict "path" "kafka.properties" "properties" .Values.kafka.properties) -}}
 {{- $scopes := dict "settings" .Values.settings -}}
 {{- range $role, $own := .Values.roles -}}{{- $_ := set $scopes (printf "roles.%s.settings" $role) $own.settings -}}{{- end -}}
 {{- range $scope, $settings := $scopes -}}
@@ -76,12 +69,32 @@
 {{- if not $names -}}
 {{- fail (printf "%s.%s is set by the chart: use the value `%s`" $scope $group $group) -}}
 {{- end -}}
+{{- if not (kindIs "map" (get $settings $group)) -}}
+{{- fail (printf "%s.%s is %s: expected settings of this group, as docs/settings.md has them" $scope $group (get $settings $group | toJson)) -}}
+{{- end -}}
 {{- range $name := $names -}}
-{{- if and (kindIs "map" (get $settings $group)) (hasKey (get $settings $group) $name) -}}
+{{- if hasKey (get $settings $group) $name -}}
 {{- fail (printf "%s.%s.%s is set by the chart, from its own values: leave it out (docs/deploy.md)" $scope $group $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- range $group := list "consumer_properties" "producer_properties" "admin_properties" -}}
+{{- include "evenstream.properties" (dict "path" (printf "%s.kafka.%s" $scope $group) "properties" (dig "kafka" $group dict $settings)) -}}
+{{- end -}}
+{{- end -}}
+{{- include "evenstream.formats" . -}}
+{{- include "evenstream.additions" . -}}
+{{- end -}}
+
+{{/* Properties of Kafka's client: (dict "path" "kafka.properties" "properties" MAP). None is a secret, none the chart's own. */}}
+{{- define "evenstream.properties" -}}
+{{- range $name, $_ := .properties -}}
+{{- if regexMatch "password|passphrase|secret|[.]pem$" $name -}}
+{{- fail (printf "%s.%s: a secret may not stand in values, which Helm keeps and shows: put it into the role's Secret (roles.ROLE.kafka.existingSecret)" $.path $name) -}}
+{{- end -}}
+{{- if regexMatch "^(bootstrap[.]servers|security[.]protocol|sasl[.](mechanisms?|username)|ssl[.](ca|certificate|key)[.]location)$" $name -}}
+{{- fail (printf "%s.%s is set by the chart, from kafka.bootstrap, kafka.tls, kafka.auth and roles.ROLE.kafka: leave it out" $.path $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
