@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import streams.watch
-from bench.chart import access, rules, topics
+from bench.chart import access, rules, settings, topics
 from streams.watch.rules.render import as_yaml
 
 FOLDER = Path(__file__).parents[2] / "helm" / "evenstream" / "files"
@@ -40,6 +40,8 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         print(f"files/{name}: {len(text.encode()):,} bytes")
+    settings.SCHEMA.write_text(settings.schema())
+    print(f"{settings.SCHEMA.name}: definitions.settings")
 
 
 if __name__ == "__main__":

@@ -69,9 +69,6 @@
 {{- if not $names -}}
 {{- fail (printf "%s.%s is set by the chart: use the value `%s`" $scope $group $group) -}}
 {{- end -}}
-{{- if not (kindIs "map" (get $settings $group)) -}}
-{{- fail (printf "%s.%s is %s: expected settings of this group, as docs/settings.md has them" $scope $group (get $settings $group | toJson)) -}}
-{{- end -}}
 {{- range $name := $names -}}
 {{- if hasKey (get $settings $group) $name -}}
 {{- fail (printf "%s.%s.%s is set by the chart, from its own values: leave it out (docs/deploy.md)" $scope $group $name) -}}
