@@ -38,9 +38,10 @@ _SECONDS = 120
 
 needs_cluster = [
     pytest.mark.chart,
+    pytest.mark.cluster,
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not clusters.is_built(), reason="no control plane: `make control-plane` builds it, once"),
+    pytest.mark.skipif(not clusters.is_built(), reason="no control plane: `make chart-live` builds it, once"),
 ]
 
 
