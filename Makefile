@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 IN_MEMORY := $(shell grep -s ' /dev/shm ' /proc/mounts | grep -qv noexec && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 3000000 {print "/dev/shm"}')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo acl-matrix test check lint types imports unit jars kafka observe chart chart-live chart-files chaos accuracy audit-privacy canary fuzz sbom audit-deps screenshots page-load dashboards wheel peers lock census clean
+.PHONY: help demo acl-matrix test check lint types imports unit jars kafka observe chart chart-live chart-files chart-golden chaos accuracy audit-privacy canary fuzz sbom audit-deps screenshots page-load dashboards wheel peers lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -94,10 +94,14 @@ chart-live: $(STAMP) ## The chart on a real API server, and its pods run for rea
 	@test -x $(CONTROL_PLANE) || { echo "there is no $(CONTROL_PLANE): name it, make chart-live CONTROL_PLANE=FILE"; exit 1; }
 	@$(CONTROL_PLANE) build
 	@$(BIN)/evenstream dev kafka fetch
-	@$(BIN)/python -m pytest -q -rs --durations=8 -m "chart and cluster" tests/chart
+	@$(BIN)/python -m pytest -q -rs --durations=8 -m "chart and cluster" tests/chart tests/streams/test_kubernetes_secrets.py
 
-chart-files: $(STAMP) ## Write the chart's files that follow from the code: ACLs, topics, rules, dashboards
+chart-files: $(STAMP) ## Write the chart's files that follow from the code (ACLs, topics, rules, dashboards), and its README
 	@$(BIN)/python -m bench.chart
+	@cd helm/evenstream && $$($(CURDIR)/$(BIN)/python -c 'from bench.chart.programs import find_helm_docs; print(find_helm_docs(print))' | tail -1) -c . -o README.md -t README.md.gotmpl -l warning
+
+chart-golden: $(STAMP) ## Write the manifests anew that the tests hold the chart's against
+	@PYTHONPATH=.:tests $(BIN)/python -m chart.golden
 
 chaos: $(STAMP) ## Kill anything at any time, and show that every row counts once; about ten minutes (MINUTES=2, SEED=n)
 	@$(BIN)/evenstream chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(OPTIONS)

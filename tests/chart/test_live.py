@@ -166,7 +166,7 @@ def test_a_drain_takes_one_worker_at_a_time(deployment: Deployment) -> None:
 
 
 def test_both_parties_in_one_namespace_are_refused(deployment: Deployment) -> None:
-    """Two releases would do by accident what one release may not: the other party's pods in the namespace are noticed."""
+    """Two releases would do by accident what one may not: the other party's pods in the namespace are noticed."""
     cluster, namespace = deployment.cluster, "party-b"
     deployment.install(namespace)
     words = ["install", "other", *deployment.arguments("party-a")[1:]]

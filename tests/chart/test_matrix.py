@@ -125,7 +125,7 @@ def test_unsecured_entries_are_named() -> None:
 
 
 def test_examples_are_all_tried() -> None:
-    """Each file of examples/helm is in the matrix."""
-    there = {path.stem for path in (CHART.parents[1] / "examples" / "helm").glob("*.yaml")}
+    """Each file of values of examples/helm is in the matrix; the desk is a pod, which test_deploy_page puts to use."""
+    there = {path.stem for path in (CHART.parents[1] / "examples" / "helm").glob("*.yaml")} - {"desk"}
     text = Path(__file__).with_name("matrix.py").read_text()
     assert {name for name in there if f'"{name}"' in text} == there

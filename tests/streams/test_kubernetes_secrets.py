@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
-import os
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +15,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import yaml
+from chart import cluster as clusters
+from chart.cluster import Cluster
 from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -295,55 +294,38 @@ subjects: [{kind: ServiceAccount, name: maker, namespace: trial}]}
 """
 
 
-class Cluster:
-    """A control plane of this test's own, by the script that CONTROL_PLANE names."""
-
-    def __init__(self, script: Path, folder: Path) -> None:
-        self._script, self.folder = script, folder
-
-    def bash(self, command: str, given: str = "") -> str:
-        """What a command prints, in a shell that reaches the cluster."""
-        line = f'eval "$({self._script} env {self.folder})"; {command}'
-        done = subprocess.run(["bash", "-c", line], input=given, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def run(self, word: str) -> None:
-        subprocess.run([str(self._script), word, str(self.folder)], check=True, capture_output=True)
-
-
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    beside = Path(__file__).parents[3] / "shared" / "kube" / "control-plane"
-    script = Path(os.environ.get("CONTROL_PLANE", beside))
-    if not os.access(script, os.X_OK):
-        pytest.skip(f"there is no Kubernetes control plane at {script}; CONTROL_PLANE names another place")
-    found = Cluster(script, tmp_path / "cluster")
-    found.folder.mkdir()
-    tools = "etcd kube-apiserver kube-controller-manager kube-scheduler kwok kubectl"
-    if found.bash(f"for tool in {tools}; do command -v $tool >/dev/null || echo $tool; done"):
-        pytest.skip(f"the control plane is not built yet: {script} build")
-    found.run("start")
-    yield found
-    found.run("stop")
+    """A control plane of its own."""
+    with clusters.running(tmp_path / "cluster") as found:
+        yield found
 
 
 @pytest.mark.chart
+@pytest.mark.cluster
+@pytest.mark.skipif(not clusters.is_built(), reason="no control plane: `make chart-live` builds it, once")
 def test_the_right_to_create_is_enough(cluster: Cluster, account: Path) -> None:
     """A real API server, and an account that may create Secrets and do nothing else: made, repeated, a part refused."""
-    cluster.bash("kubectl apply -f -", RIGHTS)
-    (account / "token").write_text(cluster.bash("kubectl -n trial create token maker"))
-    (account / "ca.crt").write_bytes((cluster.folder / "ca.crt").read_bytes())
+    cluster.kubectl("apply", "--filename", "-", feed=RIGHTS)
+    (account / "token").write_text(cluster.token("trial", "maker", 600))
+    (account / "ca.crt").write_text(cluster.get("configmap", "trial", "kube-root-ca.crt")["data"]["ca.crt"])
     for verb in ("get", "list", "update", "delete"):
-        as_maker = f"kubectl auth can-i {verb} secrets -n trial --as system:serviceaccount:trial:maker || true"
-        assert cluster.bash(as_maker).strip() == "no"
-    config = yaml.safe_load((cluster.folder / "kubeconfig").read_text())
-    port = urlsplit(config["clusters"][0]["cluster"]["server"]).port
-    assert port is not None
+        asked = (
+            "kubectl",
+            "auth",
+            "can-i",
+            verb,
+            "secrets",
+            "-n",
+            "trial",
+            "--as",
+            "system:serviceaccount:trial:maker",
+        )
+        assert cluster.run(*asked, check=False).strip() == "no"
+    port = int(cluster.api_server()["KUBERNETES_SERVICE_PORT"])
 
     def secrets() -> dict[str, dict[str, str]]:
-        items = json.loads(cluster.bash("kubectl -n trial get secrets -o json"))["items"]
-        return {item["metadata"]["name"]: item["data"] for item in items}
+        return {item["metadata"]["name"]: item["data"] for item in cluster.all_of("secrets", "trial")}
 
     done = init(account, port)
     assert done.exit_code == 0, done.output
@@ -352,7 +334,7 @@ def test_the_right_to_create_is_enough(cluster: Cluster, account: Path) -> None:
     again = init(account, port)
     assert (again.exit_code, "nothing was made" in again.output) == (0, True)
     assert secrets() == made
-    cluster.bash("kubectl -n trial delete secret trial-b")
+    cluster.kubectl("delete", "secret", "trial-b", "--namespace", "trial")
     part = init(account, port)
     assert (part.exit_code, "and not trial-b." in part.output) == (1, True)
     assert sorted(secrets()) == sorted(set(NAMES) - {"trial-b"})

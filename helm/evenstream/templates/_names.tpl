@@ -97,7 +97,8 @@ helm.sh/hook-weight: {{ .weight | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 
-{{/* When a check before the roles runs. Users that this very release makes are not there before it is installed. */}}
+{{/* When a check before the roles runs. Users and keys of which this very release has copies made are not there before. */}}
 {{- define "evenstream.before" -}}
-{{ ternary "post-install" "pre-install" (and .Values.strimzi.enabled .Values.strimzi.users) }},pre-upgrade
+{{- $makes := or (and .Values.strimzi.enabled .Values.strimzi.users) (has .Values.keys.source (list "externalSecret" "certManager")) -}}
+{{ ternary "post-install" "pre-install" $makes }},pre-upgrade
 {{- end -}}
