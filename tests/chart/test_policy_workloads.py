@@ -289,16 +289,18 @@ def test_what_runs_before_and_after() -> None:
 
 
 @everywhere
-def test_users_that_a_release_makes_are_not_needed_before_it(name: str) -> None:
-    """Where this release makes the Kafka users, what uses them waits for them."""
+def test_what_a_release_makes_is_not_needed_before_it(name: str) -> None:
+    """Checks come before an install; but where the release itself brings Kafka users or keys, after it."""
     strimzi: dict[str, Any] = {"enabled": False, "users": True}
+    source = "existingSecret"
     for values in MATRIX[name].values:
         strimzi |= values.get("strimzi", {})
-    makes = strimzi["enabled"] and strimzi["users"]
+        source = values.get("keys", {}).get("source", source)
+    brings = (strimzi["enabled"] and strimzi["users"]) or source in ("externalSecret", "certManager")
     for job in release(name).of("Job"):
-        if job["metadata"]["labels"]["app.kubernetes.io/component"] != "keys" and "install" in hooks_of(job):
-            early = "pre-install" in hooks_of(job)
-            assert not (makes and early), job["metadata"]["name"]
+        if job["metadata"]["name"].endswith(("-doctor", "-topics")):
+            expected = "post-install" if brings else "pre-install"
+            assert hooks_of(job).split(",") == [expected, "pre-upgrade"], job["metadata"]["name"]
 
 
 @everywhere

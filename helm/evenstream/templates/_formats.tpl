@@ -31,6 +31,11 @@
 {{- include "evenstream.quantity" (dict "path" (printf "roles.%s.resources.%s.%s" $role $part $name) "value" $amount) -}}
 {{- end -}}
 {{- end -}}
+{{- /* Its Jobs ask for so much, and have its limit. */ -}}
+{{- $limit := toString $own.resources.limits.memory -}}
+{{- if and (regexMatch "^[0-9.]+Mi?$" $limit) (lt (regexFind "^[0-9]+" $limit | int) 128) -}}
+{{- fail (printf "roles.%s.resources.limits.memory is %q: expected 128Mi or more, which a process of evenstream's needs to begin" $role $limit) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
