@@ -61,11 +61,12 @@ def _shown(one: Mapping[str, Any]) -> dict[str, Any]:
 
 def write() -> None:
     """Write all of them, and take away what no entry is behind."""
+    made = {file: manifest(file) for file in ENTRIES}  # before anything is touched: Helm may refuse
     FOLDER.mkdir(exist_ok=True)
     for path in FOLDER.glob("*.yaml"):
         path.unlink()
-    for file in ENTRIES:
-        (FOLDER / f"{file}.yaml").write_text(manifest(file))
+    for file, text in made.items():
+        (FOLDER / f"{file}.yaml").write_text(text)
     sys.stdout.write(f"{len(ENTRIES)} manifests of {CHART.name}; read what changed: git diff {FOLDER}\n")
 
 

@@ -64,7 +64,7 @@ _OPERATED = {
     },
     "roles": {
         "attach": {"pod": {"podAnnotations": {"example.org/role": "attach"}, "priorityClassName": "highest",
-                           "extraEnv": [{"name": "MALLOC_ARENA_MAX", "value": "2"}]}, "startupSeconds": 1800},
+                           "extraEnv": [{"name": "MALLOC_ARENA_MAX", "value": "2"}]}},
         "publish": {"service": {"port": 80, "annotations": {"example.org/page": "fairness"}}},
     },
 }  # fmt: skip
@@ -88,7 +88,7 @@ _NARROW = {
         "kafka": {"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [9093, 9094]},
         "dns": {"to": [{"namespaceSelector": {"matchLabels": {"dns": "yes"}}}], "ports": [53, 5353]},
         "pageFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}],
-        "apiServerTo": [{"ipBlock": {"cidr": "192.0.2.1/32"}}],
+        "apiServer": {"to": [{"ipBlock": {"cidr": "192.0.2.1/32"}}], "ports": [8443]},
     }
 }
 
@@ -144,7 +144,7 @@ def file(name: str) -> Values:
 
 
 def _keys(source: str, **more: Any) -> Values:
-    return {"keys": {"source": source, "trusted": '{"version": 1}', **more}}
+    return {"keys": {"source": source, "trusted": '{"identities": {}}', **more}}
 
 
 _STORE = {
@@ -156,10 +156,12 @@ _STORE = {
 }
 _ISSUER = {"certManager": {"issuerRef": {"name": "any", "kind": "ClusterIssuer"}}}
 
+_TRUSTED = {"keys": {"trusted": '{"identities": {}}'}}
+
 MATRIX: Mapping[str, Entry] = {
     "minimal": Entry((BASE, _role("retention"))),
     **{f"only {role}": Entry((BASE, _role(role))) for role in CHECKED},
-    **{name: Entry((file("common"), file(name), {"keys": {"trusted": "{}\n"}}), name) for name in DOMAINS},
+    **{name: Entry((file("common"), file(name), _TRUSTED), name) for name in DOMAINS},
     "kafka's own namespace": Entry((file("common"), file("kafka")), "kafka"),
     "trial": Entry((file("common"), file("trial"))),
     "trial beside Strimzi": Entry((file("common"), file("trial"), _STRIMZI, {"strimzi": {"topics": False}})),

@@ -231,7 +231,7 @@ class _Desk:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.node = Node(place.cluster.get, place.folder / "node")
+        self.node = Node(place.cluster.get, place.cluster.token, place.folder / "node")
         self.node.folder.mkdir(mode=0o755)
         self.tmp = self.node.folder / "claims" / "trial" / "desk-tmp"
         self.tmp.mkdir(parents=True)

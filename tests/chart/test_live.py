@@ -165,17 +165,52 @@ def test_a_drain_takes_one_worker_at_a_time(deployment: Deployment) -> None:
     cluster.helm("uninstall", DEPLOYMENT, "--namespace", namespace, "--wait", "--timeout", "60s")
 
 
+def _refused(deployment: Deployment, verb: str, release: str, namespace: str, values: str, *further: str) -> str:
+    """What Helm says of an install or an upgrade that the chart refuses."""
+    words = [verb, release, *deployment.arguments(values, *further)[1:]]
+    words[words.index("--namespace") + 1] = namespace
+    told = deployment.cluster.run("helm", *words, check=False)
+    assert "Error:" in told, told
+    return told
+
+
 def test_both_parties_in_one_namespace_are_refused(deployment: Deployment) -> None:
-    """Two releases would do by accident what one may not: the other party's pods in the namespace are noticed."""
+    """Two releases would do by accident what one may not: the other party's pods, and its Secrets alone, are noticed."""
     cluster, namespace = deployment.cluster, "party-b"
     deployment.install(namespace)
-    words = ["install", "other", *deployment.arguments("party-a")[1:]]
-    words[words.index("--namespace") + 1] = namespace
-    with pytest.raises(
-        AssertionError, match=f"party b of deployment {DEPLOYMENT} runs in namespace {namespace} already"
-    ):
-        cluster.helm(*words)
+    told = _refused(deployment, "install", "other", namespace, "party-a")
+    assert f"party b of deployment {DEPLOYMENT} runs in namespace {namespace} already" in told
     assert {found["metadata"]["name"] for found in cluster.all_of("statefulsets", namespace)} == {f"{_NAME}-b"}
+    cluster.helm("uninstall", DEPLOYMENT, "--namespace", namespace, "--wait", "--timeout", "60s")
+    told = _refused(deployment, "install", DEPLOYMENT, namespace, "party-a")
+    assert f"Secret {DEPLOYMENT}-keys-b of party b lies in namespace {namespace}" in told
+
+
+def test_a_role_is_not_run_a_second_time_under_another_name(deployment: Deployment) -> None:
+    """Neither beside its first release, nor by a changed name, nor on another claim than the one with its keys."""
+    cluster, namespace = deployment.cluster, "party-b"
+    deployment.install(namespace, "persistence.keep=true")
+    already = f"StatefulSet {_NAME}-b runs b of deployment {DEPLOYMENT} in namespace {namespace} already"
+    assert already in _refused(deployment, "install", "second", namespace, namespace)
+    assert already in _refused(deployment, "upgrade", DEPLOYMENT, namespace, namespace, "fullnameOverride=renamed")
+    cluster.helm("uninstall", DEPLOYMENT, "--namespace", namespace, "--wait", "--timeout", "60s")
+    told = _refused(deployment, "install", "second", namespace, namespace)
+    assert f"set roles.b.existingClaim={_NAME}-b" in told
+    cluster.kubectl("delete", "pvc", f"{_NAME}-b", "--namespace", namespace)
+
+
+def test_what_cannot_be_upgraded_is_refused_before_anything_changes(deployment: Deployment) -> None:
+    """Other access modes of a claim that is there, and public keys that were given once and are forgotten now."""
+    cluster, namespace = deployment.cluster, "estimator"
+    deployment.install(namespace)
+    modes = ("roles.attach.replicas=2", "roles.attach.accessModes={ReadWriteMany}")
+    told = _refused(deployment, "upgrade", DEPLOYMENT, namespace, namespace, *modes)
+    assert f'claim {_NAME}-attach is there with accessModes ["ReadWriteOnce"]' in told
+    words = deployment.arguments(namespace)
+    del words[words.index("--set-file") : words.index("--set-file") + 2]
+    told = cluster.run("helm", "upgrade", *words, check=False)
+    assert "keys.trusted was given before and is empty now" in told
+    assert cluster.get("statefulset", namespace, f"{_NAME}-attach")["metadata"]["generation"] == 1
     cluster.helm("uninstall", DEPLOYMENT, "--namespace", namespace, "--wait", "--timeout", "60s")
 
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.chart
 
 _SEAL: dict[str, Any] = {**BASE, "roles": {"seal": {"enabled": True}}}
 _WARNINGS = {
-    "both parties run in this release": "trial",
+    "allowBothParties is true": "trial",
     "all keys were made in this namespace": "trial",
     "networkPolicy.enabled is false": "no policies, no budgets, no checks",
     "without TLS and authentication": "Kafka without security",

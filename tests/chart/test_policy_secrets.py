@@ -176,8 +176,8 @@ def test_both_parties_only_on_purpose() -> None:
     assert "roles.a.enabled and roles.b.enabled are both true" in told
     assert "allowBothParties" in told
     warned = notes([base, both, {"allowBothParties": True}])
-    assert "WARNING: both parties run in this release" in warned
-    assert "both parties" not in notes(MATRIX["only a"].values)
+    assert "WARNING: allowBothParties is true" in warned
+    assert "allowBothParties" not in notes(MATRIX["only a"].values)
 
 
 def test_each_source_of_keys_is_mounted_alike() -> None:

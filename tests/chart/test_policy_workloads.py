@@ -189,7 +189,7 @@ _CHANGES: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     "one role's user": ({"roles": {"b": {"kafka": {"username": "other"}}}}, ("b",)),
     "a setting of all": ({"settings": {"topics": {"partitions": 9}}}, ROLES),
     "the brokers": ({"kafka": {"bootstrap": "other:9093"}}, ROLES),
-    "everyone's public keys": ({"keys": {"trusted": "{}"}}, CHECKED),
+    "everyone's public keys": ({"keys": {"trusted": '{"identities": {}}'}}, CHECKED),
     "a page's peers": ({"networkPolicy": {"pageFrom": [{"podSelector": {}}]}}, ()),
     "labels of monitors": ({"monitoring": {"labels": {"release": "other"}, "rules": {"enabled": True}}}, ()),
     "more workers": ({"roles": {"seal": {"replicas": 3, "accessModes": ["ReadWriteMany"]}}}, ()),

@@ -14,19 +14,8 @@
 {{- if and $runs (not .Values.kafka.bootstrap) -}}
 {{- fail "kafka.bootstrap is required: host:port of one or more brokers" -}}
 {{- end -}}
-{{- if and (has "a" $roles) (has "b" $roles) (not .Values.allowBothParties) -}}
-{{- fail "roles.a.enabled and roles.b.enabled are both true: whoever reads this release's Secrets could undo the secrecy of rows. Install b as a release of its own, in another namespace or cluster; for a trial, set allowBothParties=true" -}}
-{{- end -}}
-{{- range $own, $other := dict "a" "b" "b" "a" -}}
-{{- if and (has $own $roles) (not (has $other $roles)) (not $.Values.allowBothParties) -}}
-{{- range $found := (lookup "apps/v1" "StatefulSet" $.Release.Namespace "").items | default list -}}
-{{- $labels := $found.metadata.labels | default dict -}}
-{{- if and (eq (get $labels "app.kubernetes.io/name") "evenstream") (eq (get $labels "app.kubernetes.io/component") $other) (eq (get $labels "app.kubernetes.io/part-of") $.Values.deployment) -}}
-{{- fail (printf "party %s of deployment %s runs in namespace %s already (StatefulSet %s): whoever reads the Secrets of this namespace could undo the secrecy of rows. Install party %s in another namespace or cluster, in other hands; for a trial, set allowBothParties=true" $other $.Values.deployment $.Release.Namespace $found.metadata.name $own) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
+{{- include "evenstream.parties" . -}}
+{{- include "evenstream.installed" . -}}
 {{- if and (eq .Values.keys.source "generate") (not .Values.allowBothParties) -}}
 {{- fail "keys.source=generate makes every role's keys in this namespace: for trials only, so set allowBothParties=true; else `evenstream keys make ROLE` in each domain (docs/deploy.md)" -}}
 {{- end -}}
@@ -42,6 +31,11 @@
 {{- if and (eq .Values.keys.source "externalSecret") (not .Values.keys.externalSecret.storeRef.name) -}}
 {{- fail "keys.externalSecret.storeRef.name is required with keys.source=externalSecret" -}}
 {{- end -}}
+{{- if and .Values.keys.trusted (not (and (eq .Values.keys.source "certManager") (eq .Values.keys.trusted "none"))) -}}
+{{- if not (hasKey (.Values.keys.trusted | fromJson) "identities") -}}
+{{- fail "keys.trusted is not what `evenstream keys trust` writes, a trusted.json with everyone's public keys (it is not shown here, since it may be a private key): use --set-file keys.trusted=trusted.json. Had it been a private key, Helm would have kept it" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.keys.trusted .Values.keys.trustedConfigMap -}}
 {{- fail "keys.trusted and keys.trustedConfigMap are both set: name one of them" -}}
 {{- end -}}
@@ -50,6 +44,10 @@
 {{- if and $own.enabled (gt (int $own.replicas) 1) (not $own.existingClaim) (not (has "ReadWriteMany" (include "evenstream.accessModes" (dict "root" $ "role" $role) | fromJsonArray))) -}}
 {{- fail (printf "roles.%s.replicas is %d, but its claim is %s: workers share their folder of keys, so set roles.%s.accessModes=[ReadWriteMany] and a persistence.storageClassName that offers it, or name roles.%s.existingClaim" $role (int $own.replicas) (include "evenstream.accessModes" (dict "root" $ "role" $role)) $role $role) -}}
 {{- end -}}
+{{- end -}}
+{{- $partitions := dig "topics" "partitions" 4 .Values.settings | int -}}
+{{- if and .Values.roles.attach.enabled (gt (int .Values.roles.attach.replicas) $partitions) -}}
+{{- fail (printf "roles.attach.replicas is %d, but settings.topics.partitions is %d: what is beyond would stand by for ever" (int .Values.roles.attach.replicas) $partitions) -}}
 {{- end -}}
 {{- if and .Values.strimzi.enabled (not .Values.strimzi.cluster) -}}
 {{- fail "strimzi.cluster is required with strimzi.enabled=true: the name of the Kafka resource" -}}
@@ -86,11 +84,14 @@
 
 {{/* Properties of Kafka's client: (dict "path" "kafka.properties" "properties" MAP). None is a secret, none the chart's own. */}}
 {{- define "evenstream.properties" -}}
-{{- range $name, $_ := .properties -}}
+{{- range $name, $value := .properties -}}
+{{- if and (eq $name "enable.ssl.certificate.verification") (eq (toString $value) "false") -}}
+{{- fail (printf "%s.%s is false: TLS with whoever answers keeps nobody out. Name the brokers' authority in kafka.tls.caSecret" $.path $name) -}}
+{{- end -}}
 {{- if regexMatch "password|passphrase|secret|[.]pem$" $name -}}
 {{- fail (printf "%s.%s: a secret may not stand in values, which Helm keeps and shows: put it into the role's Secret (roles.ROLE.kafka.existingSecret)" $.path $name) -}}
 {{- end -}}
-{{- if regexMatch "^(bootstrap[.]servers|security[.]protocol|sasl[.](mechanisms?|username)|ssl[.](ca|certificate|key)[.]location)$" $name -}}
+{{- if regexMatch "^(bootstrap[.]servers|metadata[.]broker[.]list|security[.]protocol|sasl[.](mechanisms?|username)|ssl[.](ca|certificate|key)[.]location)$" $name -}}
 {{- fail (printf "%s.%s is set by the chart, from kafka.bootstrap, kafka.tls, kafka.auth and roles.ROLE.kafka: leave it out" $.path $name) -}}
 {{- end -}}
 {{- end -}}

@@ -3,6 +3,7 @@
 {{- $name := printf "%s-hook" (include "evenstream.name" .) -}}
 {{- $labels := dict "root" .root "role" (printf "%s-hook" .role) -}}
 {{- $state := ternary "memory" "" (eq (include "evenstream.hasState" .) "yes") -}}
+{{- $optional := and (eq .task "doctor") (hasPrefix "pre-install" (include "evenstream.before" .root)) -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -17,8 +18,7 @@ spec:
   activeDeadlineSeconds: {{ .root.Values.preflight.timeoutSeconds }}
   template:
     metadata:
-      labels:
-        {{- include "evenstream.podLabels" $labels | nindent 8 }}
+      {{- include "evenstream.podMetadata" (merge (dict "component" (printf "%s-hook" .role)) .) | nindent 6 }}
     spec:
-      {{- include "evenstream.command" (merge (dict "config" $name "account" $name "state" $state "early" true) .) | nindent 6 }}
+      {{- include "evenstream.command" (merge (dict "config" $name "account" $name "state" $state "early" true "optional" $optional) .) | nindent 6 }}
 {{- end -}}

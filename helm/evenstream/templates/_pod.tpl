@@ -52,7 +52,10 @@ imagePullSecrets:
 {{- toJson $pod -}}
 {{- end -}}
 
-{{/* Volumes: (dict "root" $ "role" "seal" "config" NAME "state" "claim"|"memory"|""). */}}
+{{/*
+Volumes: (dict "root" $ "role" "seal" "config" NAME "state" "claim"|"memory"|"" "optional" BOOL). Optional: a doctor's,
+which says what is missing; any other container waits for its Secrets.
+*/}}
 {{- define "evenstream.volumes" -}}
 {{- $values := .root.Values -}}
 {{- $user := include "evenstream.user" . | fromJson -}}
@@ -66,6 +69,9 @@ imagePullSecrets:
   secret:
     secretName: {{ $user.secret }}
     defaultMode: 0440
+    {{- if .optional }}
+    optional: true
+    {{- end }}
     items:
       {{- if eq $values.kafka.auth.type "tls" }}
       - {key: {{ $values.kafka.auth.certificateKey }}, path: user.crt}
@@ -79,6 +85,9 @@ imagePullSecrets:
   secret:
     secretName: {{ $values.kafka.tls.caSecret }}
     defaultMode: 0444
+    {{- if .optional }}
+    optional: true
+    {{- end }}
     items:
       - {key: {{ $values.kafka.tls.caKey }}, path: ca.crt}
 {{- end }}
@@ -90,6 +99,9 @@ imagePullSecrets:
       {{- with $values.http.tlsSecret }}
       - secret:
           name: {{ . }}
+          {{- if $.optional }}
+          optional: true
+          {{- end }}
           items:
             - {key: tls.crt, path: tls.crt}
             - {key: tls.key, path: tls.key}
@@ -97,6 +109,9 @@ imagePullSecrets:
       {{- with $values.http.tokenSecret }}
       - secret:
           name: {{ . }}
+          {{- if $.optional }}
+          optional: true
+          {{- end }}
           items:
             - {key: token, path: token}
       {{- end }}
@@ -133,6 +148,9 @@ imagePullSecrets:
 {{- else }}
 - secret:
     name: {{ include "evenstream.keysSecret" . }}
+    {{- if .optional }}
+    optional: true
+    {{- end }}
     items:
       - {key: identity.key, path: identity.key}
       - {key: state.key, path: state.key}
@@ -177,14 +195,17 @@ imagePullSecrets:
   value: /tmp
 {{- end -}}
 
+{{/*
+/healthz is answered before members are loaded and releases replayed, and both beat the pulse: a long load is no hang.
+What the start-up probe waits for is Python, and a Kafka that answers late.
+*/}}
 {{- define "evenstream.probes" -}}
 {{- $scheme := ternary "HTTPS" "HTTP" (not (empty .root.Values.http.tlsSecret)) -}}
-{{- $seconds := default 120 (get (get .root.Values.roles .role) "startupSeconds") | int -}}
 startupProbe:
   httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}
   periodSeconds: 5
   timeoutSeconds: 3
-  failureThreshold: {{ div (add $seconds 4) 5 }}
+  failureThreshold: 36
 livenessProbe:
   httpGet: {path: /healthz, port: http, scheme: {{ $scheme }}}
   periodSeconds: 10
@@ -197,24 +218,47 @@ readinessProbe:
   failureThreshold: 3
 {{- end -}}
 
-{{/* One Job or test Pod of `evenstream ...`: (dict "root" $ "role" R "name" N "config" C "account" A "args" LIST "state" S). */}}
-{{- define "evenstream.command" -}}
-{{- $limits := dict "memory" "512Mi" -}}
-{{- if hasKey .root.Values.roles .role -}}{{- $limits = (get .root.Values.roles .role).resources.limits -}}{{- end -}}
-restartPolicy: Never
-{{ include "evenstream.podBasics" . }}
-{{- $pod := include "evenstream.pod" . | fromJson }}
-{{- with $pod.nodeSelector }}
+{{/* Where a pod may run, and how important it is; of `evenstream.pod`, parsed. */}}
+{{- define "evenstream.scheduling" -}}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $pod.tolerations }}
+{{- with .tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $pod.priorityClassName }}
-priorityClassName: {{ . }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* Labels and annotations of a pod: (dict "root" $ "role" "seal" "component" "seal-hook" "annotations" MAP). */}}
+{{- define "evenstream.podMetadata" -}}
+{{- $pod := include "evenstream.pod" . | fromJson -}}
+labels:
+  {{- include "evenstream.podLabels" (dict "root" .root "role" .component) | nindent 2 }}
+  {{- with $pod.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (deepCopy (.annotations | default dict)) $pod.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* One Job or test Pod of `evenstream ...`: (dict "root" $ "role" R "config" C "account" A "args" LIST "state" S "optional" B). */}}
+{{- define "evenstream.command" -}}
+{{- $pod := include "evenstream.pod" . | fromJson -}}
+{{- $own := get .root.Values.roles .role | default dict -}}
+{{- $memory := dig "resources" "requests" "memory" "128Mi" $own -}}
+restartPolicy: Never
+{{ include "evenstream.podBasics" . }}
+{{- include "evenstream.scheduling" $pod }}
 containers:
   - name: evenstream
     image: {{ include "evenstream.image" .root }}
@@ -229,8 +273,8 @@ containers:
       {{- include "evenstream.containerSecurity" .root | nindent 6 }}
     # With the limit of the role itself, which its doctor holds against its members.
     resources:
-      requests: {cpu: 50m, memory: 128Mi}
-      limits: {{ toJson $limits }}
+      requests: {cpu: 50m, memory: {{ $memory }}}
+      limits: {{ dig "resources" "limits" (dict "memory" "512Mi") $own | toJson }}
     volumeMounts:
       {{- include "evenstream.mounts" . | nindent 6 }}
       {{- with $pod.extraVolumeMounts }}
@@ -241,4 +285,72 @@ volumes:
   {{- with $pod.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{/*
+The pod of a role that stays, as StatefulSets and the Deployment have it: (dict "root" $ "role" R "args" LIST "state" S).
+A role's own parts are there where it has them: a number among several workers, a port with its probes.
+*/}}
+{{- define "evenstream.rolePod" -}}
+{{- $pod := include "evenstream.pod" . | fromJson -}}
+{{- $name := include "evenstream.name" . -}}
+{{- $values := .root.Values -}}
+{{- $with := merge (dict "config" $name "account" $name "optional" false) . -}}
+{{- $annotations := dict "checksum/settings" (include "evenstream.settings" . | sha256sum) -}}
+{{- if and $values.keys.trusted (include "evenstream.hasKeys" .) -}}
+{{- $_ := set $annotations "checksum/trusted" ($values.keys.trusted | sha256sum) -}}
+{{- end -}}
+{{- if and .serves (eq $values.monitoring.scrape "annotations") -}}
+{{- $scheme := ternary "https" "http" (not (empty $values.http.tlsSecret)) -}}
+{{- $annotations = merge $annotations (dict "prometheus.io/scrape" "true" "prometheus.io/port" "9100" "prometheus.io/path" "/metrics" "prometheus.io/scheme" $scheme) -}}
+{{- end -}}
+metadata:
+  {{- include "evenstream.podMetadata" (merge (dict "component" .role "annotations" $annotations) .) | nindent 2 }}
+spec:
+  {{- include "evenstream.podBasics" $with | nindent 2 }}
+  terminationGracePeriodSeconds: {{ $pod.terminationGracePeriodSeconds }}
+  {{- include "evenstream.scheduling" $pod | nindent 2 }}
+  {{- with $pod.topologySpreadConstraints }}
+  topologySpreadConstraints:
+    {{- range $constraint := . }}
+    {{- $selected := dict "labelSelector" (dict "matchLabels" (include "evenstream.selector" $with | fromYaml)) }}
+    - {{- merge (deepCopy $constraint) $selected | toYaml | nindent 6 }}
+    {{- end }}
+  {{- end }}
+  containers:
+    - name: {{ .role }}
+      image: {{ include "evenstream.image" .root }}
+      imagePullPolicy: {{ $values.image.pullPolicy }}
+      args: {{ toJson .args }}
+      env:
+        {{- include "evenstream.env" . | nindent 8 }}
+        {{- if .sharded }}
+        - name: EVENSTREAM_{{ upper .role }}__SHARD
+          valueFrom:
+            fieldRef:
+              fieldPath: metadata.labels['apps.kubernetes.io/pod-index']
+        {{- end }}
+        {{- with $pod.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- if .serves }}
+      ports:
+        - name: http
+          containerPort: 9100
+      {{- include "evenstream.probes" . | nindent 6 }}
+      {{- end }}
+      securityContext:
+        {{- include "evenstream.containerSecurity" .root | nindent 8 }}
+      resources:
+        {{- toYaml (get $values.roles .role).resources | nindent 8 }}
+      volumeMounts:
+        {{- include "evenstream.mounts" $with | nindent 8 }}
+        {{- with $pod.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    {{- include "evenstream.volumes" $with | nindent 4 }}
+    {{- with $pod.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end -}}
