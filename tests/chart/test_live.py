@@ -175,7 +175,7 @@ def _refused(deployment: Deployment, verb: str, release: str, namespace: str, va
 
 
 def test_both_parties_in_one_namespace_are_refused(deployment: Deployment) -> None:
-    """Two releases would do by accident what one may not: the other party's pods, and its Secrets alone, are noticed."""
+    """Two releases would do by accident what one may not: the other party's pods are noticed, and its Secrets alone."""
     cluster, namespace = deployment.cluster, "party-b"
     deployment.install(namespace)
     told = _refused(deployment, "install", "other", namespace, "party-a")
