@@ -164,7 +164,7 @@ def test_a_full_set_becomes_secrets(api: Api, account: Path, tmp_path: Path) -> 
 
 
 def test_all_are_asked_for_before_one_is_made(api: Api, account: Path) -> None:
-    """Only POSTs to the namespace's Secrets, as the service account; seven dry runs without any key, then the seven as kept."""
+    """Only POSTs to the namespace's Secrets, as the service account: seven dry runs without a key, then seven with."""
     assert init(account, api.port).exit_code == 0
     assert {(method, path, by) for method, path, _, by, _ in api.asked} == {
         ("POST", "/api/v1/namespaces/trial/secrets", f"Bearer {TOKEN}")
