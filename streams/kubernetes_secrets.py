@@ -2,7 +2,8 @@
 
 For a trial's keys (`evenstream keys init --as-secrets`): whoever can only create can read no key that is there already,
 its own included, and overwrite none. So that no half of a set is left where another half was, every Secret is first
-asked for with ``dryRun=All``, which the API server answers as it would the real request, and keeps nothing of.
+asked for with ``dryRun=All``, which the API server answers as it would the real request, and keeps nothing of. Its
+admission webhooks and its audit log see that request too, so it names the files, with nothing in them.
 
 What a pod is given for this (Kubernetes: Accessing the API from a Pod): the server's address in two variables, and a
 folder with a token, the authority of the server's certificate, and the pod's namespace.
@@ -82,6 +83,9 @@ class ApiServer:
     def create(self, name: str, files: Mapping[str, bytes], *, dry_run: bool) -> bool:
         """Make one Secret, or ask whether it could be; False where one of its name is there already.
 
+        Args:
+            dry_run: only ask, with the names of the files and none of their contents.
+
         Raises:
             EvenstreamError: it is refused, or nobody answers.
         """
@@ -90,7 +94,7 @@ class ApiServer:
             "kind": "Secret",
             "metadata": {"name": name, "labels": LABELS},
             "type": "Opaque",
-            "data": {file: base64.b64encode(content).decode() for file, content in files.items()},
+            "data": {file: "" if dry_run else base64.b64encode(content).decode() for file, content in files.items()},
         }
         path = f"/api/v1/namespaces/{self.namespace}/secrets?fieldManager=evenstream-keys"
         status, answer = self._post(f"{path}&dryRun=All" if dry_run else path, json.dumps(body).encode())

@@ -35,7 +35,7 @@ from streams.records.metric import FairnessMetric
 from streams.roles.detecting import HistoryNeeded, LevelName
 from streams.roles.emitted import EmittedWindows
 from streams.roles.metrics_writer import MetricsWriter
-from streams.roles.process import RoleProcess
+from streams.roles.process import RoleProcess, stop_on_signals
 from streams.roles.publish import PublishCore
 from streams.roles.publish_concerns import ConcernDesk
 from streams.roles.publish_page import PublishedPage
@@ -89,7 +89,11 @@ class Publisher:
             emitted=self.held,
         )
 
-    def replay(self, write: Callable[[list[FairnessMetric]], None] | None = None) -> list[FairnessMetric]:
+    def replay(
+        self,
+        write: Callable[[list[FairnessMetric]], None] | None = None,
+        alive: Callable[[], None] | None = None,
+    ) -> list[FairnessMetric]:
         """Rebuild from retained releases: the windows that are not on `fairness-metrics`, but should be.
 
         What was released longer ago than that topic keeps its records has been there, and gone.
@@ -98,10 +102,12 @@ class Publisher:
             write: makes windows durable that are new. Called whenever many are, since years of them would not fit into
                 memory: after an upgrade from a version that did not sign its records, all are. By default, none is
                 written, and all are returned.
+            alive: called with each record, by default the pulse alone; what it raises ends the replay.
         """
+        alive = alive or self.process.pulse.beat
         anew: set[LevelName] = set()
         while True:
-            fresh = self._replay(write)
+            fresh = self._replay(write, alive)
             if not self.core.lost:
                 break
             log.warning("%s", HistoryNeeded(self.core.lost))
@@ -122,10 +128,11 @@ class Publisher:
         if told is not None:
             log.warning("%s. Their windows were estimated from the releases, and written where they were missing", told)
 
-    def _replay(self, write: Callable[[list[FairnessMetric]], None] | None) -> list[FairnessMetric]:
+    def _replay(
+        self, write: Callable[[list[FairnessMetric]], None] | None, alive: Callable[[], None]
+    ) -> list[FairnessMetric]:
         oldest_ms = 1000 * (time.time() - self.settings.topics.metrics_retention_hours * 3600)
         self.process.reader.catch_up()
-        alive = self.process.pulse.beat
         topic = self.settings.topic("fairness-metrics")
         self._signed = PublishedWindows(self.process.control.trusted.identities)
         for record in self._signed.records(read_to_end(self.settings, topic, alive=alive)):
@@ -330,22 +337,55 @@ def _end_in_time(publisher: Publisher) -> None:
         log.error("Faust has not stopped within %.0f s: this process ends without it", _STOP_SECONDS)
         os._exit(0 if publisher.failure is None else publisher.failure.exit_status)
 
+    _in_time(end)
+
+
+def _in_time(end: Callable[[], None]) -> None:
     timer = threading.Timer(_STOP_SECONDS, end)
     timer.daemon = True
     timer.start()
 
 
-def _watch_stop(publisher: Publisher, worker: faust.Worker) -> None:
-    """Begin to count when Faust begins to stop."""
+def _watch_stop(publisher: Publisher, worker: faust.Worker, told: threading.Event) -> None:
+    """Begin to count when Faust begins to stop; a signal that came just before it took them over is handed on to it."""
     if worker.should_stop:
         _end_in_time(publisher)
-    else:
-        worker.loop.call_later(_CONTROL_SECONDS, _watch_stop, publisher, worker)
+        return
+    if told.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
+    worker.loop.call_later(_CONTROL_SECONDS, _watch_stop, publisher, worker, told)
+
+
+def _stop_while_starting() -> threading.Event:
+    """An event that SIGTERM and SIGINT set until Faust takes them over; some seconds later this process ends anyhow.
+
+    As the first process of a container it would not even hear them without a handler, and it may be waiting for Kafka.
+    """
+    told = stop_on_signals()
+
+    def end() -> None:
+        log.error("told to stop while it started, which took more than %.0f s: ending", _STOP_SECONDS)
+        os._exit(0)
+
+    def count() -> None:
+        told.wait()
+        _in_time(end)
+
+    threading.Thread(target=count, name="told-to-stop", daemon=True).start()
+    return told
 
 
 def run(settings: Settings) -> None:
     """Run `publish` until it is told to stop."""
+    told = _stop_while_starting()
     process = RoleProcess.start("publish", settings)
+
+    def alive() -> None:
+        process.pulse.beat()
+        if told.is_set():
+            log.info("told to stop before all releases were read: the next start reads them")
+            raise SystemExit(0)
+
     publisher = Publisher(process)
     server = process.serve(publisher.ready, publisher.concerns.routes, publisher.concerns.forms)
     # Before anything is read: nobody else can write from here on, so what is read stays true.
@@ -353,15 +393,15 @@ def run(settings: Settings) -> None:
 
     # What is missing is written before Faust is up: that takes it seconds.
     def write(windows: list[FairnessMetric]) -> None:
-        writer.write(windows, process.pulse.beat)
+        writer.write(windows, alive)
 
-    write(publisher.take_new(publisher.replay(write)))
+    write(publisher.take_new(publisher.replay(write, alive)))
     publisher.concerns.follow()
     folder = settings.faust_folder()
     app = make_app(publisher, writer, folder)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
     worker.loop.call_soon(_beat, worker.loop, publisher)
-    worker.loop.call_soon(_watch_stop, publisher, worker)
+    worker.loop.call_soon(_watch_stop, publisher, worker, told)
     try:
         worker.execute_from_commandline()
     except SystemExit:  # how Faust ends, whatever it ends with

@@ -164,14 +164,16 @@ def test_a_full_set_becomes_secrets(api: Api, account: Path, tmp_path: Path) -> 
 
 
 def test_all_are_asked_for_before_one_is_made(api: Api, account: Path) -> None:
-    """Only POSTs to the namespace's Secrets, as the service account; seven dry runs, and then the same seven bodies."""
+    """Only POSTs to the namespace's Secrets, as the service account: seven dry runs without a key, then seven with."""
     assert init(account, api.port).exit_code == 0
     assert {(method, path, by) for method, path, _, by, _ in api.asked} == {
         ("POST", "/api/v1/namespaces/trial/secrets", f"Bearer {TOKEN}")
     }
     assert [query.get("dryRun") for _, _, query, _, _ in api.asked] == [["All"]] * 7 + [None] * 7
     bodies = [body for *_, body in api.asked]
-    assert bodies[:7] == bodies[7:]
+    assert bodies[7:] == list(api.secrets.values())
+    assert all(body["data"] and all(body["data"].values()) for body in bodies[7:])
+    assert bodies[:7] == [body | {"data": dict.fromkeys(body["data"], "")} for body in bodies[7:]]
 
 
 def test_a_repeat_does_nothing(api: Api, account: Path) -> None:

@@ -1,7 +1,10 @@
 """Check: will attach's members fit into the memory that this process may have?
 
-How many members there are is bounded from above by the records of the partitions that this worker owns: a compacted
-topic holds older records of a member besides. What the limit is, the control group says, or else the machine.
+How many members there are is bounded from above by the records of the partitions that this worker owns, and by nothing
+from below: compaction takes older records of a member away and moves no offset, so that the bound grows for as long as
+members are written again. No worker shows how many it holds. So this tells, and calls nothing wrong: a check that runs
+before each upgrade may not stop the one that brings more memory or more workers. What the limit is, the control group
+says, or else the machine.
 """
 
 from __future__ import annotations
@@ -47,18 +50,15 @@ def check(subject: Subject) -> Iterator[Finding]:
 def judge(records: int, limit: int, whose: str) -> Finding:
     """What so many records of members need, at most, against a limit, both in bytes."""
     needs = _BASE_BYTES + _COPIES * _MEMBER_BYTES * records
-    says = (
-        f"{records:,} member records, an upper bound of this worker's members, need up to {_mib(needs):,} MiB, of "
-        f"{_mib(limit):,} MiB ({whose})"
-    )
+    most = f"at most {records:,} members: there are as many records"
     if needs <= limit:
-        return Finding(CHECK, "ok", says)
+        return Finding(CHECK, "ok", f"{most}, which need up to {_mib(needs):,} MiB, of {_mib(limit):,} MiB ({whose})")
     return Finding(
         CHECK,
-        "wrong",
-        says,
-        f"set the memory limit to {_mib(needs):,} MiB at least, or divide attach "
-        "among more workers (`evenstream scale attach`)",
+        "ok",
+        f"{most}, and compaction may have left fewer. For so many, {_mib(limit):,} MiB ({whose}) may be too little; a "
+        f"limit of {_mib(needs):,} MiB would be enough for all of them, and so would more workers (`evenstream scale "
+        "attach`)",
     )
 
 

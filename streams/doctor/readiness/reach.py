@@ -1,7 +1,9 @@
 """Check: does each bootstrap address answer, with these credentials, and can its brokers be reached as they say?
 
-librdkafka's own reasons are told apart by their codes; of a certificate that is not believed, TLS is begun once more,
-since OpenSSL says which of its rules was broken, and librdkafka only that one was.
+One address of several that is silent, and too few brokers for topics that are all there, are what any maintenance of a
+broker looks like: they are told, and are not wrong. librdkafka's own reasons are told apart by their codes; of a
+certificate that is not believed, TLS is begun once more, since OpenSSL says which of its rules was broken, and
+librdkafka only that one was.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from cryptography import x509
 
 from streams.doctor.findings import Finding
 from streams.doctor.readiness.subject import Subject
+from streams.doctor.readiness.topics import all_made
 from streams.kafka.clients import admin, admin_config
 from streams.settings import Settings
 
@@ -62,11 +65,11 @@ def check(subject: Subject) -> Iterator[Finding]:
     subject.reached = any(each.brokers is not None for each in tried)
     for each in tried:
         if each.brokers is None:
-            yield _told(settings, each)
+            yield _told(settings, each, others=subject.reached)
     brokers = next((each.brokers for each in tried if each.brokers is not None), None)
     if brokers is None:
         return
-    yield from _of_brokers(settings, brokers, len(listed))
+    yield from _of_brokers(subject, brokers, len(listed))
     yield from _who(subject)
 
 
@@ -88,7 +91,8 @@ def _try(settings: Settings, address: str) -> Tried:
                 return Tried(address, None, int(telling[-1].code()), str(telling[-1].str()))
 
 
-def _told(settings: Settings, tried: Tried) -> Finding:
+def _told(settings: Settings, tried: Tried, *, others: bool) -> Finding:
+    """Why an address does not answer; where others do, it may be silent for a while, but not refuse this role."""
     address, reason = tried.address, tried.reason
     if tried.code == _AUTH:
         return Finding(
@@ -97,32 +101,37 @@ def _told(settings: Settings, tried: Tried) -> Finding:
             f"{address} does not take the credentials of {_name(settings)}: {reason}",
             "give this role its own user's password (kafka.properties), or make the user on the cluster",
         )
+    why = _certificate_problem(settings, address) if tried.code == _SSL else None
+    says, mend = _silent(tried, why)
+    if others and why is None:
+        return Finding(BROKERS, "ok", f"{says}. Another address answers, which is enough while this one is down", mend)
+    return Finding(BROKERS, "wrong", says, mend)
+
+
+def _silent(tried: Tried, why: str | None) -> tuple[str, str]:
+    """What an address does instead of answering, and what to do about it.
+
+    Args:
+        why: its certificate is not believed.
+    """
+    address, reason = tried.address, tried.reason
     if tried.code == _RESOLVE:
-        return Finding(
-            BROKERS,
-            "wrong",
+        return (
             f"the name of {address} is not known here: {reason}",
             "mend kafka.bootstrap; in a cluster, see that this pod may ask DNS (NetworkPolicy)",
         )
     if tried.code == _SSL:
-        why = _certificate_problem(settings, address)
-        return Finding(
-            BROKERS,
-            "wrong",
+        return (
             f"TLS with {address} cannot begin: {why or reason}",
             "name the authority that signed the brokers' certificates (ssl.ca.location of kafka.properties), and the "
             "brokers by a name that their certificates have",
         )
     if _unreachable(split_address(address)) is None:
-        return Finding(
-            BROKERS,
-            "wrong",
+        return (
             f"{address} accepts connections, and does not speak as it was asked: {reason}",
             "set security.protocol of kafka.properties to what that listener speaks, or name another of its ports",
         )
-    return Finding(
-        BROKERS,
-        "wrong",
+    return (
         f"nothing answers at {address}: {reason or 'no answer'}",
         "start it, or mend kafka.bootstrap; where it runs, let this pod through to it (NetworkPolicy, firewall)",
     )
@@ -158,7 +167,7 @@ def _certificate_problem(settings: Settings, address: str) -> str | None:
         return None
 
 
-def _of_brokers(settings: Settings, brokers: dict[int, tuple[str, int]], addresses: int) -> Iterator[Finding]:
+def _of_brokers(subject: Subject, brokers: dict[int, tuple[str, int]], addresses: int) -> Iterator[Finding]:
     """Whether each broker can be reached where it says it is, and whether there are enough of them."""
     well = True
     with ThreadPoolExecutor(max_workers=min(16, len(brokers))) as pool:
@@ -174,15 +183,15 @@ def _of_brokers(settings: Settings, brokers: dict[int, tuple[str, int]], address
                     "set its advertised.listeners to what this role can reach, and let it "
                     "through (NetworkPolicy, firewall)",
                 )
-    copies = settings.topics.replication_factor
+    copies = subject.settings.topics.replication_factor
     if copies > len(brokers):
         well = False
-        yield Finding(
-            BROKERS,
-            "wrong",
-            f"there are {len(brokers)} brokers, and topics.replication_factor is {copies}: no topic can be made",
-            "start more brokers, or lower topics.replication_factor and topics.min_insync_replicas",
-        )
+        says = f"there are {len(brokers)} brokers, and topics.replication_factor is {copies}"
+        mend = "start more brokers, or lower topics.replication_factor and topics.min_insync_replicas"
+        if all_made(subject):
+            yield Finding(BROKERS, "ok", f"{says}. All topics that {subject.role} uses are there: none is made", mend)
+        else:
+            yield Finding(BROKERS, "wrong", f"{says}: no topic can be made", mend)
     if well:
         answers = "the address answers" if addresses == 1 else f"of {addresses} addresses at least one answers"
         found = "the one broker" if len(brokers) == 1 else f"each of {len(brokers)} brokers"

@@ -33,6 +33,20 @@ def _used(subject: Subject) -> frozenset[str]:
     return compared_topics(subject.role)
 
 
+def all_made(subject: Subject) -> bool:
+    """Whether every topic of the deployment that the role uses can be seen to be there.
+
+    Raises:
+        KafkaUnavailable: the cluster did not answer.
+    """
+    try:
+        for short in _used(subject):
+            partition_count(subject.settings, subject.settings.topic(short))
+    except (AccessRefused, TopicMismatch):
+        return False
+    return True
+
+
 def _compares(subject: Subject) -> bool:
     """Whether the table lets this principal ask for its topics' configuration."""
     return subject.role in WORKERS or "DescribeConfigs" in TABLE[subject.role].every

@@ -86,8 +86,9 @@ def test_what_a_folder_lies_on(tmp_path: Path) -> None:
     assert not storage_of(Path("/proc")).writable or os.geteuid() == 0
 
 
-def test_keys_before_and_after_a_role_has_run(settings: Settings) -> None:
+def test_keys_before_and_after_a_role_has_run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """None yet, then their ages; beyond two lifetimes it is a fault of a role that runs."""
+    monkeypatch.setattr(storage, "_mounts", lambda: "disk / ext4 rw 0 0\n")
     subject = Subject(settings, "attach", now_ms=NOW_MS)
     for finding, kind, folder in zip(
         list(keys.check(subject))[1:],
@@ -141,6 +142,26 @@ def test_keys_in_a_containers_own_layer(settings: Settings, monkeypatch: pytest.
     for asked, verdict in ((cluster, "wrong"), (settings, "ok")):
         found = list(keys.check(Subject(asked, "seal")))[-1]
         assert (found.verdict, "gone with the container" in found.says) == (verdict, True)
+
+
+def test_an_empty_folder_in_memory_may_be_a_hooks_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Job's scratch folder says nothing of where the role keeps its keys; once keys lie there, it does."""
+    monkeypatch.setattr(storage, "_mounts", lambda: "tmpfs / tmpfs rw 0 0\n")
+    subject = Subject(settings, "attach", now_ms=NOW_MS)
+    for finding, kind, folder in zip(
+        list(keys.check(subject))[1:],
+        ("epoch", "state"),
+        (settings.epoch_folder("attach"), settings.state_folder("attach")),
+        strict=True,
+    ):
+        assert said([finding]) == [(
+            "ok",
+            f"{kind} keys: {folder} is empty, can be written to, and is in memory (tmpfs); where attach itself has "
+            "another folder, that is not looked at from here",
+        )]  # fmt: skip
+    StateKeys(settings.state_folder("attach"), settings.state_lifetime_ms).ensure_current(NOW_MS)
+    state = list(keys.check(subject))[-1]
+    assert "(tmpfs, in memory: gone with the machine or pod, and state with it)" in state.says
 
 
 def test_both_parties_in_one_hand(settings: Settings) -> None:
@@ -277,11 +298,15 @@ def test_without_a_record_one_side_is_claimed() -> None:
 
 
 def test_members_against_the_limit() -> None:
-    """Twice 40 bytes a member and a base; where that is too much, the limit that would do."""
+    """Records bound members from above only: too many are said, with the limit that would do, and are no fault."""
     limit = 1024 * 2**20
-    assert memory.judge(8_000_000, limit, "its control group").verdict == "ok"
-    found = memory.judge(10_000_000, limit, "its control group")
-    assert (found.verdict, "set the memory limit to 1,163 MiB" in found.do) == ("wrong", True)
+    few = memory.judge(8_000_000, limit, "its control group")
+    assert (few.verdict, "which need up to 1,011 MiB, of 1,024 MiB" in few.says) == ("ok", True)
+    many = memory.judge(10_000_000, limit, "its control group")
+    assert many.verdict == "ok"
+    assert "at most 10,000,000 members" in many.says
+    assert "compaction may have left fewer" in many.says
+    assert "a limit of 1,163 MiB would be enough for all of them" in many.says
 
 
 def _machine(root: Path, groups: str, files: dict[str, str]) -> Path:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -181,14 +184,77 @@ def test_tls_is_told_from_a_refusal(trial: Trial, tmp_path: Path) -> None:
     assert "name of nosuch.invalid:9092 is not known" in says[3]
 
 
-def test_one_address_of_two_that_is_dead(trial: Trial) -> None:
-    """It is wrong, though the other answers: it would not be found when the other is down."""
+@contextmanager
+def stranger_with_tls(folder: Path) -> Iterator[str]:
+    """Something that speaks TLS, with a certificate of another authority; its address."""
+    BrokerSecurity.create(folder / "stranger")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "stranger" / "broker.pem")
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as plain, context.wrap_socket(plain, server_side=True) as server:
+        server.settimeout(0.2)
+
+        def accept() -> None:
+            while not ended.is_set():
+                with suppress(OSError):
+                    server.accept()[0].close()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            ended.set()
+            thread.join()
+
+
+def test_one_address_of_two_that_is_dead(trial: Trial, tmp_path: Path) -> None:
+    """While the other answers it is only told: a broker is being maintained. One that refuses this role is wrong."""
     settings = trial.settings_of("b")
-    both = f"{settings.kafka.bootstrap},127.0.0.1:{free_port()}"
-    kafka = settings.kafka.model_copy(update={"bootstrap": both})
-    found = list(check(Subject(settings.model_copy(update={"kafka": kafka}), "b")))
-    assert [f.verdict for f in found] == ["wrong", "ok", "ok"]
-    assert "nothing answers" in found[0].says
+
+    def at(address: str) -> list[Finding]:
+        kafka = settings.kafka.model_copy(update={"bootstrap": f"{settings.kafka.bootstrap},{address}"})
+        return list(check(Subject(settings.model_copy(update={"kafka": kafka}), "b")))
+
+    dead = f"127.0.0.1:{free_port()}"
+    found = at(dead)
+    assert [f.verdict for f in found] == ["ok", "ok", "ok"]
+    assert found[0].says.startswith(f"nothing answers at {dead}")
+    assert found[0].says.endswith("Another address answers, which is enough while this one is down")
+    unknown = at("nosuch.invalid:9092")[0]
+    assert (unknown.verdict, "name of nosuch.invalid:9092 is not known" in unknown.says) == ("ok", True)
+    with stranger_with_tls(tmp_path) as address:
+        refused = at(address)[0]
+    assert (refused.verdict, "its certificate is not believed" in refused.says) == ("wrong", True)
+
+
+def test_fewer_brokers_than_copies(trial: Trial) -> None:
+    """It is told while every topic is there, to the operator too; where a topic is yet to be made, it is wrong."""
+
+    def of_brokers(role: str) -> Finding:
+        settings = trial.settings_of(role)
+        three = settings.topics.model_copy(update={"replication_factor": 3})
+        (only,) = [
+            f for f in check(Subject(settings.model_copy(update={"topics": three}), role)) if f.check == "brokers"
+        ]
+        return only
+
+    for role in ("seal", "attach", "publish", "operator"):
+        found = of_brokers(role)
+        assert found.verdict == "ok", found
+        assert found.says.startswith("there are 1 brokers, and topics.replication_factor is 3. All topics that")
+    gone = trial.settings.topic("state-a")
+    topics.delete(trial.settings_of("admin"), (gone,))
+    try:
+        await_topics(trial, "a", 1)
+        assert {role: of_brokers(role).verdict for role in ("a", "operator", "b")} == {
+            "a": "wrong",
+            "operator": "wrong",
+            "b": "ok",
+        }
+    finally:
+        topics.create(trial.settings_of("operator"), topics.plan(trial.settings))
+    assert await_topics(trial, "a", 0) == []
 
 
 def test_credentials_of_another_role(trial: Trial) -> None:
