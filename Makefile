@@ -81,7 +81,7 @@ observe: $(STAMP) ## What people see, with the real Prometheus, Alertmanager and
 
 # Helm is built once, from its Go module, where none is found: $HELM, PATH, the control plane's folder, then the cache.
 chart: export TMPDIR := $(or $(IN_MEMORY),$(TMPDIR))
-chart: $(STAMP) ## The Helm chart: lint, a matrix of values against Kubernetes and CRD schemas, policies, refusals; two minutes
+chart: $(STAMP) ## The Helm chart: lint, a matrix of values against Kubernetes and CRD schemas, policies, refusals; a minute
 	@$(BIN)/python -m bench.chart.programs
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m "chart and not cluster" tests/chart
 

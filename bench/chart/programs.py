@@ -105,4 +105,4 @@ def _built(package: str, version: str, what: str, variable: str, progress: Calla
 
 
 if __name__ == "__main__":
-    print(f"helm: {find_helm()}")
+    print(f"helm: {find_helm(print)}")

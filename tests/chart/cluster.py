@@ -111,6 +111,14 @@ def running(folder: Path) -> Iterator[Cluster]:
     try:
         words = subprocess.run([str(PROGRAM), "env", str(folder)], check=True, capture_output=True, text=True).stdout
         shown = subprocess.run(["bash", "-c", f"{words}\nenv -0"], check=True, capture_output=True, text=True).stdout
-        yield Cluster(dict(line.split("=", 1) for line in shown.split("\0") if "=" in line))
+        cluster = Cluster(dict(line.split("=", 1) for line in shown.split("\0") if "=" in line))
+        try:
+            yield cluster
+        finally:
+            # The cluster's volumes are folders of this machine, which go with their claims, and these with their pods.
+            kinds = "statefulsets,deployments,pods,persistentvolumeclaims"
+            everything = ("--all", "--all-namespaces", "--ignore-not-found", "--timeout=60s")
+            cluster.run("kubectl", "delete", kinds, *everything, check=False)
+            cluster.run("kubectl", "wait", "--for=delete", "persistentvolumes", "--all", "--timeout=30s", check=False)
     finally:
         subprocess.run([str(PROGRAM), "stop", str(folder)], check=True, capture_output=True, text=True)
