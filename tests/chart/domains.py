@@ -42,6 +42,8 @@ DOMAINS = {
 """Namespace, which is also the name of its values file -> its roles."""
 
 WITH_KEYS = ("seal", "attach", "a", "b", "publish")
+"""Those that hold keys, answer probes and have metrics."""
+
 _OPERATIONS = {name.title().replace("_", ""): operation for name, operation in AclOperation.__members__.items()}
 _RESOURCES = {
     "topic": ResourceType.TOPIC,

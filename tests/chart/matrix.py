@@ -15,20 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from chart.domains import DOMAINS, EXAMPLES, WITH_KEYS
 from chart.rendering import CHART, Values, refusal, render
 
-EXAMPLES = CHART.parents[1] / "examples" / "helm"
-DOMAINS = {
-    "recommender": ("seal",),
-    "estimator": ("attach",),
-    "party-a": ("a",),
-    "party-b": ("b",),
-    "publisher": ("publish", "retention"),
-}
-"""A domain's values file, which is also its namespace -> its roles."""
-
 ROLES = ("seal", "attach", "a", "b", "publish", "retention")
-CHECKED = ROLES[:-1]
+CHECKED = WITH_KEYS
 """Those that hold keys, answer probes and have metrics."""
 
 DIGEST = "sha256:" + "0" * 64

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from chart.domains import DOMAINS, EXAMPLES
 from chart.matrix import MATRIX, ROLES, UNSECURED, parent_chart, release
 from chart.rendering import CHART, helm, render
 from chart.validation import KUBERNETES, problems
@@ -126,6 +127,7 @@ def test_unsecured_entries_are_named() -> None:
 
 def test_examples_are_all_tried() -> None:
     """Each file of values of examples/helm is in the matrix; the desk is a pod, which test_deploy_page puts to use."""
-    there = {path.stem for path in (CHART.parents[1] / "examples" / "helm").glob("*.yaml")} - {"desk"}
+    there = {path.stem for path in EXAMPLES.glob("*.yaml")} - {"desk"}
     text = Path(__file__).with_name("matrix.py").read_text()
-    assert {name for name in there if f'"{name}"' in text} == there
+    assert {name for name in there if name in DOMAINS or f'file("{name}")' in text} == there
+    assert set(DOMAINS) <= set(MATRIX)
