@@ -92,6 +92,7 @@ TABLE: Mapping[str, Access] = {
         "role attach",
         reads=("member-attributes", "measurements", "keys", "sealed", "shares", "state-attach"),
         writes=("keys", "shares", "state-attach"),
+        asks=("member-attributes",),
         transactions="attach.",
         group="attach",
     ),

@@ -93,16 +93,29 @@ def _counted(subject: Subject, name: str, partitions: int, mend: str) -> Iterato
 
 
 def _members(subject: Subject) -> Iterator[Finding]:
-    """A member's attributes must lie in the partition of the member's rows."""
+    """A member's attributes must lie in the partition of the member's rows, and stay as long as the member."""
     if "member-attributes" not in TABLE[subject.role].reads:
         return
     settings = subject.settings
     name, partitions = settings.topic("member-attributes"), settings.topics.partitions
     mend = f"the company makes it, compacted, with {partitions} partitions"
     try:
-        yield from _counted(subject, name, partitions, mend)
+        wrong = list(_counted(subject, name, partitions, mend))
     except AccessRefused:
         yield Finding(CHECK, "unseen", f"{name}: this principal may not ask about it (see acls)")
+        return
+    yield from wrong or _kept(subject, name)
+
+
+def _kept(subject: Subject, name: str) -> Iterator[Finding]:
+    """A topic that deletes by age forgets members, their opt-outs among them, and nobody would see it."""
+    settings = subject.settings
+    config = topics.configurations(settings, (name,)).get(name)
+    if config is None:
+        yield Finding(CHECK, "unseen", f"{name}: this principal may not ask for its configuration (see acls)")
+    elif (policy := config.get("cleanup.policy", "")) != "compact":
+        mend = topics.change_command(settings, name, "cleanup.policy", "compact")
+        yield Finding(CHECK, "wrong", f"{name}: cleanup.policy is {policy}, expected compact", mend)
 
 
 def _sources(subject: Subject) -> Iterator[Finding]:

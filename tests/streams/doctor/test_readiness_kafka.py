@@ -395,6 +395,18 @@ def test_a_source_whose_clock_is_the_producers(trial: Trial) -> None:
     assert "message.timestamp.type=[LogAppendTime]" in only.do
 
 
+def test_members_that_would_be_forgotten(trial: Trial) -> None:
+    """Attach is told of a topic of attributes that deletes by age: members would leave it unseen, and opt-outs too."""
+    name = trial.settings.topic("member-attributes")
+    set_config(trial, name, "cleanup.policy", "compact,delete")
+    try:
+        (only,) = await_topics(trial, "attach", 1)
+    finally:
+        set_config(trial, name, "cleanup.policy", "compact")
+    assert only.says == f"{name}: cleanup.policy is compact,delete, expected compact"
+    assert "cleanup.policy=[compact]" in only.do
+
+
 def test_topics_that_are_not_there(trial: Trial) -> None:
     """An own one, the members' and a source, each with who makes it; retention, which compares nothing, sees it too."""
     settings = trial.settings
