@@ -87,14 +87,19 @@ def differences(settings: Settings, found: tuple[Rule, ...]) -> Differences:
     """
     wanted = bindings(found)
     principals = {*(rule.principal for rule in found), EVERYONE}
-    there = [binding for binding in _described(settings) if binding.principal in principals]
+    there = [binding for binding in described(settings) if binding.principal in principals]
     return Differences(
         tuple(binding for binding in wanted if binding not in there),
         tuple(sorted((binding for binding in there if binding not in wanted), key=told)),
     )
 
 
-def _described(settings: Settings) -> list[AclBinding]:
+def described(settings: Settings) -> list[AclBinding]:
+    """Every ACL of the cluster.
+
+    Raises:
+        KafkaUnavailable: they could not be asked: the cluster has no authorizer, or this principal may not ask.
+    """
     everything = AclBindingFilter(
         ResourceType.ANY,
         None,  # type: ignore[arg-type]  # None is any, which its stub does not know
@@ -107,10 +112,10 @@ def _described(settings: Settings) -> list[AclBinding]:
     timeout = settings.kafka.request_timeout_seconds
     client = admin(settings)
     try:
-        described: list[AclBinding] = client.describe_acls(everything, request_timeout=timeout).result(timeout)
+        found: list[AclBinding] = client.describe_acls(everything, request_timeout=timeout).result(timeout)
     except (KafkaException, TimeoutError) as error:
         raise KafkaUnavailable(f"the cluster's ACLs could not be asked: {_why(error)}") from None
-    return described
+    return found
 
 
 def create(settings: Settings, wanted: Iterable[AclBinding]) -> None:

@@ -11,21 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its API
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
 
 from streams import acl
 from streams.acl import Rule
 from streams.doctor.findings import Finding
 from streams.doctor.readiness.subject import Subject
-from streams.errors import EvenstreamError, SettingsError
-from streams.kafka import topics
+from streams.errors import EvenstreamError, KafkaUnavailable, SettingsError
+from streams.kafka import acls, topics
 from streams.kafka.clients import make_producer, shared_admin
 from streams.kafka.refusals import describe_groups, is_refusal, operation_names
 from streams.settings import Settings
@@ -57,7 +50,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     cluster = operation_names(described.result(seconds).authorized_operations or ())
     subject.enforced = not cluster >= _EVERYTHING
     if not subject.enforced:
-        yield _unenforced(subject, client)
+        yield _unenforced(subject)
         return
     try:
         found = acl.rules(settings)
@@ -104,12 +97,12 @@ def _alike(differences: Mapping[Place, frozenset[str]]) -> Iterator[tuple[list[s
         yield list(alike), shown
 
 
-def _unenforced(subject: Subject, client: AdminClient) -> Finding:
+def _unenforced(subject: Subject) -> Finding:
     """Everything is allowed: to everybody, or to this principal. Whoever may do everything may read the ACLs as well.
 
     Where there are some, they bind others, and this principal is a super user.
     """
-    if _has_acls(client, subject.settings.kafka.request_timeout_seconds):
+    if _has_acls(subject.settings):
         return Finding(
             CHECK,
             "wrong",
@@ -130,19 +123,10 @@ def _unenforced(subject: Subject, client: AdminClient) -> Finding:
     )
 
 
-def _has_acls(client: AdminClient, seconds: float) -> bool:
-    everything = AclBindingFilter(
-        ResourceType.ANY,
-        None,  # type: ignore[arg-type]  # None is any, which its stub does not know
-        ResourcePatternType.ANY,
-        None,  # type: ignore[arg-type]
-        None,  # type: ignore[arg-type]
-        AclOperation.ANY,
-        AclPermissionType.ANY,
-    )
+def _has_acls(settings: Settings) -> bool:
     try:
-        return bool(client.describe_acls(everything, request_timeout=seconds).result(seconds))
-    except (KafkaException, TimeoutError):  # a cluster without an authorizer may say so
+        return bool(acls.described(settings))
+    except KafkaUnavailable:  # a cluster without an authorizer may say so
         return False
 
 

@@ -61,6 +61,10 @@ def _inputs(subject: Subject) -> str:
     return ", and the company's own as well" if reads else ""
 
 
+def _hidden(name: str, what: str) -> Finding:
+    return Finding(CHECK, "unseen", f"{name}: this principal may not ask {what} (see acls)")
+
+
 def _own(subject: Subject) -> Iterator[Finding]:
     settings, used = subject.settings, _used(subject)
     for plan in topics.plan(settings):
@@ -74,7 +78,7 @@ def _own(subject: Subject) -> Iterator[Finding]:
             else:
                 yield from _counted(subject, plan.name, plan.partitions, _MAKE)
         except AccessRefused:
-            yield Finding(CHECK, "unseen", f"{plan.name}: this principal may not ask about it (see acls)")
+            yield _hidden(plan.name, "about it")
 
 
 def _counted(subject: Subject, name: str, partitions: int, mend: str) -> Iterator[Finding]:
@@ -102,7 +106,7 @@ def _members(subject: Subject) -> Iterator[Finding]:
     try:
         wrong = list(_counted(subject, name, partitions, mend))
     except AccessRefused:
-        yield Finding(CHECK, "unseen", f"{name}: this principal may not ask about it (see acls)")
+        yield _hidden(name, "about it")
         return
     yield from wrong or _kept(subject, name)
 
@@ -112,7 +116,7 @@ def _kept(subject: Subject, name: str) -> Iterator[Finding]:
     settings = subject.settings
     config = topics.configurations(settings, (name,)).get(name)
     if config is None:
-        yield Finding(CHECK, "unseen", f"{name}: this principal may not ask for its configuration (see acls)")
+        yield _hidden(name, "for its configuration")
     elif (policy := config.get("cleanup.policy", "")) != "compact":
         mend = topics.change_command(settings, name, "cleanup.policy", "compact")
         yield Finding(CHECK, "wrong", f"{name}: cleanup.policy is {policy}, expected compact", mend)
@@ -148,12 +152,12 @@ def _sources(subject: Subject) -> Iterator[Finding]:
             )
             continue
         except AccessRefused:
-            yield Finding(CHECK, "unseen", f"{name}: this principal may not ask about it (see acls)")
+            yield _hidden(name, "about it")
             continue
         wanted = "CreateTime" if arrivals.get(name) == "record_time" else "LogAppendTime"
         found = topics.timestamp_type(settings, name)
         if found is None:
-            yield Finding(CHECK, "unseen", f"{name}: this principal may not ask for its configuration (see acls)")
+            yield _hidden(name, "for its configuration")
         elif found != wanted:
             mend = topics.change_command(settings, name, "message.timestamp.type", wanted)
             yield Finding(CHECK, "wrong", f"{name}: message.timestamp.type is {found}, expected {wanted}", mend)
