@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from estimator import CellLayout, Estimate, NoiseVariance, disparities
+from estimator.recompute import pools_of
 from streams.demo.alarm_watch import ALERT, Firing
 from streams.records.metric import FairnessMetric, Result
 
@@ -44,6 +45,8 @@ def wide_gap(window: FairnessMetric, group: str, estimator: str) -> Estimate | N
         noise_variance=NoiseVariance(noise.noise_sigma_rows**2, (noise.noise_sigma_rows_moments or 0.0) ** 2),
         moments=window.moments.moments(),
         groups=window.table.groups,
+        # As published, where they follow from the windows before: worked out afresh, chance may pool others.
+        pools=pools_of(window.model_dump(mode="json")),
         confidence=CONFIDENCE,
         rows_per_member=window.rows_per_member,
     )
