@@ -15,14 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
+import numpy as np
+from confluent_kafka import Consumer, Message, TopicPartition
 
-from bench.performance.events import LATENESS_MS, Traffic
 from bench.performance.processes import Usage, usage
 from privacy import Measurement, parse_measurement
 from streams.errors import EvenstreamError
 from streams.feed import Feed
 from streams.kafka.clients import make_consumer, partition_count
+from streams.records.frame import Kind, kind_of
 from streams.simulate import SimulatedMembers
 from streams.trial import Trial
 
@@ -40,7 +41,8 @@ OUTPUT = {
 _SPEC = """
 id: {id}
 purpose: what a recommender's equal treatment costs to watch
-source: {{topic: {topic}, arrival: {arrival}, member: member_id, member_max_bytes: 12, time: shown_at, time_format: epoch_ms}}
+source: {{topic: {topic}, member: member_id, member_max_bytes: 12, time: shown_at,
+  time_format: epoch_ms}}
 cells:
   score: {{field: score, bins: [{bins}]}}
   decision: {{field: recommended}}
@@ -58,9 +60,11 @@ _OVERRIDES = (
     "http.hang_seconds=3600",  # a role that was stopped by a signal is not hung
 )
 _DAY_MS = 86_400_000
+_SEED = 3
 _SAMPLE_SECONDS = 0.02
 _ASK_SECONDS = 0.25
 _QUESTION_SECONDS = 10.0
+_LIMIT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -81,21 +85,45 @@ class Work:
         return sum(usage.seconds for usage in self.used.values())
 
 
+@dataclass
+class Records:
+    """What a topic holds: records, bytes of keys and values, and of those that are batches of rows.
+
+    Attributes:
+        last_ms: the time of the last batch, or of the last record where there is none, epoch milliseconds.
+    """
+
+    records: int = 0
+    value_bytes: int = 0
+    batches: int = 0
+    batch_bytes: int = 0
+    last_ms: int = 0
+
+    def add(self, message: Message) -> None:
+        """Take in one record."""
+        value = message.value() or b""
+        self.records += 1
+        self.value_bytes += len(value) + len(message.key() or b"")
+        batch = value[:2] == b"ES" and kind_of(value) in (Kind.SEALED, Kind.SHARES)
+        if batch:
+            self.batches += 1
+            self.batch_bytes += len(value)
+        if batch or not self.batches:
+            self.last_ms = max(self.last_ms, message.timestamp()[1])
+
+
 def specification(
     topic: str,
     *,
     name: str = "bench",
-    arrival: str = "record_time",
     base: str = "1s",
     score_bins: int = 5,
-    lateness_ms: int = LATENESS_MS,
+    lateness_ms: int = 1_000,
     rho: float = 0.1,
 ) -> Measurement:
     """A measurement of ``4 x score_bins`` cells, of which every row counts."""
     bins = ", ".join(f"{edge / score_bins:.4f}" for edge in range(1, score_bins))
-    text = _SPEC.format(
-        id=name, topic=topic, arrival=arrival, base=base, bins=bins, lateness=lateness_ms, rho=rho
-    )
+    text = _SPEC.format(id=name, topic=topic, base=base, bins=bins, lateness=lateness_ms, rho=rho)
     return parse_measurement(text, origin="bench.performance")
 
 
@@ -125,7 +153,7 @@ class Deployment:
         try:
             self.trial.start_kafka(bootstrap)
             self.trial.prepare([self.trial.settings.topic(name) for name in live])
-            people = SimulatedMembers(_rng(), members)
+            people = SimulatedMembers(np.random.default_rng(_SEED), members)
             Feed(self.trial.settings).send_all(self.trial.settings.topic("member-attributes"), people.attributes())
             self.trial.start_roles()
         except BaseException:
@@ -133,10 +161,11 @@ class Deployment:
             raise
         self._consumer: Consumer = make_consumer(self.trial.settings, self.trial.settings.group("bench"))
 
-    def approve(self, *specs: Measurement, begin_ms: int) -> None:
-        """Let measurements begin, as reviewers would: at a time of the events."""
+    def approve(self, *specs: Measurement, begin_ms: int, end_ms: int | None = None) -> None:
+        """Let measurements begin and end at times of the events, as if reviewers had signed before the first came."""
         for spec in specs:
-            self.trial.approve(spec.with_effective_from(begin_ms).with_expires(begin_ms + _DAY_MS), _now_ms())
+            dated = spec.with_effective_from(begin_ms).with_expires(end_ms or begin_ms + _DAY_MS)
+            self.trial.approve(dated, begin_ms - 1)
 
     def pid(self, role: str) -> int:
         """A role's process id."""
@@ -156,32 +185,47 @@ class Deployment:
         for role in roles:
             os.kill(self.pid(role), signal.SIGCONT)
 
-    def work(self, roles: Sequence[str], begin: Callable[[], None], done: Callable[[], bool]) -> Work:
-        """Set roles to work and wait until the last of them is done.
+    def work(
+        self,
+        roles: Sequence[str],
+        begin: Callable[[], None],
+        done: Callable[[], bool],
+        ended_ms: Callable[[], int] = lambda: 0,
+    ) -> Work:
+        """Set roles to work and wait until they are done.
 
         Args:
-            roles: those whose CPU counts; the last one's output says when the work was done.
+            roles: those whose CPU counts.
             begin: starts it.
             done: whether all that is to come of it is there; asked four times a second.
+            ended_ms: when the last of it was written; 0: when ``done`` said so.
+
+        Raises:
+            EvenstreamError: it took too long.
         """
-        begun_ms, before = _now_ms(), self.used()
-        samples = [(begun_ms, before)]
+        begun_ms = _now_ms()
+        samples = [(begun_ms, self.used())]
         begin()
-        asked = time.monotonic()
-        deadline = time.monotonic() + 600
+        asked = begun = time.monotonic()
         while True:
             time.sleep(_SAMPLE_SECONDS)
             samples.append((_now_ms(), self.used()))
             if time.monotonic() - asked > _ASK_SECONDS:
-                asked = time.monotonic()
                 if done():
                     break
-                if time.monotonic() > deadline:
-                    raise EvenstreamError(f"{roles[-1]} was not done in 600 s; its log is in {self.trial.folder}")
-        ended_ms = self.last_written_ms(OUTPUT[roles[-1]])
-        samples.append((_now_ms(), self.used()))
-        after = next((used for at_ms, used in samples if at_ms >= ended_ms + 1000 * _SAMPLE_SECONDS), samples[-1][1])
-        return Work((ended_ms - begun_ms) / 1000, {role: after[role] - before[role] for role in roles})
+                asked = time.monotonic()
+                if asked - begun > _LIMIT_SECONDS:
+                    logs = self.trial.folder / "logs"
+                    raise EvenstreamError(f"{', '.join(roles)}: not done in {_LIMIT_SECONDS:.0f} s; see {logs}")
+        end_ms = ended_ms() or samples[-1][0]
+        before = samples[0][1]
+        after = next((used for at_ms, used in samples if at_ms >= end_ms), samples[-1][1])
+        return Work((end_ms - begun_ms) / 1000, {role: after[role] - before[role] for role in roles})
+
+    def value(self, role: str, metric: str) -> float:
+        """The sum of a metric's series that a role shows."""
+        lines = self.trial.scrape(role).splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((metric + "{", metric + " ")))
 
     # -- what is on Kafka -----------------------------------------------------------------------------------------
 
@@ -194,42 +238,24 @@ class Deployment:
             found.append(0 if marks is None else marks[1])
         return found
 
-    def last_written_ms(self, name: str) -> int:
-        """The time of the newest committed record of a topic, epoch milliseconds; 0 where there is none."""
-        return max((record.timestamp()[1] for record in self._last(name)), default=0)
-
-    def settled(self, name: str, seconds: float = 1.5) -> Callable[[], bool]:
-        """Whether a topic that has grown has grown no more for so long."""
-        seen, since = self.ends(name), time.monotonic()
-        begun = seen
-
-        def done() -> bool:
-            nonlocal seen, since
-            now = self.ends(name)
-            if now != seen:
-                seen, since = now, time.monotonic()
-            return seen != begun and time.monotonic() - since > seconds
-
-        return done
-
     def holds(self, name: str, records: int) -> Callable[[], bool]:
         """Whether a topic with one partition holds so many committed records (a party's releases, windows)."""
 
         def done() -> bool:
-            return sum(1 for _ in self._values(name)) >= records
+            return sum(1 for _ in self._read(self.trial.settings.topic(name), 0, 0)) >= records
 
         return done
 
-    def _last(self, name: str) -> Iterator[object]:
+    def written(self, name: str) -> Records:
+        """What a topic holds."""
         topic = self.trial.settings.topic(name)
-        for i, end in enumerate(self.ends(name)):
-            # A transaction's marker takes an offset as well.
-            yield from list(self._read(topic, i, max(0, end - 8)))[-1:]
+        found = Records()
+        for i in range(partition_count(self.trial.settings, topic)):
+            for message in self._read(topic, i, 0):
+                found.add(message)
+        return found
 
-    def _values(self, name: str) -> Iterator[object]:
-        yield from self._read(self.trial.settings.topic(name), 0, 0)
-
-    def _read(self, topic: str, i: int, begin: int) -> Iterator[object]:
+    def _read(self, topic: str, i: int, begin: int) -> Iterator[Message]:
         self._consumer.assign([TopicPartition(topic, i, begin)])
         deadline = time.monotonic() + _QUESTION_SECONDS
         while time.monotonic() < deadline:
@@ -259,14 +285,3 @@ def _gone() -> Iterator[None]:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _rng():  # type: ignore[no-untyped-def]
-    import numpy as np
-
-    return np.random.default_rng(3)
-
-
-def windows_of(traffic: Traffic) -> int:
-    """How many windows of a second hold the events."""
-    return (traffic.end_ms - traffic.begin_ms) // 1_000

@@ -74,13 +74,8 @@ class Batcher:
     ) -> None:
         """Add rows: arrays of shape (n,), a row each; ``hashes`` tell members apart, and need not tell all apart."""
         self.waiting += cells.size
-        order = np.lexsort((window_end_ms, j))
-        j, window_end_ms = j[order], window_end_ms[order]
-        changes = (j[1:] != j[:-1]) | (window_end_ms[1:] != window_end_ms[:-1])
-        starts = np.flatnonzero(np.concatenate(([True], changes)))
-        for start, stop in zip(starts, (*starts[1:], order.size), strict=True):
-            part = order[start:stop]
-            to, end = int(j[start]), int(window_end_ms[start])
+        for part in _slots(j, window_end_ms, approved.measurement.base_ms):
+            to, end = int(j[part[0]]), int(window_end_ms[part[0]])
             slot = (approved.spec, source.digest, source.i, to, end)
             buffer = self._buffers.setdefault(slot, _Buffer(approved, source, to, end))
             buffer.members.append(members[part])
@@ -140,6 +135,21 @@ class Batcher:
         source.state.next_sequence[buffer.j] += 1
         source.changed = True
         return buffer.j, batch.encode()
+
+
+def _slots(j: NDArray[np.int64], window_end_ms: NDArray[np.int64], base_ms: int) -> list[NDArray[np.intp]]:
+    """The rows of each partition and window that there is: arrays of shape (m,), intp, in the order of the rows."""
+    first_ms = window_end_ms.min()
+    windows = int(window_end_ms.max() - first_ms) // base_ms + 1
+    partitions = int(j.max()) + 1
+    if windows * partitions > _INDEX:  # a long backlog in one read: few slots hold a row
+        slots = np.unique((window_end_ms - first_ms) // base_ms * partitions + j, return_inverse=True)[1]
+    else:
+        slots = j if windows == 1 else (window_end_ms - first_ms) // base_ms * partitions + j
+    slots = slots.astype(np.uint16)  # of 16 bits they are sorted by a radix sort
+    order = np.argsort(slots, kind="stable")
+    ordered = slots[order]
+    return np.split(order, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1)
 
 
 def shuffled_within(record: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -1,8 +1,8 @@
 """From the company's JSON to rows: member ids, event times and cells, as arrays.
 
-The paths of a measurement are compiled once into a msgspec Struct that holds just its fields, so that a batch of
-records is decoded in one call (newline-joined, each line by itself) and everything after that works on columns. Only
-when some record of the batch does not decode are records looked at one by one, to name the one at fault.
+The paths of a measurement are compiled once into a msgspec Struct that holds just its fields (``json_fields``);
+everything after that works on columns. Only when some record of the batch does not decode are records looked at one by
+one, to name the one at fault.
 
 A record that is refused touches nothing else: this is what lets one event change only its own rows.
 """
@@ -38,6 +38,7 @@ REASONS = (NOT_JSON, WRONG_TYPE, MISSING_FIELD, BAD_MEMBER_ID, TIME_OUT_OF_RANGE
 
 _HUGE = (1 << 1024) - (1 << 970)  # the least integer that is beyond float64
 _LATEST_MS = 253_402_300_799_000  # the end of the year 9999
+_FEW_EDGES = 16  # so many comparisons of all values are quicker than a search for each
 _Mask = NDArray[np.bool_]
 _Scalar = str | int | float | bool | None
 _TIME_TYPES: dict[str, Any] = {
@@ -179,7 +180,7 @@ class EventDecoder:
         if source.time_format == "iso8601":
             # Where the path serves a second purpose it was not decoded as a time, and is refused as text is.
             column = [None if at is None else at.timestamp() if isinstance(at, datetime) else "" for at in column]
-        milliseconds, wrong = _numbers(column)
+        milliseconds, wrong = _numbers(column, self._may_be_text(source.time))
         if source.time_format != "epoch_ms":
             milliseconds *= 1000.0
         missing = np.isnan(milliseconds) & ~wrong
@@ -188,16 +189,26 @@ class EventDecoder:
         clean = np.where(wrong | missing | absurd, 0.0, milliseconds)
         return np.floor(clean + 5e-4).astype(np.int64), wrong, missing, absurd
 
+    def _may_be_text(self, path: str) -> bool:
+        """Whether text can stand at a path though numbers are wanted there: where it serves two purposes."""
+        return bool(self._types[path] == _Scalar)
+
     def _members(self, flat: FlatRecords) -> tuple[NDArray[np.bytes_], NDArray[np.bool_], NDArray[np.bool_]]:
         width = self._measurement.source.member_max_bytes
         column = flat.column(self._measurement.source.member)
+        alike = _of_one_length(column, width)
+        if alike is not None:
+            none = np.zeros(alike.size, dtype=bool)
+            return alike, none, none
         try:
             encoded = [value.encode() for value in column]
         except (AttributeError, UnicodeEncodeError):  # an integer id, a missing one, or a lone surrogate
             encoded = [_member_bytes(value) for value in column]
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         # dtype S pads with NUL, so an id that holds NUL could pass for another one.
-        nul = np.fromiter((b"\0" in value for value in encoded), bool, len(encoded))
+        nul = np.zeros(lengths.size, dtype=bool)
+        if b"\0" in b"".join(encoded):
+            nul[:] = [b"\0" in value for value in encoded]
         return np.array(encoded, dtype=f"S{width}"), lengths == 0, (lengths > width) | nul
 
     def _cells(self, flat: FlatRecords, refuse: Callable[[NDArray[np.bool_], str], None]) -> NDArray[np.uint16]:
@@ -208,17 +219,55 @@ class EventDecoder:
                 flag = spec.decision if axis == "decision" else spec.outcome
                 if flag is None:
                     continue
-                value, wrong = _numbers(flat.column(flag.field))
-                refuse(np.isnan(value) & ~wrong, MISSING_FIELD)
-                refuse(wrong | ~np.isin(value, (0.0, 1.0)), WRONG_TYPE)
-                cell = cell * 2 + (value == 1.0)
+                column = flat.column(flag.field)
+                bits = _bits(column)
+                if bits is None:
+                    value, wrong = _numbers(column, self._may_be_text(flag.field))
+                    refuse(np.isnan(value) & ~wrong, MISSING_FIELD)
+                    refuse(wrong | ~np.isin(value, (0.0, 1.0)), WRONG_TYPE)
+                    bits = value == 1.0
+                cell *= 2
+                cell += bits
             elif binned is not None:
-                value, wrong = _numbers(flat.column(binned.field))
+                value, wrong = _numbers(flat.column(binned.field), self._may_be_text(binned.field))
                 refuse(np.isnan(value) & ~wrong, MISSING_FIELD)
                 refuse(wrong, WRONG_TYPE)
-                cell = cell * (len(binned.bins) + 1) + np.searchsorted(np.array(binned.bins), value, side="right")
-        # Rows that were refused may hold nonsense here (NaN sorts last); they are dropped before anyone looks.
+                cell *= len(binned.bins) + 1
+                cell += _bin_of(value, binned.bins)
+        # Rows that were refused may hold nonsense here (NaN is in no order); they are dropped before anyone looks.
         return np.where(cell < spec.count, cell, 0).astype(np.uint16)
+
+
+def _of_one_length(column: list[Any], width: int) -> NDArray[np.bytes_] | None:
+    """Ids that are all of one length in ASCII, as most companies' are: shape (n,), dtype S; None where they are not."""
+    try:
+        text = "".join(column)
+    except TypeError:  # an integer id, or a missing one
+        return None
+    lengths = set(map(len, column))
+    length = lengths.pop() if len(lengths) == 1 else 0
+    if not 0 < length <= width or not text.isascii() or "\0" in text:
+        return None
+    return np.frombuffer(text.encode(), dtype=f"S{length}").astype(f"S{width}")
+
+
+def _bits(column: list[Any]) -> NDArray[np.uint8] | None:
+    """Truth values, and integers 0 and 1: shape (n,), uint8; None where there is anything else."""
+    try:
+        bits = np.frombuffer(bytes(column), dtype=np.uint8)
+    except (TypeError, ValueError):  # missing, text, a fraction; or no byte
+        return None
+    return bits if not bits.size or bits.max() <= 1 else None
+
+
+def _bin_of(value: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
+    """How many edges, in rising order, are at or below each value: shape (n,), int64."""
+    if len(edges) > _FEW_EDGES:
+        return np.searchsorted(np.array(edges), value, side="right")
+    found = np.zeros(value.size, dtype=np.int64)
+    for edge in edges:
+        found += value >= edge
+    return found
 
 
 def _member_bytes(value: str | int | None) -> bytes:
@@ -230,10 +279,14 @@ def _member_bytes(value: str | int | None) -> bytes:
         return b"\0"  # refused as a bad id
 
 
-def _numbers(column: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Numbers as float64 (NaN where None), and which entries are of another type, or beyond float64."""
+def _numbers(column: list[Any], may_be_text: bool) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Numbers as float64 (NaN where None), and which entries are of another type, or beyond float64.
+
+    Args:
+        may_be_text: whether text can be among them, which numpy would take for the numbers that it spells.
+    """
     with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
-        if str not in set(map(type, column)):  # only where one path serves two purposes
+        if not may_be_text or str not in set(map(type, column)):
             return np.array(column, dtype=np.float64), np.zeros(len(column), dtype=bool)
     column = ["" if isinstance(value, int) and abs(value) >= _HUGE else value for value in column]
     wrong = np.fromiter((isinstance(value, str) for value in column), bool, len(column))

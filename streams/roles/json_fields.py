@@ -1,8 +1,7 @@
 """Fields of JSON records by dotted paths, as columns.
 
-The paths are compiled once into a msgspec Struct that holds just them, so that a batch of records is decoded in one
-call, newline-joined, and each record is validated by itself. ``list[].field`` is a field of an exploded list's
-elements: one entry an element.
+The paths are compiled once into a msgspec Struct that holds just them, and each record is decoded and validated by
+itself. ``list[].field`` is a field of an exploded list's elements: one entry an element.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ class FlatRecords:
         getter, of_item = self.getters[path]
         if of_item:
             assert self.items is not None  # paths of items exist only where the measurement explodes
-            return [getter(item) for item in self.items]
-        values = [getter(item) for item in self.objects]
-        return values if self.items is None else [values[position] for position in self.record]
+            return list(map(getter, self.items))
+        values = list(map(getter, self.objects))
+        return values if self.items is None else list(map(values.__getitem__, self.record.tolist()))
 
 
 class CompiledFields:
@@ -65,21 +64,11 @@ class CompiledFields:
         return self._decoder.decode(value)
 
     def decode_all(self, values: Sequence[bytes]) -> list[Any] | None:
-        """All records in one call, or None where they must be looked at one by one.
-
-        Each value has to be one line of its own, from brace to brace: one that holds a newline, nothing, half an
-        object or two could otherwise shift the records after it. So each holds at least one, and the count tells.
-        """
-        if not values:
-            return []
-        joined = b"\n".join(values)
-        if {joined.count(b"\n"), joined.count(b"}\n{")} != {len(values) - 1} or joined[:1] + joined[-1:] != b"{}":
-            return None
+        """All records, or None where some do not decode: they must be looked at one by one."""
         try:
-            objects = self._decoder.decode_lines(joined)
+            return list(map(self._decoder.decode, values))
         except UNDECODABLE:
             return None
-        return objects if len(objects) == len(values) else None
 
     def decode_good_items(self, value: bytes) -> tuple[Any, list[Any]] | None:
         """A record that does not decode as a whole, and those elements of its exploded list that do by themselves.

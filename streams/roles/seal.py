@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,11 @@ from streams.kafka.partitioner import murmur2, to_partition
 from streams.records.punctuation import NEVER_MS, Counting, Punctuation, SignedPunctuation, SourceProgress
 from streams.records.refused import Refused, encode_refused
 from streams.roles import decoding
+from streams.roles.arrivals import Arrivals, by_partition
 from streams.roles.batching import Batcher, Sealed, shuffled_within
 from streams.roles.source_partition import SourcePartition, SourceState
 from streams.roles.source_topics import AskStart, AskTopic, SourceTopics
-from streams.stage import TIMESTAMP_LOG_APPEND, Out, Partition, Record
+from streams.stage import Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 
@@ -96,6 +98,7 @@ class SealStage:
         self._told: dict[bytes, int] = {}
         self._topics_asked_ms = 0
         self._reading: set[Partition] = set()
+        self._topics_read: set[str] = set()
         self._last_commit_ms = 0
 
     # -- state and assignment -------------------------------------------------------------------------------------
@@ -132,6 +135,7 @@ class SealStage:
         }
         self._sources.follow(groups, now_ms)
         before, self._reading = self._reading, set(self.positions())
+        self._topics_read.update(topic for topic, _ in self._reading)
         return self._reading != before
 
     def _drop_revoked(self) -> None:
@@ -162,48 +166,51 @@ class SealStage:
 
     def step(self, records: Sequence[Record], now_ms: int) -> None:
         """Turn records into buffered rows, and full buffers into batches."""
-        by_partition: dict[Partition, list[Record]] = {}
-        for record in records:
-            by_partition.setdefault((record.topic(), record.partition()), []).append(record)
-        for partition, group in by_partition.items():
+        for partition, group in by_partition(records, self._only_topic).items():
             if self._sources.is_read(partition[0]):  # else it was lost while these were on their way
                 self._read(self._sources[partition], group, now_ms)
 
-    def _read(self, source: SourcePartition, records: list[Record], now_ms: int) -> None:
+    def _read(self, source: SourcePartition, records: Sequence[Record], now_ms: int) -> None:
         arrival = self._arrivals(source, records, now_ms)
+        values: Sequence[bytes | None] = [record.value() for record in records]
+        positions: NDArray[np.intp] | None = None  # of values among the records; None: all of them
         limit = self._options.max_event_bytes
-        values: list[bytes] = []
+        if not all(values) or max(map(len, values)) > limit:  # type: ignore[arg-type]  # none is None then
+            positions = self._fit(source, records, values)
+            values = [values[position] for position in positions]
+        fit = cast(Sequence[bytes], values)
+        for approved, decoder in self._decoders.get(source.topic, ()):
+            if approved.revoked:
+                continue
+            self._take(source, approved, decoder.decode(fit), records, positions, arrival)
+        source.state.offset = records[-1].offset() + 1
+        source.state.arrival_ms = arrival.newest_ms
+        source.changed = True
+        self._health.progress(source.topic, source.i, now_ms / 1000)
+
+    @property
+    def _only_topic(self) -> str | None:
+        """The topic of every record that comes; None where there may be several."""
+        return next(iter(self._topics_read)) if len(self._topics_read) == 1 else None
+
+    def _fit(
+        self, source: SourcePartition, records: Sequence[Record], values: Sequence[bytes | None]
+    ) -> NDArray[np.intp]:
+        """The positions of the values that are to be decoded; the others are refused."""
         index: list[int] = []
-        for position, record in enumerate(records):
-            value = record.value()
-            if value and len(value) <= limit:
-                values.append(value)
+        for position, (record, value) in enumerate(zip(records, values, strict=True)):
+            if value and len(value) <= self._options.max_event_bytes:
                 index.append(position)
             elif value:
                 self._refuse(source, record, decoding.TOO_LARGE, None)
             elif not any(name == END_OF_LOG for name, _ in record.headers() or ()):
                 self._refuse(source, record, decoding.EMPTY, None)
-        positions = np.array(index, dtype=np.intp)
-        for approved, decoder in self._decoders.get(source.topic, ()):
-            if approved.revoked:
-                continue
-            self._take(source, approved, decoder.decode(values), records, positions, arrival)
-        source.state.offset = records[-1].offset() + 1
-        source.state.arrival_ms = int(arrival[-1])
-        source.changed = True
-        self._health.progress(source.topic, source.i, now_ms / 1000)
+        return np.array(index, dtype=np.intp)
 
-    def _arrivals(self, source: SourcePartition, records: list[Record], now_ms: int) -> NDArray[np.int64]:
-        """Arrival of each record: shape (n,), int64, never falling within a partition."""
-        stamps = [record.timestamp() for record in records]
-        if self._time_of(source.topic) == "record_time":
-            milliseconds = np.array([stamp for _, stamp in stamps], dtype=np.int64)
-            milliseconds = np.where(milliseconds > now_ms + _MAX_RECORD_TIME_AHEAD_MS, NEVER_MS, milliseconds)
-        else:
-            milliseconds = np.array(
-                [stamp if kind == TIMESTAMP_LOG_APPEND else now_ms for kind, stamp in stamps], dtype=np.int64
-            )
-        return np.maximum.accumulate(np.maximum(milliseconds, source.state.arrival_ms))
+    def _arrivals(self, source: SourcePartition, records: Sequence[Record], now_ms: int) -> Arrivals:
+        replayed = self._time_of(source.topic) == "record_time"
+        latest_ms = now_ms + _MAX_RECORD_TIME_AHEAD_MS if replayed else None
+        return Arrivals(records, source.state.arrival_ms, now_ms, latest_ms)
 
     def _time_of(self, topic: str) -> str:
         return self._decoders[topic][0][0].measurement.source.arrival
@@ -213,31 +220,36 @@ class SealStage:
         source: SourcePartition,
         approved: Approved,
         decoded: decoding.Decoded,
-        records: list[Record],
-        positions: NDArray[np.intp],
-        arrival: NDArray[np.int64],
+        records: Sequence[Record],
+        positions: NDArray[np.intp] | None,
+        arrival: Arrivals,
     ) -> None:
         measurement, rows = approved.measurement, decoded.rows
         for position, reason in decoded.refused:
-            self._refuse(source, records[positions[position]], reason, measurement.id)
+            record = records[position if positions is None else positions[position]]
+            self._refuse(source, record, reason, measurement.id)
         if not rows.record.size:
             return
         base = measurement.base_ms
-        record = positions[rows.record]
-        delay = arrival[record] - rows.time_ms
-        end = (rows.time_ms // base + 1) * base
-        ours = (end - base >= approved.from_ms) & (end - base < approved.until_ms)
-        late, future = ours & (delay > measurement.lateness_ms), ours & (-delay > measurement.max_future_ms)
-        for bad, reason in ((late, decoding.LATE), (future, decoding.FUTURE)):
-            for position in np.unique(record[bad]):
-                self._refuse(source, records[position], reason, measurement.id)
-        good = np.flatnonzero(ours & ~late & ~future)
-        if not good.size:
-            return
-        if measurement.source.explode is not None:
-            good = good[shuffled_within(record[good])]
-        members, cells, end = rows.members[good], rows.cells[good], end[good]
-        self._health.rows(int(good.size))
+        of_record = rows.record if positions is None else positions[rows.record]
+        start = rows.time_ms // base * base
+        good = (start >= approved.from_ms) & (start < approved.until_ms)
+        if not arrival.are_within(rows.time_ms, measurement.lateness_ms, measurement.max_future_ms):
+            delay = arrival.each_ms[of_record] - rows.time_ms
+            late, future = good & (delay > measurement.lateness_ms), good & (-delay > measurement.max_future_ms)
+            for bad, reason in ((late, decoding.LATE), (future, decoding.FUTURE)):
+                for position in np.unique(of_record[bad]):
+                    self._refuse(source, records[position], reason, measurement.id)
+            good &= ~late & ~future
+        members, cells, end = rows.members, rows.cells, start + base
+        if measurement.source.explode is not None or not good.all():
+            kept = np.flatnonzero(good)
+            if not kept.size:
+                return
+            if measurement.source.explode is not None:
+                kept = kept[shuffled_within(of_record[kept])]
+            members, cells, end = members[kept], cells[kept], end[kept]
+        self._health.rows(int(cells.size))
         hashes = murmur2(members)
         j = to_partition(hashes, self._options.partitions)
         self._batcher.add(approved, source, members, cells, hashes, j, end)
