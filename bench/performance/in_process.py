@@ -1,0 +1,253 @@
+"""The stages of all roles in one process, with real keys and no Kafka: each is fed with what the one before made.
+
+One turn is one batch on its whole way: `seal` decodes so many events and seals them, `attach` turns what came of it
+into shares, both parties fold these and close the window of the turn before, and `publish` joins their releases.
+Whoever drives it says how a call of a stage is measured.
+
+It is the dearest case on purpose: every row counts (a turn is an hour, and the cap 24 a day), every member's name and
+place is known, and each signature is verified by every role that reads it, as it is on Kafka.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, cast
+
+import msgspec
+import numpy as np
+from confluent_kafka import Message
+
+from estimator import Population, RaceModel
+from estimator.members import MemberStore
+from privacy import Limits, Measurement, parse_measurement
+from secure_agg import PinnedIdentities
+from streams.inprocess import InProcessPipeline
+from streams.records.frame import Kind, kind_of
+from streams.roles.attach import AttachStage
+from streams.stage import TIMESTAMP_CREATE, Out, Record, Stage
+
+SOURCE = "bench-events"
+ROLES = ("seal", "attach", "a", "b")
+HOUR_MS = 3_600_000
+START_MS = 1_764_028_800_000  # a UTC day
+MOST_TURNS = 600
+"""Epoch keys of one pipeline live for 30 days."""
+
+_MEMBER_BYTES = 12
+_MEMBERS_A_BLOCK = 1_000_000
+_PEOPLE = 20_000
+_SPEC = """
+id: bench-{number}
+purpose: what a row costs
+source:
+  topic: {topic}
+  arrival: record_time
+  member: member_id
+  member_max_bytes: {width}
+  time: shown_at
+  time_format: epoch_ms
+cells:
+{score}  decision: {{field: recommended}}
+  outcome: {{field: clicked}}
+windows: {{base: 1h, lateness: 1s, max_future: 1s}}
+reference: white
+review: {{owner: bench, harm_considered: none, data_used: made up, retention: one run}}
+expires: 2100-01-01T00:00:00Z
+privacy:
+  contribution_cap: 24
+  cap_rule: hours
+  rho_member_day: 0.5
+  channel_shares: {{{channels}}}
+"""
+_CHANNELS = {
+    ("table",): "table: 1.0",
+    ("table", "moments"): "table: 0.6, moments: 0.4",
+    ("table", "rectifier", "moments"): "table: 0.4, rectifier: 0.4, moments: 0.2",
+}
+
+
+class Measure(Protocol):
+    """Calls a stage, and notes what that took under a role's and an entry's name."""
+
+    def __call__(self, role: str, entry: str, call: Callable[[], object], /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is varied.
+
+    Attributes:
+        rows: events of a turn, and most rows of a batch. cells: of the table, a multiple of 4.
+        measurements: approved on the one source. members: in attach's store.
+        channels: names, in the order of the wire.
+    """
+
+    rows: int
+    cells: int = 20
+    measurements: int = 1
+    members: int = 100_000
+    channels: tuple[str, ...] = ("table", "moments")
+
+
+def member_ids(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
+    """Ids of members, "m" and nine digits: shape (n,), dtype S10."""
+    digits = np.full((numbers.size, 10), ord("m"), dtype=np.uint8)
+    rest = numbers.copy()
+    for place in range(9, 0, -1):
+        rest, digit = np.divmod(rest, 10)
+        digits[:, place] = digit + ord("0")
+    return digits.view("S10").ravel()
+
+
+def events(rng: np.random.Generator, count: int, members: int, start_ms: int) -> list[bytes]:
+    """JSON values of ``count`` events within a second of ``start_ms``, about 170 bytes each."""
+    columns = (
+        rng.integers(0, members, count).tolist(),
+        np.sort(rng.integers(0, 1_000, count) + start_ms).tolist(),
+        np.round(rng.random(count), 4).tolist(),
+        (rng.random(count) < 0.3).tolist(),
+        (rng.random(count) < 0.4).tolist(),
+        rng.integers(0, 50, count).tolist(),
+    )
+    encode = msgspec.json.Encoder().encode
+    return [
+        encode(
+            {
+                "event_id": f"e{number:012d}",
+                "member_id": f"m{member:09d}",
+                "shown_at": time_ms,
+                "surface": "feed",
+                "score": score,
+                "recommended": recommended,
+                "clicked": clicked,
+                "rank": rank,
+                "group": "black",
+            }
+        )
+        for number, (member, time_ms, score, recommended, clicked, rank) in enumerate(zip(*columns, strict=True))
+    ]
+
+
+def measurement(number: int, cells: int, channels: tuple[str, ...]) -> Measurement:
+    """A measurement of so many cells: score bins x recommended x clicked."""
+    bins = cells // 4
+    if cells % 4 or bins < 1:
+        raise ValueError(f"expected a multiple of 4 cells, got {cells}")
+    edges = ", ".join(f"{edge / bins:.4f}" for edge in range(1, bins))
+    score = f"  score: {{field: score, bins: [{edges}]}}\n" if bins > 1 else ""
+    text = _SPEC.format(number=number, topic=SOURCE, width=_MEMBER_BYTES, score=score, channels=_CHANNELS[channels])
+    return parse_measurement(text, origin="bench").with_effective_from(START_MS)
+
+
+def _message(topic: str, offset: int, key: bytes | None, value: bytes | None, time_ms: int) -> Record:
+    """A record as the Kafka client gives it: its accessors are called for every row, and cost what they cost there."""
+    stamp = TIMESTAMP_CREATE, time_ms
+    message: Message[bytes, bytes] = Message(topic, 0, offset, key, value, timestamp=stamp)
+    return cast(Record, message)
+
+
+class Turns:
+    """See the module's text.
+
+    Args:
+        shape: what is varied. folder: for the keys.
+    """
+
+    def __init__(self, shape: Shape, folder: Path, seed: int = 1) -> None:
+        self.shape = shape
+        self._rng = np.random.default_rng(seed)
+        self.pipeline = pipeline = InProcessPipeline(
+            folder / "keys",
+            partitions=1,
+            sources={SOURCE: 1},
+            batch_rows=shape.rows,
+            limits=Limits.of_day(100.0),
+            start_ms=START_MS,
+            deployment="bench",
+        )
+        for control in pipeline.controls.values():  # in one process each is verified once, on Kafka by every role
+            known = control.trusted.identities
+            control.trusted = replace(control.trusted, identities=PinnedIdentities(known.deployment, known.keys))
+        for number in range(shape.measurements):
+            pipeline.approve(measurement(number, shape.cells, shape.channels))
+        for role in ROLES:
+            pipeline.turn(role)
+        self._fill_store()
+        self._done = 0
+        self._offsets: dict[tuple[str, int], int] = {}
+        self.sealed: list[Record] = []
+        """What `seal` wrote in the last turn. shares: what `attach` did."""
+        self.shares: list[Record] = []
+
+    def stage(self, role: str) -> Stage:
+        """The stage of a role."""
+        return self.pipeline.stage(role)
+
+    def _fill_store(self) -> None:
+        """Members of real names and places; the same few thousand people over and over, since only ids differ."""
+        attach = self.stage("attach")
+        assert isinstance(attach, AttachStage)
+        directory = attach._directory  # noqa: SLF001  # loading millions by JSON is not what is measured here
+        # A key that is known, so that the same members meet in the hash table in every run.
+        directory.store = MemberStore(bytes(32), directory.model.code_width)
+        people = Population().draw(self._rng, min(_PEOPLE, self.shape.members))
+        codes = RaceModel.load().encode(
+            {name: people.surname.tolist() if name == "family_name" else people.zcta.tolist() if name == "zcta"
+             else [None] * people.surname.size for name in directory.model.attributes}
+        )  # fmt: skip
+        for start in range(0, self.shape.members, _MEMBERS_A_BLOCK):
+            numbers = np.arange(start, min(start + _MEMBERS_A_BLOCK, self.shape.members))
+            said = np.where(self._rng.random(numbers.size) < 0.2, 1 << (numbers % 6), 0).astype(np.uint16)
+            directory.store.upsert(
+                member_ids(numbers), codes[numbers % len(codes)], said, np.zeros(numbers.size, np.uint8)
+            )
+        directory._members[0] = self.shape.members  # noqa: SLF001  # as MemberDirectory.load would
+
+    def _records(self, outputs: Sequence[Out], topic: str, now_ms: int) -> list[Record]:
+        records = []
+        for out in outputs:
+            if out.topic == topic:
+                place = (out.topic, out.partition)
+                offset = self._offsets[place] = self._offsets.get(place, -1) + 1
+                records.append(_message(topic, offset, out.key, out.value, now_ms))
+        return records
+
+    def turn(self, measure: Measure) -> None:
+        """Send one batch of each measurement through all roles.
+
+        The calls, in order: each role's ``step`` on the batches alone and, apart from it (``told``), on the
+        punctuation; then its ``checkpoint``. `publish` has one call, ``apply``, for the releases of a turn.
+        """
+        if self._done == MOST_TURNS:
+            raise RuntimeError(f"a pipeline is good for {MOST_TURNS} turns; make another")
+        start_ms = START_MS + self._done * HOUR_MS
+        now_ms = self.pipeline.log.clock_ms = start_ms + 1_000
+        first = self._done * self.shape.rows
+        values = events(self._rng, self.shape.rows, self.shape.members, start_ms)
+        self._done += 1
+        source = [_message(SOURCE, first + k, b"black", value, start_ms + 1_000) for k, value in enumerate(values)]
+        outputs = self._pass("seal", source, now_ms, measure)
+        self.sealed = self._records(outputs, "sealed", now_ms)
+        self.shares = self._records(self._pass("attach", self.sealed, now_ms, measure), "shares", now_ms)
+        releases: list[tuple[str, bytes]] = []
+        for party in ("a", "b"):
+            written = self._pass(party, self.shares, now_ms, measure)
+            releases += [(party, out.value) for out in written if out.topic == f"releases-{party}" and out.value]
+        core = self.pipeline.core
+        if releases:
+            measure("publish", "apply", lambda: [core.apply(party, value) for party, value in releases])
+
+    def _pass(self, role: str, records: list[Record], now_ms: int, measure: Measure) -> list[Out]:
+        stage = self.stage(role)
+        stage.refresh(now_ms)
+        outputs: list[Out] = []
+        told = [] if role == "seal" else [r for r in records if kind_of(r.value() or b"") is Kind.PUNCTUATION]
+        batches = [record for record in records if record not in told] if told else records
+        measure(role, "step", lambda: stage.step(batches, now_ms))
+        if told:
+            measure(role, "told", lambda: stage.step(told, now_ms))
+        measure(role, "checkpoint", lambda: outputs.extend(stage.checkpoint(now_ms)))
+        stage.committed()
+        return outputs
