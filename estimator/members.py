@@ -115,17 +115,22 @@ class MemberStore:
     def find_tags(self, tags: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Dense index of each tag: shape (n,), int64; -1 where unknown."""
         mask = np.int64(self._table.size - 1)
-        found = np.full(tags.size, -1, dtype=np.int64)
         slot = (tags & np.uint64(mask)).astype(np.int64)
-        open_ = np.arange(tags.size)
+        # The first slot, where most are, for all at once; places beyond it for those that it does not decide.
+        found = self._table.take(slot).astype(np.int64)
+        open_ = np.flatnonzero((self.tags.take(found, mode="clip") != tags) & (found >= 0))
+        if not open_.size:
+            return found
+        found[open_] = -1
+        slot = (slot[open_] + 1) & mask
         while open_.size:
-            index = self._table[slot[open_]]
+            index = self._table[slot]
             taken = index >= 0
-            open_, index = open_[taken], index[taken]
+            open_, index, slot = open_[taken], index[taken], slot[taken]
             same = self.tags[index] == tags[open_]
             found[open_[same]] = index[same]
-            open_ = open_[~same]
-            slot[open_] = (slot[open_] + 1) & mask
+            other = ~same
+            open_, slot = open_[other], (slot[other] + 1) & mask
         return found
 
     def upsert(

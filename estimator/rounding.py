@@ -30,9 +30,13 @@ def to_fixed_point(probabilities: NDArray[np.float64], scale: int = SCALE) -> ND
         NotProbabilities: a row is negative somewhere, does not sum to 1, or is not a number. Such a row would wrap
             around in the ring and spoil every total it enters, so it stops here.
     """
-    edges = np.cumsum(probabilities, axis=1)
+    rows, groups = probabilities.shape
+    edges = np.empty((groups, rows))  # column by column: several times as fast as sums along short rows
+    edges[0] = probabilities[:, 0]
+    for group in range(1, groups):
+        np.add(edges[group - 1], probabilities[:, group], out=edges[group])
     # Written so that a NaN, for which every comparison is false, is refused as well.
-    if not (np.all(probabilities >= 0) and np.all(np.abs(edges[:, -1] - 1.0) <= _TOLERANCE)):
+    if rows and not (probabilities.min() >= 0 and np.abs(edges[-1] - 1.0).max() <= _TOLERANCE):
         edges.fill(0)
         raise NotProbabilities(
             "race probabilities must be non-negative and sum to 1 in every row; check the race model that made them"
@@ -40,9 +44,11 @@ def to_fixed_point(probabilities: NDArray[np.float64], scale: int = SCALE) -> ND
     edges *= scale
     np.rint(edges, out=edges)
     np.minimum(edges, scale, out=edges)
-    edges[:, -1] = scale
-    steps = np.diff(edges, axis=1, prepend=0.0)
-    fixed = steps.astype(np.uint64)
-    for array in (edges, steps):
+    edges[-1] = scale
+    whole = edges.astype(np.uint64)
+    fixed = np.empty((rows, groups), dtype=np.uint64)
+    fixed[:, 0] = whole[0]
+    np.subtract(whole[1:], whole[:-1], out=fixed.T[1:])
+    for array in (edges, whole):
         array.fill(0)  # they tell what the result tells, and only the result's owner can wipe that
     return fixed

@@ -74,12 +74,17 @@ class ContributionCap:
         self._grow(int(member[rows].max()) + 1)
         if self._rule == "hours":
             rows = self._first_of_each_open_hour(rows, member, hour)
-        order = _stable_order(member[rows])
-        who = member[rows[order]]
-        within = self._count(who) + _rank_in_run(who) < self._cap
+        who = member[rows]
+        before: NDArray[np.int64] | int = 0
+        if not _each_once(who):
+            rows = np.sort(rows)
+            rows = rows[_stable_order(member[rows])]
+            who = member[rows]
+            before = _rank_in_run(who)
         # For "hours" this only repeats what the c chosen hours already ensure, unless the key changed over a restart.
         # Sensitivity rests on it, so it rests on a count, not on a hash.
-        rows = rows[order[within]]
+        within = self._count(who) + before < self._cap
+        rows = rows[within]
         self._mark(who[within], self.marks(hour[rows]))
         counts[rows] = True
         return counts
@@ -138,10 +143,11 @@ class ContributionCap:
     def _first_of_each_open_hour(
         self, rows: NDArray[np.intp], member: NDArray[np.int64], hour: NDArray[np.uint8]
     ) -> NDArray[np.intp]:
+        """The first row of each member and hour in which none has counted yet, by member."""
         rows = rows[(self._used[member[rows]] & _bit(hour[rows])) == 0]
         place = member[rows] * _HOURS + hour[rows]
         order = _stable_order(place)
-        return np.sort(rows[order[_starts_run(place[order])]])
+        return rows[order[_starts_run(place[order])]]
 
     def _count(self, member: NDArray[np.int64]) -> NDArray[np.int64]:
         used = self._used[member]
@@ -179,6 +185,11 @@ def _stable_order(values: NDArray[np.int64]) -> NDArray[np.intp]:
     ordered = np.sort((values << _PLACE_BITS) | np.arange(values.size))
     ordered &= _MOST_PLACES - 1
     return ordered
+
+
+def _each_once(values: NDArray[np.int64]) -> bool:
+    """Whether these are in order and no two are the same."""
+    return bool((values[1:] > values[:-1]).all())
 
 
 def _starts_run(ordered: NDArray[np.generic]) -> NDArray[np.bool_]:

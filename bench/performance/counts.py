@@ -110,9 +110,9 @@ def _counted_turn(rows: int) -> dict[str, Counted]:
 
     with TemporaryDirectory() as folder:
         turns = Turns(Shape(rows, members=_MEMBERS), Path(folder))
-        for _ in range(_WARM_UP_TURNS):  # keys are wrapped and state arrays grow once, and not with every batch
-            turns.turn(lambda role, entry, call: cast(None, call()))
-        turns.turn(count_it)
+        # Before it, keys are wrapped and state arrays grow: once, and not with every batch.
+        turns.run(_WARM_UP_TURNS, lambda role, entry, call: cast(None, call()))
+        turns.run(1, count_it)
     return found
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -26,6 +27,7 @@ from secure_agg import PinnedIdentities
 from streams.inprocess import InProcessPipeline
 from streams.records.frame import Kind, kind_of
 from streams.roles.attach import AttachStage
+from streams.roles.publish import PublishCore
 from streams.stage import TIMESTAMP_CREATE, Out, Record, Stage
 
 SOURCE = "bench-events"
@@ -177,9 +179,9 @@ class Turns:
         self._fill_store()
         self._done = 0
         self._offsets: dict[tuple[str, int], int] = {}
-        self.sealed: list[Record] = []
-        """What `seal` wrote in the last turn. shares: what `attach` did."""
-        self.shares: list[Record] = []
+        self.sealed: list[list[Record]] = []
+        """By turn of the last run, what `seal` wrote; ``shares`` is what `attach` did."""
+        self.shares: list[list[Record]] = []
 
     def stage(self, role: str) -> Stage:
         """The stage of a role."""
@@ -214,40 +216,57 @@ class Turns:
                 records.append(_message(topic, offset, out.key, out.value, now_ms))
         return records
 
-    def turn(self, measure: Measure) -> None:
-        """Send one batch of each measurement through all roles.
+    def run(self, turns: int, measure: Measure) -> None:
+        """Send ``turns`` batches of each measurement through all roles: one role after the other takes all of them.
 
-        The calls, in order: each role's ``step`` on the batches alone and, apart from it (``told``), on the
-        punctuation; then its ``checkpoint``. `publish` has one call, ``apply``, for the releases of a turn.
+        So each role works as in a process of its own, whose caches hold what it needs itself. The calls of a turn are,
+        in order: the role's ``step`` on the batches and, apart from it (``told``), on the punctuation; then its
+        ``checkpoint``. `publish` has one call, ``apply``, for the releases of a turn.
         """
-        if self._done == MOST_TURNS:
+        if self._done + turns > MOST_TURNS:
             raise RuntimeError(f"a pipeline is good for {MOST_TURNS} turns; make another")
-        start_ms = START_MS + self._done * HOUR_MS
-        now_ms = self.pipeline.log.clock_ms = start_ms + 1_000
-        first = self._done * self.shape.rows
-        values = events(self._rng, self.shape.rows, self.shape.members, start_ms)
-        self._done += 1
-        source = [_message(SOURCE, first + k, b"black", value, start_ms + 1_000) for k, value in enumerate(values)]
-        outputs = self._pass("seal", source, now_ms, measure)
-        self.sealed = self._records(outputs, "sealed", now_ms)
-        self.shares = self._records(self._pass("attach", self.sealed, now_ms, measure), "shares", now_ms)
-        releases: list[tuple[str, bytes]] = []
-        for party in ("a", "b"):
-            written = self._pass(party, self.shares, now_ms, measure)
-            releases += [(party, out.value) for out in written if out.topic == f"releases-{party}" and out.value]
+        clocks = [START_MS + (self._done + k) * HOUR_MS + 1_000 for k in range(turns)]
+        source = [self._source(now_ms) for now_ms in clocks]
+        self.sealed = self._pass("seal", source, clocks, "sealed", measure)
+        self.shares = self._pass("attach", self.sealed, clocks, "shares", measure)
+        released = [self._pass(party, self.shares, clocks, f"releases-{party}", measure) for party in ("a", "b")]
         core = self.pipeline.core
-        if releases:
-            measure("publish", "apply", lambda: [core.apply(party, value) for party, value in releases])
+        for from_a, from_b in zip(*released, strict=True):
+            releases = [("a", r.value() or b"") for r in from_a] + [("b", r.value() or b"") for r in from_b]
+            if releases:
+                measure("publish", "apply", partial(_apply, core, releases))
 
-    def _pass(self, role: str, records: list[Record], now_ms: int, measure: Measure) -> list[Out]:
+    def _source(self, now_ms: int) -> list[Record]:
+        first = self._done * self.shape.rows
+        self._done += 1
+        values = events(self._rng, self.shape.rows, self.shape.members, now_ms - 1_000)
+        return [_message(SOURCE, first + k, b"black", value, now_ms) for k, value in enumerate(values)]
+
+    def _pass(
+        self, role: str, records: list[list[Record]], clocks: list[int], topic: str, measure: Measure
+    ) -> list[list[Record]]:
+        """One role's way through all turns: by turn, what it wrote to a topic."""
         stage = self.stage(role)
-        stage.refresh(now_ms)
-        outputs: list[Out] = []
-        told = [] if role == "seal" else [r for r in records if kind_of(r.value() or b"") is Kind.PUNCTUATION]
-        batches = [record for record in records if record not in told] if told else records
-        measure(role, "step", lambda: stage.step(batches, now_ms))
-        if told:
-            measure(role, "told", lambda: stage.step(told, now_ms))
-        measure(role, "checkpoint", lambda: outputs.extend(stage.checkpoint(now_ms)))
-        stage.committed()
-        return outputs
+        written = []
+        for of_turn, now_ms in zip(records, clocks, strict=True):
+            self.pipeline.log.clock_ms = now_ms
+            stage.refresh(now_ms)
+            told = [] if role == "seal" else [r for r in of_turn if kind_of(r.value() or b"") is Kind.PUNCTUATION]
+            batches = [record for record in of_turn if record not in told] if told else of_turn
+            measure(role, "step", partial(stage.step, batches, now_ms))
+            if told:
+                measure(role, "told", partial(stage.step, told, now_ms))
+            outputs: list[Out] = []
+            measure(role, "checkpoint", partial(_checkpoint, stage, now_ms, outputs))
+            stage.committed()
+            written.append(self._records(outputs, topic, now_ms))
+        return written
+
+
+def _checkpoint(stage: Stage, now_ms: int, outputs: list[Out]) -> None:
+    outputs += stage.checkpoint(now_ms)
+
+
+def _apply(core: PublishCore, releases: Sequence[tuple[str, bytes]]) -> None:
+    for party, value in releases:
+        core.apply(party, value)

@@ -25,9 +25,8 @@ def test_a_turn_is_one_batch_of_each_measurement(tmp_path: Path, measurements: i
         calls.append((role, entry))
         call()
 
-    for _ in range(3):
-        turns.turn(call_it)
-    batches = [r.value() or b"" for r in turns.shares if kind_of(r.value() or b"") is Kind.SHARES]
+    turns.run(3, call_it)
+    batches = [r.value() or b"" for r in turns.shares[-1] if kind_of(r.value() or b"") is Kind.SHARES]
     assert [SharesBatch.decode(value).header.rows for value in batches] == [64] * measurements
     assert {role for role, _ in calls} == {*ROLES, "publish"}
     assert not any(turns.stage(role).stopped() for role in ROLES)
@@ -38,8 +37,7 @@ def test_a_turn_is_one_batch_of_each_measurement(tmp_path: Path, measurements: i
 def test_every_row_counts(tmp_path: Path) -> None:
     """The dearest case: the window's noised rows are about as many as its events."""
     turns = Turns(Shape(4_096, members=100_000), tmp_path)
-    for _ in range(2):
-        turns.turn(lambda role, entry, call: call() and None)
+    turns.run(2, lambda role, entry, call: call() and None)
     window = next(iter(turns.stage("a")._windows._base.values()), None)
     other = next(iter(turns.stage("b")._windows._base.values()), None)
     assert window is not None
