@@ -80,11 +80,10 @@ class MemberStore:
         if ids.dtype.kind != "S":
             raise UnequalColumns(f"member ids must be bytes (dtype S), not {ids.dtype}; encode them as UTF-8")
         ids = np.ascontiguousarray(ids)
-        width = ids.dtype.itemsize
-        words = -(-width // 8)
-        padded = np.zeros((ids.size, 8 * words), dtype=np.uint8)
-        padded[:, :width] = ids.view(np.uint8).reshape(ids.size, width)
-        blocks = padded.view("<u8")
+        words = -(-ids.dtype.itemsize // 8)
+        padded = np.zeros(ids.size, dtype=f"S{8 * words}")
+        padded[:] = ids
+        blocks = padded.view("<u8").reshape(ids.size, words)
         lengths = np.char.str_len(ids).astype(np.uint64)
         with np.errstate(over="ignore"):
             mixed: NDArray[np.uint64] = (lengths * _MULTIPLIER) ^ self._key_in
@@ -105,7 +104,7 @@ class MemberStore:
             mixed ^= mixed >> np.uint64(29)
             mixed *= _MULTIPLIER
             mixed ^= mixed >> _SHIFT
-        padded.fill(0)  # a copy of the ids that their owner could not overwrite
+        blocks.fill(0)  # a copy of the ids that their owner could not overwrite
         return mixed
 
     def lookup(self, ids: NDArray[np.bytes_]) -> NDArray[np.int64]:

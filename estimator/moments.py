@@ -48,8 +48,8 @@ def moments_of(values: NDArray[np.uint64], residuals: NDArray[np.int64], scale: 
     groups = columns.shape[0]
     vector = np.empty(moments_size(groups), dtype=np.float64)
     _, _, weights = _triangle(groups)
-    # Products of 20-bit integers are exact in float64, and so are sums of 2**12 of them once rounded to 20 bits. One row
-    # of the triangle at a time: all at once would not stay in the processor's cache.
+    # Products of 20-bit integers are exact in float64, and so are sums of 2**12 of them once rounded to 20 bits. A row
+    # of the triangle at a time: all of it would not stay in the processor's cache.
     scratch, begin = np.empty_like(columns), 0
     for group in range(groups):
         end = begin + groups - group

@@ -11,6 +11,9 @@ SCALE = 1 << 20
 """Fixed-point units of one row."""
 
 _TOLERANCE = 1e-6
+# Between 2**52 and 2**53 float64 holds whole numbers only, as that bit pattern plus the number.
+_TO_WHOLE = float(1 << 52)
+_WHOLE_BITS = np.float64(_TO_WHOLE).view(np.uint64)
 
 
 def to_fixed_point(probabilities: NDArray[np.float64], scale: int = SCALE) -> NDArray[np.uint64]:
@@ -24,7 +27,7 @@ def to_fixed_point(probabilities: NDArray[np.float64], scale: int = SCALE) -> ND
         scale: fixed-point units of one row, at most 2**32.
 
     Returns:
-        Shape (n, k), uint64.
+        Shape (n, k), uint64, column by column in memory (Fortran order).
 
     Raises:
         NotProbabilities: a row is negative somewhere, does not sum to 1, or is not a number. Such a row would wrap
@@ -42,13 +45,11 @@ def to_fixed_point(probabilities: NDArray[np.float64], scale: int = SCALE) -> ND
             "race probabilities must be non-negative and sum to 1 in every row; check the race model that made them"
         )
     edges *= scale
-    np.rint(edges, out=edges)
-    np.minimum(edges, scale, out=edges)
-    edges[-1] = scale
-    whole = edges.astype(np.uint64)
-    fixed = np.empty((rows, groups), dtype=np.uint64)
-    fixed[:, 0] = whole[0]
-    np.subtract(whole[1:], whole[:-1], out=fixed.T[1:])
-    for array in (edges, whole):
-        array.fill(0)  # they tell what the result tells, and only the result's owner can wipe that
-    return fixed
+    edges += _TO_WHOLE  # rounds to whole numbers, half to even, and leaves them in the low bits
+    np.minimum(edges, scale + _TO_WHOLE, out=edges)
+    edges[-1] = scale + _TO_WHOLE
+    fixed = edges.view(np.uint64)
+    for group in range(groups - 1, 0, -1):  # what lies above the low bits is the same in all, and goes with it
+        fixed[group] -= fixed[group - 1]
+    fixed[0] -= _WHOLE_BITS
+    return fixed.T

@@ -4,8 +4,9 @@ One turn is one batch on its whole way: `seal` decodes so many events and seals 
 into shares, both parties fold these and close the window of the turn before, and `publish` joins their releases.
 Whoever drives it says how a call of a stage is measured.
 
-It is the dearest case on purpose: every row counts (a turn is an hour, and the cap 24 a day), every member's name and
-place is known, and each signature is verified by every role that reads it, as it is on Kafka.
+It is the dearest case on purpose: every row counts (a turn is an hour, and the cap 24 a day unless another is asked
+for), every member's name and place is known, and each signature is verified by every role that reads it, as it is on
+Kafka.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ reference: white
 review: {{owner: bench, harm_considered: none, data_used: made up, retention: one run}}
 expires: 2100-01-01T00:00:00Z
 privacy:
-  contribution_cap: 24
+  contribution_cap: {cap}
   cap_rule: hours
   rho_member_day: 0.5
   channel_shares: {{{channels}}}
@@ -83,7 +84,7 @@ class Shape:
     Attributes:
         rows: events of a turn, and most rows of a batch. cells: of the table, a multiple of 4.
         measurements: approved on the one source. members: in attach's store.
-        channels: names, in the order of the wire.
+        channels: names, in the order of the wire. cap: rows of a member that count a day, each in an hour of its own.
     """
 
     rows: int
@@ -91,6 +92,7 @@ class Shape:
     measurements: int = 1
     members: int = 100_000
     channels: tuple[str, ...] = ("table", "moments")
+    cap: int = 24
 
 
 def member_ids(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
@@ -132,14 +134,16 @@ def events(rng: np.random.Generator, count: int, members: int, start_ms: int) ->
     ]
 
 
-def measurement(number: int, cells: int, channels: tuple[str, ...]) -> Measurement:
+def measurement(number: int, cells: int, channels: tuple[str, ...], cap: int = 24) -> Measurement:
     """A measurement of so many cells: score bins x recommended x clicked."""
     bins = cells // 4
     if cells % 4 or bins < 1:
         raise ValueError(f"expected a multiple of 4 cells, got {cells}")
     edges = ", ".join(f"{edge / bins:.4f}" for edge in range(1, bins))
     score = f"  score: {{field: score, bins: [{edges}]}}\n" if bins > 1 else ""
-    text = _SPEC.format(number=number, topic=SOURCE, width=_MEMBER_BYTES, score=score, channels=_CHANNELS[channels])
+    text = _SPEC.format(
+        number=number, topic=SOURCE, width=_MEMBER_BYTES, score=score, channels=_CHANNELS[channels], cap=cap
+    )
     return parse_measurement(text, origin="bench").with_effective_from(START_MS)
 
 
@@ -173,7 +177,7 @@ class Turns:
             known = control.trusted.identities
             control.trusted = replace(control.trusted, identities=PinnedIdentities(known.deployment, known.keys))
         for number in range(shape.measurements):
-            pipeline.approve(measurement(number, shape.cells, shape.channels))
+            pipeline.approve(measurement(number, shape.cells, shape.channels, shape.cap))
         for role in ROLES:
             pipeline.turn(role)
         self._fill_store()

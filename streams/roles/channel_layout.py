@@ -89,7 +89,8 @@ class ChannelLayout:
         rows, tail = self.parts(flat, counts.size)
         fixed = to_fixed_point(probabilities, SCALE)
         where = np.flatnonzero(counts)
-        rows[where, : self.groups] = fixed
+        for group in range(self.groups):
+            rows[where, group] = fixed[:, group]
         residuals = np.zeros((0, self.groups), dtype=np.uint64)
         if "rectifier" in self.channels:
             said = self_id != 0
