@@ -12,13 +12,17 @@ from __future__ import annotations
 import gc
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 LARGE_BYTES = 1_024
 """A step that allocates less is not counted among the bytes."""
+
+_TOOL = 4
+"""A number of ``sys.monitoring`` that debuggers, coverage and profilers leave free."""
 
 
 @dataclass(frozen=True)
@@ -40,35 +44,59 @@ def counted(call: Callable[[], object]) -> Counted:
     steps = allocated = last = 0
     memory, reset = tracemalloc.get_traced_memory, tracemalloc.reset_peak
 
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
+    def step() -> None:
         nonlocal steps, allocated, last
-        if event == "call":
-            frame.f_trace_lines, frame.f_trace_opcodes = False, True
-            return trace
-        if event == "opcode":
-            steps += 1
-            current, peak = memory()
-            if peak - last >= LARGE_BYTES:
-                allocated += peak - last
-            last = current
-            reset()
-        return trace
+        steps += 1
+        current, peak = memory()
+        if peak - last >= LARGE_BYTES:
+            allocated += peak - last
+        last = current
+        reset()
 
-    before, traced = sys.gettrace(), tracemalloc.is_tracing()
-    collects = gc.isenabled()
+    traced, collects = tracemalloc.is_tracing(), gc.isenabled()
     gc.collect()
     gc.disable()
     if not traced:
         tracemalloc.start()
-    reset()
-    last = memory()[0]
-    sys.settrace(trace)
     try:
-        call()
+        with _each_instruction(step):
+            reset()
+            last = memory()[0]
+            call()
     finally:
-        sys.settrace(before)
         if not traced:
             tracemalloc.stop()
         if collects:
             gc.enable()
     return Counted(steps, allocated)
+
+
+@contextmanager
+def _each_instruction(step: Callable[[], None]) -> Iterator[None]:
+    """Have ``step`` called at each of Python's instructions."""
+    if sys.version_info >= (3, 12):  # where a trace function does not hear of every instruction
+        watch = sys.monitoring
+        watch.use_tool_id(_TOOL, "counts")
+        watch.register_callback(_TOOL, watch.events.INSTRUCTION, lambda code, offset: step())
+        watch.set_events(_TOOL, watch.events.INSTRUCTION)
+        try:
+            yield
+        finally:
+            watch.set_events(_TOOL, 0)
+            watch.register_callback(_TOOL, watch.events.INSTRUCTION, None)
+            watch.free_tool_id(_TOOL)
+        return
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if event == "call":
+            frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        elif event == "opcode":
+            step()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)

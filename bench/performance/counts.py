@@ -34,10 +34,10 @@ ROWS = (256, 2_048)
 STEPS_A_ROW = 0.25
 """A loop over rows takes three steps a row or more; chains of a hash table that are a round longer take less."""
 STEPS_RATIO = 0.05
-BYTES_RATIO = 0.01
+BYTES_RATIO = 0.005
 _STEPS_A_BATCH = 64
-_BYTES_A_ROW = 1.0
-_BYTES_A_BATCH = 16_384
+_BYTES_A_ROW = 4.0
+_BYTES_A_BATCH = 32_768
 # Members of the counted store: few enough that its hash table's chains are about as long whatever the secret key.
 _MEMBERS = 1_000
 _WARM_UP_TURNS = 2
