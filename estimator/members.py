@@ -80,11 +80,10 @@ class MemberStore:
         if ids.dtype.kind != "S":
             raise UnequalColumns(f"member ids must be bytes (dtype S), not {ids.dtype}; encode them as UTF-8")
         ids = np.ascontiguousarray(ids)
-        width = ids.dtype.itemsize
-        words = -(-width // 8)
-        padded = np.zeros((ids.size, 8 * words), dtype=np.uint8)
-        padded[:, :width] = ids.view(np.uint8).reshape(ids.size, width)
-        blocks = padded.view("<u8")
+        words = -(-ids.dtype.itemsize // 8)
+        padded = np.zeros(ids.size, dtype=f"S{8 * words}")
+        padded[:] = ids
+        blocks = padded.view("<u8").reshape(ids.size, words)
         lengths = np.char.str_len(ids).astype(np.uint64)
         with np.errstate(over="ignore"):
             mixed: NDArray[np.uint64] = (lengths * _MULTIPLIER) ^ self._key_in
@@ -105,7 +104,7 @@ class MemberStore:
             mixed ^= mixed >> np.uint64(29)
             mixed *= _MULTIPLIER
             mixed ^= mixed >> _SHIFT
-        padded.fill(0)  # a copy of the ids that their owner could not overwrite
+        blocks.fill(0)  # a copy of the ids that their owner could not overwrite
         return mixed
 
     def lookup(self, ids: NDArray[np.bytes_]) -> NDArray[np.int64]:
@@ -115,17 +114,22 @@ class MemberStore:
     def find_tags(self, tags: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Dense index of each tag: shape (n,), int64; -1 where unknown."""
         mask = np.int64(self._table.size - 1)
-        found = np.full(tags.size, -1, dtype=np.int64)
         slot = (tags & np.uint64(mask)).astype(np.int64)
-        open_ = np.arange(tags.size)
+        # The first slot, where most are, for all at once; places beyond it for those that it does not decide.
+        found = self._table.take(slot).astype(np.int64)
+        open_ = np.flatnonzero((self.tags.take(found, mode="clip") != tags) & (found >= 0))
+        if not open_.size:
+            return found
+        found[open_] = -1
+        slot = (slot[open_] + 1) & mask
         while open_.size:
-            index = self._table[slot[open_]]
+            index = self._table[slot]
             taken = index >= 0
-            open_, index = open_[taken], index[taken]
+            open_, index, slot = open_[taken], index[taken], slot[taken]
             same = self.tags[index] == tags[open_]
             found[open_[same]] = index[same]
-            open_ = open_[~same]
-            slot[open_] = (slot[open_] + 1) & mask
+            other = ~same
+            open_, slot = open_[other], (slot[other] + 1) & mask
         return found
 
     def upsert(

@@ -46,22 +46,26 @@ def moments_of(values: NDArray[np.uint64], residuals: NDArray[np.int64], scale: 
     """
     columns = values.T.astype(np.float64, order="C")
     groups = columns.shape[0]
-    # Products of 20-bit integers are exact in float64, and so are sums of 2**12 of them once rounded to 20 bits.
-    first, second, weights = _triangle(groups)
-    products, others = columns[first], columns[second]
-    products *= others
-    products *= weights[:, None] / scale
-    np.rint(products, out=products)
+    vector = np.empty(moments_size(groups), dtype=np.float64)
+    _, _, weights = _triangle(groups)
+    # Products of 20-bit integers are exact in float64, and so are sums of 2**12 of them once rounded to 20 bits. A row
+    # of the triangle at a time: all of it would not stay in the processor's cache.
+    scratch, begin = np.empty_like(columns), 0
+    for group in range(groups):
+        end = begin + groups - group
+        products = np.multiply(columns[group:], columns[group], out=scratch[group:])
+        products *= weights[begin:end, None] / scale
+        np.rint(products, out=products)
+        products.sum(axis=1, out=vector[begin:end])
+        begin = end
     squares = residuals.astype(np.float64)
     squares *= squares
     squares *= 0.5 / scale
     np.rint(squares, out=squares)
-    vector = np.empty(moments_size(groups), dtype=np.float64)
-    vector[: -groups - 2] = products.sum(axis=1)
-    vector[-groups - 2 : -groups] = scale * values.shape[0], scale * residuals.shape[0]
-    vector[-groups:] = squares.sum(axis=0)
+    vector[begin : begin + 2] = scale * values.shape[0], scale * residuals.shape[0]
+    vector[begin + 2 :] = squares.sum(axis=0)
     moments = vector.astype(np.uint64)
-    for array in (columns, products, others, squares, vector):
+    for array in (columns, scratch, squares, vector):
         array.fill(0)
     return moments
 

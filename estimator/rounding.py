@@ -11,6 +11,9 @@ SCALE = 1 << 20
 """Fixed-point units of one row."""
 
 _TOLERANCE = 1e-6
+# Between 2**52 and 2**53 float64 holds whole numbers only, as that bit pattern plus the number.
+_TO_WHOLE = float(1 << 52)
+_WHOLE_BITS = np.float64(_TO_WHOLE).view(np.uint64)
 
 
 def to_fixed_point(probabilities: NDArray[np.float64], scale: int = SCALE) -> NDArray[np.uint64]:
@@ -24,25 +27,29 @@ def to_fixed_point(probabilities: NDArray[np.float64], scale: int = SCALE) -> ND
         scale: fixed-point units of one row, at most 2**32.
 
     Returns:
-        Shape (n, k), uint64.
+        Shape (n, k), uint64, column by column in memory (Fortran order).
 
     Raises:
         NotProbabilities: a row is negative somewhere, does not sum to 1, or is not a number. Such a row would wrap
             around in the ring and spoil every total it enters, so it stops here.
     """
-    edges = np.cumsum(probabilities, axis=1)
+    rows, groups = probabilities.shape
+    edges = np.empty((groups, rows))  # column by column: several times as fast as sums along short rows
+    edges[0] = probabilities[:, 0]
+    for group in range(1, groups):
+        np.add(edges[group - 1], probabilities[:, group], out=edges[group])
     # Written so that a NaN, for which every comparison is false, is refused as well.
-    if not (np.all(probabilities >= 0) and np.all(np.abs(edges[:, -1] - 1.0) <= _TOLERANCE)):
+    if rows and not (probabilities.min() >= 0 and np.abs(edges[-1] - 1.0).max() <= _TOLERANCE):
         edges.fill(0)
         raise NotProbabilities(
             "race probabilities must be non-negative and sum to 1 in every row; check the race model that made them"
         )
     edges *= scale
-    np.rint(edges, out=edges)
-    np.minimum(edges, scale, out=edges)
-    edges[:, -1] = scale
-    steps = np.diff(edges, axis=1, prepend=0.0)
-    fixed = steps.astype(np.uint64)
-    for array in (edges, steps):
-        array.fill(0)  # they tell what the result tells, and only the result's owner can wipe that
-    return fixed
+    edges += _TO_WHOLE  # rounds to whole numbers, half to even, and leaves them in the low bits
+    np.minimum(edges, scale + _TO_WHOLE, out=edges)
+    edges[-1] = scale + _TO_WHOLE
+    fixed = edges.view(np.uint64)
+    for group in range(groups - 1, 0, -1):  # what lies above the low bits is the same in all, and goes with it
+        fixed[group] -= fixed[group - 1]
+    fixed[0] -= _WHOLE_BITS
+    return fixed.T

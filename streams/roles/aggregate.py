@@ -302,7 +302,7 @@ class AggregateStage:
         if self._party == "a" and len(plain) == SEED_BYTES:
             share = expand(plain, count)
         elif self._party == "b" and len(plain) == 8 * count:
-            share = np.frombuffer(plain, dtype="<u8").astype(np.uint64)
+            return np.frombuffer(plain, dtype="<u8")  # where they lie: whoever overwrites the share overwrites them
         else:
             raise ProtocolStop(f"expected a seed, or {count} masked values, and got {len(plain)} bytes")
         plain[:] = bytes(len(plain))

@@ -320,7 +320,7 @@ class AttachStage:
         if not counts.any():
             return np.zeros(layout.size(index.size), dtype=np.uint64)
         who = index[counts]
-        probabilities = probabilities_of(self._directory.model, store.codes[who])
+        probabilities = probabilities_of(self._directory.model, store.codes.take(who, axis=0, mode="clip"))
         try:
             return layout.values(counts, probabilities, store.self_id[who])
         except EstimatorError as error:

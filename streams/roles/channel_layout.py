@@ -88,7 +88,9 @@ class ChannelLayout:
         flat = np.zeros(self.size(counts.size), dtype=np.uint64)
         rows, tail = self.parts(flat, counts.size)
         fixed = to_fixed_point(probabilities, SCALE)
-        rows[counts, : self.groups] = fixed
+        where = np.flatnonzero(counts)
+        for group in range(self.groups):
+            rows[where, group] = fixed[:, group]
         residuals = np.zeros((0, self.groups), dtype=np.uint64)
         if "rectifier" in self.channels:
             said = self_id != 0
@@ -96,7 +98,7 @@ class ChannelLayout:
             own = fixed[said]
             residuals -= own
             own.fill(0)
-            rows[np.flatnonzero(counts)[said], self.groups :] = residuals
+            rows[where[said], self.groups :] = residuals
         if "moments" in self.channels:
             # Where Self-ID is not used, nothing of it is shared: not even how many said a group.
             tail[:] = moments_of(fixed, residuals.view(np.int64), SCALE)

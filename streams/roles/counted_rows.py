@@ -125,10 +125,8 @@ class CountedRows:
             return np.full(members.size, -1, dtype=np.int64)
         day = self._day(approved, number)
         index = self._directory.countable(members)
-        known = np.flatnonzero(index >= 0)
-        tags = np.zeros(index.size, dtype=np.uint64)
-        tags[known] = self._directory.store.tags[index[known]]
-        index[known[~day.rotation.counts(tags[known], number)]] = -1
+        tags = self._directory.store.tags.take(index, mode="clip")  # where there is no member: any tag, never used
+        index[~day.rotation.counts(tags, number)] = -1
         hours = np.full(index.size, start_ms % DAY_MS // _HOUR_MS, dtype=np.uint8)
         counts = day.cap.select(index, tags, hours)
         # Also where none counts: that a chunk is there, and its length, must not tell.

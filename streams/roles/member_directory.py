@@ -220,6 +220,6 @@ class MemberDirectory:
     def countable(self, ids: NDArray[np.bytes_]) -> NDArray[np.int64]:
         """Dense index of each member that may count: shape (n,), int64; -1 for unknown or opted out."""
         index = self.store.lookup(ids)
-        known = index >= 0
-        index[known] = np.where(self.store.flags[index[known]] & FLAG_OPTED_OUT, -1, index[known])
+        # -1 is clipped to member 0, whose flag changes nothing about it.
+        index[(self.store.flags.take(index, mode="clip") & FLAG_OPTED_OUT) != 0] = -1
         return index

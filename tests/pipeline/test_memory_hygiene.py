@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from estimator import RaceModel, moments, rounding
+from estimator.errors import NotProbabilities
 from estimator.members import MemberStore
 from privacy import parse_measurement
 from secure_agg import ring
@@ -205,22 +206,24 @@ def _captured(monkeypatch: pytest.MonkeyPatch, module: Any, *names: str) -> list
 
 
 def test_rounding_leaves_no_running_sums(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sums that a row is rounded by tell the row."""
-    taken = _captured(monkeypatch, rounding, "cumsum", "diff")
-    fixed = rounding.to_fixed_point(np.random.default_rng(1).dirichlet(np.ones(6), 50))
-    assert fixed.any()
-    assert len(taken) == 2
-    assert not any(array.any() for array in taken)
+    """The sums that a row is rounded by tell the row: they become the result, or are overwritten."""
+    taken = _captured(monkeypatch, rounding, "empty")
+    probabilities = np.random.default_rng(1).dirichlet(np.ones(6), 50)
+    fixed = rounding.to_fixed_point(probabilities)
+    assert [array is fixed.base for array in taken] == [True]
+    with pytest.raises(NotProbabilities):
+        rounding.to_fixed_point(probabilities * 2)
+    assert not taken[1].any()
 
 
 def test_moments_leave_no_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a batch's rows only its sums are left."""
-    taken = _captured(monkeypatch, moments, "empty")
+    taken = _captured(monkeypatch, moments, "empty", "empty_like")
     fixed = rounding.to_fixed_point(np.random.default_rng(1).dirichlet(np.ones(6), 50))
     found = moments.moments_of(fixed, np.zeros((0, 6), dtype=np.int64), 1 << 20)
     assert found.any()
-    assert len(taken) == 1
-    assert not taken[0].any()
+    assert len(taken) == 2
+    assert not any(array.any() for array in taken)
 
 
 def test_folding_leaves_no_rows_in_its_own_order(monkeypatch: pytest.MonkeyPatch) -> None:
