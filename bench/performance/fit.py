@@ -13,7 +13,8 @@ POINTS.json is a list of objects such as
      "punctuations": 40, "transactions": 10, "windows": 10, "values": 0, "seconds": 10}
 
 Roles are seal, attach, party and publish; a quantity that is not named is 0, and ``seconds`` is for how long the role
-was there, which its idling costs.
+was there, which its idling costs. In the list's place there may be an object that has it as ``points``, and beside it
+``base_bytes`` (by role, resident size at rest) and ``members_per_second`` (that a worker of attach loads).
 """
 
 from __future__ import annotations
@@ -115,8 +116,14 @@ def main(arguments: Sequence[str]) -> None:
     paths = [argument for argument in arguments if not argument.startswith("--")]
     if len(paths) != 1:
         sys.exit("usage: python -m bench.performance.fit POINTS.json [--write]")
-    points = json.loads(Path(paths[0]).read_text())
-    made, fits = fitted(points, read_constants(), _machine(), date.today())
+    read = json.loads(Path(paths[0]).read_text())
+    given = {"points": read} if isinstance(read, list) else read
+    known = read_constants()
+    beside = {
+        "base_bytes": known.base_bytes | given.get("base_bytes", {}),
+        "members_per_second": given.get("members_per_second", known.members_per_second),
+    }
+    made, fits = fitted(given["points"], known.model_copy(update=beside), _machine(), date.today())
     for fit in fits:
         print(fit)
     if "--write" in arguments:

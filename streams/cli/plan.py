@@ -42,7 +42,7 @@ _COUNT = click.IntRange(1, MOST_WORKERS)
 
 @click.command()
 @click.option("--measurement", "specs", type=FILE, required=True, multiple=True,
-              help="The measurement's YAML; no signature needed. Repeat it: each is planned, sizes add up.")  # fmt: skip
+              help="The measurement's YAML; no signature needed. Repeat it for more: sizes add up.")  # fmt: skip
 @click.option("--rate", type=Finite(min=0, min_open=True), required=True,
               help="Rows a second that each measurement takes from events.")  # fmt: skip
 @click.option("--members", "who", type=FileOrCount(MOST_MEMBERS), multiple=True,

@@ -18,6 +18,8 @@ A burst waits in Kafka: it makes nothing of this larger.
 
 from __future__ import annotations
 
+import math
+
 from privacy import Measurement
 from streams.kafka.clients import consumer_config
 from streams.roles.channel_layout import ChannelLayout
@@ -57,7 +59,7 @@ def memory_of(load: Load, layout: Layout, traffic: Traffic, constants: Constants
         "seal": {"queue": queue + _FETCHED_EVENTS_BYTES, "waiting": _waiting_at_seal(load, constants)},
         "attach": {
             "queue": queue,
-            "waiting": _waiting_at_attach(load, constants),
+            "waiting": _waiting_at_attach(load, queue, constants),
             "members": _COPIES * MEMBER_BYTES * load.members * owned,
             "counted": sum(
                 _counted_bytes(d.measurement, d.rows * owned, load.members * owned, traffic.attach)
@@ -88,16 +90,22 @@ def _width(load: Load) -> int:
 def _waiting_at_seal(load: Load, constants: Constants) -> float:
     costs, settings = constants.cpu["seal"], load.settings
     each = costs["events"] * load.events / load.rows + costs["decodings"] * load.decodings / load.rows + costs["rows"]
-    rows = min(_MOST_WAITING_ROWS, settings.seal.commit_interval_seconds / each)
+    rows = min(_MOST_WAITING_ROWS, _done_in(settings.seal.commit_interval_seconds, each))
     # A row waits as id, cell and hash, and leaves as id and two cells.
     width = _width(load)
     return rows * ((width + 6) + 2 * (width + 4))
 
 
-def _waiting_at_attach(load: Load, constants: Constants) -> float:
+def _done_in(seconds: float, each: float) -> float:
+    return seconds / each if each > 0 else math.inf
+
+
+def _waiting_at_attach(load: Load, queue: float, constants: Constants) -> float:
     costs, settings = constants.cpu["attach"], load.settings
     columns = max(ChannelLayout.of(demand.measurement).columns for demand in load.demands)
-    rows = settings.attach.commit_interval_seconds / (costs["rows"] + columns * costs["elements"])
+    each = costs["rows"] + columns * costs["elements"]
+    # No more than has been fetched, either: an id and two cells a row.
+    rows = min(queue / (_width(load) + 4), _done_in(settings.attach.commit_interval_seconds, each))
     return rows * 2 * (4 + 8 * columns)
 
 

@@ -186,13 +186,18 @@ def source_state_bytes(partitions: int, measurements: int) -> int:
 
 
 def position_bytes(streams: int, measurements: int) -> int:
-    """The record of a partition on `state-attach`, `state-a` and `state-b`, apart from attach's index of days.
+    """The record of a partition on `state-a` and `state-b`.
 
     Args:
         streams: how many (source, i) write to it; of each the last 64 digests of headers are kept.
     """
     stream = 1 + 34 + 2 + 5 + 3 + 34 * REMEMBERED + 9 + 9 + 1 + measurements * (34 + 9)
     return _STATE_BYTES + 1 + 5 + 3 + streams * stream
+
+
+def attached_position_bytes(streams: int, measurements: int) -> int:
+    """The same on `state-attach`, with what there must be of who has counted today, by measurement."""
+    return position_bytes(streams, measurements) + 2 + measurements * 74
 
 
 def window_state_bytes(measurement: Measurement, streams: int) -> int:
@@ -208,7 +213,7 @@ def window_state_bytes(measurement: Measurement, streams: int) -> int:
 
 def rollup_state_bytes(measurement: Measurement) -> int:
     """An open roll-up window on `state-a` or `state-b`."""
-    return window_state_bytes(measurement, 0) + 34
+    return window_state_bytes(measurement, 0) + 25
 
 
 def pending_bytes(measurement: Measurement, level: str) -> int:

@@ -140,7 +140,7 @@ def _state_seal(load: Load, layout: Layout, traffic: Traffic) -> float:
 def _state_attach(load: Load, layout: Layout, traffic: Traffic) -> tuple[float, float]:
     """Bytes a second, and bytes that stay."""
     streams = layout.sources * len(load.topics)
-    position = records.position_bytes(streams, len(load.demands)) + 10
+    position = records.attached_position_bytes(streams, len(load.demands)) + 10
     count = traffic.attach * layout.partitions
     written, live = count * position, float(layout.partitions * position)
     members = load.members / layout.partitions

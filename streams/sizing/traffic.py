@@ -17,6 +17,7 @@ from streams.sizing.load import Demand, Layout, Load
 
 GATHER_SECONDS = 0.01
 """For so long `attach` waits for the punctuation of other workers before it commits."""
+_MANY = 100.0
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,17 @@ def commits(closings: float, interval_seconds: float, arrivals: float) -> float:
     """Transactions a second of whoever commits at each closing, and in between while there is something to commit.
 
     Args:
-        closings: a second. arrivals: of what would be committed, a second, at random moments.
+        closings: a second. arrivals: of what would be committed, a second, at random moments; may be infinite.
     """
-    between = closings * (max(1, math.ceil(1 / (closings * interval_seconds) - 1e-9)) - 1)
+    most = max(1, math.ceil(1 / (closings * interval_seconds) - 1e-9)) - 1  # between two closings
     waited = arrivals * interval_seconds
-    # After a commit the next one is due after the interval, or when the first thing comes, if that is later.
-    share = waited / (waited + math.exp(-waited)) if waited < 700 else 1.0
-    return closings + between * share
+    if not most or waited > _MANY:
+        return closings * (1 + most)
+    # After a commit the next one is due after the interval, or when the first thing comes, if that is later. Where few
+    # fit between two closings it is that there is one at all.
+    in_the_long_run = waited / (waited + math.exp(-waited))
+    at_all = -math.expm1(-arrivals / (closings * most))
+    return closings * (1 + most * max(in_the_long_run, at_all))
 
 
 def batches(demand: Demand, layout: Layout, transactions: float, most_rows: int) -> float:
@@ -86,8 +91,10 @@ def traffic_of(load: Load, layout: Layout) -> Traffic:
     seal = commits(closings, settings.seal.commit_interval_seconds, load.rows / layout.seal)
     told = seal * layout.seal
     attach = told / (1 + GATHER_SECONDS * told) if layout.seal > 1 else told
-    # Punctuation alone gives a party something to commit.
-    party = closings + commits(closings, settings.aggregate.commit_interval_seconds, attach)
+    # Punctuation alone gives a party something to commit; that which closes windows does so at once, and its releases
+    # leave with a second transaction.
+    between = commits(closings, settings.aggregate.commit_interval_seconds, math.inf) - closings
+    party = 2 * closings + min(between, max(0.0, attach - closings))
     return Traffic(
         seal=seal,
         attach=attach,
