@@ -117,7 +117,7 @@ def main(arguments: Sequence[str]) -> None:
     if len(paths) != 1:
         sys.exit("usage: python -m bench.performance.fit POINTS.json [--write]")
     read = json.loads(Path(paths[0]).read_text())
-    given = {"points": read} if isinstance(read, list) else read
+    given: dict[str, Any] = {"points": read} if isinstance(read, list) else read
     known = read_constants()
     beside = {
         "base_bytes": known.base_bytes | given.get("base_bytes", {}),

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FILE = Path(__file__).with_name("constants.json")
 
 QUANTITIES = {
-    "seal": ("events", "decodings", "rows", "batches", "punctuations", "transactions", "idle"),
+    "seal": ("events", "decodings", "rows", "batches", "punctuations", "transactions", "polls", "lots", "idle"),
     "attach": ("rows", "elements", "batches", "punctuations", "transactions", "idle"),
     "party": ("rows", "elements", "batches", "punctuations", "transactions", "windows", "values", "idle"),
     "publish": ("windows", "values", "idle"),
@@ -24,7 +24,8 @@ QUANTITIES = {
 
 events: read from Kafka. decodings: an event for one measurement of its topic. rows: that a measurement takes.
 elements: ring elements, rows x columns. batches: of rows. punctuations: records of them. transactions: committed.
-windows: closed, of each level. values: numbers of windows, each with its own noise. idle: seconds of being there.
+windows: closed, of each level. values: numbers of windows, each with its own noise. polls: that found events. lots: of
+events, by poll, source partition and measurement. idle: seconds of being there.
 """
 
 

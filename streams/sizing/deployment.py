@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from streams.errors import InputError
 from streams.sizing.constants import Constants, read_constants
-from streams.sizing.cores import BUSIEST, Work, shares_of, work_of
+from streams.sizing.cores import BUSIEST, shares_of, work_of
 from streams.sizing.load import MOST_MEMBERS, MOST_RATE, Layout, Load, busiest
 from streams.sizing.memory import memory_of
 from streams.sizing.topics import TopicSize, topics_of
@@ -34,7 +34,7 @@ class RoleSize:
     """One role.
 
     Attributes:
-        workers: how many. cores: of all of them. busiest: share of a core of the busiest.
+        workers: how many. cores: that all of them use. busiest: what the busiest has to do, of what one core can.
         memory: of the busiest, in parts, bytes.
     """
 
@@ -129,7 +129,7 @@ def size_of(
 
 def _sized(load: Load, layout: Layout, least: int, constants: Constants) -> Size:
     traffic = traffic_of(load, layout)
-    work, memory = work_of(load, layout, traffic), memory_of(load, layout, traffic, constants)
+    work, memory = work_of(load, layout, traffic, constants), memory_of(load, layout, traffic, constants)
 
     def one(name: str, role: str) -> RoleSize:
         costs, found = constants.cpu[role], work[role]
@@ -192,12 +192,8 @@ def seal_workers(load: Load, partitions: int, sources: int | None, constants: Co
         divided *= 2
 
 
-def _work(load: Load, layout: Layout) -> dict[str, Work]:
-    return work_of(load, layout, traffic_of(load, layout))
-
-
 def _shares(load: Load, layout: Layout, constants: Constants) -> dict[str, float]:
-    return shares_of(_work(load, layout), constants)
+    return shares_of(work_of(load, layout, traffic_of(load, layout), constants), constants)
 
 
 def party_limit(load: Load, layout: Layout, constants: Constants) -> float:
