@@ -10,13 +10,22 @@ from streams.sizing import Size
 from streams.sizing.cores import BUSIEST
 from streams.sizing.deployment import MOST_PARTITIONS, START_SECONDS, party_limit
 
+_MIB = 2**20
+CHART_LIMIT_BYTES = {
+    "seal": 512 * _MIB,
+    "attach": 1024 * _MIB,
+    "a": 512 * _MIB,
+    "b": 512 * _MIB,
+    "publish": 1024 * _MIB,
+}
+"""What helm/evenstream lets each worker take, unless its values say otherwise."""
 _WORTH_SHARE = 0.1  # of a core: what batches must cost attach before it is worth a word
 _LONGEST_SECONDS = 60.0  # that the setting allows
 
 
 def advice_of(size: Size) -> list[str]:
     """The sentences, the most urgent first."""
-    return [*_misfits(size), *_scale(size), _parties(size), *_thin(size)]
+    return [*_misfits(size), *_scale(size), *_memory(size), _parties(size), *_thin(size)]
 
 
 def _misfits(size: Size) -> Iterator[str]:
@@ -64,6 +73,15 @@ def _scale(size: Size) -> Iterator[str]:
             yield f"{role} needs {workers} workers: evenstream scale {role} {workers}"
     if layout.seal > 1:
         yield f"source topics are taken to have {layout.sources} partitions; seal needs at least {layout.seal}"
+
+
+def _memory(size: Size) -> Iterator[str]:
+    for role in size.roles:
+        if role.bytes > CHART_LIMIT_BYTES[role.role]:
+            yield (
+                f"{role.role} needs a limit of {amounts.size(role.bytes)} of memory for each worker; with the chart's "
+                f"own it has {amounts.size(CHART_LIMIT_BYTES[role.role])} (roles.{role.role}.resources.limits.memory)"
+            )
 
 
 def _parties(size: Size) -> str:

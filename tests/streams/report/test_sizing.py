@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from html import escape
 
 import pytest
+import yaml
 from audit_examples import ROOT
+from click.testing import CliRunner
 from rich.console import Console
 
 from privacy import Measurement, parse_measurement
+from streams.cli import main
 from streams.report import amounts
 from streams.report import sizing as report
-from streams.report.advice import advice_of
+from streams.report.advice import CHART_LIMIT_BYTES, advice_of
 from streams.settings import Settings, load_settings
 from streams.sizing import Size, load_of, size_of
 
@@ -127,6 +132,19 @@ def test_what_does_not_fit_is_said_first(spec: Measurement) -> None:
     assert report.as_json(size)["fits"] is False
 
 
+def test_more_memory_than_the_chart_gives_is_told(spec: Measurement) -> None:
+    """Of attach with many members; and the limits that it is held against are the chart's."""
+    values = yaml.safe_load((ROOT / "helm" / "evenstream" / "values.yaml").read_text())["roles"]
+    for role, limit in CHART_LIMIT_BYTES.items():
+        number, unit = (
+            values[role]["resources"]["limits"]["memory"][:-2],
+            values[role]["resources"]["limits"]["memory"][-2:],
+        )
+        assert int(number) * {"Mi": 2**20, "Gi": 2**30}[unit] == limit
+    assert any(line.startswith("attach needs a limit of") for line in advice_of(sized(spec, 10, 5e7)))
+    assert not any("needs a limit" in line for line in advice_of(sized(spec, 10, 1e6)))
+
+
 def test_thin_batches_are_told_of_where_they_cost(spec: Measurement) -> None:
     """With many partitions a longer interval is advised, and with that interval no more; cheap ones need no word."""
     thin = sized(spec, 20_000, 1e6, partitions=32, sources=64)
@@ -142,5 +160,16 @@ def test_the_page_says_what_the_text_says(spec: Measurement) -> None:
     size = sized(spec, 1e6, 1e9)
     parts = "".join(report.as_page(size))
     for line in (report.title(size), report.summary(size), *advice_of(size)):
-        assert line in parts
+        assert escape(line) in parts
     assert parts.count("<table>") == 2
+
+
+def test_the_documented_output_is_what_is_printed() -> None:
+    """docs/planning.md, What it takes: the command that stands there prints what stands below it."""
+    section = (ROOT / "docs" / "planning.md").read_text().partition("## What it takes")[2]
+    command, shown = re.search(r"\$ evenstream (plan [^\n]*)\n\.\.\.\n(.*?)```", section, re.DOTALL).groups()  # type: ignore[union-attr]
+    words = [str(ROOT / word) if word.startswith("examples/") else word for word in command.split()]
+    printed = CliRunner().invoke(main, words).stdout
+    printed = printed[printed.index("What it takes") :]
+    printed = "\n".join(line.rstrip() for line in printed.splitlines()) + "\n"
+    assert shown == printed, f"put this into docs/planning.md:\n{printed}"
