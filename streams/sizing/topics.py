@@ -132,9 +132,11 @@ def _metrics(load: Load) -> float:
 
 
 def _state_seal(load: Load, layout: Layout, traffic: Traffic) -> float:
-    each = records.source_state_bytes(layout.partitions, len(load.demands)) + 40
+    value = records.source_state_bytes(layout.partitions, len(load.demands))
+    # Each transaction of a worker writes all source partitions that it owns.
+    written = sum(traffic.seal * layout.sources * (value + len(f"source/{topic}/10")) for topic in load.topics)
     count = traffic.seal * layout.sources * len(load.topics)
-    return _framed(count * each, count, layout.seal * traffic.seal, 1)
+    return _framed(written, count, layout.seal * traffic.seal, 1)
 
 
 def _state_attach(load: Load, layout: Layout, traffic: Traffic) -> tuple[float, float]:
@@ -168,13 +170,14 @@ def _rewritten(rows: float, padded: float, transactions: float) -> float:
 
 def _state_party(load: Load, layout: Layout, traffic: Traffic) -> float:
     streams = layout.sources * len(load.topics)
-    count = traffic.party * layout.partitions
+    reading = traffic.party - traffic.sending  # the others have taken nothing in
+    count = reading * layout.partitions
     written = count * (records.position_bytes(streams, len(load.demands)) + 10)
     for demand in load.demands:
         m, sent = demand.measurement, layout.sources * layout.partitions
-        written += traffic.party * (records.window_state_bytes(m, sent) + 90)
+        written += reading * (records.window_state_bytes(m, sent) + 90)
         closed = 1000 / m.base_ms
         written += closed * sum(records.rollup_state_bytes(m) + 100 for _ in m.levels[1:])
         written += sum(1000 / lv.length_ms * (records.pending_bytes(m, lv.name) + 60) for lv in m.levels)
-        count += traffic.party + closed * len(m.levels)
+        count += reading + closed * len(m.levels)
     return _framed(written, count, traffic.party, 1)

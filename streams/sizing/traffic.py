@@ -25,7 +25,7 @@ class Traffic:
     """Rates, each a second.
 
     Attributes:
-        seal, attach: transactions of one worker. party: of one party.
+        seal, attach: transactions of one worker. party: of one party, of which ``sending`` only send releases.
         batches: of all workers of seal, by measurement. punctuations: of all workers, on `sealed` as on `shares`.
         windows: closed, of each level; so many releases a party writes.
     """
@@ -33,6 +33,7 @@ class Traffic:
     seal: float
     attach: float
     party: float
+    sending: float
     batches: tuple[float, ...]
     punctuations: float
     windows: float
@@ -99,6 +100,7 @@ def traffic_of(load: Load, layout: Layout) -> Traffic:
         seal=seal,
         attach=attach,
         party=party,
+        sending=closings,
         batches=tuple(batches(demand, layout, seal, settings.seal.batch_rows) for demand in load.demands),
         punctuations=told * layout.partitions,
         windows=sum(1000 / level.length_ms for m in measurements for level in m.levels),
