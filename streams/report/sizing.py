@@ -68,7 +68,8 @@ def notes(size: Size) -> str:
         f"fairness-metrics of {year}. Workers are as many as leave the busiest below {100 * BUSIEST:.0f} % of what one "
         f"can do, partitions as many as attach needs for that and to start within {amounts.duration(START_SECONDS)}. "
         "With few events seal reads them in small lots, which takes more of a core than it needs. The brokers' own "
-        f"cores and memory are not in it. Costs were measured on {known.machine} ({known.date})."
+        "cores and memory, and the small process that deletes (retention), are not in it. Costs were measured on "
+        f"{known.machine} ({known.date})."
     )
 
 
