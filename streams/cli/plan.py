@@ -45,7 +45,7 @@ _COUNT = click.IntRange(1, MOST_WORKERS)
               help="The measurement's YAML; no signature needed. Repeat it for more: sizes add up.")  # fmt: skip
 @click.option("--rate", type=Finite(min=0, min_open=True), required=True,
               help="Rows a second that each measurement takes from events.")  # fmt: skip
-@click.option("--members", "who", type=FileOrCount(MOST_MEMBERS), multiple=True,
+@click.option("--members", "who", type=FileOrCount(MOST_MEMBERS), multiple=True, metavar="NUMBER|FILE",
               help="A number: what so many members take, as well. A file: JSONL of your own members' attributes; "
                    "default: adults of the U.S. Give both by repeating it.")  # fmt: skip
 @click.option("--place", type=click.Choice(PLACES), default="zcta", show_default=True,
@@ -62,7 +62,9 @@ _COUNT = click.IntRange(1, MOST_WORKERS)
 @click.option("--rows-per-event", type=Finite(0, 10_000, min_open=True), default=1.0, show_default=True,
               help="For the size: 25 for a list of 25 candidates, 0.1 where one event in ten has a row.")  # fmt: skip
 @click.option(
-    "--partitions", type=_COUNT, help="For the size: topics.partitions, where they are made; default: as few as do."
+    "--partitions",
+    type=_COUNT,
+    help="For the size: topics.partitions, where they are made; default: the settings', or more.",
 )
 @click.option(
     "--source-partitions", type=_COUNT, help="For the size: of each source topic; default: as topics.partitions."
