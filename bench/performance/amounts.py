@@ -71,7 +71,7 @@ def content(settings: Settings, topic: str) -> Content:
                 error = message.error()
                 if error is None:
                     found.add(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its API
                     waiting.discard(message.partition() or 0)
             if time.monotonic() > deadline:
                 raise EvenstreamError(f"{topic} was not read to its end within {_READ_SECONDS:.0f} s")
@@ -104,9 +104,14 @@ class Sampled:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self._samples.append(self._sample())
+        self.stop()
+
+    def stop(self) -> None:
+        """Look once more, and then no more; at the latest when the block ends."""
+        if not self._over.is_set():
+            self._over.set()
+            self._thread.join()
+            self._samples.append(self._sample())
 
     def _sample(self) -> tuple[int, dict[str, float]]:
         return time.time_ns() // 1_000_000, {name: cpu_seconds(pid) for name, pid in self._pids.items()}

@@ -16,9 +16,10 @@ from pathlib import Path
 from bench.performance.amounts import Counters, Figure, elements, values
 from bench.performance.deployment import ROLES, Deployment
 from bench.performance.drained import SOURCE, specifications
-from bench.performance.events import Traffic, write
+from bench.performance.events import Traffic, create, write
 from bench.performance.processes import resident_bytes
 from streams.errors import EvenstreamError
+from streams.kafka import topics
 from streams.settings import Settings
 from streams.sizing import Layout, load_of
 from streams.sizing.constants import read_constants
@@ -34,7 +35,8 @@ class Steps:
     """What is varied.
 
     Attributes:
-        rates: events a second, rising. partitions: of the source topic and of evenstream's.
+        rates: events a second, rising. partitions: of evenstream's topics; sources: of the source topic, as many
+            where it is 0.
         seconds: each rate is measured for. members: in the store.
     """
 
@@ -43,15 +45,25 @@ class Steps:
     seconds: int = 6
     members: int = 100_000
     measurements: int = 1
+    sources: int = 0
+
+    @property
+    def of_source(self) -> int:
+        """Partitions of the source topic."""
+        return self.sources or self.partitions
 
 
 def pace(steps: Steps, folder: Path, bootstrap: str, progress: Callable[[str], object]) -> list[Figure]:
     """One point for each rate, and one (rate 0, no measurement) of roles that have nothing to do."""
-    deployment = Deployment(folder, bootstrap, members=steps.members, partitions=steps.partitions, live=(SOURCE,))
+    deployment = Deployment(folder, bootstrap, members=steps.members, partitions=steps.partitions)
+    settings = deployment.trial.settings
+    topic = settings.topic(SOURCE)
     try:
+        create(settings, topic, steps.of_source)
         return _Paced(steps, deployment).run(progress)
     finally:
         deployment.close()
+        topics.delete(settings, (topic,))
 
 
 class _Paced:
@@ -68,8 +80,8 @@ class _Paced:
         found = [self._figure(0.0, 0, *self._span()) | {"resident_bytes": resident}]
         self._deployment.approve(*self._specs, begin_ms=(time.time_ns() // 1_000_000_000 + 2) * 1000)
         for rate in steps.rates:
-            progress(f"paced: {rate:,.0f} events a second, {steps.partitions} partitions")
-            with _Writing(self._settings, self._topic, Traffic(1 << 40, steps.partitions, steps.members, rate)):
+            progress(f"paced: {rate:,.0f} events a second, {steps.of_source} x {steps.partitions} partitions")
+            with _Writing(self._settings, self._topic, Traffic(1 << 40, steps.of_source, steps.members, rate)):
                 self._await_window()
                 time.sleep(_SETTLING_SECONDS)
                 found.append(self._figure(rate, steps.measurements, *self._span()))
@@ -120,6 +132,7 @@ class _Paced:
         return {
             "kind": "paced",
             **{name: value for name, value in asdict(steps).items() if name != "rates"},
+            "sources": steps.of_source,
             "measurements": measurements,
             "asked_rate": rate,
             "rate": events / seconds,
@@ -131,7 +144,7 @@ class _Paced:
         if not rate:
             return {}
         load = load_of(self._specs, rate, 1.0, self._steps.members, self._settings)
-        layout = Layout(self._steps.partitions, self._steps.partitions, 1, 1)
+        layout = Layout(self._steps.partitions, self._steps.of_source, 1, 1)
         each = reading(load, layout, min(busy, 1.0), read_constants().cpu["seal"])
         return {name: amount * seconds for name, amount in each.items()}
 

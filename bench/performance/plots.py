@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,38 +46,37 @@ def scale(figures: Sequence[Figure], stages: Figure | None, folder: Path) -> lis
             path.write_bytes(image(drawn, ".svg"))
             written.append(path)
 
-    for partitions in sorted({figure["partitions"] for figure in figures if figure["kind"] == "paced"}):
-        rows = [row for row in paced_rows(figures) if row["partitions"] == partitions]
-        title = f"All roles at a steady rate, {partitions} x {partitions} partitions"
-        keep(f"scale-rate-{partitions}", _costs(rows, lambda row: float(row["rate"]), "events a second", title))
+    paced = paced_rows(figures)
+    for sources, partitions in dict.fromkeys((row["sources"], row["partitions"]) for row in paced):
+        rows = [row for row in paced if (row["sources"], row["partitions"]) == (sources, partitions)]
+        title = f"All roles at a steady rate, {sources} x {partitions} partitions"
+        keep(f"scale-rate-{sources}-{partitions}", _costs(rows, "rate", "events a second", title))
     for axis, words in (
         ("partitions", "partitions of source and of evenstream's topics"),
         ("measurements", "measurements of one source"),
         ("batch_rows", "rows a batch, in the mean"),
     ):
-        rows = drained_rows(figures, axis)
-        place: Callable[[Row], float] = (
-            (lambda row: float(row["rows_a_batch"]))
-            if axis == "batch_rows"
-            else (lambda row, axis=axis: float(row[axis]))  # type: ignore[misc]
-        )
-        keep(
-            f"scale-{axis.replace('_', '-')}", _costs(rows, place, words, "Each role alone, on a topic written before")
-        )
+        by = "rows_a_batch" if axis == "batch_rows" else axis
+        title = "Each role alone, on a topic written before"
+        keep(f"scale-{axis.replace('_', '-')}", _costs(drained_rows(figures, axis), by, words, title))
     if stages is not None:
         keep("scale-cells", _cells(stages["stages"]))
         keep("scale-members", _members(stages["stores"]))
     return written
 
 
-def _costs(rows: Sequence[Row], place: Callable[[Row], float], words: str, title: str) -> Drawing | None:
-    """CPU an event, a line a role and one for all."""
+def _costs(rows: Sequence[Row], by: str, words: str, title: str) -> Drawing | None:
+    """CPU an event, a line a role and one for all.
+
+    Args:
+        by: the key of a row that says where it lies across.
+    """
     if len(rows) < 2:
         return None
     drawn, axes = _axes(title, words, "CPU microseconds an event")
-    ordered = sorted(rows, key=place)
+    ordered = sorted(rows, key=lambda row: float(row[by]))
     for role in (*ROLES, "all"):
-        _line(axes, [place(row) for row in ordered], [per_event(row, role) for row in ordered], role)
+        _line(axes, [row[by] for row in ordered], [per_event(row, role) for row in ordered], role)
     _log(axes)
     axes.legend(frameon=False, fontsize=8, ncols=2)
     return drawn

@@ -2,7 +2,7 @@
 
 Two kinds of points. *Drained* ones (``drained``) hold a topic that was written before, and each role meets all of it at
 once: what an event costs at capacity. *Paced* ones (``paced``) have all roles at work at a steady rate: what it costs
-when a role mostly waits. Cells, batch fill and members on arrays, without Kafka, are ``stages``' and ``member_stores``'.
+when a role mostly waits. Cells and members on arrays, without Kafka, are ``stages``' and ``member_stores``'.
 
     python -m bench.performance.scale [--quick] [--out FILE] [--plots FOLDER] [--write] [--figures FILE]
 
@@ -42,7 +42,13 @@ SHAPES = (
 )
 QUICK_SHAPES = (Shape("base", 100_000), Shape("partitions", 50_000, partitions=16))
 RATES = (100.0, 1_000.0, 10_000.0, 100_000.0)
-STEPS = (Steps(RATES), Steps(RATES[:3], partitions=16), Steps(RATES[:3], partitions=64))
+STEPS = (
+    Steps(RATES),
+    Steps(RATES[:3], partitions=16),
+    Steps(RATES[:3], partitions=64),
+    # Only the source's partitions are given; evenstream's own may be fewer.
+    Steps(RATES[:2], partitions=4, sources=64),
+)
 QUICK_STEPS = (Steps((100.0, 10_000.0), seconds=3),)
 REPETITIONS = 2
 

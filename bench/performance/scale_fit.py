@@ -15,7 +15,7 @@ from statistics import median
 from bench.performance.amounts import Figure
 from bench.performance.drained import specifications
 from bench.performance.fit import Point, fit_role, machine
-from streams.settings import load_settings
+from streams.settings import Settings
 from streams.sizing import Layout, load_of
 from streams.sizing.constants import FILE, QUANTITIES, Constants, read_constants
 from streams.sizing.cores import work_of
@@ -36,7 +36,7 @@ def points_of(figures: Sequence[Figure]) -> Iterator[tuple[str, str, Point]]:
 
 def label(figure: Figure) -> str:
     """What a point is, in words; its repetitions have the same."""
-    partitions = f"{figure['partitions']} partitions"
+    partitions = f"{figure.get('sources') or figure['partitions']} x {figure['partitions']} partitions"
     if figure["kind"] == "paced":
         if not figure["measurements"]:
             return f"at rest, {partitions}"
@@ -116,8 +116,8 @@ def _cost(point: Point, costs: dict[str, dict[str, float]]) -> float:
 def _planned(figure: Figure, constants: Constants) -> Iterator[Figure]:
     """Cores of each role as the model has them for the rate that was there, beside those that were used."""
     specs = specifications("bench", figure["measurements"])
-    load = load_of(specs, figure["rate"], 1.0, figure["members"], load_settings(None, ["topics.replication_factor=1"]))
-    layout = Layout(figure["partitions"], figure["partitions"], 1, 1)
+    load = load_of(specs, figure["rate"], 1.0, figure["members"], Settings())
+    layout = Layout(figure["partitions"], figure["sources"], 1, 1)
     work = work_of(load, layout, traffic_of(load, layout), constants)
     for role, measured in figure["roles"].items():
         part = _PARTS[role]

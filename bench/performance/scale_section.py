@@ -26,7 +26,7 @@ def paced_rows(figures: Sequence[Figure]) -> list[Row]:
     """Points at a steady rate, rising by partitions and rate; those at rest are none of them."""
     chosen = [f for f in figures if f["kind"] == "paced" and f["measurements"]]
     rows = [_paced(same) for same in _alike(chosen)]
-    return sorted(rows, key=lambda row: (row["partitions"], row["asked_rate"]))
+    return sorted(rows, key=lambda row: (row["sources"], row["partitions"], row["asked_rate"]))
 
 
 def per_event(row: Row, role: str) -> float:
@@ -80,7 +80,7 @@ def _paced(same: Sequence[Figure]) -> Row:
 
     cores = {role: a_second(role, "cpu_seconds") for role in ROLES}
     return {
-        **{key: first[key] for key in ("partitions", "measurements", "asked_rate")},
+        **{key: first[key] for key in ("sources", "partitions", "measurements", "asked_rate")},
         "label": label(first),
         "rate": rate,
         "cores": cores,
@@ -170,7 +170,7 @@ def _paced_text(figures: Sequence[Figure]) -> str:
     ]  # fmt: skip
     lines = [
         [
-            str(row["partitions"]),
+            f"{row['sources']} x {row['partitions']}",
             f"{row['asked_rate']:,.0f}",
             _number(row["rate"]),
             *(_number(per_event(row, role)) for role in (*ROLES, "all")),
@@ -201,11 +201,11 @@ def _low_rates(rows: Sequence[Row], figures: Sequence[Figure]) -> str:
         resting = [
             sum(part["cpu_seconds"] / part["seconds"] for part in figure["roles"].values())
             for figure in figures
-            if figure["kind"] == "paced" and not figure["measurements"] and figure["partitions"] == row["partitions"]
+            if figure["kind"] == "paced" and not figure["measurements"] and _layout(figure) == _layout(row)
         ]
         rest = f" (at rest {100 * median(resting):.1f} %)" if resting else ""
         told.append(
-            f"with {row['partitions']} x {row['partitions']} partitions {row['batches']:,.0f} batches a second of "
+            f"with {row['sources']} x {row['partitions']} partitions {row['batches']:,.0f} batches a second of "
             f"{row['rate'] / row['batches'] if row['batches'] else 0.0:.1f} rows and {row['punctuations']:,.0f} "
             f"punctuations, {100 * sum(row['cores'].values()):.1f} % of a core in all{rest}"
         )
@@ -215,6 +215,10 @@ def _low_rates(rows: Sequence[Row], figures: Sequence[Figure]) -> str:
         + "; ".join(told)
         + "."
     )
+
+
+def _layout(point: Figure | Row) -> tuple[int, int]:
+    return point["sources"], point["partitions"]
 
 
 def _stages_text(stages: Figure) -> str:
