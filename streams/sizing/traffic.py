@@ -17,6 +17,8 @@ from streams.sizing.load import Demand, Layout, Load
 
 GATHER_SECONDS = 0.01
 """For so long `attach` waits for the punctuation of other workers before it commits."""
+CLOSING_SECONDS = 0.02
+"""So long after a window can close `seal` commits."""
 _MANY = 100.0
 
 
@@ -74,8 +76,11 @@ def batches(demand: Demand, layout: Layout, transactions: float, most_rows: int)
     streams = layout.sources * layout.partitions
     rows = demand.rows / (streams * transactions)
     full = max(0, math.ceil(rows / most_rows) - 1)
-    # In the transaction that spans a window's end rows fall on both sides of it: one more batch, if both have some.
-    spanning = 1000 / demand.measurement.base_ms * _some(rows / 2) ** 2
+    # In the transaction that spans a window's end rows fall on both sides of it: one more batch, if both have some. Where
+    # it lies between them follows from the lateness, since transactions are timed from the moment a window can close.
+    m = demand.measurement
+    after = (m.lateness_ms / 1000 + CLOSING_SECONDS) * transactions % 1.0
+    spanning = 1000 / m.base_ms * _some(rows * after) * _some(rows * (1 - after))
     return min(demand.rows, streams * (transactions * (_some(rows) + full) + spanning))
 
 
