@@ -13,17 +13,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.performance.amounts import Counters, Figure, elements, values
+from bench.performance.amounts import Counters, Figure, elements, log_bytes, values
 from bench.performance.deployment import ROLES, Deployment
-from bench.performance.drained import SOURCE, specifications
+from bench.performance.drained import MEASURED_TOPICS, SOURCE, specifications
 from bench.performance.events import Traffic, create, write
 from bench.performance.processes import resident_bytes
 from streams.errors import EvenstreamError
 from streams.kafka import topics
 from streams.settings import Settings
-from streams.sizing import Layout, load_of
+from streams.sizing import Layout, Load, load_of
 from streams.sizing.constants import read_constants
 from streams.sizing.cores import reading
+from streams.sizing.topics import topics_of
+from streams.sizing.traffic import traffic_of
 
 _SETTLING_SECONDS = 2.0
 _FIRST_WINDOW_SECONDS = 60.0
@@ -53,22 +55,38 @@ class Steps:
         return self.sources or self.partitions
 
 
-def pace(steps: Steps, folder: Path, bootstrap: str, progress: Callable[[str], object]) -> list[Figure]:
-    """One point for each rate, and one (rate 0, no measurement) of roles that have nothing to do."""
+def pace(
+    steps: Steps, folder: Path, bootstrap: str, data: Path | None, progress: Callable[[str], object]
+) -> list[Figure]:
+    """One point for each rate, and one (rate 0, no measurement) of roles that have nothing to do.
+
+    Args:
+        data: the broker's folder of logs, where there is one.
+    """
     deployment = Deployment(folder, bootstrap, members=steps.members, partitions=steps.partitions)
     settings = deployment.trial.settings
     topic = settings.topic(SOURCE)
     try:
         create(settings, topic, steps.of_source)
-        return _Paced(steps, deployment).run(progress)
+        return _Paced(steps, deployment, data).run(progress)
     finally:
         deployment.close()
         topics.delete(settings, (topic,))
 
 
+@dataclass(frozen=True)
+class _Span:
+    """What was counted at its ends, and by topic the bytes that came to the broker's logs within it."""
+
+    before: Counters
+    after: Counters
+    written: dict[str, int]
+
+
 class _Paced:
-    def __init__(self, steps: Steps, deployment: Deployment) -> None:
+    def __init__(self, steps: Steps, deployment: Deployment, data: Path | None) -> None:
         self._steps = steps
+        self._data = data
         self._deployment = deployment
         self._settings: Settings = deployment.trial.settings
         self._topic = self._settings.topic(SOURCE)
@@ -77,14 +95,14 @@ class _Paced:
     def run(self, progress: Callable[[str], object]) -> list[Figure]:
         steps = self._steps
         resident = {role: resident_bytes(self._deployment.pid(role)) for role in ROLES}
-        found = [self._figure(0.0, 0, *self._span()) | {"resident_bytes": resident}]
+        found = [self._figure(0.0, 0, self._span()) | {"resident_bytes": resident}]
         self._deployment.approve(*self._specs, begin_ms=(time.time_ns() // 1_000_000_000 + 2) * 1000)
         for rate in steps.rates:
             progress(f"paced: {rate:,.0f} events a second, {steps.of_source} x {steps.partitions} partitions")
             with _Writing(self._settings, self._topic, Traffic(1 << 40, steps.of_source, steps.members, rate)):
                 self._await_window()
                 time.sleep(_SETTLING_SECONDS)
-                found.append(self._figure(rate, steps.measurements, *self._span()))
+                found.append(self._figure(rate, steps.measurements, self._span()))
         return found
 
     def _await_window(self) -> None:
@@ -96,16 +114,22 @@ class _Paced:
                 raise EvenstreamError(f"no window was published in {_FIRST_WINDOW_SECONDS:.0f} s; see {logs}")
             time.sleep(0.25)
 
-    def _span(self) -> tuple[Counters, Counters]:
-        """What the roles had counted at its beginning and its end, both half a second after a whole one."""
+    def _span(self) -> _Span:
+        """From half a second after a whole one to as much after a later one."""
         now = time.time()
         time.sleep((0.5 - now) % 1.0)
-        before = Counters.of(self._deployment)
+        before, logs = Counters.of(self._deployment), self._logs()
         time.sleep(max(0.0, before.at + self._steps.seconds - time.monotonic()))
-        return before, Counters.of(self._deployment)
+        after = Counters.of(self._deployment)
+        return _Span(before, after, {name: size - logs[name] for name, size in self._logs().items()})
 
-    def _figure(self, rate: float, measurements: int, before: Counters, after: Counters) -> Figure:
-        steps, seconds = self._steps, after.at - before.at
+    def _logs(self) -> dict[str, int]:
+        sizes = ((name, log_bytes(self._data, self._settings.topic(name))) for name in MEASURED_TOPICS)
+        return {name: size for name, size in sizes if size is not None}
+
+    def _figure(self, rate: float, measurements: int, span: _Span) -> Figure:
+        steps, before, after = self._steps, span.before, span.after
+        seconds = after.at - before.at
         rows = after.rows - before.rows
         batches = {role: after.batches[role] - before.batches[role] for role in ROLES}
         transactions = {role: after.transactions[role] - before.transactions[role] for role in ROLES}
@@ -137,15 +161,27 @@ class _Paced:
             "asked_rate": rate,
             "rate": events / seconds,
             "roles": roles,
+            "log_bytes_per_second": {name: size / seconds for name, size in span.written.items()},
+            "state_bytes_per_second": self._states(events / seconds),
         }
+
+    def _load(self, rate: float) -> tuple[Load, Layout]:
+        load = load_of(self._specs, rate, 1.0, self._steps.members, self._settings)
+        return load, Layout(self._steps.partitions, self._steps.of_source, 1, 1)
+
+    def _states(self, rate: float) -> float:
+        """Bytes of state a second as the model has them, of a deployment that has been there for long."""
+        if not rate:
+            return 0.0
+        load, layout = self._load(rate)
+        sizes = topics_of(load, layout, traffic_of(load, layout))
+        return sum(size.written for size in sizes if size.name.startswith("state-"))
 
     def _reading(self, rate: float, busy: float, seconds: float) -> dict[str, float]:
         """Polls and lots, which nobody counts: by the model's own rule, from the share of a core that seal used."""
         if not rate:
             return {}
-        load = load_of(self._specs, rate, 1.0, self._steps.members, self._settings)
-        layout = Layout(self._steps.partitions, self._steps.of_source, 1, 1)
-        each = reading(load, layout, min(busy, 1.0), read_constants().cpu["seal"])
+        each = reading(*self._load(rate), min(busy, 1.0), read_constants().cpu["seal"])
         return {name: amount * seconds for name, amount in each.items()}
 
 

@@ -91,7 +91,7 @@ def run(
             progress(f"drained: {point}")
             found.append(drain(point, place, bootstrap, data) | {"repetition": repetition})
         else:
-            found += [figure | {"repetition": repetition} for figure in pace(point, place, bootstrap, progress)]
+            found += [figure | {"repetition": repetition} for figure in pace(point, place, bootstrap, data, progress)]
         progress(f"  {time.monotonic() - begun:.0f} s")
     return found
 

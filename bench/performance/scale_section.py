@@ -88,6 +88,11 @@ def _paced(same: Sequence[Figure]) -> Row:
         "batches": a_second("seal", "batches"),
         "punctuations": a_second("seal", "punctuations"),
         "transactions": {role: a_second(role, "transactions") for role in ROLES},
+        "log": {
+            name: _middle(same, lambda figure, name=name: figure["log_bytes_per_second"][name])  # type: ignore[misc]
+            for name in first.get("log_bytes_per_second", {})
+        },
+        "state": _middle(same, lambda figure: figure.get("state_bytes_per_second", 0.0)),
     }
 
 
@@ -166,7 +171,7 @@ def _paced_text(figures: Sequence[Figure]) -> str:
         return ""
     head = [
         "partitions", "events/s asked", "events/s", *(f"{role}, us" for role in ROLES), "all, us", "cores of all",
-        "batches/s", "punctuations/s", "transactions/s of seal, attach, a",
+        "batches/s", "punctuations/s", "transactions/s of seal, attach, a", "kB/s on disk: sealed, shares, states",
     ]  # fmt: skip
     lines = [
         [
@@ -178,6 +183,7 @@ def _paced_text(figures: Sequence[Figure]) -> str:
             _number(row["batches"]),
             _number(row["punctuations"]),
             ", ".join(_number(row["transactions"][role]) for role in ("seal", "attach", "a")),
+            ", ".join(_number(size / 1000) for size in _on_disk(row)) or "-",
         ]
         for row in rows
     ]
@@ -196,8 +202,8 @@ def _paced_text(figures: Sequence[Figure]) -> str:
 def _low_rates(rows: Sequence[Row], figures: Sequence[Figure]) -> str:
     """What few events cost, and where that goes."""
     least = min(row["asked_rate"] for row in rows)
-    told = []
-    for row in (row for row in rows if row["asked_rate"] == least):
+    told, few = [], [row for row in rows if row["asked_rate"] == least]
+    for row in few:
         resting = [
             sum(part["cpu_seconds"] / part["seconds"] for part in figure["roles"].values())
             for figure in figures
@@ -213,8 +219,21 @@ def _low_rates(rows: Sequence[Row], figures: Sequence[Figure]) -> str:
         f"Few events: a batch holds the rows of one measurement, source partition, partition and window, so at "
         f"{least:,.0f} events a second most slots have one row or none, and the envelopes cost what the rows do not: "
         + "; ".join(told)
+        + ". State grows with the streams, (source partition, partition): after some minutes, when the last digests of "
+        "each are known, the model has "
+        + "; ".join(
+            f"{row['state'] / 1e6:,.2f} MB a second of it with {row['sources']} x {row['partitions']}" for row in few
+        )
         + "."
     )
+
+
+def _on_disk(row: Row) -> tuple[float, ...]:
+    """Bytes a second of `sealed`, `shares` and all state topics; none where they are not known."""
+    log = row["log"]
+    if not log:
+        return ()
+    return log["sealed"], log["shares"], sum(size for name, size in log.items() if name.startswith("state-"))
 
 
 def _layout(point: Figure | Row) -> tuple[int, int]:

@@ -42,10 +42,10 @@ def test_a_topic_is_drained_role_by_role(kafka: str, kafka_logs: Path, tmp_path:
     assert "| 100 | 1,500 |" in scale.section([figure, {**figure, "axis": "base", "batch_rows": 4_096}])
 
 
-def test_roles_are_measured_at_a_steady_rate(kafka: str, tmp_path: Path) -> None:
+def test_roles_are_measured_at_a_steady_rate(kafka: str, kafka_logs: Path, tmp_path: Path) -> None:
     """At rest nothing is done; at a rate, the rows of that rate are, by all roles, and windows end once a second."""
     steps = Steps((50.0, 400.0), partitions=1, seconds=3, members=300, sources=2)
-    rest, slow, fast = pace(steps, tmp_path, kafka, print)
+    rest, slow, fast = pace(steps, tmp_path, kafka, kafka_logs, print)
     assert json.loads(json.dumps(fast)) == fast
     assert (rest["measurements"], rest["rate"], rest["roles"]["seal"]["transactions"]) == (0, 0.0, 0.0)
     assert 50_000_000 < rest["resident_bytes"]["seal"] < 500_000_000
