@@ -25,6 +25,7 @@ WRITTEN_RATE = 200_000.0
 SOURCE = "events"
 MEASURED_TOPICS = (SOURCE, "sealed", "shares", "state-seal", "state-attach", "state-a", "state-b")
 _RECORDS_A_POLL = 5_000
+_DAY_MS = 86_400_000
 _ASK_SECONDS = 0.25
 _LIMIT_SECONDS = 110.0
 
@@ -36,6 +37,8 @@ class Shape:
     Attributes:
         axis: what this point is a part of. events: in the topic, over ``partitions``, of evenstream's topics as well.
         batch_rows: most rows of a batch. cells: of the table. base_ms: of a window. members: in the store.
+        rectifier: whether that channel is released as well, so that a row has twice as many elements.
+        ahead: further measurements that begin tomorrow: their events are decoded, and have no row yet.
     """
 
     axis: str
@@ -46,14 +49,22 @@ class Shape:
     cells: int = 20
     base_ms: int = 1_000
     members: int = 100_000
+    rectifier: bool = False
+    ahead: int = 0
 
 
-def specifications(topic: str, count: int, cells: int = 20, base_ms: int = 1_000) -> list[Measurement]:
+def specifications(
+    topic: str, count: int, cells: int = 20, base_ms: int = 1_000, *, rectifier: bool = False
+) -> list[Measurement]:
     """So many measurements of one topic, alike but for their names."""
     base = f"{base_ms}ms" if base_ms % 1000 else f"{base_ms // 1000}s"
-    return [
+    found = [
         specification(topic, name=f"bench-{number}", base=base, score_bins=cells // 4) for number in range(1, count + 1)
     ]
+    if not rectifier:
+        return found
+    terms = found[0].privacy.model_copy(update={"channel_shares": {"table": 0.4, "rectifier": 0.4, "moments": 0.2}})
+    return [spec.model_copy(update={"privacy": terms}) for spec in found]
 
 
 class Drained:
@@ -75,7 +86,13 @@ class Drained:
             overrides=(f"seal.batch_rows={shape.batch_rows}",),
         )
         self._settings = self._deployment.trial.settings
-        self._specs = specifications(self._settings.topic(SOURCE), shape.measurements, shape.cells, shape.base_ms)
+        self._specs = specifications(
+            self._settings.topic(SOURCE),
+            shape.measurements + shape.ahead,
+            shape.cells,
+            shape.base_ms,
+            rectifier=shape.rectifier,
+        )
         self._at_rest = Counters.of(self._deployment)
         self._batches = 0
 
@@ -86,7 +103,12 @@ class Drained:
         deployment.hold(*ROLES)
         traffic = Traffic(shape.events, shape.partitions, shape.members, WRITTEN_RATE)
         written = write(self._settings, self._settings.topic(SOURCE), traffic)
-        deployment.approve(*self._specs, begin_ms=written.begin_ms, end_ms=written.end_ms)
+        now, later = self._specs[: shape.measurements], self._specs[shape.measurements :]
+        deployment.approve(*now, begin_ms=written.begin_ms, end_ms=written.end_ms)
+        for spec in later:
+            begin_ms = written.begin_ms + _DAY_MS
+            dated = spec.with_effective_from(begin_ms).with_expires(begin_ms + _DAY_MS)
+            deployment.trial.approve(dated, written.begin_ms - 1)
         roles = self._seal() | self._attach() | self._parties(written) | self._publish(written)
         return {
             "kind": "drained",
@@ -110,8 +132,10 @@ class Drained:
         found = self._turn(["seal"], done, ["sealed"])
         # Full reads, each of one partition or two: what is fetched together is of one.
         polls = -(-self._shape.events // _RECORDS_A_POLL)
-        lots = polls * min(self._shape.partitions, 2) * self._shape.measurements
-        found["seal"] |= {"events": self._shape.events, "decodings": rows, "rows": rows, "polls": polls, "lots": lots}
+        decoders = self._shape.measurements + self._shape.ahead
+        lots = polls * min(self._shape.partitions, 2) * decoders
+        found["seal"] |= {"events": self._shape.events, "decodings": self._shape.events * decoders}
+        found["seal"] |= {"rows": rows, "polls": polls, "lots": lots}
         sealed = content(self._settings, self._settings.topic("sealed"))
         self._batches = sealed.batches
         found["seal"] |= {"batches": sealed.batches, "punctuations": sealed.punctuations}

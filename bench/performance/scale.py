@@ -37,8 +37,11 @@ SHAPES = (
     Shape("batch_rows", 4_000, batch_rows=1),
     Shape("batch_rows", 100_000, batch_rows=16),
     Shape("batch_rows", 400_000, batch_rows=256),
-    # For the model alone: many values of a window, and many windows.
+    # For the model alone, what the others never vary: values of a window, and windows; elements of a row; events that
+    # are decoded and have no row.
     Shape("values", 200_000, cells=200, base_ms=200),
+    Shape("elements", 400_000, rectifier=True),
+    Shape("decodings", 400_000, ahead=4),
 )
 QUICK_SHAPES = (Shape("base", 100_000), Shape("partitions", 50_000, partitions=16))
 RATES = (100.0, 1_000.0, 10_000.0, 100_000.0)

@@ -52,6 +52,10 @@ def label(figure: Figure) -> str:
         parts.append(f"batches of {figure['batch_rows']}")
     if figure["cells"] != 20:
         parts.append(f"{figure['cells']} cells, windows of {figure['base_ms']} ms")
+    if figure["rectifier"]:
+        parts.append("with rectifier")
+    if figure["ahead"]:
+        parts.append(f"{figure['ahead']} measurements ahead")
     return "drained, " + ", ".join(parts)
 
 

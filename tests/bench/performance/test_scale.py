@@ -46,6 +46,7 @@ def roles(rng: np.random.Generator, factor: float = 1.0) -> dict[str, Figure]:
 def drained(seed: int, factor: float = 1.0, log_bytes: int | None = 900, **shape: Any) -> Figure:
     """A point as ``drain`` gives it."""
     whole = {"partitions": 4, "measurements": 1, "batch_rows": 4_096, "cells": 20, "base_ms": 1_000, "axis": "base"}
+    whole |= {"rectifier": False, "ahead": 0}
     topics = {name: {"value_bytes": 3_000, "log_bytes": log_bytes} for name in ("events", "sealed", "shares")}
     return {
         "kind": "drained",

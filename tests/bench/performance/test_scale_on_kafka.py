@@ -18,7 +18,9 @@ ROLES = ("seal", "attach", "a", "b", "publish")
 
 def test_a_topic_is_drained_role_by_role(kafka: str, kafka_logs: Path, tmp_path: Path) -> None:
     """Each role has done all of the work, and what it did, used and wrote is counted as it is."""
-    shape = Shape("batch_rows", 1_500, partitions=2, measurements=2, batch_rows=100, members=300)
+    shape = Shape(
+        "batch_rows", 1_500, partitions=2, measurements=2, batch_rows=100, members=300, rectifier=True, ahead=1
+    )
     figure = drain(shape, tmp_path, kafka, kafka_logs)
     assert json.loads(json.dumps(figure)) == figure
     roles, topics = figure["roles"], figure["topics"]
@@ -28,7 +30,8 @@ def test_a_topic_is_drained_role_by_role(kafka: str, kafka_logs: Path, tmp_path:
     # A batch of each slot is not full.
     assert rows / 100 <= roles["seal"]["batches"] <= rows / 100 + slots
     assert roles["seal"]["batches"] == roles["attach"]["batches"] == roles["b"]["batches"]
-    assert roles["attach"]["elements"] > 6 * rows
+    assert roles["seal"]["decodings"] == rows + 1_500
+    assert roles["attach"]["elements"] > 12 * rows
     assert roles["publish"]["windows"] == roles["a"]["windows"] == 2 * figure["windows"]
     for role in ROLES:
         assert roles[role]["transactions"] >= 1
