@@ -24,6 +24,7 @@ from streams.sizing.traffic import traffic_of
 
 _PARTS = {"seal": "seal", "attach": "attach", "a": "party", "b": "party", "publish": "publish"}
 _LEAST_KEPT = 3
+_KEPT_UP = 0.8
 _LEAST_WINDOWS = 5
 """The first window that a process publishes costs it as much as ten more, which no deployment sees again."""
 
@@ -59,6 +60,14 @@ def label(figure: Figure) -> str:
     return "drained, " + ", ".join(parts)
 
 
+def carried(figure: Figure) -> bool:
+    """Whether all roles kept up with a steady rate; where one did not, what they did is not what the rate asks for."""
+    batches = {role: figure["roles"][role]["batches"] for role in ("seal", "attach", "a", "b")}
+    return bool(
+        figure["rate"] >= _KEPT_UP * figure["asked_rate"] and min(batches.values()) >= _KEPT_UP * batches["seal"]
+    )
+
+
 def fit(figures: Sequence[Figure], *, write: bool = False) -> Figure:
     """See ``scale.fit``.
 
@@ -79,7 +88,7 @@ def fit(figures: Sequence[Figure], *, write: bool = False) -> Figure:
         costs = _fitted(others, known)
         held_out += [_compared(g, role, point["cpu_seconds"], _cost(point, costs)) for g, role, point in left]
         for figure in figures:
-            if label(figure) == group and figure["kind"] == "paced" and figure["measurements"]:
+            if label(figure) == group and figure["kind"] == "paced" and figure["measurements"] and carried(figure):
                 planned += _planned(figure, known.model_copy(update={"cpu": costs}))
     if write:
         resident = _resident(figures, known)

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from bench.performance.amounts import Figure
-from bench.performance.scale_fit import fit, label
+from bench.performance.scale_fit import carried, fit, label
 
 Row = dict[str, Any]
 """A point, its repetitions brought together by their medians."""
@@ -82,6 +82,7 @@ def _paced(same: Sequence[Figure]) -> Row:
     return {
         **{key: first[key] for key in ("sources", "partitions", "measurements", "asked_rate")},
         "label": label(first),
+        "carried": all(map(carried, same)),
         "rate": rate,
         "cores": cores,
         "cost": {role: _MICRO * cores[role] / rate for role in ROLES},
@@ -177,7 +178,7 @@ def _paced_text(figures: Sequence[Figure]) -> str:
         [
             f"{row['sources']} x {row['partitions']}",
             f"{row['asked_rate']:,.0f}",
-            _number(row["rate"]),
+            _number(row["rate"]) + ("" if row["carried"] else " (*)"),
             *(_number(per_event(row, role)) for role in (*ROLES, "all")),
             _number(sum(row["cores"].values())),
             _number(row["batches"]),
@@ -190,9 +191,9 @@ def _paced_text(figures: Sequence[Figure]) -> str:
     return "\n\n".join(
         [
             "### At a steady rate: all roles at work",
-            "Windows of 1 s, live events. Nothing is taken off: being there is a part of what an event costs. Where "
-            "fewer events came than were asked for, that is what this machine carries with the writer and the broker "
-            "beside it.",
+            "Windows of 1 s, live events. Nothing is taken off: being there is a part of what an event costs. (*): a "
+            "role did not keep up, with the broker and the writer beside it on this machine; the rate is what `seal` "
+            "took in.",
             _table(head, lines),
             _low_rates(rows, figures),
         ]
@@ -302,7 +303,7 @@ def _model_text(figures: Sequence[Figure]) -> str:
         parts += [
             "The same for the whole model as `evenstream plan` uses it, which predicts how many batches, transactions "
             "and windows there are as well, from the rate and the partitions alone: predicted cores over measured, "
-            "less 1.",
+            "less 1. Of rates that all roles kept up with.",
             _errors(found["planned"]),
             f"Median of the absolute errors: {_medians(found['planned_median_error'])}.",
         ]

@@ -23,12 +23,18 @@ COSTS = {
 }
 
 
-def roles(rng: np.random.Generator, factor: float = 1.0) -> dict[str, Figure]:
-    """Amounts drawn at random, and the CPU that they cost."""
+def roles(rng: np.random.Generator, factor: float = 1.0, batches: float | None = None) -> dict[str, Figure]:
+    """Amounts drawn at random, and the CPU that they cost.
+
+    Args:
+        batches: the same for all roles, in place of drawn ones.
+    """
     found = {}
     for role in ROLES:
         names = QUANTITIES[PARTS[role]]
         amounts = {name: float(10 ** rng.uniform(2, 4)) for name in names}
+        if batches is not None and "batches" in amounts:
+            amounts["batches"] = batches
         cpu = sum(COSTS[PARTS[role]][name] * amount for name, amount in amounts.items())
         amounts["seconds"] = amounts.pop("idle")
         found[role] = {
@@ -70,7 +76,7 @@ def paced(seed: int, rate: float, partitions: int = 4, measurements: int = 1) ->
         "measurements": measurements,
         "asked_rate": rate,
         "rate": 0.9 * rate,
-        "roles": roles(np.random.default_rng(seed)),
+        "roles": roles(np.random.default_rng(seed), batches=500.0 + seed),
     }
 
 
@@ -97,6 +103,16 @@ def test_costs_come_back_and_predict_what_they_did_not_see(figures: list[Figure]
         "10,000 events a second, 4 x 4 partitions",
         "100 events a second, 64 x 64 partitions",
     }
+
+
+def test_a_rate_that_was_not_carried_is_not_held_against_the_plan(figures: list[Figure]) -> None:
+    """One party lags, or fewer events came: the plan is of those who keep up, so the point is left out of that."""
+    lagging, slow = paced(500, 1_000.0), paced(501, 5_000.0)
+    lagging["roles"]["b"]["batches"] *= 0.5
+    slow["rate"] = 2_000.0
+    found = scale.fit([*figures, lagging, slow])
+    assert {one["point"] for one in found["planned"]} == {one["point"] for one in scale.fit(figures)["planned"]}
+    assert "900 (*)" in scale.section([*figures, lagging])
 
 
 def test_repetitions_are_left_out_together(figures: list[Figure]) -> None:
