@@ -29,7 +29,7 @@ from streams.roles.arrivals import Arrivals, by_partition
 from streams.roles.batching import Batcher, Sealed, shuffled_within
 from streams.roles.source_partition import SourcePartition, SourceState
 from streams.roles.source_topics import AskStart, AskTopic, SourceTopics
-from streams.stage import Out, Partition, Record
+from streams.stage import LEAST_PATIENCE_MS, Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 
@@ -44,6 +44,8 @@ _TOPICS_INTERVAL_MS = 5_000
 _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
 # Rows wait for their commit, so that none is read before another by chance; so many are some 50 MB.
 _MOST_WAITING_ROWS = 1_000_000
+# A step costs some 300 microseconds besides its records: every 10 ms, that was most of what a slow topic cost.
+_MOST_PATIENCE_MS = 50
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,16 @@ class SealStage:
         for approved in self._control.approved():
             if approved.revoked:
                 self._batcher.drop(approved.spec)
+
+    def patience_ms(self, now_ms: int) -> int:
+        """Until the next window closes; one that is about to is not kept waiting."""
+        closing_ms = (
+            self._told.get(approved.spec, NEVER_MS) + approved.measurement.base_ms + approved.measurement.lateness_ms
+            for approved in self._control.approved()
+        )
+        return max(
+            LEAST_PATIENCE_MS, min(_MOST_PATIENCE_MS, min(closing_ms, default=now_ms + _MOST_PATIENCE_MS) - now_ms)
+        )
 
     def blocked(self, now_ms: int) -> str | None:
         """`seal` pauses, and never drops, while a recipient has no valid epoch key."""
