@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> None:
         "base_bytes": known.base_bytes | given.get("base_bytes", {}),
         "members_per_second": given.get("members_per_second", known.members_per_second),
     }
-    made, fits = fitted(given["points"], known.model_copy(update=beside), _machine(), date.today())
+    made, fits = fitted(given["points"], known.model_copy(update=beside), machine(), date.today())
     for fit in fits:
         print(fit)
     if "--write" in arguments:
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"written to {FILE}")
 
 
-def _machine() -> str:
+def machine() -> str:
     processor = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor() or "unknown processor",
