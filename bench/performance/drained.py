@@ -61,42 +61,58 @@ class Drained:
 
     Args:
         folder: of its logs and keys. bootstrap: the Kafka. data: the broker's folder of logs, where there is one.
+        written: events that are there; by default the point writes its own.
     """
 
-    def __init__(self, shape: Shape, folder: Path, bootstrap: str, data: Path | None) -> None:
+    def __init__(
+        self, shape: Shape, folder: Path, bootstrap: str, data: Path | None, written: Written | None = None
+    ) -> None:
         self._shape = shape
         self._data = data
+        self._written = written
         self._deployment = Deployment(
             folder,
             bootstrap,
             members=shape.members,
             partitions=shape.partitions,
-            live=(SOURCE,),
+            live=() if written else (SOURCE,),
             overrides=(f"seal.batch_rows={shape.batch_rows}",),
         )
         self._settings = self._deployment.trial.settings
-        self._specs = specifications(self._settings.topic(SOURCE), shape.measurements, shape.cells, shape.base_ms)
+        self._source = written.topic if written else self._settings.topic(SOURCE)
+        self._specs = specifications(self._source, shape.measurements, shape.cells, shape.base_ms)
         self._at_rest = Counters.of(self._deployment)
         self._batches = 0
 
     def run(self) -> Figure:
-        """Write the events, drain them, and tell."""
-        deployment, shape = self._deployment, self._shape
-        resident = {role: resident_bytes(deployment.pid(role)) for role in ROLES}
-        deployment.hold(*ROLES)
-        traffic = Traffic(shape.events, shape.partitions, shape.members, WRITTEN_RATE)
-        written = write(self._settings, self._settings.topic(SOURCE), traffic)
-        deployment.approve(*self._specs, begin_ms=written.begin_ms, end_ms=written.end_ms)
+        """Drain the events role by role, and tell."""
+        resident = {role: resident_bytes(self._deployment.pid(role)) for role in ROLES}
+        written = self._begin()
         roles = self._seal() | self._attach() | self._parties(written) | self._publish(written)
         return {
             "kind": "drained",
-            **asdict(shape),
+            **asdict(self._shape),
             "windows": self._windows(written),
             "value_bytes": written.value_bytes,
             "roles": roles,
             "topics": self._topics(),
             "resident_bytes": resident,
         }
+
+    def run_together(self) -> Figure:
+        """Drain the events with all roles at work beside one another, and tell."""
+        written = self._begin()
+        count = self._windows(written) * self._shape.measurements
+        roles = self._turn(ROLES, self._deployment.holds("fairness-metrics", count), ["fairness-metrics"])
+        return {"kind": "together", **asdict(self._shape), "windows": self._windows(written), "roles": roles}
+
+    def _begin(self) -> Written:
+        deployment, shape = self._deployment, self._shape
+        deployment.hold(*ROLES)
+        traffic = Traffic(shape.events, shape.partitions, shape.members, WRITTEN_RATE)
+        written = self._written or write(self._settings, self._source, traffic)
+        deployment.approve(*self._specs, begin_ms=written.begin_ms, end_ms=written.end_ms)
+        return written
 
     def close(self) -> None:
         """Stop it."""
@@ -201,7 +217,7 @@ class Drained:
         """By topic: records and bytes of values and batches as they are sent, and bytes of its segments on disk."""
         found = {}
         for name in MEASURED_TOPICS:
-            topic = self._settings.topic(name)
+            topic = self._source if name == SOURCE else self._settings.topic(name)
             held = content(self._settings, topic)
             found[name] = {
                 "records": held.records,

@@ -20,9 +20,9 @@ TRAFFIC = events.Traffic(6_000, partitions=4, members=500, rate=1_500.0)
 
 
 @pytest.fixture(scope="module")
-def written() -> set[str]:
-    """Topics that hold the events already."""
-    return set()
+def written_once() -> list[events.Written]:
+    """What holds the events already."""
+    return []
 
 
 @pytest.fixture
@@ -32,21 +32,24 @@ def settings(kafka: str, make_settings: Callable[..., Settings]) -> Settings:
 
 
 @pytest.fixture
-def topic(settings: Settings, written: set[str]) -> str:
-    """The topic that all contenders of this file read, written once."""
-    if not written:
-        written.add(f"bench-events-{uuid.uuid4().hex[:10]}")
-        events.write(settings, *written, TRAFFIC)
-    return next(iter(written))
+def written(settings: Settings, written_once: list[events.Written]) -> events.Written:
+    """The events that all contenders of this file read, written once."""
+    if not written_once:
+        topic = f"bench-events-{uuid.uuid4().hex[:10]}"
+        events.create(settings, topic, TRAFFIC.partitions)
+        written_once.append(events.write(settings, topic, TRAFFIC))
+    return written_once[0]
 
 
-def run(contender: Contender, settings: Settings, topic: str, count: int, folder: Path) -> tuple[list[Any], str]:
+def run(
+    contender: Contender, settings: Settings, written: events.Written, count: int, folder: Path
+) -> tuple[list[Any], str]:
     """The marks of a contender's run, and its topic of counts."""
     output = f"bench-counts-{uuid.uuid4().hex[:10]}"
     events.create(settings, output, TRAFFIC.partitions)
     task = {
         "--bootstrap": settings.kafka.bootstrap,
-        "--topic": topic,
+        "--topic": written.topic,
         "--partitions": str(TRAFFIC.partitions),
         "--events": str(count),
         "--output": output,
@@ -58,34 +61,38 @@ def run(contender: Contender, settings: Settings, topic: str, count: int, folder
     return [json.loads(line) for line in done.stdout.splitlines()], output
 
 
-def check(contender: Contender, settings: Settings, topic: str, count: int, folder: Path) -> None:
+def check(contender: Contender, settings: Settings, written: events.Written, count: int, folder: Path) -> None:
     """A run's marks are in order, and its counts are the truth."""
-    marks, output = run(contender, settings, topic, count, folder)
+    marks, output = run(contender, settings, written, count, folder)
     assert marks[0] == {"mark": "first"}
     assert marks[-1] == {"mark": "done", "events": count}
     found = read_counts(contender, settings.kafka.bootstrap, output)
-    assert mistakes(contender, found, events.truth(TRAFFIC, count)) == []
+    assert mistakes(contender, found, written.truth(count)) == []
     assert bool(found) == (contender is not FLOOR)
 
 
 @pytest.mark.parametrize("contender", [FLOOR, FAUST], ids=lambda contender: contender.name)
-def test_ours_count_all(contender: Contender, settings: Settings, topic: str, tmp_path: Path) -> None:
+def test_ours_count_all(contender: Contender, settings: Settings, written: events.Written, tmp_path: Path) -> None:
     """The floor and Faust read every event; Faust's counts are right."""
-    check(contender, settings, topic, TRAFFIC.count, tmp_path)
+    check(contender, settings, written, TRAFFIC.count, tmp_path)
 
 
 @pytest.mark.parametrize("contender", [FLOOR, FAUST], ids=lambda contender: contender.name)
-def test_ours_stop_where_they_are_told(contender: Contender, settings: Settings, topic: str, tmp_path: Path) -> None:
+def test_ours_stop_where_they_are_told(
+    contender: Contender, settings: Settings, written: events.Written, tmp_path: Path
+) -> None:
     """Of a longer log, the first events of each partition are counted, and no others."""
-    check(contender, settings, topic, 4_000, tmp_path)
+    check(contender, settings, written, 4_000, tmp_path)
 
 
 @pytest.mark.parametrize("count", [TRAFFIC.count, 4_000])
 @pytest.mark.parametrize(
     "contender", [each for each in CONTENDERS if each not in (FLOOR, FAUST)], ids=lambda contender: contender.name
 )
-def test_others_count_right(contender: Contender, count: int, settings: Settings, topic: str, tmp_path: Path) -> None:
+def test_others_count_right(
+    contender: Contender, count: int, settings: Settings, written: events.Written, tmp_path: Path
+) -> None:
     """Those that stand in an environment of their own, where it was made: the whole log, and the first part of it."""
     if (missing := contender.missing()) is not None:
         pytest.skip(missing)
-    check(contender, settings, topic, count, tmp_path)
+    check(contender, settings, written, count, tmp_path)
