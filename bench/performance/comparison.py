@@ -48,13 +48,13 @@ class Plan:
         events: of the topic. repetitions: of each contender. members: in evenstream's store.
     """
 
-    events: int = 1_000_000
+    events: int = 4_000_000
     repetitions: int = 5
     partitions: int = 4
-    members: int = 100_000
+    members: int = 200_000
 
 
-QUICK = Plan(events=200_000, repetitions=1)
+QUICK = Plan(events=200_000, repetitions=1, members=20_000)
 
 
 class Broker:
@@ -155,7 +155,8 @@ def run_contender(contender: Contender, plan: Plan, broker: Broker, written: Wri
         marks = _marks(process, broker)
     if set(marks) < {"first", "done"}:
         raise EvenstreamError(f"{contender.name} ended without having counted all; its log is {log}")
-    wrong = mistakes(contender, read_counts(contender, broker.bootstrap, output), written.truth(events))
+    truth = written.truth(events, by_record_time=contender.by_record_time)
+    wrong = mistakes(contender, read_counts(contender, broker.bootstrap, output), truth)
     if wrong:
         raise EvenstreamError(f"{contender.name} has counted wrongly: {'; '.join(wrong[:3])}")
     log.unlink()

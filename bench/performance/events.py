@@ -17,7 +17,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # its 
 from numpy.typing import NDArray
 
 from estimator import GROUPS
-from streams.kafka.clients import admin, make_producer, produce
+from streams.kafka.clients import admin, make_producer, produce, read_to_end
 from streams.kafka.topics import LIVE_SOURCE
 from streams.settings import Settings
 from streams.simulate import SimulatedMembers
@@ -55,7 +55,8 @@ class Written:
     Attributes:
         begin_ms, end_ms: the windows that hold events, epoch milliseconds.
         value_bytes: of all values together.
-        shown_at, group, recommended: of each event, shape (n,): int64 epoch milliseconds, its place in GROUPS, bool.
+        shown_at, appended_at, group, recommended: of each event, shape (n,): its own time and the broker's, int64 epoch
+            milliseconds; its place in GROUPS; bool.
     """
 
     topic: str
@@ -64,6 +65,7 @@ class Written:
     end_ms: int
     value_bytes: int
     shown_at: NDArray[np.int64]
+    appended_at: NDArray[np.int64]
     group: NDArray[np.uint8]
     recommended: NDArray[np.bool_]
 
@@ -77,9 +79,14 @@ class Written:
         """How many events there are."""
         return self.shown_at.size
 
-    def truth(self, count: int | None = None) -> Counts:
-        """What a count must find of the first ``count`` events: those that are first in each partition."""
-        start = self.shown_at[:count] // WINDOW_MS * WINDOW_MS
+    def truth(self, count: int | None = None, *, by_record_time: bool = False) -> Counts:
+        """What a count must find of the first ``count`` events: those that are first in each partition.
+
+        Args:
+            by_record_time: it goes by the broker's times, not by those that the events hold.
+        """
+        times = self.appended_at if by_record_time else self.shown_at
+        start = times[:count] // WINDOW_MS * WINDOW_MS
         columns = self.group[:count].tolist(), self.recommended[:count].tolist(), start.tolist()
         return Counter((GROUPS[group], said, at) for group, said, at in zip(*columns, strict=True))
 
@@ -163,7 +170,19 @@ def write(
         progress(sent)
     producer.flush()
     end_ms = (now_ms // WINDOW_MS + 1) * WINDOW_MS
-    return Written(topic, traffic, begin_ms, end_ms, size, shown_at[:sent], group[:sent], recommended[:sent])
+    appended_at = _appended_at(settings, topic, traffic.partitions, sent)
+    return Written(
+        topic, traffic, begin_ms, end_ms, size, shown_at[:sent], appended_at, group[:sent], recommended[:sent]
+    )
+
+
+def _appended_at(settings: Settings, topic: str, partitions: int, count: int) -> NDArray[np.int64]:
+    """The broker's time of each event: record n of partition i is event n x partitions + i."""
+    found = np.zeros(count, np.int64)
+    for message in read_to_end(settings, topic):
+        event = (message.offset() or 0) * partitions + (message.partition() or 0)
+        found[event] = message.timestamp()[1]
+    return found
 
 
 def create(settings: Settings, topic: str, partitions: int) -> None:

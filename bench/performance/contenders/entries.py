@@ -40,6 +40,7 @@ class Contender:
         command: its words up to the task's own arguments (``program.read_task``); run it in ``ROOT``.
         most_events: of one run, since it is slow; None for as many as there are.
         decode: its records of counts; None where it writes none.
+        by_record_time: its windows go by the records' own times, which it need not decode; else by the events'.
         last_window_open: it closes a window when a later event comes, so it never tells of the last one.
     """
 
@@ -53,6 +54,7 @@ class Contender:
     command: tuple[str, ...]
     decode: Callable[[bytes, bytes, tuple[int, int]], Iterator[Update]] | None = None
     most_events: int | None = None
+    by_record_time: bool = True
     last_window_open: bool = False
 
     def missing(self) -> str | None:
@@ -164,6 +166,8 @@ BYTEWAX = Contender(
     follows="https://docs.bytewax.io/stable/guide/concepts/windowing.html",
     command=_module("bytewax_count", VENV / "bin" / "python"),
     decode=counts.bytewax,
+    by_record_time=False,
+    most_events=1_000_000,
 )
 
 QUIX = _quix("Quix Streams", _AT_LEAST_ONCE, "at-least-once")

@@ -67,7 +67,7 @@ def check(contender: Contender, settings: Settings, written: events.Written, cou
     assert marks[0] == {"mark": "first"}
     assert marks[-1] == {"mark": "done", "events": count}
     found = read_counts(contender, settings.kafka.bootstrap, output)
-    assert mistakes(contender, found, written.truth(count)) == []
+    assert mistakes(contender, found, written.truth(count, by_record_time=contender.by_record_time)) == []
     assert bool(found) == (contender is not FLOOR)
 
 
