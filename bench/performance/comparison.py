@@ -11,7 +11,6 @@ told apart. Of a contender that warms up the second half is told as well.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import subprocess
 import threading
@@ -23,7 +22,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.performance.amounts import log_bytes
 from bench.performance.contenders.entries import FLOOR, ROOT, Contender, mistakes, read_counts
 from bench.performance.drained import Drained, Shape
 from bench.performance.events import Traffic, Written, create, write
@@ -140,7 +138,6 @@ def run_contender(contender: Contender, plan: Plan, broker: Broker, written: Wri
     output = f"bench-counts-{secrets.token_hex(4)}"
     settings = load_settings(None, [f"kafka.bootstrap={broker.bootstrap}", "deployment=bench"])
     create(settings, output, plan.partitions)
-    disk = _data_bytes(broker)
     task = {
         "--bootstrap": broker.bootstrap,
         "--topic": written.topic,
@@ -163,7 +160,7 @@ def run_contender(contender: Contender, plan: Plan, broker: Broker, written: Wri
     figure: Figure = {"name": contender.name, "kind": "contender", **_between(marks, "first", "done", events)}
     if "half" in marks:
         figure["warm"] = _between(marks, "half", "done", events // 2)
-    return figure | {"written_bytes": _data_bytes(broker) - disk, "output_bytes": log_bytes(broker.data, output)}
+    return figure | {"written_bytes": _written_bytes(broker, output)}
 
 
 @dataclass(frozen=True)
@@ -214,16 +211,8 @@ def _started(words: Sequence[str], log: Path) -> Iterator[subprocess.Popen[str]]
                 process.wait()
 
 
-def _data_bytes(broker: Broker) -> int:
-    """What lies in the broker's folder of logs; indices are made in full, and filled later: they are left out."""
+def _written_bytes(broker: Broker, output: str) -> int | None:
+    """Bytes of the log segments of a contender's topics: the counts, and changelogs, which are named after it."""
     if broker.data is None:
-        return 0
-    total = 0
-    for folder, _, names in os.walk(broker.data):
-        for name in names:
-            if name.endswith(".log"):
-                try:
-                    total += (Path(folder) / name).stat().st_size
-                except OSError:  # just removed
-                    continue
-    return total
+        return None
+    return sum(segment.stat().st_size for segment in broker.data.glob(f"*{output}*/*.log"))
