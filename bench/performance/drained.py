@@ -67,58 +67,89 @@ def specifications(
     return [spec.model_copy(update={"privacy": terms}) for spec in found]
 
 
+class Seen:
+    """What `seal` has made of events: rows, or refusals where a busy machine wrote an event later than it may come."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+
+    def rows(self) -> int:
+        """So far."""
+        return int(self._deployment.value("seal", "evenstream_rows_total"))
+
+    def refused(self) -> int:
+        """One for each event and measurement."""
+        return int(self._deployment.value("seal", "evenstream_records_refused_total"))
+
+
 class Drained:
     """One point.
 
     Args:
         folder: of its logs and keys. bootstrap: the Kafka. data: the broker's folder of logs, where there is one.
+        written: events that are there; by default the point writes its own.
     """
 
-    def __init__(self, shape: Shape, folder: Path, bootstrap: str, data: Path | None) -> None:
+    def __init__(
+        self, shape: Shape, folder: Path, bootstrap: str, data: Path | None, written: Written | None = None
+    ) -> None:
         self._shape = shape
         self._data = data
+        self._written = written
         self._deployment = Deployment(
             folder,
             bootstrap,
             members=shape.members,
             partitions=shape.partitions,
-            live=(SOURCE,),
+            live=() if written else (SOURCE,),
             overrides=(f"seal.batch_rows={shape.batch_rows}",),
         )
         self._settings = self._deployment.trial.settings
+        self._source = written.topic if written else self._settings.topic(SOURCE)
         self._specs = specifications(
-            self._settings.topic(SOURCE),
+            self._source,
             shape.measurements + shape.ahead,
             shape.cells,
             shape.base_ms,
             rectifier=shape.rectifier,
         )
         self._at_rest = Counters.of(self._deployment)
-        self._batches = 0
+        self._batches, self._rows = 0, 0
 
     def run(self) -> Figure:
-        """Write the events, drain them, and tell."""
-        deployment, shape = self._deployment, self._shape
-        resident = {role: resident_bytes(deployment.pid(role)) for role in ROLES}
-        deployment.hold(*ROLES)
-        traffic = Traffic(shape.events, shape.partitions, shape.members, WRITTEN_RATE)
-        written = write(self._settings, self._settings.topic(SOURCE), traffic)
-        now, later = self._specs[: shape.measurements], self._specs[shape.measurements :]
-        deployment.approve(*now, begin_ms=written.begin_ms, end_ms=written.end_ms)
-        for spec in later:
-            begin_ms = written.begin_ms + _DAY_MS
-            dated = spec.with_effective_from(begin_ms).with_expires(begin_ms + _DAY_MS)
-            deployment.trial.approve(dated, written.begin_ms - 1)
+        """Drain the events role by role, and tell."""
+        resident = {role: resident_bytes(self._deployment.pid(role)) for role in ROLES}
+        written = self._begin()
         roles = self._seal() | self._attach() | self._parties(written) | self._publish(written)
         return {
             "kind": "drained",
-            **asdict(shape),
+            **asdict(self._shape),
             "windows": self._windows(written),
             "value_bytes": written.value_bytes,
             "roles": roles,
             "topics": self._topics(),
             "resident_bytes": resident,
         }
+
+    def run_together(self) -> Figure:
+        """Drain the events with all roles at work beside one another, and tell."""
+        written = self._begin()
+        count = self._windows(written) * self._shape.measurements
+        roles = self._turn(ROLES, self._deployment.holds("fairness-metrics", count), ["fairness-metrics"])
+        return {"kind": "together", **asdict(self._shape), "windows": self._windows(written), "roles": roles}
+
+    def _begin(self) -> Written:
+        deployment, shape = self._deployment, self._shape
+        deployment.hold(*ROLES)
+        traffic = Traffic(shape.events, shape.partitions, shape.members, WRITTEN_RATE)
+        written = self._written or write(self._settings, self._source, traffic)
+        now, later = self._specs[: shape.measurements], self._specs[shape.measurements :]
+        deployment.approve(*now, begin_ms=written.begin_ms, end_ms=written.end_ms)
+        for spec in later:
+            begin_ms = written.begin_ms + _DAY_MS
+            dated = spec.with_effective_from(begin_ms).with_expires(begin_ms + _DAY_MS)
+            deployment.trial.approve(dated, written.begin_ms - 1)
+        return written
 
     def close(self) -> None:
         """Stop it."""
@@ -127,15 +158,15 @@ class Drained:
     # -- each role's turn -----------------------------------------------------------------------------------------
 
     def _seal(self) -> dict[str, Figure]:
-        rows = self._shape.events * self._shape.measurements
-        done = self._flushed("seal", lambda: self._deployment.value("seal", "evenstream_rows_total") >= rows)
-        found = self._turn(["seal"], done, ["sealed"])
+        wanted, seen = self._shape.events * self._shape.measurements, Seen(self._deployment)
+        found = self._turn(["seal"], self._flushed("seal", lambda: seen.rows() + seen.refused() >= wanted), ["sealed"])
+        self._rows = seen.rows()
         # Full reads, each of one partition or two: what is fetched together is of one.
         polls = -(-self._shape.events // _RECORDS_A_POLL)
         decoders = self._shape.measurements + self._shape.ahead
         lots = polls * min(self._shape.partitions, 2) * decoders
         found["seal"] |= {"events": self._shape.events, "decodings": self._shape.events * decoders}
-        found["seal"] |= {"rows": rows, "polls": polls, "lots": lots}
+        found["seal"] |= {"rows": self._rows, "refused": seen.refused(), "polls": polls, "lots": lots}
         sealed = content(self._settings, self._settings.topic("sealed"))
         self._batches = sealed.batches
         found["seal"] |= {"batches": sealed.batches, "punctuations": sealed.punctuations}
@@ -159,10 +190,9 @@ class Drained:
     def _shared(self) -> Figure:
         """What is on `shares`: rows and batches do not grow any more, punctuations do with each second."""
         shares = content(self._settings, self._settings.topic("shares"))
-        rows = self._shape.events * self._shape.measurements
         return {
-            "rows": rows,
-            "elements": elements(self._specs[0], rows, shares.batches),
+            "rows": self._rows,
+            "elements": elements(self._specs[0], self._rows, shares.batches),
             "batches": shares.batches,
             "punctuations": shares.punctuations,
         }
@@ -225,7 +255,7 @@ class Drained:
         """By topic: records and bytes of values and batches as they are sent, and bytes of its segments on disk."""
         found = {}
         for name in MEASURED_TOPICS:
-            topic = self._settings.topic(name)
+            topic = self._source if name == SOURCE else self._settings.topic(name)
             held = content(self._settings, topic)
             found[name] = {
                 "records": held.records,

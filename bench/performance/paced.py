@@ -13,13 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
+
 from bench.performance.amounts import Counters, Figure, elements, log_bytes, values
 from bench.performance.deployment import ROLES, Deployment
 from bench.performance.drained import MEASURED_TOPICS, SOURCE, specifications
-from bench.performance.events import Traffic, create, write
+from bench.performance.events import Drawn, Traffic, create
 from bench.performance.processes import resident_bytes
 from streams.errors import EvenstreamError
 from streams.kafka import topics
+from streams.kafka.clients import make_producer, produce
 from streams.settings import Settings
 from streams.sizing import Layout, Load, load_of
 from streams.sizing.constants import read_constants
@@ -30,6 +33,9 @@ from streams.sizing.traffic import traffic_of
 _SETTLING_SECONDS = 2.0
 _FIRST_WINDOW_SECONDS = 60.0
 _WRITER_SECONDS = 30.0
+_TICK_SECONDS = 0.01
+_MOST_AT_ONCE = 5_000
+_WAITING = 20_000
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class _Paced:
         self._deployment.approve(*self._specs, begin_ms=(time.time_ns() // 1_000_000_000 + 2) * 1000)
         for rate in steps.rates:
             progress(f"paced: {rate:,.0f} events a second, {steps.of_source} x {steps.partitions} partitions")
-            with _Writing(self._settings, self._topic, Traffic(1 << 40, steps.of_source, steps.members, rate)):
+            with _Writing(self._settings, self._topic, Traffic(0, steps.of_source, steps.members, rate)):
                 self._await_window()
                 time.sleep(_SETTLING_SECONDS)
                 found.append(self._figure(rate, steps.measurements, self._span()))
@@ -186,13 +192,14 @@ class _Paced:
 
 
 class _Writing:
-    """Events are written while the block lasts."""
+    """Events are written while the block lasts, at the rate of the traffic, whose count says nothing."""
 
     def __init__(self, settings: Settings, topic: str, traffic: Traffic) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._traffic = traffic
         self._over = threading.Event()
-        self._thread = threading.Thread(
-            target=write, args=(settings, topic, traffic), kwargs={"stop": self._over.is_set}, daemon=True
-        )
+        self._thread = threading.Thread(target=self._write, daemon=True)
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -200,3 +207,17 @@ class _Writing:
     def __exit__(self, *exception: object) -> None:
         self._over.set()
         self._thread.join(_WRITER_SECONDS)
+
+    def _write(self) -> None:
+        producer = make_producer(self._settings, None, **{"queue.buffering.max.messages": _WAITING})
+        encode, drawn, sent = msgspec.json.Encoder().encode, Drawn(self._traffic), 0
+        begun = time.monotonic()
+        while not self._over.wait(_TICK_SECONDS):
+            due = int(self._traffic.rate * (time.monotonic() - begun)) - sent
+            # All of them would have one time: a writer that cannot keep up must not write what is late already.
+            for event in drawn.events(min(due, _MOST_AT_ONCE), time.time_ns() // 1_000_000):
+                partition = sent % self._traffic.partitions
+                produce(producer, self._topic, key=event.group.encode(), value=encode(event), partition=partition)
+                sent += 1
+            producer.poll(0)
+        producer.flush(_WRITER_SECONDS)

@@ -19,7 +19,8 @@ Goals, and how each is met.
 * **Others see how far it is.** Now and then the positions go to the role's consumer group as well, after they were
   committed: a copy for deletion (``streams.retention``) and for lag tools, never ahead of the truth, and never read
   here. Nobody waits for it: librdkafka's ``send_offsets_to_transaction`` has no end where the broker dies amid it.
-* **Latency.** The loop polls every 10 ms and commits when the stage says so, at punctuation, else once a second.
+* **Latency.** The loop gathers records for as long as the stage can wait, 10 ms where it cannot, and commits when the
+  stage says so: at punctuation, else once a second.
 """
 
 from __future__ import annotations
@@ -58,7 +59,6 @@ from streams.watch.health import RoleHealth
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.01
 _RECORDS_A_POLL = 5_000
 _INIT_TIMEOUT_SECONDS = 30.0
 _RETRY_SECONDS = 0.2
@@ -407,7 +407,7 @@ class ShardLoop:
                     self._tick(stage, now)
                 stop.wait(0.1)
                 continue
-            messages = consumer.consume(_RECORDS_A_POLL, _POLL_SECONDS)
+            messages = consumer.consume(_RECORDS_A_POLL, stage.patience_ms(now) / 1000)
             now = self._clock.now_ms()
             records, ends = self._sort_out(messages, stage)
             if records:

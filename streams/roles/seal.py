@@ -29,7 +29,7 @@ from streams.roles.arrivals import Arrivals, by_partition
 from streams.roles.batching import Batcher, Sealed, shuffled_within
 from streams.roles.source_partition import SourcePartition, SourceState
 from streams.roles.source_topics import AskStart, AskTopic, SourceTopics
-from streams.stage import Out, Partition, Record
+from streams.stage import LEAST_PATIENCE_MS, Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 
@@ -44,6 +44,8 @@ _TOPICS_INTERVAL_MS = 5_000
 _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
 # Rows wait for their commit, so that none is read before another by chance; so many are some 50 MB.
 _MOST_WAITING_ROWS = 1_000_000
+# A step costs some 300 microseconds besides its records: every 10 ms, that was most of what a slow topic cost.
+_MOST_PATIENCE_MS = 50
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,13 @@ class SealStage:
         for approved in self._control.approved():
             if approved.revoked:
                 self._batcher.drop(approved.spec)
+
+    def patience_ms(self, now_ms: int) -> int:
+        """Until the next window closes; one that is about to is not kept waiting."""
+        closing_ms = map(self._closing_ms, self._control.approved())
+        return max(
+            LEAST_PATIENCE_MS, min(_MOST_PATIENCE_MS, min(closing_ms, default=now_ms + _MOST_PATIENCE_MS) - now_ms)
+        )
 
     def blocked(self, now_ms: int) -> str | None:
         """`seal` pauses, and never drops, while a recipient has no valid epoch key."""
@@ -306,6 +315,11 @@ class SealStage:
             source.state.offset = offset
             source.changed = True
 
+    def _closing_ms(self, approved: Approved) -> int:
+        """When the next window that is to be told is complete."""
+        measurement = approved.measurement
+        return self._told.get(approved.spec, NEVER_MS) + measurement.base_ms + measurement.lateness_ms
+
     def _closed_through(self, approved: Approved) -> int:
         """The end of the last base window that nothing of this worker's can reach any more."""
         measurement = approved.measurement
@@ -317,19 +331,23 @@ class SealStage:
     def due(self, now_ms: int) -> bool:
         """At a window's end, or a new state key's beginning, at once; otherwise once in a commit interval.
 
-        A clock that was set back does not hold it.
+        Windows that were over long ago are told once in an interval as well: a backlog is read many windows a second,
+        and to commit at each of them makes small batches. A clock that was set back does not hold it.
         """
         if self._codec.is_due(now_ms) or self._codec.is_awaited():
             return True
+        interval_ms = self._options.commit_interval_ms
+        waited = abs(now_ms - self._last_commit_ms) >= interval_ms
         for approved in self._control.approved():
-            if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS):
+            if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS) and (
+                waited or now_ms - self._closing_ms(approved) <= interval_ms
+            ):
                 return True
         if self._batcher.waiting >= _MOST_WAITING_ROWS:
             return True
         if not self._last_commit_ms and any(self._sources):
             return True  # its acknowledgement tells the broker's time, before which nothing may follow a clock
-        waiting = self._batcher.waiting > 0 or bool(self._outputs)
-        return waiting and abs(now_ms - self._last_commit_ms) >= self._options.commit_interval_ms
+        return waited and (self._batcher.waiting > 0 or bool(self._outputs))
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""

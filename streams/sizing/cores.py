@@ -24,7 +24,7 @@ from streams.sizing.traffic import Traffic
 BUSIEST = 0.7
 """The share of a core that a worker may need: what is left lets it catch up after a stop, and bear a busy hour."""
 
-_POLL_SECONDS = 0.01
+_POLL_SECONDS = 0.05
 """The shard loop waits so long for records (``streams.kafka.shard``)."""
 _LEAST_POLLS = 0.1  # of a worker that cannot keep up
 _ROUNDS = 30

@@ -183,12 +183,12 @@ def test_who_has_counted_takes_as_many_entries_as_counted() -> None:
 
 
 def test_small_lots_give_way(spec: Measurement) -> None:
-    """Polls that find something are no more than events, or than a hundred a second, and fewer as a worker is busy."""
+    """Polls that find something are no more than events, or than twenty a second, and fewer as a worker is busy."""
     costs, layout = read_constants().cpu["seal"], Layout(4, 4, 1, 1)
     rare, often = (reading(load(spec, rate, 1e4), layout, 0.02, costs) for rate in (1.0, 3_000.0))
-    assert rare["polls"] == pytest.approx(1.0, rel=0.01)
-    assert rare["lots"] == pytest.approx(1.0, rel=0.01)
-    assert 80 < often["polls"] < 100
+    assert rare["polls"] == pytest.approx(1.0, rel=0.05)
+    assert rare["lots"] == pytest.approx(1.0, rel=0.05)
+    assert 15 < often["polls"] < 20
     assert often["lots"] == pytest.approx(4 * often["polls"], rel=0.01)
     busy = reading(load(spec, 3_000.0, 1e4), layout, 0.9, costs)
     assert busy["polls"] < often["polls"] / 5
@@ -198,7 +198,7 @@ def test_small_lots_give_way(spec: Measurement) -> None:
 def test_what_a_core_uses_is_not_what_it_can_do(spec: Measurement) -> None:
     """Small lots cost seal cores, and no worker is added for them."""
     seal = size_of(load(spec, 500.0, 1e5)).role("seal")
-    assert seal.cores > 2 * seal.busiest
+    assert seal.cores > 1.2 * seal.busiest
     busy = size_of(load(spec, 150_000.0, 1e5), partitions=4, sources=4).role("seal")
     assert busy.workers == 1
     assert busy.busiest < busy.cores < 1
