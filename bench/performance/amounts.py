@@ -19,6 +19,8 @@ from bench.performance.deployment import ROLES, Deployment, Records
 from privacy import Measurement
 from streams.errors import EvenstreamError
 from streams.kafka.clients import make_consumer, partition_count
+from streams.records.batches import SealedBatch, SharesBatch
+from streams.records.frame import Kind, kind_of
 from streams.roles.channel_layout import ChannelLayout
 from streams.settings import Settings
 from streams.sizing.record_bytes import released_values
@@ -28,7 +30,9 @@ Figure = dict[str, Any]
 
 _SCHED_CLOCK = 2
 _LOOK_SECONDS = 0.01
+_MAGIC = b"ES"
 _READ_SECONDS = 60.0
+_ALL = {"isolation.level": "read_uncommitted"}
 _RECORDS_AT_ONCE = 5_000
 
 
@@ -38,12 +42,14 @@ class Content:
 
     Attributes:
         records: all, of which ``batches`` are of rows; on `sealed` and `shares` the others are punctuations.
+        rows: of the batches.
         value_bytes: of keys and values. batch_bytes: of batches alone.
         last_ms: when the last batch was written (of other topics: the last record), epoch milliseconds.
     """
 
     records: int
     batches: int
+    rows: int
     value_bytes: int
     batch_bytes: int
     last_ms: int
@@ -54,17 +60,18 @@ class Content:
         return self.records - self.batches
 
 
-def content(settings: Settings, topic: str) -> Content:
+def content(settings: Settings, topic: str, *, committed: bool = False) -> Content:
     """Read all partitions of a topic at once, to where each ends now.
 
-    What an aborted transaction left counts as well: it was written. So nothing is missed whose transaction has just
-    been committed, and whose partition the broker has yet to tell.
+    Args:
+        committed: only what the broker has marked as committed in its partition by now. By default all that was
+            written counts, so that nothing is missed whose mark has yet to come.
 
     Raises:
         EvenstreamError: that took longer than a minute.
     """
-    consumer = make_consumer(settings, settings.group("bench-content"), **{"isolation.level": "read_uncommitted"})
-    found = Records()
+    consumer = make_consumer(settings, settings.group("bench-content"), **({} if committed else _ALL))
+    found, rows = Records(), 0
     try:
         waiting = set(range(partition_count(settings, topic)))
         consumer.assign([TopicPartition(topic, i, 0) for i in waiting])
@@ -74,13 +81,22 @@ def content(settings: Settings, topic: str) -> Content:
                 error = message.error()
                 if error is None:
                     found.add(message)
+                    rows += _rows(message.value() or b"")
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its API
                     waiting.discard(message.partition() or 0)
             if time.monotonic() > deadline:
                 raise EvenstreamError(f"{topic} was not read to its end within {_READ_SECONDS:.0f} s")
     finally:
         consumer.close()
-    return Content(found.records, found.batches, found.value_bytes, found.batch_bytes, found.last_ms)
+    return Content(found.records, found.batches, rows, found.value_bytes, found.batch_bytes, found.last_ms)
+
+
+def _rows(value: bytes) -> int:
+    """Of a batch; 0 of another record."""
+    kind = kind_of(value) if value[:2] == _MAGIC else None
+    if kind == Kind.SEALED:
+        return SealedBatch.decode(value).header.rows
+    return SharesBatch.decode(value).header.rows if kind == Kind.SHARES else 0
 
 
 def cpu_seconds(pid: int) -> float:

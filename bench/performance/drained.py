@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.performance.amounts import Counters, Figure, Sampled, content, elements, log_bytes, values
+from bench.performance.amounts import Content, Counters, Figure, Sampled, content, elements, log_bytes, values
 from bench.performance.deployment import ROLES, Deployment, specification
 from bench.performance.events import Traffic, Written, write
 from bench.performance.processes import resident_bytes
@@ -159,7 +159,11 @@ class Drained:
 
     def _seal(self) -> dict[str, Figure]:
         wanted, seen = self._shape.events * self._shape.measurements, Seen(self._deployment)
-        found = self._turn(["seal"], self._flushed("seal", lambda: seen.rows() + seen.refused() >= wanted), ["sealed"])
+
+        def done() -> bool:
+            return seen.rows() + seen.refused() >= wanted and self._committed("sealed").rows >= seen.rows()
+
+        found = self._turn(["seal"], done, ["sealed"])
         self._rows = seen.rows()
         # Full reads, each of one partition or two: what is fetched together is of one.
         polls = -(-self._shape.events // _RECORDS_A_POLL)
@@ -173,9 +177,10 @@ class Drained:
         return found
 
     def _attach(self) -> dict[str, Figure]:
-        done = self._flushed(
-            "attach", lambda: self._deployment.value("attach", "evenstream_batches_total") >= self._batches
-        )
+        def done() -> bool:
+            taken = self._deployment.value("attach", "evenstream_batches_total")
+            return taken >= self._batches and self._committed("shares").batches >= self._batches
+
         found = self._turn(["attach"], done, ["shares"])
         found["attach"] |= self._shared()
         return found
@@ -234,17 +239,8 @@ class Drained:
             for role in roles
         }
 
-    def _flushed(self, role: str, worked: Callable[[], bool]) -> Callable[[], bool]:
-        """Whether a role has committed once more since all of its work was counted: counting comes before."""
-        since: list[float] = []
-
-        def done() -> bool:
-            transactions = self._deployment.value(role, "evenstream_transactions_total")
-            if not since and worked():
-                since.append(transactions)
-            return bool(since) and transactions > since[0]
-
-        return done
+    def _committed(self, name: str) -> Content:
+        return content(self._settings, self._settings.topic(name), committed=True)
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
