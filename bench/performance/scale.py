@@ -6,8 +6,9 @@ when a role mostly waits. Cells and members on arrays, without Kafka, are ``stag
 
     python -m bench.performance.scale [--quick] [--out FILE] [--plots FOLDER] [--write] [--figures FILE]
 
-It starts a broker of its own; ten minutes, or one with ``--quick``. ``--figures`` reads what an earlier run wrote in
-place of measuring, ``--plots`` draws, and ``--write`` writes the model's constants (``streams/sizing/constants.json``).
+It starts a broker of its own; ten minutes, or one with ``--quick``. ``--figures`` reads what an earlier run, or `make
+bench` (docs/performance/figures.json), wrote in place of measuring, ``--plots`` draws, and ``--write`` writes the
+model's constants (``streams/sizing/constants.json``).
 """
 
 from __future__ import annotations
@@ -117,6 +118,14 @@ def section(figures: Iterable[Figure], stages: Figure | None = None) -> str:
     return scale_section.section(list(figures), stages)
 
 
+def read(file: Path) -> tuple[list[Figure], Figure | None]:
+    """Figures of a campaign, and of ``stages`` where they are beside them."""
+    kept = json.loads(file.read_text())
+    if isinstance(kept, list):
+        return kept, None
+    return kept["scale"]["figures"], kept["stages"]["figures"] if "stages" in kept else None
+
+
 def main() -> None:
     """See the module's text."""
     parser = argparse.ArgumentParser(prog="python -m bench.performance.scale", description=__doc__.splitlines()[0])
@@ -131,8 +140,10 @@ def main() -> None:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    stages = json.loads(options.stages.read_text()) if options.stages else None
     if options.figures:
-        figures = json.loads(options.figures.read_text())
+        figures, kept = read(options.figures)
+        stages = stages or kept
     else:
         with TemporaryDirectory(prefix="evenstream-scale-") as name:
             folder = Path(name)
@@ -142,7 +153,6 @@ def main() -> None:
                 )
     if options.out:
         options.out.write_text(json.dumps(figures, indent=1) + "\n")
-    stages = json.loads(options.stages.read_text()) if options.stages else None
     if options.write:
         fit(figures, write=True)
     if options.plots:

@@ -138,6 +138,15 @@ def test_constants_are_written_whole(figures: list[Figure], monkeypatch: pytest.
     assert "bench.performance.scale" in made.made_by
 
 
+def test_figures_are_read_from_either_file(figures: list[Figure], tmp_path: Path) -> None:
+    """A run's own file holds the list; that of `make bench` has it by part, with the stages beside it."""
+    own, bench = tmp_path / "own.json", tmp_path / "figures.json"
+    own.write_text(json.dumps(figures))
+    bench.write_text(json.dumps({"scale": {"figures": figures}, "stages": {"figures": {"stages": [], "stores": []}}}))
+    assert scale.read(own) == (figures, None)
+    assert scale.read(bench) == (figures, {"stages": [], "stores": []})
+
+
 def test_too_few_points_change_no_constant() -> None:
     """Of two points nothing can be fitted: the constants stay what they were, and nothing is called predicted."""
     found = scale.fit([drained(1), drained(2, axis="partitions", partitions=16)])
