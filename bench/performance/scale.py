@@ -25,6 +25,7 @@ from bench.performance import scale_fit, scale_section
 from bench.performance.amounts import Figure
 from bench.performance.drained import Shape, drain
 from bench.performance.paced import Steps, pace
+from streams.errors import EvenstreamError
 from streams.kafka.dev_broker import temporary_broker
 
 BASE = Shape("base", 400_000)
@@ -82,22 +83,30 @@ def run(
         data: the broker's folder of logs, where it is on this machine: for bytes on disk.
 
     Returns:
-        A figure a point, plain data for JSON.
-
-    Raises:
-        EvenstreamError: a role was not done in time; its folder's logs say why.
+        A figure a point, plain data for JSON; where a role was not done in time, one of the kind "left out".
     """
     found: list[Figure] = []
     for number, (repetition, point) in enumerate(points(quick)):
         begun = time.monotonic()
         place = folder / f"scale-{number}"
-        if isinstance(point, Shape):
-            progress(f"drained: {point}")
-            found.append(drain(point, place, bootstrap, data) | {"repetition": repetition})
-        else:
-            found += [figure | {"repetition": repetition} for figure in pace(point, place, bootstrap, data, progress)]
+        progress(f"{point}")
+        try:
+            measured = _measured(point, place, bootstrap, data, progress)
+        except EvenstreamError as error:  # one point that a busy machine did not finish must not cost all the others
+            progress(f"  left out: {error}")
+            why = str(error).partition(";")[0]  # what follows is where its logs were
+            measured = [{"kind": "left out", "point": str(point), "why": why}]
+        found += [figure | {"repetition": repetition} for figure in measured]
         progress(f"  {time.monotonic() - begun:.0f} s")
     return found
+
+
+def _measured(
+    point: Shape | Steps, place: Path, bootstrap: str, data: Path | None, progress: Callable[[str], object]
+) -> list[Figure]:
+    if isinstance(point, Shape):
+        return [drain(point, place, bootstrap, data)]
+    return pace(point, place, bootstrap, data, progress)
 
 
 def fit(figures: Iterable[Figure], *, write: bool = False) -> Figure:

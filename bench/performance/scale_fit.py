@@ -32,7 +32,7 @@ _LEAST_WINDOWS = 5
 def points_of(figures: Sequence[Figure]) -> Iterator[tuple[str, str, Point]]:
     """(group, role, point): repetitions of one point are of one group; roles as the model calls them."""
     for figure in figures:
-        for role, measured in figure["roles"].items():
+        for role, measured in figure.get("roles", {}).items():
             if role == "publish" and 0 < measured["windows"] < _LEAST_WINDOWS:
                 continue
             if measured["cpu_seconds"] > 0:
@@ -88,7 +88,7 @@ def fit(figures: Sequence[Figure], *, write: bool = False) -> Figure:
         costs = _fitted(others, known)
         held_out += [_compared(g, role, point["cpu_seconds"], _cost(point, costs)) for g, role, point in left]
         for figure in figures:
-            if label(figure) == group and figure["kind"] == "paced" and figure["measurements"] and carried(figure):
+            if figure["kind"] == "paced" and label(figure) == group and figure["measurements"] and carried(figure):
                 planned += _planned(figure, known.model_copy(update={"cpu": costs}))
     if write:
         resident = _resident(figures, known)

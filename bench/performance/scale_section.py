@@ -105,6 +105,9 @@ def section(figures: Sequence[Figure], stages: Figure | None) -> str:
     parts = ["## How cost grows", _drained_text(figures), _paced_text(figures)]
     if stages is not None:
         parts.append(_stages_text(stages))
+    absent = [figure for figure in figures if figure["kind"] == "left out"]
+    if absent:
+        parts.append("Left out: " + "; ".join(f"{figure['point']}: {figure['why']}" for figure in absent) + ".")
     return "\n\n".join([*(part for part in parts if part), _model_text(figures)]) + "\n"
 
 

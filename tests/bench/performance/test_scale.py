@@ -13,6 +13,7 @@ from bench.performance import plots, scale, scale_fit
 from bench.performance.drained import Shape
 from bench.performance.paced import Steps
 from bench.performance.scale_section import drained_rows, paced_rows, per_event
+from streams.errors import EvenstreamError
 from streams.sizing.constants import QUANTITIES, Constants, read_constants
 
 Figure = dict[str, Any]
@@ -145,6 +146,25 @@ def test_figures_are_read_from_either_file(figures: list[Figure], tmp_path: Path
     bench.write_text(json.dumps({"scale": {"figures": figures}, "stages": {"figures": {"stages": [], "stores": []}}}))
     assert scale.read(own) == (figures, None)
     assert scale.read(bench) == (figures, {"stages": [], "stores": []})
+
+
+def test_a_point_that_is_not_done_in_time_costs_no_other(
+    figures: list[Figure], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is kept as left out, with the reason, and told; the others are measured and fitted."""
+
+    def measured(point: Shape | Steps, *rest: object) -> list[Figure]:
+        if point == scale.QUICK_SHAPES[0]:
+            raise EvenstreamError("seal: not done in 110 s; see /tmp/logs")
+        return [drained(3)]
+
+    monkeypatch.setattr(scale, "_measured", measured)
+    found = scale.run(tmp_path, "nowhere", quick=True)
+    assert [figure["kind"] for figure in found] == ["left out", "drained", "drained"]
+    told = scale.section([*figures, *found])
+    assert "seal: not done in 110 s" in told
+    assert "/tmp/logs" not in told
+    assert scale.fit([*figures, found[0]]) == scale.fit(figures)
 
 
 def test_too_few_points_change_no_constant() -> None:
