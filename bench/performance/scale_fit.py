@@ -79,7 +79,8 @@ def fit(figures: Sequence[Figure], *, write: bool = False) -> Figure:
     points = list(points_of(figures))
     known = read_constants()
     cpu = _fitted(points, known)
-    held_out, planned = [], []
+    held_out: list[Figure] = []
+    planned: list[Figure] = []
     for group in dict.fromkeys(group for group, _, _ in points):
         others = [point for point in points if point[0] != group]
         left = [point for point in points if point[0] == group]
