@@ -114,6 +114,10 @@ class Drained:
         deployment.approve(*self._specs, begin_ms=written.begin_ms, end_ms=written.end_ms)
         return written
 
+    def pid(self, role: str) -> int:
+        """A role's process id."""
+        return self._deployment.pid(role)
+
     def close(self) -> None:
         """Stop it."""
         self._deployment.close()
