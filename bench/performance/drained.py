@@ -151,6 +151,10 @@ class Drained:
             deployment.trial.approve(dated, written.begin_ms - 1)
         return written
 
+    def pid(self, role: str) -> int:
+        """A role's process id."""
+        return self._deployment.pid(role)
+
     def close(self) -> None:
         """Stop it."""
         self._deployment.close()
