@@ -17,8 +17,8 @@ from streams.sizing.load import Demand, Layout, Load
 
 GATHER_SECONDS = 0.01
 """For so long `attach` waits for the punctuation of other workers before it commits."""
-CLOSING_SECONDS = 0.02
-"""So long after a window can close `seal` commits."""
+CLOSING_SECONDS = 0.01
+"""So much of what comes after a window can close is in the transaction that closes it, in the mean."""
 _MANY = 100.0
 
 
@@ -76,8 +76,8 @@ def batches(demand: Demand, layout: Layout, transactions: float, most_rows: int)
     streams = layout.sources * layout.partitions
     rows = demand.rows / (streams * transactions)
     full = max(0, math.ceil(rows / most_rows) - 1)
-    # In the transaction that spans a window's end rows fall on both sides of it: one more batch, if both have some. Where
-    # it lies between them follows from the lateness, since transactions are timed from the moment a window can close.
+    # In the transaction that spans a window's end rows fall on both sides of it: one more batch, if both have some.
+    # Where it ends follows from the lateness, since transactions are timed from the moment a window can close.
     m = demand.measurement
     after = (m.lateness_ms / 1000 + CLOSING_SECONDS) * transactions % 1.0
     spanning = 1000 / m.base_ms * _some(rows * after) * _some(rows * (1 - after))

@@ -34,6 +34,18 @@ def test_the_roles_write_as_much_as_counted(tmp_path: Path, rate: float, partiti
     assert found.windows / SECONDS == pytest.approx(expected.windows, abs=1 / SECONDS)
 
 
+@pytest.mark.parametrize(("lateness", "each"), [("1s", 1.0), ("500ms", 2.0)])
+def test_a_window_ends_within_a_transaction_where_its_lateness_puts_it(
+    tmp_path: Path, lateness: str, each: float
+) -> None:
+    """Windows of 1 s: with whole seconds of lateness a commit falls on the next one's end, with half ones between."""
+    measurement = spec(base="1s", lateness=lateness)
+    found = run(tmp_path, measurement, 200.0, 2, 2, seconds=SECONDS)
+    expected = sum(traffic_of(load_of([measurement], 200.0, 1.0, 10_000, Settings()), Layout(2, 2, 1, 1)).batches)
+    assert found.kinds[Kind.SEALED] / SECONDS == pytest.approx(4 * each, rel=0.1)
+    assert expected == pytest.approx(found.kinds[Kind.SEALED] / SECONDS, rel=0.5 if each < 2 else 0.05)
+
+
 def test_a_commit_waits_for_its_interval_and_for_something_to_commit() -> None:
     """Nothing to commit: only closings. Much: one an interval. One in a while: one each, no more."""
     assert commits(0.1, 1.0, 0.0) == pytest.approx(0.1)
