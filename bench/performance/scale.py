@@ -164,6 +164,9 @@ def main() -> None:
         options.out.write_text(json.dumps(figures, indent=1) + "\n")
     if options.write:
         fit(figures, write=True)
+        say(
+            "written; docs/planning.md shows sizes that follow from it: tests/streams/report/test_sizing.py prints them"
+        )
     if options.plots:
         from bench.performance import plots  # matplotlib takes a while, and is an extra
 

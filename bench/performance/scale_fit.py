@@ -120,7 +120,8 @@ def _fitted(points: Sequence[tuple[str, str, Point]], known: Constants) -> dict[
         own = [point for point in plain if point["role"] == role]
         found[role] = dict(known.cpu[role])
         if len(own) >= _LEAST_KEPT:
-            found[role] |= fit_role(role, own, held_out=len(own) + 1).constants
+            fitted = fit_role(role, own, held_out=len(own) + 1).constants
+            found[role] |= {name: float(f"{cost:.4g}") for name, cost in fitted.items()}
     return found
 
 

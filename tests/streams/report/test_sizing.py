@@ -113,7 +113,7 @@ def test_a_laptop_is_told_so_little(spec: Measurement) -> None:
 
 def test_a_billion_members_are_told_what_to_do(spec: Measurement) -> None:
     """Partitions before topics are made, and the commands that bring the workers about."""
-    size = sized(spec, 1e6, 1e9)
+    size = sized(spec, 6e5, 1e9)
     advice = advice_of(size)
     assert f"topics.partitions must be {size.layout.partitions}, before topics are made" in advice[0]
     assert any(line.endswith(f"evenstream scale attach {size.layout.attach}") for line in advice)

@@ -99,7 +99,7 @@ def test_work_is_divided_by_whole_partitions(spec: Measurement) -> None:
 
 def test_what_was_made_already_is_kept_to(spec: Measurement) -> None:
     """Given numbers of partitions are used, and what does not fit then says so."""
-    size = size_of(load(spec, 1e6, 1e6), partitions=2, sources=3)
+    size = size_of(load(spec, 1e7, 1e6), partitions=2, sources=3)
     assert (size.layout.partitions, size.layout.sources, size.layout.seal) == (2, 3, 3)
     assert not size.fits
     assert size.role("seal").busiest > BUSIEST
