@@ -78,6 +78,9 @@ def _costs(rows: Sequence[Row], by: str, words: str, title: str) -> Drawing | No
     for role in (*ROLES, "all"):
         _line(axes, [row[by] for row in ordered], [per_event(row, role) for row in ordered], role)
     _log(axes)
+    if by in ("partitions", "measurements"):
+        axes.set_xticks([row[by] for row in ordered])
+        axes.minorticks_off()
     axes.legend(frameon=False, fontsize=8, ncols=2)
     return drawn
 

@@ -116,6 +116,11 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, marks, *lines))
 
 
+def _picture(words: str, name: str) -> str:
+    """One of ``plots.scale``, which draws whatever has two points."""
+    return f"![{words}](performance/{name}.svg)"
+
+
 def _number(value: float) -> str:
     """Three digits, and no exponent."""
     if value >= 100 or value == 0:
@@ -142,6 +147,7 @@ def _drained_text(figures: Sequence[Figure]) -> str:
         rows = drained_rows(figures, axis)
         if len(rows) > 1:
             parts.append(_table(_drained_head(words), [_drained_line(row, axis) for row in rows]))
+            parts.append(_picture(f"CPU an event against {words}", f"scale-{axis.replace('_', '-')}"))
     return "\n\n".join(parts)
 
 
@@ -198,6 +204,11 @@ def _paced_text(figures: Sequence[Figure]) -> str:
             "role did not keep up, with the broker and the writer beside it on this machine; the rate is what `seal` "
             "took in.",
             _table(head, lines),
+            *(
+                _picture(f"CPU an event against rate, {i} x {j} partitions", f"scale-rate-{i}-{j}")
+                for i, j in dict.fromkeys(map(_layout, rows))
+                if sum(_layout(row) == (i, j) for row in rows) > 1
+            ),
             _low_rates(rows, figures),
         ]
     )
@@ -259,6 +270,8 @@ def _stages_text(stages: Figure) -> str:
             "CPU nanoseconds a row in batches of 4,096, one window a batch:",
             _table(["cells", *ROLES], lines),
         ]
+    if len(cells) > 1:
+        parts.append(_picture("CPU a row against cells", "scale-cells"))
     lines = [
         [
             f"{one['members']:,}",
@@ -278,7 +291,10 @@ def _stages_text(stages: Figure) -> str:
         "ns a lookup",
         "lookups a second",
     ]
-    return "\n\n".join([*parts, _table(head, lines)])
+    parts.append(_table(head, lines))
+    if len(stores) > 1:
+        parts.append(_picture("The member store against its size", "scale-members"))
+    return "\n\n".join(parts)
 
 
 def _model_text(figures: Sequence[Figure]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from streams.sizing.constants import QUANTITIES, Constants, read_constants
 
 Figure = dict[str, Any]
 ROLES = ("seal", "attach", "a", "b", "publish")
+_STORE = {"peak_bytes_per_member": 40.0, "load_seconds": 1.0, "lookups_per_second": 10_000_000}
 PARTS = {"seal": "seal", "attach": "attach", "a": "party", "b": "party", "publish": "publish"}
 COSTS = {
     role: {name: 10.0 ** (-6 + 0.4 * place) for place, name in enumerate(names)} for role, names in QUANTITIES.items()
@@ -205,7 +207,7 @@ def test_bytes_on_disk_may_be_unknown() -> None:
 
 
 def test_plots_are_small_and_the_same_each_time(figures: list[Figure], tmp_path: Path) -> None:
-    """One for each axis and layout with two points, below 60 kB, named for what it shows."""
+    """One for each axis and layout with two points, below 60 kB, and each is shown in the section, and no other."""
     stores = [{"members": n, "bytes_per_member": 33.0, "ns_per_lookup": 90.0} for n in (10_000, 1_000_000)]
     alike = {"rows": 4_096, "measurements": 1, "members": 100_000, "channels": "table+moments", "cap": 24}
     stages = [{"stage": "a", "part": "step", "cells": n, "ns_per_row": float(n), **alike} for n in (4, 200)]
@@ -219,6 +221,8 @@ def test_plots_are_small_and_the_same_each_time(figures: list[Figure], tmp_path:
         "scale-cells.svg",
         "scale-members.svg",
     ]
+    told = scale.section(figures, {"stages": stages, "stores": [store | _STORE for store in stores]})
+    assert sorted(re.findall(r"\(performance/(.*?)\)", told)) == sorted(path.name for path in first)
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
         assert one.stat().st_size < 60_000
