@@ -141,7 +141,7 @@ class EventDecoder:
     def _passing(self, flat: FlatRecords) -> NDArray[np.bool_]:
         passing = np.ones(flat.count, dtype=bool)
         for condition in self._measurement.source.filter:
-            if condition.field not in flat.getters:
+            if condition.field not in flat.columns:
                 continue
             # bool is compared by type too: JSON's true is not 1.
             wanted = {(type(value), value) for value in condition.one_of}
