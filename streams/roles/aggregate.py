@@ -278,13 +278,12 @@ class AggregateStage:
         epoch = header.a_epoch if self._party == "a" else header.b_epoch
         key = self._receiving.find("cells", "seal", header.process, epoch)
         plain = key.open(batch.cells_a if self._party == "a" else batch.cells_b, batch.header_bytes)
-        salt, cell_bytes = plain[:SALT_BYTES], plain[SALT_BYTES:]
-        check(header.commitment, cell_bytes, salt)
-        if len(cell_bytes) != 2 * header.rows:
-            raise ProtocolStop(f"expected {header.rows} cells, got {len(cell_bytes)} bytes of them")
-        cells = np.frombuffer(cell_bytes, dtype="<u2").astype(np.uint16)
-        for opened in (plain, cell_bytes):
-            opened[:] = bytes(len(opened))
+        whole = memoryview(plain)
+        check(header.commitment, whole[SALT_BYTES:], whole[:SALT_BYTES])
+        if len(plain) != SALT_BYTES + 2 * header.rows:
+            raise ProtocolStop(f"expected {header.rows} cells, got {len(plain) - SALT_BYTES} bytes of them")
+        cells = np.frombuffer(plain, dtype="<u2", offset=SALT_BYTES)  # where they lie: whoever overwrites them does so
+        plain[:SALT_BYTES] = bytes(SALT_BYTES)
         if cells.size and int(cells.max()) >= layout.cells:
             raise ProtocolStop("a batch holds a cell that its measurement does not have")
         return cells
