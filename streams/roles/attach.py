@@ -328,7 +328,7 @@ class AttachStage:
         who = index[counts]
         probabilities = probabilities_of(self._directory.model, store.codes.take(who, axis=0, mode="clip"))
         try:
-            return layout.values(counts, probabilities, store.self_id[who])
+            return layout.values(counts, probabilities, store.self_id.take(who, mode="clip"))
         except EstimatorError as error:
             raise GroupModelUnusable(f"the group model gave no probabilities: {error}") from None
         finally:
