@@ -86,6 +86,7 @@ class MemberStore:
         padded[:] = ids
         blocks = padded.view("<u8").reshape(ids.size, words)
         lengths = np.char.str_len(ids).astype(np.uint64)
+        shortest = int(lengths.min(initial=8 * words))
         with np.errstate(over="ignore"):
             mixed: NDArray[np.uint64] = (lengths * _MULTIPLIER) ^ self._key_in
             for position in range(words):
@@ -98,7 +99,10 @@ class MemberStore:
                 word *= _MULTIPLIER
                 word ^= word >> np.uint64(32)
                 # Words beyond an id's end are all padding: skipped, so that the width makes no difference.
-                np.copyto(mixed, word, where=np.uint64(8 * position) < lengths)
+                if 8 * position < shortest:
+                    mixed = word
+                else:
+                    np.copyto(mixed, word, where=np.uint64(8 * position) < lengths)
             mixed ^= self._key_out
             mixed ^= mixed >> _SHIFT
             mixed *= _FINAL

@@ -68,10 +68,11 @@ class ContributionCap:
         rows = np.flatnonzero(member >= 0)
         if self._rule == "hours":
             _check_hours(hour)
-            rows = rows[self._is_chosen(tag[rows], hour[rows])]
+            if self._cap < _HOURS:
+                rows = rows[self._is_chosen(tag[rows], hour[rows])]
         if not rows.size:
             return counts
-        self._grow(int(member[rows].max()) + 1)
+        self._grow(int(member.max()) + 1)
         if self._rule == "hours":
             rows = self._first_of_each_open_hour(rows, member, hour)
         who = member[rows]
@@ -144,7 +145,7 @@ class ContributionCap:
         self, rows: NDArray[np.intp], member: NDArray[np.int64], hour: NDArray[np.uint8]
     ) -> NDArray[np.intp]:
         """The first row of each member and hour in which none has counted yet, by member."""
-        rows = rows[(self._used[member[rows]] & _bit(hour[rows])) == 0]
+        rows = rows[(self._used.take(member[rows], mode="clip") & _bit(hour[rows])) == 0]
         place = member[rows] * _HOURS + hour[rows]
         order = _stable_order(place)
         return rows[order[_starts_run(place[order])]]
@@ -161,7 +162,10 @@ class ContributionCap:
             np.add.at(times, place, mark)
             self._used[who] = np.minimum(self._used[who].astype(np.int64) + times, _FULL)
         else:
-            np.bitwise_or.at(self._used, member, mark.astype(np.uint32))
+            if _each_once(member):
+                self._used[member] |= mark.astype(np.uint32)
+            else:
+                np.bitwise_or.at(self._used, member, mark.astype(np.uint32))
 
     def _grow(self, size: int) -> None:
         if size > self._used.size:

@@ -147,12 +147,12 @@ class Measurement(Part):
     @property
     def lateness_ms(self) -> int:
         """How late a row may arrive, milliseconds."""
-        return parse_duration(self.windows.lateness)
+        return self.windows.lateness_ms
 
     @property
     def max_future_ms(self) -> int:
         """How far before its event time a row may arrive, milliseconds."""
-        return parse_duration(self.windows.max_future)
+        return self.windows.max_future_ms
 
     @property
     def level_shares(self) -> dict[str, float]:

@@ -140,7 +140,7 @@ class Cells(Part):
     outcome: Flag | None = None
     rank: Rank | None = None
 
-    @property
+    @cached_property
     def axes(self) -> tuple[tuple[str, int], ...]:
         """(name, size) of each axis; a cell's number is its place in C order over them."""
         axes = []
@@ -154,9 +154,9 @@ class Cells(Part):
             axes.append(("rank", len(self.rank.bins) + 1))
         return tuple(axes)
 
-    @property
+    @cached_property
     def count(self) -> int:
-        """Number of cells."""
+        """Number of cells; worked out once, as every batch asks for it."""
         return math.prod(size for _, size in self.axes)
 
     @property
@@ -208,6 +208,16 @@ class Windows(Part):
         """All levels, the base first; worked out once, as every release and every window asks for them."""
         return tuple(Level(name=name, length_ms=parse_duration(name)) for name in (self.base, *self.rollups))
 
+    @cached_property
+    def lateness_ms(self) -> int:
+        """How late a row may arrive, milliseconds."""
+        return parse_duration(self.lateness)
+
+    @cached_property
+    def max_future_ms(self) -> int:
+        """How far before its event time a row may arrive, milliseconds."""
+        return parse_duration(self.max_future)
+
 
 class Rotation(Part):
     """On which days a member may count: at most so many of any 30 days, and of any 365, chosen by a keyed hash."""
@@ -248,9 +258,9 @@ class PrivacyTerms(Part):
         said = None if self.rotation is None else self.rotation.days_in_year
         return by_month if said is None else min(said, by_month)
 
-    @property
+    @cached_property
     def channels(self) -> tuple[str, ...]:
-        """The channels that are shared, in the order of the wire."""
+        """The channels that are shared, in the order of the wire; worked out once, as every batch asks for them."""
         return tuple(name for name in CHANNELS if name in self.channel_shares)
 
 

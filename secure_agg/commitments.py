@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 
 from secure_agg.errors import CommitmentMismatch
 
+Buffer = bytes | bytearray | memoryview
+
 SALT_BYTES = 32
 DIGEST_BYTES = 32
 
@@ -26,7 +28,7 @@ _COVERAGE = b"evenstream/1/coverage\0"
 _STREAM = struct.Struct("<32sIIQQQ32s")
 
 
-def commit(cells: bytes | bytearray, salt: bytes | bytearray) -> bytes:
+def commit(cells: Buffer, salt: Buffer) -> bytes:
     """Commit to the cells of one batch: 32 bytes. ``cells`` is the exact byte string inside the envelope."""
     state = hashlib.sha256(_CELLS)
     state.update(salt)
@@ -39,7 +41,7 @@ def fresh_salt() -> bytes:
     return os.urandom(SALT_BYTES)
 
 
-def check(commitment: bytes, cells: bytes | bytearray, salt: bytes | bytearray) -> None:
+def check(commitment: bytes, cells: Buffer, salt: Buffer) -> None:
     """Raise :class:`CommitmentMismatch` unless ``commitment`` opens to these cells."""
     # The salt's length is part of the binding: bytes moved between salt and cells would leave the hash as it is.
     if len(salt) != SALT_BYTES or not hmac.compare_digest(commitment, commit(cells, salt)):

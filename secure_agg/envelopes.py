@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -78,6 +79,14 @@ class DataKey:
     channel: Channel
     secret: bytes = field(repr=False)
 
+    @cached_property
+    def _cipher(self) -> AESGCM:
+        return AESGCM(self.secret)
+
+    @cached_property
+    def _binding(self) -> bytes:
+        return self.channel.binding()
+
     def seal(self, plaintext: bytes | bytearray | memoryview, header: bytes) -> bytes:
         """Encrypt under a fresh random nonce; ``header`` is bound as associated data. Returns nonce + ciphertext.
 
@@ -85,9 +94,9 @@ class DataKey:
         could not overwrite.
         """
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + AESGCM(self.secret).encrypt(nonce, plaintext, self.channel.binding() + header)
+        return nonce + self._cipher.encrypt(nonce, plaintext, self._binding + header)
 
-    def open(self, ciphertext: bytes, header: bytes) -> bytearray:
+    def open(self, ciphertext: bytes | memoryview, header: bytes) -> bytearray:
         """Decrypt, or raise :class:`EnvelopeUnreadable`. The plaintext is the caller's, to be overwritten after use."""
         if len(ciphertext) < NONCE_BYTES + TAG_BYTES:
             raise EnvelopeUnreadable(
@@ -95,9 +104,9 @@ class DataKey:
                 f"got {len(ciphertext)}: the record is truncated"
             )
         plain = bytearray(len(ciphertext) - NONCE_BYTES - TAG_BYTES)
-        nonce, sealed = ciphertext[:NONCE_BYTES], ciphertext[NONCE_BYTES:]
+        whole = memoryview(ciphertext)
         try:
-            AESGCM(self.secret).decrypt_into(nonce, sealed, self.channel.binding() + header, plain)
+            self._cipher.decrypt_into(whole[:NONCE_BYTES], whole[NONCE_BYTES:], self._binding + header, plain)
         except InvalidTag:
             raise EnvelopeUnreadable(
                 f"a {self.channel.purpose} envelope from {self.channel.sender} to {self.channel.recipient} does not "

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -137,13 +138,17 @@ class Approved:
 
     def has_window(self, level: str, start_ms: int, end_ms: int) -> bool:
         """Whether the signed spec itself has this window: of its levels, from its beginning, before it expires."""
-        expires_ms = self.measurement.expires_ms
+        expires_ms = self._expires_ms
         return (
             any(level == known.name and end_ms - start_ms == known.length_ms for known in self.measurement.levels)
             and end_ms % (end_ms - start_ms) == 0
             and self.from_ms <= start_ms
             and (expires_ms is None or start_ms < expires_ms)
         )
+
+    @cached_property
+    def _expires_ms(self) -> int | None:
+        return self.measurement.expires_ms  # a date to be converted; every batch is held against it
 
     def withdraws(self, end_ms: int) -> bool:
         """Whether a window that ends then must not be published, since the revision was revoked before its end."""

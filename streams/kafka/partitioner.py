@@ -26,12 +26,14 @@ def murmur2(keys: NDArray[np.bytes_]) -> NDArray[np.uint32]:
     blocks = padded.view("<u4").astype(np.uint32)
     full, rest = lengths // np.uint32(4), lengths % np.uint32(4)
     digest = _SEED ^ lengths
+    shortest, longest = int(full.min(initial=words)), int(full.max(initial=0))
     with np.errstate(over="ignore"):
-        for position in range(words):
+        for position in range(longest):
             word = blocks[:, position] * _MULTIPLIER
             word ^= word >> _SHIFT
             word *= _MULTIPLIER
-            digest = np.where(position < full, (digest * _MULTIPLIER) ^ word, digest)
+            word ^= digest * _MULTIPLIER
+            digest = word if position < shortest else np.where(position < full, word, digest)
         # The last one to three bytes are taken little-endian; padding is zero, so the word holds just them.
         has_rest = rest > 0
         tail = blocks[np.arange(count)[has_rest], full[has_rest]]

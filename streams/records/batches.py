@@ -62,13 +62,13 @@ def _verify_seal(
 
 @dataclass(frozen=True)
 class SealedBatch:
-    """A batch as `seal` wrote it."""
+    """A batch as `seal` wrote it. Of one that was read, the ciphertexts are views of the record."""
 
     header: Header
     header_bytes: bytes
-    members: bytes
-    cells_a: bytes
-    cells_b: bytes
+    members: bytes | memoryview
+    cells_a: bytes | memoryview
+    cells_b: bytes | memoryview
     seal_signature: bytes
     version: int
 
@@ -94,8 +94,9 @@ class SealedBatch:
     @classmethod
     def decode(cls, data: bytes) -> SealedBatch:
         """Take a record apart, or raise :class:`RecordMalformed`. Says nothing about who sent it."""
-        header, members, cells_a, cells_b, signature = frame.decode(data, Kind.SEALED, 5)
-        return cls(decode_header(header), header, members, cells_a, cells_b, signature, frame.version_of(data))
+        header_view, members, cells_a, cells_b, signature = frame.decode(memoryview(data), Kind.SEALED, 5)
+        header, version = bytes(header_view), frame.version_of(data)
+        return cls(decode_header(header), header, members, cells_a, cells_b, bytes(signature), version)
 
     def verify(self, trusted: PinnedIdentities) -> None:
         """Raise unless `seal` signed this."""
@@ -127,7 +128,7 @@ _decoder = msgspec.msgpack.Decoder(Extension)
 
 @dataclass(frozen=True)
 class SharesBatch:
-    """A batch as `attach` passed it on.
+    """A batch as `attach` passed it on. Of one that was read, the ciphertexts are views of the record.
 
     Attributes:
         seal_version: the format version of seal's record, under which its signature is checked.
@@ -137,14 +138,14 @@ class SharesBatch:
     header: Header
     header_bytes: bytes
     members_digest: bytes
-    cells_a: bytes
-    cells_b: bytes
+    cells_a: bytes | memoryview
+    cells_b: bytes | memoryview
     seal_version: int
     seal_signature: bytes
     extension: Extension
     extension_bytes: bytes
-    share_a: bytes
-    share_b: bytes
+    share_a: bytes | memoryview
+    share_b: bytes | memoryview
     attach_signature: bytes
     version: int
 
@@ -219,13 +220,13 @@ class SharesBatch:
     @classmethod
     def decode(cls, data: bytes) -> SharesBatch:
         """Take a record apart, or raise :class:`RecordMalformed`. Says nothing about who sent it."""
-        sections = frame.decode(data, Kind.SHARES, 9)
-        version = frame.version_of(data)
+        sections, version = frame.decode(memoryview(data), Kind.SHARES, 9), frame.version_of(data)
+        cells_a, cells_b, share_a, share_b = sections[2], sections[3], sections[6], sections[7]
+        header, members_digest, passed, extension_bytes, signature = (bytes(sections[k]) for k in (0, 1, 4, 5, 8))
         try:
-            extension = _decoder.decode(sections[5])
+            extension = _decoder.decode(extension_bytes)
         except msgspec.MsgspecError as error:
             raise RecordMalformed(f"shares extension: {error}") from None
-        header, members_digest, cells_a, cells_b, passed, extension_bytes, share_a, share_b, signature = sections
         seal_version, seal_signature = frame.passed_on(passed, version)
         return cls(
             decode_header(header),

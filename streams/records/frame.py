@@ -27,12 +27,15 @@ import enum
 import hashlib
 import struct
 from collections.abc import Sequence
+from typing import TypeVar
 
 from secure_agg import Identity, PinnedIdentities, SignatureInvalid
 from streams.errors import ProtocolStop, RecordMalformed, VersionUnknown
 
 FORMAT_VERSION = 2
 """The version that is written of the kinds that move with the data; it and those before it are read."""
+
+Data = TypeVar("Data", bytes, memoryview)
 
 _FIRST_VERSION = 1
 _HEAD = struct.Struct("<2sBBH")
@@ -66,14 +69,14 @@ def newest_version(kind: Kind) -> int:
     return _FIRST_VERSION if kind in _STILL_FIRST else FORMAT_VERSION
 
 
-def sha256(data: bytes) -> bytes:
+def sha256(data: bytes | memoryview) -> bytes:
     """What a signature covers of a section."""
     return hashlib.sha256(data).digest()
 
 
-def encode(kind: Kind, sections: Sequence[bytes], version: int | None = None) -> bytes:
+def encode(kind: Kind, sections: Sequence[bytes | memoryview], version: int | None = None) -> bytes:
     """Put sections into a frame, of the newest version unless told otherwise."""
-    parts = [_head(kind, newest_version(kind) if version is None else version, len(sections))]
+    parts: list[bytes | memoryview] = [_head(kind, newest_version(kind) if version is None else version, len(sections))]
     for section in sections:
         parts += (_LENGTH.pack(len(section)), section)
     return b"".join(parts)
@@ -83,7 +86,7 @@ def _head(kind: int, version: int, section_count: int) -> bytes:
     return _HEAD.pack(_MAGIC, version, kind, section_count)
 
 
-def kind_of(data: bytes) -> Kind:
+def kind_of(data: bytes | memoryview) -> Kind:
     """The kind of a frame.
 
     Raises:
@@ -109,13 +112,16 @@ def kind_of(data: bytes) -> Kind:
         raise RecordMalformed(f"unknown record kind {kind}") from None
 
 
-def version_of(data: bytes) -> int:
+def version_of(data: bytes | memoryview) -> int:
     """The version of a frame whose kind is known."""
     return data[2]
 
 
-def decode(data: bytes, kind: Kind, *section_counts: int) -> list[bytes]:
-    """Take a frame of ``kind`` apart into as many sections as it may have, or raise :class:`RecordMalformed`."""
+def decode(data: Data, kind: Kind, *section_counts: int) -> list[Data]:
+    """Take a frame of ``kind`` apart into as many sections as it may have, or raise :class:`RecordMalformed`.
+
+    Sections of ``bytes`` are copies; those of a ``memoryview`` are views of it: a batch is a hundred kilobytes.
+    """
     found = kind_of(data)
     if found is not kind:
         raise RecordMalformed(f"expected a {kind.name} record, got {found.name}")
@@ -126,8 +132,8 @@ def decode(data: bytes, kind: Kind, *section_counts: int) -> list[bytes]:
     return _sections(data, kind.name)
 
 
-def _sections(data: bytes, name: str) -> list[bytes]:
-    sections = []
+def _sections(data: Data, name: str) -> list[Data]:
+    sections: list[Data] = []
     position = _HEAD.size
     for _ in range(_HEAD.unpack_from(data)[3]):
         start = position + _LENGTH.size

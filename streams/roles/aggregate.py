@@ -252,9 +252,10 @@ class AggregateStage:
             partition.advance(header, batch.header_bytes)
             self._health.refused("superseded")
             return
-        cells = self._open_cells(batch, approved)
-        share = self._open_share(batch, approved)
-        values, tail = ChannelLayout.of(approved.measurement).parts(share, header.rows)
+        layout = ChannelLayout.of(approved.measurement)
+        cells = self._open_cells(batch, layout)
+        share = self._open_share(batch, layout)
+        values, tail = layout.parts(share, header.rows)
         try:
             self._windows.fold(
                 approved,
@@ -272,25 +273,24 @@ class AggregateStage:
         partition.advance(header, batch.header_bytes)
         self._health.batch()
 
-    def _open_cells(self, batch: SharesBatch, approved: Approved) -> NDArray[np.uint16]:
+    def _open_cells(self, batch: SharesBatch, layout: ChannelLayout) -> NDArray[np.uint16]:
         header = batch.header
         epoch = header.a_epoch if self._party == "a" else header.b_epoch
         key = self._receiving.find("cells", "seal", header.process, epoch)
         plain = key.open(batch.cells_a if self._party == "a" else batch.cells_b, batch.header_bytes)
-        salt, cell_bytes = plain[:SALT_BYTES], plain[SALT_BYTES:]
-        check(header.commitment, cell_bytes, salt)
-        if len(cell_bytes) != 2 * header.rows:
-            raise ProtocolStop(f"expected {header.rows} cells, got {len(cell_bytes)} bytes of them")
-        cells = np.frombuffer(cell_bytes, dtype="<u2").astype(np.uint16)
-        for opened in (plain, cell_bytes):
-            opened[:] = bytes(len(opened))
-        if cells.size and int(cells.max()) >= approved.measurement.cell_count:
+        whole = memoryview(plain)
+        check(header.commitment, whole[SALT_BYTES:], whole[:SALT_BYTES])
+        if len(plain) != SALT_BYTES + 2 * header.rows:
+            raise ProtocolStop(f"expected {header.rows} cells, got {len(plain) - SALT_BYTES} bytes of them")
+        cells = np.frombuffer(plain, dtype="<u2", offset=SALT_BYTES)  # where they lie: whoever overwrites them does so
+        plain[:SALT_BYTES] = bytes(SALT_BYTES)
+        if cells.size and int(cells.max()) >= layout.cells:
             raise ProtocolStop("a batch holds a cell that its measurement does not have")
         return cells
 
-    def _open_share(self, batch: SharesBatch, approved: Approved) -> NDArray[np.uint64]:
+    def _open_share(self, batch: SharesBatch, layout: ChannelLayout) -> NDArray[np.uint64]:
         """This party's share of the rows and of the batch's tail: ``ChannelLayout.parts``; overwrite it after use."""
-        header, extension, layout = batch.header, batch.extension, ChannelLayout.of(approved.measurement)
+        header, extension = batch.header, batch.extension
         expected = layout.bits, layout.columns, layout.tail
         if (extension.channels, extension.columns, extension.tail) != expected:
             raise ProtocolStop(

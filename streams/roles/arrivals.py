@@ -72,7 +72,7 @@ def by_partition(records: Sequence[Record], only_topic: str | None) -> dict[Part
     Args:
         only_topic: the topic of all of them; None where there may be several.
     """
-    numbers = np.array([record.partition() for record in records])
+    numbers = np.fromiter([record.partition() for record in records], np.int64, len(records))
     changes = numbers[1:] != numbers[:-1]
     if only_topic is None:
         topics = [record.topic() for record in records]

@@ -284,7 +284,7 @@ class AttachStage:
             self._require_groups(approved)
             members = self._open_members(batch, approved)
             try:
-                values = self._values(approved, start_ms, partition.j, members)
+                values = self._values(approved, layout, start_ms, partition.j, members)
             finally:
                 members.view(np.uint8).fill(0)
         try:
@@ -316,9 +316,11 @@ class AttachStage:
             )
         return np.frombuffer(plain, dtype=f"S{width}")
 
-    def _values(self, approved: Approved, start_ms: int, j: int, members: NDArray[np.bytes_]) -> NDArray[np.uint64]:
+    def _values(
+        self, approved: Approved, layout: ChannelLayout, start_ms: int, j: int, members: NDArray[np.bytes_]
+    ) -> NDArray[np.uint64]:
         """What the batch carries of its rows, zeros for those that do not count: ``ChannelLayout.values``."""
-        layout, store = ChannelLayout.of(approved.measurement), self._directory.store
+        store = self._directory.store
         index = self._counted.select(approved, start_ms, j, members)
         counts = index >= 0
         if not counts.any():
@@ -326,7 +328,7 @@ class AttachStage:
         who = index[counts]
         probabilities = probabilities_of(self._directory.model, store.codes.take(who, axis=0, mode="clip"))
         try:
-            return layout.values(counts, probabilities, store.self_id[who])
+            return layout.values(counts, probabilities, store.self_id.take(who, mode="clip"))
         except EstimatorError as error:
             raise GroupModelUnusable(f"the group model gave no probabilities: {error}") from None
         finally:

@@ -11,6 +11,7 @@ are zeros in all channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,17 +47,17 @@ class ChannelLayout:
             measurement.channels, len(measurement.group_names), measurement.cell_count, measurement.levels[-1].name
         )
 
-    @property
+    @cached_property
     def bits(self) -> int:
         """``Extension.channels``."""
         return sum(_BITS[name] for name in self.channels)
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Ring elements a row."""
         return self.groups * (2 if "rectifier" in self.channels else 1)
 
-    @property
+    @cached_property
     def tail(self) -> int:
         """Ring elements after the rows, once a batch."""
         return moments_size(self.groups) if "moments" in self.channels else 0

@@ -124,9 +124,10 @@ class CountedRows:
         if self._is_zero(j, number) or (approved.spec, number, j) in self._dormant:
             return np.full(members.size, -1, dtype=np.int64)
         day = self._day(approved, number)
-        index = self._directory.countable(members)
-        tags = self._directory.store.tags.take(index, mode="clip")  # where there is no member: any tag, never used
-        index[~day.rotation.counts(tags, number)] = -1
+        tags = self._directory.store.tag(members)
+        index = self._directory.countable_tags(tags)
+        if not day.rotation.every_day:
+            index[~day.rotation.counts(tags, number)] = -1
         hours = np.full(index.size, start_ms % DAY_MS // _HOUR_MS, dtype=np.uint8)
         counts = day.cap.select(index, tags, hours)
         # Also where none counts: that a chunk is there, and its length, must not tell.

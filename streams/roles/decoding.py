@@ -10,6 +10,7 @@ A record that is refused touches nothing else: this is what lets one event chang
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -141,7 +142,7 @@ class EventDecoder:
     def _passing(self, flat: FlatRecords) -> NDArray[np.bool_]:
         passing = np.ones(flat.count, dtype=bool)
         for condition in self._measurement.source.filter:
-            if condition.field not in flat.getters:
+            if condition.field not in flat.columns:
                 continue
             # bool is compared by type too: JSON's true is not 1.
             wanted = {(type(value), value) for value in condition.one_of}
@@ -155,8 +156,7 @@ class EventDecoder:
 
         def refuse(bad: NDArray[np.bool_], reason: str) -> None:
             nonlocal good
-            bad = bad & good
-            if bad.any():
+            if bad.any() and (bad := bad & good).any():
                 refused.extend((int(position), reason) for position in np.unique(record[bad]))
                 good = good & ~bad
 
@@ -182,12 +182,15 @@ class EventDecoder:
             column = [None if at is None else at.timestamp() if isinstance(at, datetime) else "" for at in column]
         milliseconds, wrong = _numbers(column, self._may_be_text(source.time))
         if source.time_format != "epoch_ms":
-            milliseconds *= 1000.0
-        missing = np.isnan(milliseconds) & ~wrong
-        absurd = ~wrong & ~missing & ~((milliseconds >= 0) & (milliseconds <= _LATEST_MS))
+            milliseconds = milliseconds * 1000.0
+        sound = (milliseconds >= 0) & (milliseconds <= _LATEST_MS)
+        missing = absurd = wrong  # nothing is wrong where all are sound
+        if not sound.all():
+            missing = np.isnan(milliseconds) & ~wrong
+            absurd = ~(wrong | missing | sound)
+            milliseconds = np.where(sound, milliseconds, 0.0)
         # Half a microsecond absorbs the float's own rounding, so that an event on a boundary stays on its side.
-        clean = np.where(wrong | missing | absurd, 0.0, milliseconds)
-        return np.floor(clean + 5e-4).astype(np.int64), wrong, missing, absurd
+        return np.floor(milliseconds + 5e-4).astype(np.int64), wrong, missing, absurd
 
     def _may_be_text(self, path: str) -> bool:
         """Whether text can stand at a path though numbers are wanted there: where it serves two purposes."""
@@ -213,7 +216,7 @@ class EventDecoder:
 
     def _cells(self, flat: FlatRecords, refuse: Callable[[NDArray[np.bool_], str], None]) -> NDArray[np.uint16]:
         spec = self._measurement.cells
-        cell = np.zeros(flat.count, dtype=np.int64)
+        cell = np.zeros(flat.count, dtype=np.uint16)
         for axis, binned in (("score", spec.score), ("decision", None), ("outcome", None), ("rank", spec.rank)):
             if axis in ("decision", "outcome"):
                 flag = spec.decision if axis == "decision" else spec.outcome
@@ -234,21 +237,25 @@ class EventDecoder:
                 refuse(wrong, WRONG_TYPE)
                 cell *= len(binned.bins) + 1
                 cell += _bin_of(value, binned.bins)
-        # Rows that were refused may hold nonsense here (NaN is in no order); they are dropped before anyone looks.
-        return np.where(cell < spec.count, cell, 0).astype(np.uint16)
+        return (
+            cell  # what is not a number lies in the first or last bin of its axis: refused, and dropped by the caller
+        )
 
 
 def _of_one_length(column: list[Any], width: int) -> NDArray[np.bytes_] | None:
     """Ids that are all of one length in ASCII, as most companies' are: shape (n,), dtype S; None where they are not."""
     try:
-        text = "".join(column)
+        text = "\0".join([*column, ""])
     except TypeError:  # an integer id, or a missing one
         return None
-    lengths = set(map(len, column))
-    length = lengths.pop() if len(lengths) == 1 else 0
-    if not 0 < length <= width or not text.isascii() or "\0" in text:
+    length = text.find("\0")
+    # As many NUL as ids, the last one at the end, and one after each `length` letters: then none is within an id.
+    if not 0 < length <= width or not text.isascii() or text.count("\0") != len(column):
         return None
-    return np.frombuffer(text.encode(), dtype=f"S{length}").astype(f"S{width}")
+    ids = np.frombuffer(text.encode(), dtype=np.uint8)
+    if ids.size != len(column) * (length + 1) or ids[length :: length + 1].any():
+        return None
+    return ids.view(f"S{length + 1}").astype(f"S{width}")  # NUL at the end is padding
 
 
 def _bits(column: list[Any]) -> NDArray[np.uint8] | None:
@@ -260,11 +267,11 @@ def _bits(column: list[Any]) -> NDArray[np.uint8] | None:
     return bits if not bits.size or bits.max() <= 1 else None
 
 
-def _bin_of(value: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
-    """How many edges, in rising order, are at or below each value: shape (n,), int64."""
+def _bin_of(value: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.uint16]:
+    """How many edges, in rising order, are at or below each value: shape (n,), uint16."""
     if len(edges) > _FEW_EDGES:
-        return np.searchsorted(np.array(edges), value, side="right")
-    found = np.zeros(value.size, dtype=np.int64)
+        return np.searchsorted(np.array(edges), value, side="right").astype(np.uint16)
+    found = np.zeros(value.size, dtype=np.uint16)
     for edge in edges:
         found += value >= edge
     return found
@@ -285,6 +292,10 @@ def _numbers(column: list[Any], may_be_text: bool) -> tuple[NDArray[np.float64],
     Args:
         may_be_text: whether text can be among them, which numpy would take for the numbers that it spells.
     """
+    with contextlib.suppress(struct.error):  # text, None, an integer beyond float64
+        # A column of numbers alone, as nearly all are: packed in a third of the time in which numpy reads it.
+        packed = struct.pack(f"={len(column)}d", *column)
+        return np.frombuffer(packed), np.zeros(len(column), dtype=bool)
     with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
         if not may_be_text or str not in set(map(type, column)):
             return np.array(column, dtype=np.float64), np.zeros(len(column), dtype=bool)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+_Column: TypeAlias = Callable[[Sequence[Any]], list[Any]]
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -27,7 +27,7 @@ class FlatRecords:
     objects: list[Any]
     items: list[Any] | None
     record: NDArray[np.intp]
-    getters: dict[str, tuple[Callable[[Any], Any], bool]]
+    columns: dict[str, tuple[_Column, bool]]
 
     @property
     def count(self) -> int:
@@ -35,11 +35,11 @@ class FlatRecords:
 
     def column(self, path: str) -> list[Any]:
         """The values at a path, one a row."""
-        getter, of_item = self.getters[path]
+        column, of_item = self.columns[path]
         if of_item:
             assert self.items is not None  # paths of items exist only where the measurement explodes
-            return list(map(getter, self.items))
-        values = list(map(getter, self.objects))
+            return column(self.items)
+        values = column(self.objects)
         return values if self.items is None else list(map(values.__getitem__, self.record.tolist()))
 
 
@@ -49,16 +49,16 @@ class CompiledFields:
     def __init__(
         self,
         kind: type[msgspec.Struct],
-        getters: dict[str, tuple[Callable[[Any], Any], bool]],
-        list_getter: Callable[[Any], Any] | None,
+        columns: dict[str, tuple[_Column, bool]],
+        lists: _Column | None,
         lenient: tuple[type[msgspec.Struct], type[msgspec.Struct]] | None,
     ) -> None:
         self._decoder = msgspec.json.Decoder(kind)
         self._lenient = (
             None if lenient is None else (msgspec.json.Decoder(lenient[0]), msgspec.json.Decoder(lenient[1]))
         )
-        self._getters = getters
-        self._list_getter = list_getter
+        self._columns = columns
+        self._lists = lists
 
     def decode_one(self, value: bytes) -> Any:
         return self._decoder.decode(value)
@@ -75,13 +75,13 @@ class CompiledFields:
 
         None where there is no list, what is wrong is in the record itself, or some of it is no JSON.
         """
-        if self._lenient is None or self._list_getter is None:
+        if self._lenient is None or self._lists is None:
             return None
         record_decoder, item_decoder = self._lenient
         good = []
         try:
             record = record_decoder.decode(value)
-            for raw in self._list_getter(record):
+            for raw in self._lists([record])[0]:
                 with contextlib.suppress(msgspec.ValidationError):
                     good.append(item_decoder.decode(raw))
         except UNDECODABLE:  # a wrong type may stand before the place where the record stops being JSON
@@ -94,14 +94,14 @@ class CompiledFields:
         Args:
             items_of: by position, the elements to take instead of a record's own list.
         """
-        if self._list_getter is None:
-            return FlatRecords(objects, None, np.arange(len(objects), dtype=np.intp), self._getters)
-        lists = [self._list_getter(item) for item in objects]
+        if self._lists is None:
+            return FlatRecords(objects, None, np.arange(len(objects), dtype=np.intp), self._columns)
+        lists = self._lists(objects)
         for position, good in (items_of or {}).items():
             lists[position] = good
         counts = np.fromiter(map(len, lists), np.intp, len(lists))
         items = list(itertools.chain.from_iterable(lists))
-        return FlatRecords(objects, items, np.repeat(np.arange(len(objects), dtype=np.intp), counts), self._getters)
+        return FlatRecords(objects, items, np.repeat(np.arange(len(objects), dtype=np.intp), counts), self._columns)
 
 
 def compile_fields(types: dict[str, Any], explode: str | None) -> CompiledFields:
@@ -109,23 +109,23 @@ def compile_fields(types: dict[str, Any], explode: str | None) -> CompiledFields
     prefix = f"{explode}[]." if explode else None
     inner = {path: kind for path, kind in types.items() if prefix and path.startswith(prefix)}
     outer = {path: kind for path, kind in types.items() if path not in inner}
-    getters: dict[str, tuple[Callable[[Any], Any], bool]] = {}
-    list_getter = lenient = None
+    columns: dict[str, tuple[_Column, bool]] = {}
+    lists = lenient = None
     leaves: dict[str, Any] = {path: (kind, None) for path, kind in outer.items()}
     if explode and prefix:
-        item_type, item_getters = _struct({path.removeprefix(prefix): (kind, None) for path, kind in inner.items()})
-        getters |= {prefix + path: (getter, True) for path, getter in item_getters.items()}
+        item_type, item_columns = _struct({path.removeprefix(prefix): (kind, None) for path, kind in inner.items()})
+        columns |= {prefix + path: (column, True) for path, column in item_columns.items()}
         lenient = _struct(leaves | {explode: (list[msgspec.Raw], ())})[0], item_type
         leaves[explode] = (list[item_type], ())  # type: ignore[valid-type]  # built at run time
-    record_type, record_getters = _struct(leaves)
+    record_type, record_columns = _struct(leaves)
     if explode:
-        list_getter = record_getters.pop(explode)
-    getters |= {path: (getter, False) for path, getter in record_getters.items()}
-    return CompiledFields(record_type, getters, list_getter, lenient)
+        lists = record_columns.pop(explode)
+    columns |= {path: (column, False) for path, column in record_columns.items()}
+    return CompiledFields(record_type, columns, lists, lenient)
 
 
-def _struct(leaves: dict[str, Any]) -> tuple[type[msgspec.Struct], dict[str, Callable[[Any], Any]]]:
-    """A Struct for dotted paths: its type, and an accessor for each path."""
+def _struct(leaves: dict[str, Any]) -> tuple[type[msgspec.Struct], dict[str, _Column]]:
+    """A Struct for dotted paths: its type, and what takes each path out of a list of them."""
     tree: dict[str, Any] = {}
     for path, leaf in leaves.items():
         node = tree
@@ -135,7 +135,17 @@ def _struct(leaves: dict[str, Any]) -> tuple[type[msgspec.Struct], dict[str, Cal
         node[last] = leaf
     names: dict[str, str] = {}
     kind = _node_type(tree, "", names)
-    return kind, {path: operator.attrgetter(names[path]) for path in leaves}
+    return kind, {path: _column(names[path]) for path in leaves}
+
+
+def _column(attribute: str) -> _Column:
+    """Takes one attribute, a dotted path of names that this module has made, out of a list of objects.
+
+    It is compiled: an attribute that stands in the code is found in less than half the time that ``attrgetter`` takes,
+    since the interpreter remembers where it lies.
+    """
+    column: _Column = eval(f"lambda objects: [item.{attribute} for item in objects]")  # noqa: S307  # names are ours
+    return column
 
 
 def _node_type(tree: dict[str, Any], prefix: str, names: dict[str, str], attribute: str = "") -> type[msgspec.Struct]:

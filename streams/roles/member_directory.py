@@ -219,7 +219,11 @@ class MemberDirectory:
 
     def countable(self, ids: NDArray[np.bytes_]) -> NDArray[np.int64]:
         """Dense index of each member that may count: shape (n,), int64; -1 for unknown or opted out."""
-        index = self.store.lookup(ids)
+        return self.countable_tags(self.store.tag(ids))
+
+    def countable_tags(self, tags: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """:meth:`countable`, of members whose tags (``MemberStore.tag``, shape (n,)) are known already."""
+        index = self.store.find_tags(tags)
         # -1 is clipped to member 0, whose flag changes nothing about it.
         index[(self.store.flags.take(index, mode="clip") & FLAG_OPTED_OUT) != 0] = -1
         return index

@@ -49,8 +49,8 @@ class RoleHealth:
             "evenstream_build_info", "Version of this role", ("role", "version", "revision"), registry=registry
         )
         build.labels(role, _version(), revision).set(1)
-        self._batches = Counter("evenstream_batches", "Batches written or folded", ("role",), registry=registry)
-        self._batches.labels(role)
+        batches = Counter("evenstream_batches", "Batches written or folded", ("role",), registry=registry)
+        self._batches = batches.labels(role)
         self._transactions = Counter(
             "evenstream_transactions", "Kafka transactions by result", ("role", "result"), registry=registry
         )
@@ -108,6 +108,8 @@ class RoleHealth:
             labels,
             registry=registry,
         )
+        # By topic and partition: to look a series up by its labels costs as much as a batch's own bookkeeping.
+        self._progress_of: dict[tuple[str, int], Gauge] = {}
         self._watermark = Gauge(
             "evenstream_watermark_timestamp_seconds", "Arrival time that has been passed", labels, registry=registry
         )
@@ -158,8 +160,7 @@ class RoleHealth:
             )
         self._ledger: _LedgerHealth | None = None
         if role == "seal":
-            self._rows = Counter("evenstream_rows", "Rows sealed", ("role",), registry=registry)
-            self._rows.labels(role)
+            self._rows = Counter("evenstream_rows", "Rows sealed", ("role",), registry=registry).labels(role)
         if role in ("a", "b"):
             self._releases = Counter(
                 "evenstream_releases",
@@ -172,11 +173,11 @@ class RoleHealth:
     def rows(self, count: int) -> None:
         """Rows were taken in. Shown by `seal` only: elsewhere an exact count could be set against another role's."""
         if self._rows is not None:
-            self._rows.labels(self._role).inc(count)
+            self._rows.inc(count)
 
     def batch(self) -> None:
         """A batch was written or folded."""
-        self._batches.labels(self._role).inc()
+        self._batches.inc()
 
     def transaction(self, result: str, seconds: float) -> None:
         """A transaction ended: "committed" or "aborted"."""
@@ -222,8 +223,11 @@ class RoleHealth:
 
     def progress(self, topic: str, partition: int, at_seconds: float) -> None:
         """A record was taken in at this time."""
-        self._born(topic)
-        self._progress.labels(self._role, topic, str(partition)).set(at_seconds)
+        series = self._progress_of.get((topic, partition))
+        if series is None:
+            self._born(topic)
+            series = self._progress_of[topic, partition] = self._progress.labels(self._role, topic, str(partition))
+        series.set(at_seconds)
 
     def _born(self, topic: str) -> None:
         """Counters that alerts watch begin at 0, once their topic is read."""
@@ -243,6 +247,7 @@ class RoleHealth:
         if self._generation not in (None, generation):
             for gauge in (self._lag, self._progress, self._watermark):
                 gauge.clear()
+            self._progress_of.clear()
         self._generation = generation
         for what, value in (("generation", generation), ("shards", shards), ("shard", shard)):
             if what in self._layout:

@@ -343,6 +343,24 @@ def test_a_flag_that_is_filtered_on_raises_nothing() -> None:
     assert only(decoder, event(d=int("1" * 400))) == ([], ["wrong_type"])
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [["ab", "abc", "a"], ["ab", "a", "abc"], ["ann", "bob", "eve"], ["a", "é"], ["ab", "c"]],
+    ids=["longer then shorter", "shorter then longer", "one length", "not ASCII", "shorter last"],
+)
+def test_ids_of_a_batch_are_those_of_its_records(ids: list[str]) -> None:
+    """Ids of one length are read together, and lengths that only add up to the same do not pass for that."""
+    found = FLAT.decode([event(m={"id": name}) for name in ids]).rows.members.tolist()
+    assert found == [name.encode() for name in ids]
+
+
+def test_nul_within_an_id_does_not_pass_for_the_end_of_one() -> None:
+    """Of ids that stand in line with their neighbours' ends, the one that holds NUL is refused, and no other."""
+    rows, refused = shown(FLAT.decode([event(m={"id": name}) for name in ("ab", "c\0d", "ef")]))
+    assert [row[2] for row in rows] == [b"ab", b"ef"]
+    assert refused == [(1, "bad_member_id")]
+
+
 def test_dtypes() -> None:
     """Rows are arrays of fixed types, also where there are none."""
     for rows in (FLAT.decode([]).rows, FLAT.decode([b"x"]).rows, FLAT.decode([GOOD]).rows):

@@ -182,3 +182,15 @@ def test_unknown_roles_are_refused() -> None:
     """A misspelt role would fire the alert on the right one's absence for ever."""
     with pytest.raises(ValueError, match="expected a role out of"):
         RoleHealth("aggregate-a", CollectorRegistry())
+
+
+def test_progress_is_shown_again_after_a_new_layout() -> None:
+    """A new generation takes progress of partitions away, and what is taken in from then on is shown."""
+    registry = CollectorRegistry()
+    health = RoleHealth("attach", registry)
+    place = {"role": "attach", "topic": "evenstream.sealed", "partition": "3"}
+    for generation, at_seconds in ((1, 1_764_000_000.0), (2, 1_764_000_009.0)):
+        health.layout(generation, 2, 0)
+        assert registry.get_sample_value("evenstream_partition_progress_timestamp_seconds", place) is None
+        health.progress("evenstream.sealed", 3, at_seconds)
+        assert registry.get_sample_value("evenstream_partition_progress_timestamp_seconds", place) == at_seconds
