@@ -37,22 +37,17 @@ class Profiled(Drained):
     recorded: Sequence[str]
 
     def _turn(self, roles: Sequence[str], done: Callable[[], bool], outputs: Sequence[str]) -> dict[str, Figure]:
-        recordings = [
-            subprocess.Popen(
-                ["perf", "record", "-q", "-F", str(_HERTZ), "-e", "cpu-clock", "-g", "-o", str(self.out / role)]
-                + ["-p", str(self.pid(role))],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            for role in roles
-            if role in self.recorded
-        ]
+        recordings = [self._recording(role) for role in roles if role in self.recorded]
         try:
             return super()._turn(roles, done, outputs)
         finally:
             for recording in recordings:
                 recording.send_signal(signal.SIGINT)
                 recording.wait()
+
+    def _recording(self, role: str) -> subprocess.Popen[bytes]:
+        what = ("-F", str(_HERTZ), "-e", "cpu-clock", "-g", "-o", str(self.out / role), "-p", str(self.pid(role)))
+        return subprocess.Popen(["perf", "record", "-q", *what], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def top(recording: Path, by: str, count: int) -> list[str]:
