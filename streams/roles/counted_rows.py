@@ -126,8 +126,7 @@ class CountedRows:
         day = self._day(approved, number)
         tags = self._directory.store.tag(members)
         index = self._directory.countable_tags(tags)
-        if not day.rotation.every_day:
-            index[~day.rotation.counts(tags, number)] = -1
+        index[~day.rotation.counts(tags, number)] = -1
         hours = np.full(index.size, start_ms % DAY_MS // _HOUR_MS, dtype=np.uint8)
         counts = day.cap.select(index, tags, hours)
         # Also where none counts: that a chunk is there, and its length, must not tell.
