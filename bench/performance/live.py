@@ -47,6 +47,8 @@ class Live:
         folder.mkdir(parents=True, exist_ok=True)
         self._bootstrap, self._partitions, self._members = bootstrap, partitions, members
         self.deployment = Deployment(folder, bootstrap, members=members, partitions=partitions, say=say)
+        self.begin_ms = 0
+        """When the measurement begins, epoch milliseconds; 0 until one is approved."""
         self._traffic: LiveTraffic | None = None
         self._watch: Watch | None = None
         try:
@@ -67,7 +69,8 @@ class Live:
         self.deployment.approve(self.measurement, begin_ms=self.begin_ms)
 
     def send(self, rate: float, seconds: float) -> LiveTraffic:
-        """Begin to write events; what was written before must have ended."""
+        """Begin to write events, not before the measurement begins; what was written before must have ended."""
+        time.sleep(max(0.0, (self.begin_ms - now_ms()) / 1000))
         self._traffic = LiveTraffic(
             self._bootstrap,
             self.topic,
@@ -104,6 +107,18 @@ class Live:
                     )
             if watch.newest_delay <= delay_seconds:
                 return time.monotonic() - begun
+
+    def await_quiet(self, watch: Watch, end_ms: int, limit_seconds: float) -> None:
+        """Wait until all windows that end by then were seen.
+
+        Raises:
+            EvenstreamError: it takes longer than that.
+        """
+        deadline = time.monotonic() + limit_seconds
+        while max(watch.seen.delays, default=0) < end_ms:
+            if time.monotonic() > deadline:
+                raise EvenstreamError(f"not all windows came within {limit_seconds:.0f} s of the last event")
+            time.sleep(0.02)
 
     def __enter__(self) -> Live:
         return self
