@@ -44,6 +44,11 @@ _TOPICS_INTERVAL_MS = 5_000
 _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
 # Rows wait for their commit, so that none is read before another by chance; so many are some 50 MB.
 _MOST_WAITING_ROWS = 1_000_000
+# Few rows wait longer, though never beyond their window's end: an envelope takes 1.2 KB and much work for each of its
+# four readings, whether it holds one row or hundreds. Windows of up to 10 s then have one for each j.
+_FEW_ROWS = 64
+_FEW_ROWS_PATIENCE = 15
+_AFTER_LAST_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -287,6 +292,13 @@ class SealStage:
                 source.state.arrival_ms = asked_at_ms
                 source.changed = True
 
+    def awaits(self, arrival_ms: int) -> bool:
+        """Whether a window could be closed if every partition had reached an arrival time, and is not told yet."""
+        return any(
+            self._closes_through(approved, arrival_ms) > self._told.get(approved.spec, NEVER_MS)
+            for approved in self._control.approved()
+        )
+
     def quiet_partitions(self, before_ms: int) -> list[Partition]:
         """Live source partitions whose arrival is behind ``before_ms``: they may be idle, or merely behind."""
         if not self._last_commit_ms:
@@ -308,16 +320,28 @@ class SealStage:
 
     def _closed_through(self, approved: Approved) -> int:
         """The end of the last base window that nothing of this worker's can reach any more."""
+        topic = approved.measurement.source.topic
+        arrivals = [source.state.arrival_ms for source in self._sources if source.topic == topic]
+        return self._closes_through(approved, min(arrivals)) if arrivals else NEVER_MS
+
+    @staticmethod
+    def _closes_through(approved: Approved, arrival_ms: int) -> int:
+        """The same, were this the arrival that all partitions have reached.
+
+        After a measurement's last window nobody waits for the next, but key epochs end by what punctuation says of the
+        clock, so it goes on, once a minute.
+        """
         measurement = approved.measurement
-        arrivals = [s.state.arrival_ms for s in self._sources if s.topic == measurement.source.topic]
-        if not arrivals:
-            return NEVER_MS
-        return (min(arrivals) - measurement.lateness_ms) // measurement.base_ms * measurement.base_ms
+        base, last = measurement.base_ms, -(-approved.until_ms // measurement.base_ms) * measurement.base_ms
+        closed = (arrival_ms - measurement.lateness_ms) // base * base
+        seldom = max(base, _AFTER_LAST_MS)
+        return closed if closed <= last else last + (closed - last) // seldom * seldom
 
     def due(self, now_ms: int) -> bool:
         """At a window's end, or a new state key's beginning, at once; otherwise once in a commit interval.
 
-        A clock that was set back does not hold it.
+        Few rows, where nothing else is to be written, wait for 15 intervals. A clock that was set back does not
+        hold it.
         """
         if self._codec.is_due(now_ms) or self._codec.is_awaited():
             return True
@@ -328,8 +352,11 @@ class SealStage:
             return True
         if not self._last_commit_ms and any(self._sources):
             return True  # its acknowledgement tells the broker's time, before which nothing may follow a clock
-        waiting = self._batcher.waiting > 0 or bool(self._outputs)
-        return waiting and abs(now_ms - self._last_commit_ms) >= self._options.commit_interval_ms
+        if not self._batcher.waiting and not self._outputs:
+            return False
+        few = self._batcher.waiting < _FEW_ROWS and not self._outputs
+        patience = self._options.commit_interval_ms * (_FEW_ROWS_PATIENCE if few else 1)
+        return abs(now_ms - self._last_commit_ms) >= patience
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""
