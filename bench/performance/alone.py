@@ -50,7 +50,7 @@ def alone(
     def say(line: str) -> None:
         print(f"{time.monotonic() - begun:6.1f} s  {line}", file=sys.stderr, flush=True)
 
-    memory = Path("/dev/shm")  # noqa: S108  # a folder of our own is made in it
+    memory = Path("/dev/shm")  # a folder of its own is made in it
     place = str(memory) if os.access(memory, os.W_OK) else None
     more = {} if options.capacity is None else {"capacity": options.capacity}
     with TemporaryDirectory(prefix=f"bench-{name}-", dir=place, ignore_cleanup_errors=True) as temporary:

@@ -80,7 +80,10 @@ def _measure(live: Live, rate: float, hold: float, say: Callable[[str], None]) -
         and found["refused"] == found["gaps"] == found["void"] == 0
         and found["batches_seal"] == found["batches_a"] == found["batches_b"] <= found["batches_attach"]
     )
-    say(f"drained {seconds:.1f} s after attach went on; " + ("complete" if figure["complete"] else f"NOT COMPLETE {found}"))
+    say(
+        f"drained {seconds:.1f} s after attach went on; "
+        + ("complete" if figure["complete"] else f"NOT COMPLETE {found}")
+    )
     return figure
 
 
@@ -119,9 +122,9 @@ def section(figures: Sequence[dict[str, Any]]) -> str:
         lines += [
             f"`attach` stood still for {f['hold_seconds']:.0f} s under {f['rate']:,} events a second: "
             f"{f['events_meanwhile']:,} events, {f['batches_waiting']:,} batches waited for it. It went on; after "
-            f"{f['drained_seconds']:.1f} s ({ratio:.0%} of the time that it stood) the newest window came within its "
-            f"ordinary delay ({f['ordinary_ms']} ms at most before), the first one after {f['first_after_seconds']:.1f} "
-            "s.",
+            f"{f['drained_seconds']:.1f} s ({ratio:.0%} of that) the newest window came within its "
+            f"ordinary delay ({f['ordinary_ms']} ms at most before), the first one after "
+            f"{f['first_after_seconds']:.1f} s.",
             "",
         ]
         again = f["batches_attach"] - f["batches_seal"]

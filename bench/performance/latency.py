@@ -188,8 +188,8 @@ def _about_asking(delays: Sequence[dict[str, Any]]) -> str:
     apart = f" By `publish`'s own clock the mean is {np.mean(own):.0f} ms less." if own else ""
     return (
         f"`/metrics` was asked {span('questions_per_window')} times a window, from shortly before the figure could be "
-        f"there, every 5 ms and the answer's own time ({span('answer_ms')} ms): a delay is too long by {span('gap_ms')} "
-        f"ms at most, and the questions cost `publish` up to {cores:.1%} of a core.{apart}"
+        f"there, every 5 ms and the answer's own time ({span('answer_ms')} ms): a delay is too long by "
+        f"{span('gap_ms')} ms at most, and the questions cost `publish` up to {cores:.1%} of a core.{apart}"
     )
 
 

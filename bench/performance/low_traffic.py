@@ -55,15 +55,16 @@ def run(bootstrap: str, folder: Path, quick: bool, say: Callable[[str], None]) -
 
 
 def _measure(lives: Sequence[Live], phase: str, seconds: float) -> list[dict[str, Any]]:
-    records = [_written(live) for live in lives]
+    records = [(time.monotonic(), _written(live)) for live in lives]
     time.sleep(1.0)  # what has just been asked costs the roles nothing any more
     used, begun = [live.deployment.used() for live in lives], time.monotonic()
     time.sleep(seconds)
     after, took = [live.deployment.used() for live in lives], time.monotonic() - begun
     figures = []
-    for live, base, before, used_before, used_after in zip(lives, BASES, records, used, after, strict=True):
+    for live, base, asked, used_before, used_after in zip(lives, BASES, records, used, after, strict=True):
+        at, before = asked
+        minutes = (time.monotonic() - at) / 60
         now = _written(live)
-        minutes = (took + 1.0) / 60
         figures.append(
             {
                 "campaign": "low_traffic",
@@ -109,7 +110,8 @@ def section(figures: Sequence[dict[str, Any]]) -> str:
         "",
         f"Share of a core by role over {found[0]['seconds']:.0f} s, and what is written a minute (4 partitions):",
         "",
-        "| windows | traffic | " + " | ".join(f"`{role}`" for role in ROLES)
+        "| windows | traffic | "
+        + " | ".join(f"`{role}`" for role in ROLES)
         + " | envelopes sealed + shares | punctuation | bytes |",
         "|---|---|" + "---:|" * (len(ROLES) + 3),
     ]
@@ -120,7 +122,9 @@ def section(figures: Sequence[dict[str, Any]]) -> str:
         + f" | {sum(f['punctuation_per_minute'].values()):.0f} | {f['bytes_per_minute']:,} |"
         for f in found
     ]
-    idle = [(cores, role, f["base"], f["phase"]) for f in found if f["phase"] != ONE for role, cores in f["cores"].items()]
+    idle = [
+        (cores, role, f["base"], f["phase"]) for f in found if f["phase"] != ONE for role, cores in f["cores"].items()
+    ]
     most, role, base, phase = max(idle)
     ten = [max(f["envelopes_per_minute"].values()) for f in found if (f["base"], f["phase"]) == ("10s", ONE)]
     lines += [
@@ -130,8 +134,8 @@ def section(figures: Sequence[dict[str, Any]]) -> str:
     ]
     if ten:
         lines += [
-            f"One event a second with windows of 10 s: {max(ten):.0f} envelopes a minute on a topic; target a few dozen "
-            f"({ENVELOPES_A_MINUTE}): " + ("met." if max(ten) <= ENVELOPES_A_MINUTE else "missed.")
+            f"One event a second with windows of 10 s: {max(ten):.0f} envelopes a minute on a topic; target a few "
+            f"dozen ({ENVELOPES_A_MINUTE}): " + ("met." if max(ten) <= ENVELOPES_A_MINUTE else "missed.")
         ]
     return "\n".join(lines) + "\n"
 

@@ -76,7 +76,7 @@ class LiveTraffic:
         """How many were written so far."""
         self._sent: Sent | None = None
         self._begun = threading.Event()
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603  # our own program
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # our own program
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if not self._begun.wait(_START_SECONDS):
@@ -114,7 +114,9 @@ class LiveTraffic:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            raise EvenstreamError(f"the events were not all written {_END_SECONDS:.0f} s after they should be") from None
+            raise EvenstreamError(
+                f"the events were not all written {_END_SECONDS:.0f} s after they should be"
+            ) from None
         self._reader.join(_END_SECONDS)
         if self._sent is None:
             raise EvenstreamError(f"the process that writes events ended with status {self._process.returncode}")
@@ -155,9 +157,7 @@ def main() -> None:
             said_at = time.monotonic()
             print(json.dumps({"events": events}), flush=True)
 
-    traffic = Traffic(
-        max(1, round(options.rate * options.seconds)), options.partitions, options.members, options.rate
-    )
+    traffic = Traffic(max(1, round(options.rate * options.seconds)), options.partitions, options.members, options.rate)
     done = write(settings, options.topic, traffic, progress, stop.is_set)
     seconds = time.time() - done.begin_ms / 1000
     cpu = usage(os.getpid()).seconds

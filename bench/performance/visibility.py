@@ -1,8 +1,8 @@
 """When a window is seen: `publish`'s /metrics, asked from outside as Prometheus would, but often.
 
-Asking costs `publish` some milliseconds of its interpreter, so it is asked when a window may be there: from the shortest
-delay that was seen lately, less a third, after the window's end and lateness, then at short intervals until it is
-there. A delay is taken when the answer has come, so it holds the answer's own time and what was left of an interval.
+Asking costs `publish` some milliseconds of its interpreter, so it is asked when a window may be there: from two thirds
+of the shortest delay that was seen lately, after the window's end and lateness, and then at short intervals. A
+delay is taken when the answer has come, so it holds the answer's own time and what was left of an interval.
 """
 
 from __future__ import annotations
