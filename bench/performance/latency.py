@@ -26,6 +26,7 @@ TARGET_P99_MS = {4: 500.0, 16: 2_000.0}
 MEMBERS, QUICK_MEMBERS = 1_000_000, 100_000
 _SETTLE_SECONDS = 4.0
 _POLLS = 40
+_LIMIT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,21 @@ def run(
     capacity: float | None = None,
     cases: Sequence[Case] | None = None,
 ) -> list[dict[str, Any]]:
-    """Figures: one of the capacity (where it was not given), then one a case."""
+    """Figures: one of the capacity by number of partitions (where it was not given), and one a case."""
     cases = cases or (QUICK if quick else FULL)
     figures: list[dict[str, Any]] = []
     for partitions in dict.fromkeys(case.partitions for case in cases):
         place = folder / f"latency-{partitions}"
         members = QUICK_MEMBERS if quick else MEMBERS
         with Live(place, bootstrap, partitions=partitions, members=members) as live:
-            if capacity is None:
+            carried = capacity
+            if carried is None:
                 found = find_capacity(live, say, halvings=1 if quick else 2)
-                capacity = found["events_per_second"]
+                carried = float(found["events_per_second"])
                 figures.append({"campaign": "latency", "kind": "capacity", "partitions": partitions, **found})
             for case in cases:
                 if case.partitions == partitions:
-                    figures.append(_measure(live, case, capacity))
+                    figures.append(_measure(live, case, carried))
                     say(_line(figures[-1]))
     return figures
 
@@ -83,15 +85,15 @@ def _measure(live: Live, case: Case, capacity: float) -> dict[str, Any]:
     used, begun = live.deployment.used(), time.monotonic()
     writer = usage(traffic.pid)
     watch = live.watch()
+    last_ms = watch.next_ms + (case.windows - 1) * live.measurement.base_ms
     time.sleep(case.windows + 1)
     seconds = time.monotonic() - begun
     used = {role: after - used[role] for role, after in live.deployment.used().items()}
     writer = usage(traffic.pid) - writer
-    if watch.newest_delay > 2:
-        live.await_ordinary(watch, 2.0, 60.0)
+    sent = traffic.end()
+    live.await_quiet(watch, last_ms, _LIMIT_SECONDS)
     seen = watch.close()
     count, total = (b - a for a, b in zip(own, _own_delay(live), strict=True))
-    sent = traffic.end()
     poll = _poll_cost(live)
     delays = 1000 * np.array(list(seen.delays.values())[: case.windows])
     gaps = 1000 * np.array(list(seen.gaps.values())[: case.windows])

@@ -57,7 +57,8 @@ class Watch(threading.Thread):
         self.seen = Seen()
         self._series = f'evenstream_window_end_timestamp_seconds{{level="{level}",measurement="{measurement.id}"}} '
         self._base_ms, self._lateness_ms = measurement.base_ms, measurement.lateness_ms
-        self._next_ms = (from_ms // self._base_ms + 1) * self._base_ms
+        self.next_ms = (from_ms // self._base_ms + 1) * self._base_ms
+        """The end of the window that is to be seen next, epoch milliseconds."""
         self._port = port
         self._connection = self._connect()
         self._lately: deque[float] = deque(maxlen=_REMEMBERED)
@@ -71,7 +72,7 @@ class Watch(threading.Thread):
         """Ask."""
         asked = time.time()
         while not self._closed.is_set():
-            due = (self._next_ms + self._lateness_ms) / 1000
+            due = (self.next_ms + self._lateness_ms) / 1000
             early = min(_EARLY * min(self._lately, default=0.0), _MOST_EARLY_SECONDS)
             now = time.time()
             pause = _ASK_SECONDS if now < due + _LATE_SECONDS else _PATIENT_SECONDS
@@ -82,12 +83,12 @@ class Watch(threading.Thread):
             came = time.time()
             self.seen.questions += 1
             self.seen.answer_seconds += came - asked
-            while self._next_ms <= shown_ms:
-                delay = came - (self._next_ms + self._lateness_ms) / 1000
-                self.seen.delays[self._next_ms] = delay
-                self.seen.gaps[self._next_ms] = came - before
+            while self.next_ms <= shown_ms:
+                delay = came - (self.next_ms + self._lateness_ms) / 1000
+                self.seen.delays[self.next_ms] = delay
+                self.seen.gaps[self.next_ms] = came - before
                 self._lately.append(delay)
-                self._next_ms += self._base_ms
+                self.next_ms += self._base_ms
 
     def shown_ms(self) -> int:
         """The end of the newest window that /metrics shows, epoch milliseconds; 0 for none, or where nobody answers."""
@@ -116,5 +117,5 @@ class Watch(threading.Thread):
     @property
     def newest_delay(self) -> float:
         """Of the window that was to be seen last: what it took, or what it has taken so far; seconds."""
-        missing = time.time() - (self._next_ms + self._lateness_ms) / 1000
+        missing = time.time() - (self.next_ms + self._lateness_ms) / 1000
         return max(missing, self._lately[-1] if self._lately else 0.0)
