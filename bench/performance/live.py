@@ -30,7 +30,7 @@ class Live:
         folder: for logs and keys, of its own. bootstrap: the Kafka.
         partitions: of `sealed`, `shares` and the source topic alike.
         members: how many there are. base: length of the windows, as a measurement says it.
-        approve: False where the measurement is to be approved later.
+        lateness_ms: of the measurement. approve: False where the measurement is to be approved later.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Live:
         partitions: int = SOURCE_PARTITIONS,
         members: int = 100_000,
         base: str = "1s",
+        lateness_ms: int = LATENESS_MS,
         approve: bool = True,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -55,7 +56,7 @@ class Live:
             settings = self.deployment.trial.settings
             self.topic = settings.topic("bench-events")
             create(settings, self.topic, partitions)
-            self.measurement = specification(self.topic, base=base, lateness_ms=LATENESS_MS)
+            self.measurement = specification(self.topic, base=base, lateness_ms=lateness_ms)
             if approve:
                 self.approve()
         except BaseException:
@@ -70,7 +71,7 @@ class Live:
 
     def send(self, rate: float, seconds: float) -> LiveTraffic:
         """Begin to write events, not before the measurement begins; what was written before must have ended."""
-        time.sleep(max(0.0, (self.begin_ms - now_ms()) / 1000))
+        self.await_begin()
         self._traffic = LiveTraffic(
             self._bootstrap,
             self.topic,
@@ -80,6 +81,10 @@ class Live:
             partitions=self._partitions,
         )
         return self._traffic
+
+    def await_begin(self) -> None:
+        """Wait until the measurement begins."""
+        time.sleep(max(0.0, (self.begin_ms - now_ms()) / 1000))
 
     def watch(self, from_ms: int | None = None) -> Watch:
         """Begin to watch windows, by default those that end from now on."""

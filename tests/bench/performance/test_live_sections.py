@@ -91,6 +91,7 @@ def _phase(name: str, events: int, attach_mb: float) -> dict[str, Any]:
         "seconds": 20.0,
         "events": events,
         "written_per_second": 1_000,
+        "refused": 0,
         "peak_mb": dict.fromkeys(ROLES, 100.0) | {"attach": attach_mb},
     }
 
