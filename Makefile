@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 IN_MEMORY := $(shell grep -s ' /dev/shm ' /proc/mounts | grep -qv noexec && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 3000000 {print "/dev/shm"}')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo acl-matrix test check lint types imports unit jars kafka observe chart chart-live chart-files chart-golden chaos accuracy audit-privacy canary fuzz sbom audit-deps screenshots page-load dashboards wheel peers lock census clean
+.PHONY: help demo acl-matrix test check lint types imports unit jars kafka observe chart chart-live chart-files chart-golden chaos accuracy bench bench-quick bench-counts audit-privacy canary fuzz sbom audit-deps screenshots page-load dashboards wheel peers lock census clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -109,6 +109,19 @@ chaos: $(STAMP) ## Kill anything at any time, and show that every row counts onc
 # One thread a process: matrices here are small, and two processes with two threads each only wait for one another.
 accuracy: $(STAMP) ## Write docs/accuracy.md: coverage, bias, the peers, the real log; about fifteen minutes (QUICK=1: two)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.accuracy $(if $(QUICK),--quick --out build/accuracy) $(OPTIONS)
+
+# The machine to itself, please: what else runs on it is in the figures.
+bench: $(STAMP) ## Write docs/performance.md: side by side with others, scale, latency, memory; 45 minutes (PARTS="scale": some)
+	@$(BIN)/evenstream dev kafka fetch
+	@$(BIN)/python -m bench.performance $(if $(PARTS),--only $(PARTS)) $(OPTIONS)
+
+bench-quick: $(STAMP) ## The same with less of everything, into build/performance; four minutes
+	@$(BIN)/evenstream dev kafka fetch
+	@$(BIN)/python -m bench.performance --quick $(if $(PARTS),--only $(PARTS)) $(OPTIONS)
+
+bench-counts: $(STAMP) ## What a batch takes: Python steps and bytes, and instructions where valgrind is; two minutes
+	@$(BIN)/python -m bench.performance.counts
+	@$(BIN)/python -m bench.performance.instructions
 
 audit-privacy: $(STAMP) ## Attack each party's releases: promised and measured mu and epsilon, planted bugs; some minutes
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.privacy_audit $(OPTIONS)

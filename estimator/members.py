@@ -28,6 +28,7 @@ _SHIFT = np.uint64(47)
 _KEY_WORDS = 32
 _LOAD = 0.6
 _FIRST_CAPACITY = 1024
+_AHEAD = np.arange(8)
 
 
 class MemberStore:
@@ -115,21 +116,27 @@ class MemberStore:
         """Dense index of each tag: shape (n,), int64; -1 where unknown."""
         mask = np.int64(self._table.size - 1)
         slot = (tags & np.uint64(mask)).astype(np.int64)
-        # The first slot, where most are, for all at once; places beyond it for those that it does not decide.
+        # The first slot, where most are, for all at once; then the second for those that it does not decide.
         found = self._table.take(slot).astype(np.int64)
         open_ = np.flatnonzero((self.tags.take(found, mode="clip") != tags) & (found >= 0))
         if not open_.size:
             return found
+        wanted, slot = tags[open_], slot[open_] + 1
+        index = self._table.take(slot & mask).astype(np.int64)
+        found[open_] = index
+        still = np.flatnonzero((self.tags.take(index, mode="clip") != wanted) & (index >= 0))
+        open_, wanted, slot = open_[still], wanted[still], slot[still] + 1
         found[open_] = -1
-        slot = (slot[open_] + 1) & mask
+        # The few that are left have chains of any length: several slots of each in one go.
         while open_.size:
-            index = self._table[slot]
-            taken = index >= 0
-            open_, index, slot = open_[taken], index[taken], slot[taken]
-            same = self.tags[index] == tags[open_]
-            found[open_[same]] = index[same]
-            other = ~same
-            open_, slot = open_[other], (slot[other] + 1) & mask
+            ahead = self._table.take((slot[:, None] + _AHEAD) & mask)
+            taken = ahead >= 0
+            row, column = np.nonzero((self.tags.take(ahead, mode="clip") == wanted[:, None]) & taken)
+            found[open_[row]] = ahead[row, column]
+            goes_on = np.all(taken, axis=1)
+            goes_on[row] = False
+            still = np.flatnonzero(goes_on)
+            open_, wanted, slot = open_[still], wanted[still], slot[still] + _AHEAD.size
         return found
 
     def upsert(

@@ -47,14 +47,14 @@ def moments_of(values: NDArray[np.uint64], residuals: NDArray[np.int64], scale: 
     columns = values.T.astype(np.float64, order="C")
     groups = columns.shape[0]
     vector = np.empty(moments_size(groups), dtype=np.float64)
-    _, _, weights = _triangle(groups)
     # Products of 20-bit integers are exact in float64, and so are sums of 2**12 of them once rounded to 20 bits. A row
     # of the triangle at a time: all of it would not stay in the processor's cache.
     scratch, begin = np.empty_like(columns), 0
     for group in range(groups):
         end = begin + groups - group
         products = np.multiply(columns[group:], columns[group], out=scratch[group:])
-        products *= weights[begin:end, None] / scale
+        products[0] *= 1 / scale  # on the diagonal
+        products[1:] *= math.sqrt(2) / scale
         np.rint(products, out=products)
         products.sum(axis=1, out=vector[begin:end])
         begin = end

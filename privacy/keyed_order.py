@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _PLACE_STEP = np.uint64(0xD1342543DE82EF95)
 # So many places at a time for many members: what is worked on stays in the processor's cache, and most members are
 # decided after the first ones. For few members the calls are what costs.
@@ -53,14 +54,16 @@ def is_among_first(
         return np.ones(tag.size, dtype=bool)
     at_once = _PLACES_AT_ONCE if tag.size >= _MANY_MEMBERS else places
     steps = np.arange(places, dtype=np.uint64) * _PLACE_STEP
-    base = _mix(tag ^ key)
-    own = _mix(base + np.asarray(place, dtype=np.uint64) * _PLACE_STEP)
+    base = _mix(tag ^ key) + _GAMMA
+    with np.errstate(over="ignore"):  # one place for all is a scalar, of which numpy would say that it wraps
+        own = base + np.asarray(place, dtype=np.uint64) * _PLACE_STEP
+    _scramble(own)
     found = np.zeros(tag.size, dtype=bool)
     undecided = np.arange(tag.size)
     before = np.zeros(tag.size, dtype=np.uint8)
     for start in range(0, places, at_once):
         scores = base + steps[start : start + at_once, None]
-        _mix_in_place(scores)
+        _scramble(scores)
         before += np.add.reduce((scores < own).view(np.uint8), axis=0, dtype=np.uint8)
         still = np.flatnonzero(before < most)
         undecided, base, own, before = undecided[still], base[still], own[still], before[still]
@@ -68,10 +71,15 @@ def is_among_first(
     return found
 
 
-def _mix_in_place(values: NDArray[np.uint64]) -> None:
-    """The finaliser; array arithmetic wraps, which is what it wants."""
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    mixed = values + _GAMMA
+    _scramble(mixed)
+    return mixed
+
+
+def _scramble(values: NDArray[np.uint64]) -> None:
+    """The finaliser after its addition, in place; array arithmetic wraps, which is what it wants."""
     shifted = np.empty_like(values)
-    values += np.uint64(0x9E3779B97F4A7C15)
     np.right_shift(values, np.uint64(30), out=shifted)
     values ^= shifted
     values *= np.uint64(0xBF58476D1CE4E5B9)
@@ -80,9 +88,3 @@ def _mix_in_place(values: NDArray[np.uint64]) -> None:
     values *= np.uint64(0x94D049BB133111EB)
     np.right_shift(values, np.uint64(31), out=shifted)
     values ^= shifted
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    mixed = values.copy()
-    _mix_in_place(mixed)
-    return mixed

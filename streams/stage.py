@@ -34,6 +34,9 @@ class Record(Protocol):
     def headers(self) -> list[tuple[str, bytes]] | None: ...
 
 
+LEAST_PATIENCE_MS = 10
+"""What a stage has that must act on each record as soon as it comes."""
+
 TIMESTAMP_CREATE = 1
 TIMESTAMP_LOG_APPEND = 2
 """First element of ``Record.timestamp()``; the second is epoch milliseconds."""
@@ -68,6 +71,9 @@ class Stage(Protocol):
 
     def refresh(self, now_ms: int) -> bool:
         """Take in changes of the control plane; True when :meth:`positions` names other partitions than before."""
+
+    def patience_ms(self, now_ms: int) -> int:
+        """For how long records may be gathered before the next :meth:`step`: each step costs, however few come."""
 
     def blocked(self, now_ms: int) -> str | None:
         """Why no record may be given to :meth:`step` now, or None."""

@@ -54,8 +54,7 @@ def counted(call: Callable[[], object]) -> Counted:
         reset()
 
     traced, collects = tracemalloc.is_tracing(), gc.isenabled()
-    gc.collect()
-    gc.disable()
+    gc.disable()  # what a collection frees, and when, is not the call's doing
     if not traced:
         tracemalloc.start()
     try:

@@ -36,7 +36,7 @@ STEPS_A_ROW = 0.25
 STEPS_RATIO = 0.05
 BYTES_RATIO = 0.005
 _STEPS_A_BATCH = 64
-_BYTES_A_ROW = 4.0
+_BYTES_A_ROW = 7.0  # less than one number of 64 bits
 _BYTES_A_BATCH = 32_768
 # Members of the counted store: few enough that its hash table's chains are about as long whatever the secret key.
 _MEMBERS = 1_000

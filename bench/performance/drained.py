@@ -1,156 +1,241 @@
-"""From burst to drained: `attach` stands still for a while under traffic, then all that has piled up goes through.
+"""A topic that was written before, drained role by role: what each role needs for it when it meets all of it at once.
 
-    python -m bench.performance.drained [--quick] [--capacity EVENTS_A_SECOND] [--out FILE]
-
-`attach` is stopped by a signal and goes on by another, as a machine does that hangs. Drained it is when the newest
-window comes within its ordinary delay again. That nothing was lost or late is held against exact counts: events
-written and rows sealed, batches written and folded by each role, windows that were published and their outcome.
+Each point has a deployment of its own. A role works alone, but for those that have had their turn and are at rest; two
+parties work beside one another. Two spans are kept of each role. Its *own* is from when it was let go to the last
+record that it wrote: CPU an event and events a second are of that. The model is fitted to the *whole* span, to when it
+was seen to be done, because all that was counted falls into that one.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.performance.alone import alone
-from bench.performance.capacity import find_capacity
-from bench.performance.deployment import ROLES
-from bench.performance.live import Live, now_ms
+from bench.performance.amounts import Counters, Figure, Sampled, content, elements, log_bytes, values
+from bench.performance.deployment import ROLES, Deployment, specification
+from bench.performance.events import Traffic, Written, write
+from bench.performance.processes import resident_bytes
+from privacy import Measurement
+from streams.errors import EvenstreamError
 
-HOLD_SECONDS, QUICK_HOLD_SECONDS = 60.0, 10.0
-LOAD = 0.5
-MEMBERS, QUICK_MEMBERS = 1_000_000, 100_000
-_ORDINARY_WINDOWS = 15
-_SETTLE_SECONDS = 4.0
+WRITTEN_RATE = 200_000.0
+"""Events a second at which a topic is written: as fast as one process can."""
+SOURCE = "events"
+MEASURED_TOPICS = (SOURCE, "sealed", "shares", "state-seal", "state-attach", "state-a", "state-b")
+_RECORDS_A_POLL = 5_000
+_ASK_SECONDS = 0.25
 _LIMIT_SECONDS = 110.0
-_QUIET_SECONDS = 30.0
 
 
-def run(
-    bootstrap: str, folder: Path, quick: bool, say: Callable[[str], None], *, capacity: float | None = None
-) -> list[dict[str, Any]]:
-    """One figure."""
-    hold = QUICK_HOLD_SECONDS if quick else HOLD_SECONDS
-    with Live(folder / "drained", bootstrap, members=QUICK_MEMBERS if quick else MEMBERS, say=say) as live:
-        if capacity is None:
-            capacity = find_capacity(live, say, halvings=1)["events_per_second"]
-        return [_measure(live, LOAD * capacity, hold, say)]
+@dataclass(frozen=True)
+class Shape:
+    """What is varied.
+
+    Attributes:
+        axis: what this point is a part of. events: in the topic, over ``partitions``, of evenstream's topics as well.
+        batch_rows: most rows of a batch. cells: of the table. base_ms: of a window. members: in the store.
+    """
+
+    axis: str
+    events: int
+    partitions: int = 4
+    measurements: int = 1
+    batch_rows: int = 4_096
+    cells: int = 20
+    base_ms: int = 1_000
+    members: int = 100_000
 
 
-def _measure(live: Live, rate: float, hold: float, say: Callable[[str], None]) -> dict[str, Any]:
-    before = _counts(live)
-    traffic = live.send(rate, _SETTLE_SECONDS + _ORDINARY_WINDOWS + hold + _LIMIT_SECONDS)
-    time.sleep(_SETTLE_SECONDS)
-    watch = live.watch()
-    time.sleep(_ORDINARY_WINDOWS)
-    ordinary = max(watch.seen.delays.values(), default=1.0)
-    say(f"attach is held for {hold:.0f} s under {rate:,.0f} events/s; until then no window took over {ordinary:.2f} s")
-    live.deployment.hold("attach")
-    time.sleep(hold)
-    live.deployment.go("attach")
-    went_ms, used, batches = now_ms(), live.deployment.used(), live.deployment.value("attach", _BATCHES)
-    waiting = live.deployment.value("seal", _BATCHES) - batches
-    seconds = live.await_ordinary(watch, ordinary, _LIMIT_SECONDS)
-    used = {role: after - used[role] for role, after in live.deployment.used().items()}
-    sent = traffic.end()
-    live.await_quiet(watch, sent.end_ms, _QUIET_SECONDS)
-    delays = watch.close().delays
-    after = _counts(live)
-    found = {name: after[name] - before[name] for name in after}
-    windows = [end_ms for end_ms in delays if end_ms <= sent.end_ms]
-    figure = {
-        "campaign": "drained",
-        "rate": round(rate),
-        "hold_seconds": hold,
-        "ordinary_ms": round(1000 * ordinary),
-        "drained_seconds": round(seconds, 2),
-        "batches_waiting": round(waiting),
-        "events_meanwhile": round(rate * hold),
-        "cores": {role: round(used[role].seconds / seconds, 3) for role in ROLES},
-        "written": sent.events,
-        "windows": len(windows),
-        "first_after_seconds": round(_first(delays, went_ms), 2),
-        "delays_ms": [[end_ms - went_ms, round(1000 * delay)] for end_ms, delay in delays.items()],
-        **found,
-    }
-    figure["complete"] = bool(
-        found["sealed"] == sent.events
-        and found["refused"] == found["gaps"] == found["void"] == 0
-        and found["batches_seal"] == found["batches_a"] == found["batches_b"] <= found["batches_attach"]
-    )
-    say(
-        f"drained {seconds:.1f} s after attach went on; "
-        + ("complete" if figure["complete"] else f"NOT COMPLETE {found}")
-    )
-    return figure
-
-
-_BATCHES = "evenstream_batches_total"
-
-
-def _counts(live: Live) -> dict[str, int]:
-    """What the roles have counted."""
-    value = live.deployment.value
-    counts = {f"batches_{role}": round(value(role, _BATCHES)) for role in ("seal", "attach", "a", "b")}
-    void = [
-        float(line.rsplit(" ", 1)[1])
-        for line in live.deployment.trial.scrape("publish").splitlines()
-        if line.startswith("evenstream_windows_total{") and 'status="void"' in line
+def specifications(topic: str, count: int, cells: int = 20, base_ms: int = 1_000) -> list[Measurement]:
+    """So many measurements of one topic, alike but for their names."""
+    base = f"{base_ms}ms" if base_ms % 1000 else f"{base_ms // 1000}s"
+    return [
+        specification(topic, name=f"bench-{number}", base=base, score_bins=cells // 4) for number in range(1, count + 1)
     ]
-    return counts | {
-        "sealed": round(value("seal", "evenstream_rows_total")),
-        "refused": round(sum(value(role, "evenstream_records_refused_total") for role in ROLES[:4])),
-        "gaps": round(sum(value(role, "evenstream_sequence_gaps_total") for role in ROLES[:4])),
-        "void": round(sum(void)),
-    }
 
 
-def _first(delays: dict[int, float], went_ms: int) -> float:
-    """Seconds from when it went on until the first window was seen."""
-    lateness = 200
-    seen = [(end_ms + lateness) / 1000 + delay - went_ms / 1000 for end_ms, delay in delays.items()]
-    return min((at for at in seen if at > 0), default=0.0)
+class Drained:
+    """One point.
+
+    Args:
+        folder: of its logs and keys. bootstrap: the Kafka. data: the broker's folder of logs, where there is one.
+        written: events that are there; by default the point writes its own.
+    """
+
+    def __init__(
+        self, shape: Shape, folder: Path, bootstrap: str, data: Path | None, written: Written | None = None
+    ) -> None:
+        self._shape = shape
+        self._data = data
+        self._written = written
+        self._deployment = Deployment(
+            folder,
+            bootstrap,
+            members=shape.members,
+            partitions=shape.partitions,
+            live=() if written else (SOURCE,),
+            overrides=(f"seal.batch_rows={shape.batch_rows}",),
+        )
+        self._settings = self._deployment.trial.settings
+        self._source = written.topic if written else self._settings.topic(SOURCE)
+        self._specs = specifications(self._source, shape.measurements, shape.cells, shape.base_ms)
+        self._at_rest = Counters.of(self._deployment)
+        self._batches = 0
+
+    def run(self) -> Figure:
+        """Drain the events role by role, and tell."""
+        resident = {role: resident_bytes(self._deployment.pid(role)) for role in ROLES}
+        written = self._begin()
+        roles = self._seal() | self._attach() | self._parties(written) | self._publish(written)
+        return {
+            "kind": "drained",
+            **asdict(self._shape),
+            "windows": self._windows(written),
+            "value_bytes": written.value_bytes,
+            "roles": roles,
+            "topics": self._topics(),
+            "resident_bytes": resident,
+        }
+
+    def run_together(self) -> Figure:
+        """Drain the events with all roles at work beside one another, and tell."""
+        written = self._begin()
+        count = self._windows(written) * self._shape.measurements
+        roles = self._turn(ROLES, self._deployment.holds("fairness-metrics", count), ["fairness-metrics"])
+        return {"kind": "together", **asdict(self._shape), "windows": self._windows(written), "roles": roles}
+
+    def _begin(self) -> Written:
+        deployment, shape = self._deployment, self._shape
+        deployment.hold(*ROLES)
+        traffic = Traffic(shape.events, shape.partitions, shape.members, WRITTEN_RATE)
+        written = self._written or write(self._settings, self._source, traffic)
+        deployment.approve(*self._specs, begin_ms=written.begin_ms, end_ms=written.end_ms)
+        return written
+
+    def pid(self, role: str) -> int:
+        """A role's process id."""
+        return self._deployment.pid(role)
+
+    def close(self) -> None:
+        """Stop it."""
+        self._deployment.close()
+
+    # -- each role's turn -----------------------------------------------------------------------------------------
+
+    def _seal(self) -> dict[str, Figure]:
+        rows = self._shape.events * self._shape.measurements
+        done = self._flushed("seal", lambda: self._deployment.value("seal", "evenstream_rows_total") >= rows)
+        found = self._turn(["seal"], done, ["sealed"])
+        # Full reads, each of one partition or two: what is fetched together is of one.
+        polls = -(-self._shape.events // _RECORDS_A_POLL)
+        lots = polls * min(self._shape.partitions, 2) * self._shape.measurements
+        found["seal"] |= {"events": self._shape.events, "decodings": rows, "rows": rows, "polls": polls, "lots": lots}
+        sealed = content(self._settings, self._settings.topic("sealed"))
+        self._batches = sealed.batches
+        found["seal"] |= {"batches": sealed.batches, "punctuations": sealed.punctuations}
+        return found
+
+    def _attach(self) -> dict[str, Figure]:
+        done = self._flushed(
+            "attach", lambda: self._deployment.value("attach", "evenstream_batches_total") >= self._batches
+        )
+        found = self._turn(["attach"], done, ["shares"])
+        found["attach"] |= self._shared()
+        return found
+
+    def _parties(self, written: Written) -> dict[str, Figure]:
+        count = self._windows(written) * self._shape.measurements
+        done = [self._deployment.holds(f"releases-{party}", count) for party in "ab"]
+        found = self._turn(["a", "b"], lambda: all(ready() for ready in done), ["releases-a", "releases-b"])
+        windows = {"windows": count, "values": count * values(self._specs[0])}
+        return {role: figure | self._shared() | windows for role, figure in found.items()}
+
+    def _shared(self) -> Figure:
+        """What is on `shares`: rows and batches do not grow any more, punctuations do with each second."""
+        shares = content(self._settings, self._settings.topic("shares"))
+        rows = self._shape.events * self._shape.measurements
+        return {
+            "rows": rows,
+            "elements": elements(self._specs[0], rows, shares.batches),
+            "batches": shares.batches,
+            "punctuations": shares.punctuations,
+        }
+
+    def _publish(self, written: Written) -> dict[str, Figure]:
+        count = self._windows(written) * self._shape.measurements
+        found = self._turn(["publish"], self._deployment.holds("fairness-metrics", count), ["fairness-metrics"])
+        found["publish"] |= {"windows": count, "values": count * values(self._specs[0])}
+        return found
+
+    def _turn(self, roles: Sequence[str], done: Callable[[], bool], outputs: Sequence[str]) -> dict[str, Figure]:
+        """Let roles do their work.
+
+        Args:
+            done: whether all of it is there. outputs: the topics whose last records end their own spans.
+
+        Returns:
+            By role: seconds, CPU seconds and transactions of the whole span; own_seconds and own_cpu_seconds.
+        """
+        deployment, begun = self._deployment, time.monotonic()
+        with Sampled({role: deployment.pid(role) for role in roles}) as sampled:
+            deployment.go(*roles)
+            while not done():
+                time.sleep(_ASK_SECONDS)
+                if time.monotonic() - begun > _LIMIT_SECONDS:
+                    logs = deployment.trial.folder / "logs"
+                    raise EvenstreamError(f"{', '.join(roles)}: not done in {_LIMIT_SECONDS:.0f} s; see {logs}")
+            after = Counters.of(deployment, roles)
+        ended_ms = max(content(self._settings, self._settings.topic(name)).last_ms for name in outputs)
+        own_seconds, own = sampled.until(ended_ms)
+        return {
+            role: {
+                "seconds": after.at - begun,
+                "cpu_seconds": after.cpu[role] - sampled.begun[role],
+                "transactions": after.transactions[role] - self._at_rest.transactions[role],
+                "own_seconds": own_seconds,
+                "own_cpu_seconds": own[role],
+            }
+            for role in roles
+        }
+
+    def _flushed(self, role: str, worked: Callable[[], bool]) -> Callable[[], bool]:
+        """Whether a role has committed once more since all of its work was counted: counting comes before."""
+        since: list[float] = []
+
+        def done() -> bool:
+            transactions = self._deployment.value(role, "evenstream_transactions_total")
+            if not since and worked():
+                since.append(transactions)
+            return bool(since) and transactions > since[0]
+
+        return done
+
+    # -- what came of it ------------------------------------------------------------------------------------------
+
+    def _windows(self, written: Written) -> int:
+        return (written.end_ms - written.begin_ms) // self._shape.base_ms
+
+    def _topics(self) -> dict[str, Figure]:
+        """By topic: records and bytes of values and batches as they are sent, and bytes of its segments on disk."""
+        found = {}
+        for name in MEASURED_TOPICS:
+            topic = self._source if name == SOURCE else self._settings.topic(name)
+            held = content(self._settings, topic)
+            found[name] = {
+                "records": held.records,
+                "value_bytes": held.value_bytes,
+                "batch_bytes": held.batch_bytes,
+                "log_bytes": log_bytes(self._data, topic),
+            }
+        return found
 
 
-def section(figures: Sequence[dict[str, Any]]) -> str:
-    """For docs/performance.md."""
-    lines = ["## From burst to drained", ""]
-    for f in (figure for figure in figures if figure["campaign"] == "drained"):
-        ratio = f["drained_seconds"] / f["hold_seconds"]
-        lines += [
-            f"`attach` stood still for {f['hold_seconds']:.0f} s under {f['rate']:,} events a second: "
-            f"{f['events_meanwhile']:,} events, {f['batches_waiting']:,} batches waited for it. It went on; after "
-            f"{f['drained_seconds']:.1f} s ({ratio:.0%} of that) the newest window came within its "
-            f"ordinary delay ({f['ordinary_ms']} ms at most before), the first one after "
-            f"{f['first_after_seconds']:.1f} s.",
-            "",
-        ]
-        again = f["batches_attach"] - f["batches_seal"]
-        if f["complete"]:
-            lines.append(
-                f"All is there: {f['written']:,} events written, as many rows sealed, none refused or late; "
-                f"{f['batches_seal']:,} batches sealed, and as many folded by each party"
-                + (f" (`attach` did {again} anew: its transaction had stood open too long)" if again else "")
-                + f"; no gap, and none of {f['windows']} windows void."
-            )
-        else:
-            lines.append(
-                f"**Not complete**: {f['written']:,} events written, {f['sealed']:,} rows sealed, {f['refused']:,} "
-                f"refused, {f['gaps']} gaps, {f['void']} windows void; batches sealed {f['batches_seal']:,}, attached "
-                f"{f['batches_attach']:,}, folded {f['batches_a']:,} and {f['batches_b']:,}."
-            )
-    return "\n".join(lines) + "\n"
-
-
-def plot(figures: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
-    """Delay of each window by when it ended."""
-    from bench.performance.live_plots import delay_over_time
-
-    found = [f for f in figures if f["campaign"] == "drained"]
-    return [delay_over_time(found[-1], folder / "drained.png")] if found else []
-
-
-if __name__ == "__main__":
-    alone("drained", run, section)
+def drain(shape: Shape, folder: Path, bootstrap: str, data: Path | None) -> Figure:
+    """Measure one point."""
+    drained = Drained(shape, folder, bootstrap, data)
+    try:
+        return drained.run()
+    finally:
+        drained.close()

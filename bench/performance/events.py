@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # its API
+from numpy.typing import NDArray
 
 from estimator import GROUPS
-from streams.kafka.clients import admin, make_producer, produce
+from streams.kafka.clients import admin, make_producer, produce, read_to_end
 from streams.kafka.topics import LIVE_SOURCE
 from streams.settings import Settings
 from streams.simulate import SimulatedMembers
@@ -29,6 +30,8 @@ Counts = Counter[tuple[str, bool, int]]
 
 _SHARES = (0.60, 0.12, 0.06, 0.18, 0.01, 0.03)
 _TICK_SECONDS = 0.01
+_MOST_AT_ONCE = 20_000
+"""Where the machine is too busy for the rate, events are fewer, and never shown long before they are written."""
 _SEED = 9
 
 
@@ -47,14 +50,15 @@ class Traffic:
     rate: float = 100_000.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Written:
-    """What was written.
+    """What was written, event k to partition k modulo the partitions.
 
     Attributes:
         begin_ms, end_ms: the windows that hold events, epoch milliseconds.
         value_bytes: of all values together.
-        counts: what a count must find, by partition of the topic.
+        shown_at, appended_at, group, recommended: of each event, shape (n,): its own time and the broker's, int64 epoch
+            milliseconds; its place in GROUPS; bool.
     """
 
     topic: str
@@ -62,7 +66,10 @@ class Written:
     begin_ms: int
     end_ms: int
     value_bytes: int
-    counts: tuple[Counts, ...]
+    shown_at: NDArray[np.int64]
+    appended_at: NDArray[np.int64]
+    group: NDArray[np.uint8]
+    recommended: NDArray[np.bool_]
 
     @property
     def windows(self) -> int:
@@ -70,9 +77,20 @@ class Written:
         return (self.end_ms - self.begin_ms) // WINDOW_MS
 
     @property
-    def truth(self) -> Counts:
-        """What a count must find in all partitions together."""
-        return sum(self.counts, Counter())
+    def count(self) -> int:
+        """How many events there are."""
+        return self.shown_at.size
+
+    def truth(self, count: int | None = None, *, by_record_time: bool = False) -> Counts:
+        """What a count must find of the first ``count`` events: those that are first in each partition.
+
+        Args:
+            by_record_time: it goes by the broker's times, not by those that the events hold.
+        """
+        times = self.appended_at if by_record_time else self.shown_at
+        start = times[:count] // WINDOW_MS * WINDOW_MS
+        columns = self.group[:count].tolist(), self.recommended[:count].tolist(), start.tolist()
+        return Counter((GROUPS[group], said, at) for group, said, at in zip(*columns, strict=True))
 
 
 class Event(msgspec.Struct):
@@ -133,27 +151,40 @@ def write(
     stop: Callable[[], bool] = lambda: False,
 ) -> Written:
     """Write events to a topic that is there, from the next whole second on, until all are written or it is to stop."""
-    producer = make_producer(settings, None, **{"linger.ms": 5, "queue.buffering.max.messages": 500_000})
-    counts: tuple[Counts, ...] = tuple(Counter() for _ in range(traffic.partitions))
+    producer = make_producer(settings, None, **{"linger.ms": 5, "queue.buffering.max.messages": 50_000})
     encoder, drawn, sent, size = msgspec.json.Encoder(), Drawn(traffic), 0, 0
+    shown_at, group = np.zeros(traffic.count, np.int64), np.zeros(traffic.count, np.uint8)
+    recommended = np.zeros(traffic.count, bool)
     begin_ms = (_now_ms() // WINDOW_MS + 1) * WINDOW_MS
-    shown_at = begin_ms
+    now_ms = begin_ms
     while sent < traffic.count and not stop():
         time.sleep(_TICK_SECONDS)
-        shown_at = max(_now_ms(), begin_ms)
-        due = min(int(traffic.rate * (shown_at - begin_ms) / 1000), traffic.count) - sent
-        for event in drawn.events(due, shown_at):
+        now_ms = max(_now_ms(), begin_ms)
+        due = min(int(traffic.rate * (now_ms - begin_ms) / 1000), sent + _MOST_AT_ONCE, traffic.count)
+        for event in drawn.events(due - sent, now_ms):
             value = encoder.encode(event)
             size += len(value)
-            i = sent % traffic.partitions
-            counts[i][event.group, event.recommended, shown_at // WINDOW_MS * WINDOW_MS] += 1
-            produce(producer, topic, key=event.group.encode(), value=value, partition=i)
+            group[sent], recommended[sent] = GROUPS.index(event.group), event.recommended
+            produce(producer, topic, key=event.group.encode(), value=value, partition=sent % traffic.partitions)
+            shown_at[sent] = now_ms
             sent += 1
         producer.poll(0)
         progress(sent)
     producer.flush()
-    end_ms = (shown_at // WINDOW_MS + 1) * WINDOW_MS
-    return Written(topic, traffic, begin_ms, end_ms, size, counts)
+    end_ms = (now_ms // WINDOW_MS + 1) * WINDOW_MS
+    appended_at = _appended_at(settings, topic, traffic.partitions, sent)
+    return Written(
+        topic, traffic, begin_ms, end_ms, size, shown_at[:sent], appended_at, group[:sent], recommended[:sent]
+    )
+
+
+def _appended_at(settings: Settings, topic: str, partitions: int, count: int) -> NDArray[np.int64]:
+    """The broker's time of each event: record n of partition i is event n x partitions + i."""
+    found = np.zeros(count, np.int64)
+    for message in read_to_end(settings, topic):
+        event = (message.offset() or 0) * partitions + (message.partition() or 0)
+        found[event] = message.timestamp()[1]
+    return found
 
 
 def create(settings: Settings, topic: str, partitions: int) -> None:

@@ -9,7 +9,7 @@ minute or two, so it is no part of the tests:
 
 Libraries choose their code by what the processor can do, and under valgrind that is what valgrind can do (AVX2, and no
 AVX-512 or SHA extensions): figures are to be compared with each other, and do not give times. They are from one
-machine's libraries, so the tolerance is wide; in repeated runs they differ by less than a percent.
+machine's libraries, where repeated runs differ by half a percent: on another one, write the file anew before a change.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ from bench.performance.in_process import Shape, Turns
 KEPT = Path(__file__).with_name("instructions.json")
 COMMAND = "python -m bench.performance.instructions --write"
 ROWS = 4_096
-TOLERANCE = 0.05
+TOLERANCE = 0.02
+NOISE_TOLERANCE = 0.25
+"""Of what draws noise: how many numbers a draw takes is chance."""
+_DRAW_NOISE = ("a.checkpoint", "b.checkpoint")
 _MEMBERS = 1_000
 _TURNS = 3
 _UNDER_VALGRIND = "--under-valgrind"
@@ -128,7 +131,8 @@ def moved(kept: dict[str, int], now: dict[str, int]) -> list[str]:
     lines = []
     for name in sorted(kept.keys() | now.keys()):
         before, after = kept.get(name), now.get(name)
-        if before is None or after is None or abs(after / before - 1) > TOLERANCE:
+        tolerance = NOISE_TOLERANCE if name in _DRAW_NOISE else TOLERANCE
+        if before is None or after is None or abs(after / before - 1) > tolerance:
             change = "" if before is None or after is None else f"{after / before - 1:+.1%}"
             told = ("-" if value is None else f"{value:,}" for value in (before, after))
             lines.append("{:24} {:>14} {:>14}  {}".format(name, *told, change).rstrip())
@@ -151,7 +155,7 @@ def main() -> int:
         return 0
     lines = moved(msgspec.json.decode(KEPT.read_bytes(), type=dict[str, int]), now)
     if lines:
-        print(f"\nOf {KEPT.name} these have moved by more than {TOLERANCE:.0%} (kept, counted):\n", *lines, sep="\n")
+        print(f"\nOf {KEPT.name} these have moved (kept, counted):\n", *lines, sep="\n")
         print(f"\nIf the change is meant: {COMMAND}")
     return 1 if lines else 0
 

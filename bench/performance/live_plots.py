@@ -44,7 +44,7 @@ def shares_by_delay(delays: Sequence[dict[str, Any]], path: Path) -> Path:
 
 
 def delay_over_time(figure_of: dict[str, Any], path: Path) -> Path:
-    """Delay of each window by when it ended, of one figure of ``drained``; 0 is when `attach` went on."""
+    """Delay of each window by when it ended, of one figure of ``standstill``; 0 is when `attach` went on."""
     end_ms, delay_ms = np.array(figure_of["delays_ms"], dtype=float).T
     with plt.rc_context(_SETTINGS):
         figure, axes = plt.subplots(figsize=(6.4, 2.8))

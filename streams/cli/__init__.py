@@ -20,7 +20,7 @@ _COMMANDS = {
     "settings": "Print the reference of all settings.",
     "keys": "Make the roles' keys.",
     "topics": "Make and check evenstream's topics.",
-    "plan": "What a measurement will be able to say, before anyone approves it.",
+    "plan": "What a measurement will be able to say, before anyone approves it, and what it takes.",
     "budget": "What measurements cost each member, over a day, 30 days and a year.",
     "probabilities": "How well a company's own members match, in aggregates only.",
     "audit": "The same mathematics over a file, without Kafka.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,3 +25,24 @@ class Finite(click.FloatRange):
 
 
 EPSILON = Finite(0, MOST_EPSILON, min_open=True)
+
+_WHOLE = re.compile(r"[+-]?[0-9][0-9_,]*(\.[0-9]+)?(e\+?[0-9]+)?", re.IGNORECASE)
+
+
+class FileOrCount(click.Path):
+    """A path, or how many: ``5000000``, ``5_000_000``, ``5,000,000`` or ``5e6``. A file of such a name is ``./5e6``."""
+
+    name = "file or number"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """An int, or a Path."""
+        if not isinstance(value, str) or not _WHOLE.fullmatch(value):
+            return super().convert(value, param, ctx)
+        number = float(value.replace("_", "").replace(",", ""))
+        if number != number // 1 or not 1 <= number <= self._most:
+            self.fail(f"expected a whole number from 1 to {self._most:,}, or a file, got {value}", param, ctx)
+        return int(number)

@@ -19,8 +19,8 @@ Goals, and how each is met.
 * **Others see how far it is.** Now and then the positions go to the role's consumer group as well, after they were
   committed: a copy for deletion (``streams.retention``) and for lag tools, never ahead of the truth, and never read
   here. Nobody waits for it: librdkafka's ``send_offsets_to_transaction`` has no end where the broker dies amid it.
-* **Latency.** While records come the loop polls every 10 ms; when none do it sleeps until the next one, or for as long
-  as what its role does by the clock may wait. It commits when the stage says so, at punctuation, else once a second.
+* **Latency.** The loop gathers records for as long as the stage can wait, 10 ms where it cannot; after a turn without
+  any it sleeps until the next one comes. It commits when the stage says so: at punctuation, else once a second.
 """
 
 from __future__ import annotations
@@ -54,12 +54,11 @@ from streams.kafka.topic_watch import TopicWatch
 from streams.layouts import BegunLayout
 from streams.records.layout import Layout
 from streams.settings import Settings
-from streams.stage import Record, Stage
+from streams.stage import LEAST_PATIENCE_MS, Record, Stage
 from streams.watch.health import RoleHealth
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.01
 # A turn takes some 0.1 ms of a processor: a hundred a second without a record are the half of what an idle role uses.
 _IDLE_SECONDS = 0.05
 _GATHER_SECONDS = 0.003  # the first record after a silence is seldom alone
@@ -124,7 +123,7 @@ class ShardLoop:
         tick: called at every turn with the stage and the time, for what a role does beside its records.
         prepare: what takes long and must be done before ``build`` is called with a layout, in pieces of well under a
             second: they are done between the turns of an older generation. It knows by itself what is done already.
-        idle_seconds: for how long a turn waits for a record when the one before had none.
+        idle_seconds: for how long a turn waits for a record when the one before had none and the stage is impatient.
         alive: called at every turn, and within what takes long or waits for Kafka (``streams.pulse``).
         let_go: called while this worker has no part, or waits for a recipient's key: forgets what other workers of the
             role have destroyed meanwhile.
@@ -414,7 +413,7 @@ class ShardLoop:
                     self._tick(stage, now)
                 stop.wait(0.1)
                 continue
-            messages = self._read(consumer, after_records=bool(messages))
+            messages = self._read(consumer, stage.patience_ms(now), after_records=bool(messages))
             now = self._clock.now_ms()
             records, ends = self._sort_out(messages, stage)
             if records:
@@ -428,10 +427,10 @@ class ShardLoop:
                 self._commit(producer, consumer, stage, now)
                 now = self._clock.now_ms()
 
-    def _read(self, consumer: Consumer, *, after_records: bool) -> list[Message]:
+    def _read(self, consumer: Consumer, patience_ms: int, *, after_records: bool) -> list[Message]:
         """What comes in a turn. ``consume`` waits for as many as it is asked for, so after a silence that is one."""
-        if after_records:
-            return consumer.consume(_RECORDS_A_POLL, _POLL_SECONDS)
+        if after_records or patience_ms > LEAST_PATIENCE_MS:
+            return consumer.consume(_RECORDS_A_POLL, patience_ms / 1000)
         messages = consumer.consume(1, self._idle_seconds)
         return messages and messages + consumer.consume(_RECORDS_A_POLL - 1, _GATHER_SECONDS)
 

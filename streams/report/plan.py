@@ -171,8 +171,19 @@ def width_figure(plan: MeasurementPlan, metric: str | None) -> Figure:
     return plots.widths(panels, {level.name: level.length_ms / 1000 for level in plan.measurement.levels})
 
 
-def as_page(plan: MeasurementPlan, metric: str | None) -> str:
-    """One HTML page."""
+def as_page(plans: Sequence[MeasurementPlan], metric: str | None, further: Sequence[str] = ()) -> str:
+    """One HTML page of one plan or several.
+
+    Args:
+        further: parts that follow, HTML.
+    """
+    if len(plans) == 1:
+        return page.page(title(plans[0]), [*_parts(plans[0], metric), *further])
+    parts = [part for plan in plans for part in (page.heading(title(plan)), *_parts(plan, metric))]
+    return page.page(f"Plan of {len(plans)} measurements", [*parts, *further])
+
+
+def _parts(plan: MeasurementPlan, metric: str | None) -> list[str]:
     statistic = metric_of(plan, metric)
     caption = (
         f"{_named(statistic)}: half-width of each group's gap against window length, at the spec's epsilon. Other "
@@ -183,9 +194,9 @@ def as_page(plan: MeasurementPlan, metric: str | None) -> str:
         page.paragraph(assumptions(plan)),
         page.paragraph(_delta(plan)),
         page.heading(f"Width by window length: {_named(statistic)}"),
-        page.figure(plots.svg(width_figure(plan, metric), "widths"), caption),
+        page.figure(plots.svg(width_figure(plan, metric), f"widths-{plan.measurement.id}"), caption),
         page.heading("Levels of the measurement"),
         page.paragraph(_CELLS),
     ]
     parts += [page.table(columns, rows, caption) for caption, columns, rows in _tables(plan, statistic)]
-    return page.page(title(plan), parts)
+    return parts

@@ -32,7 +32,7 @@ from streams.roles.log_partition import LogPartition, PartitionState
 from streams.roles.releasing import ReleaseDesk, newest_debits, not_finished, read_back_to_ms
 from streams.roles.signed_log import SignedLog
 from streams.roles.windows import ClosedWindow, OpenWindows
-from streams.stage import Out, Partition, Record
+from streams.stage import LEAST_PATIENCE_MS, Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 
@@ -203,6 +203,10 @@ class AggregateStage:
             self._coverage_key = key.secret
             self._coverage_key_is_new = True
             return
+
+    def patience_ms(self, now_ms: int) -> int:
+        """None: punctuation may be among what comes next."""
+        return LEAST_PATIENCE_MS
 
     def blocked(self, now_ms: int) -> str | None:
         """Folding needs nothing but the records themselves."""

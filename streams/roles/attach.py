@@ -35,7 +35,7 @@ from streams.roles.log_partition import LogPartition, PartitionState
 from streams.roles.member_directory import MemberDirectory
 from streams.roles.sent_shares import RetainedLog, find_unknown
 from streams.roles.signed_log import SignedLog
-from streams.stage import Out, Partition, Record
+from streams.stage import LEAST_PATIENCE_MS, Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 
@@ -201,6 +201,10 @@ class AttachStage:
             return False
         self._log.lose_position(partition, why)
         return True
+
+    def patience_ms(self, now_ms: int) -> int:
+        """None: punctuation may be among what comes next."""
+        return LEAST_PATIENCE_MS
 
     def blocked(self, now_ms: int) -> str | None:
         """`attach` pauses while a party has no valid epoch key."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from secure_agg import Identity
 from secure_agg.commitments import commit, fresh_salt
+from secure_agg.sharing import SEED_BYTES, expand
 from streams.control import Approved
 from streams.data_keys import SendingKeys
 from streams.records.batches import SealedBatch
@@ -78,9 +79,10 @@ class Batcher:
             to, end = int(j[part[0]]), int(window_end_ms[part[0]])
             slot = (approved.spec, source.digest, source.i, to, end)
             buffer = self._buffers.setdefault(slot, _Buffer(approved, source, to, end))
-            buffer.members.append(members[part])
-            buffer.cells.append(cells[part])
-            buffer.hashes.append(hashes[part])
+            # By take, and clipping what never lies outside: several times as fast as an index in brackets.
+            buffer.members.append(members.take(part, mode="clip"))
+            buffer.cells.append(cells.take(part, mode="clip"))
+            buffer.hashes.append(hashes.take(part, mode="clip"))
 
     def drop(self, spec: bytes) -> None:
         """Let go of all rows of a revision. They have no number yet, so no stream has a gap."""
@@ -95,7 +97,8 @@ class Batcher:
             for start in range(0, members.size, self._batch_rows):
                 rows = slice(start, start + self._batch_rows)
                 order = _random_places(hashes[rows])
-                yield self._seal(buffer, members[rows][order], cells[rows][order], now_ms)
+                shuffled = members[rows].take(order, mode="clip"), cells[rows].take(order, mode="clip")
+                yield self._seal(buffer, *shuffled, now_ms)
         self._buffers.clear()
         self.waiting = 0
 
@@ -181,8 +184,8 @@ def _random_places(hashes: NDArray[np.uint32]) -> NDArray[np.intp]:
 
 
 def _random_keys(count: int) -> NDArray[np.uint64]:
-    """From the operating system's CSPRNG, shape (count,), uint64, to sort by.
+    """From a CSPRNG, shape (count,), uint64, to sort by: a stream under a fresh key, which costs a sixth of urandom.
 
     Two of 4,096 are equal in 48 bits with a probability below 10^-7, and their order is then merely stable.
     """
-    return np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
+    return expand(os.urandom(SEED_BYTES), count)

@@ -90,7 +90,7 @@ class ChannelLayout:
         fixed = to_fixed_point(probabilities, SCALE)
         where = np.flatnonzero(counts)
         for group in range(self.groups):
-            rows[where, group] = fixed[:, group]
+            rows[:, group][where] = fixed[:, group]
         residuals = np.zeros((0, self.groups), dtype=np.uint64)
         if "rectifier" in self.channels:
             said = self_id != 0

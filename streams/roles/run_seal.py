@@ -32,7 +32,7 @@ _CLOCKS_DIFFER_MS = 500
 _SELDOM = 10
 """So much more seldom idle partitions are asked about while no window waits for them."""
 
-_IDLE_SECONDS = 0.02  # windows without events close by the clock
+_IDLE_SECONDS = 0.01  # while a window without events waits for an answer
 
 _CLOCK_ADVICE = {
     "live": "arrival is taken from this worker's clock, and a backlog older than the lateness is refused as late",

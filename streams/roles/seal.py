@@ -29,7 +29,7 @@ from streams.roles.arrivals import Arrivals, by_partition
 from streams.roles.batching import Batcher, Sealed, shuffled_within
 from streams.roles.source_partition import SourcePartition, SourceState
 from streams.roles.source_topics import AskStart, AskTopic, SourceTopics
-from streams.stage import Out, Partition, Record
+from streams.stage import LEAST_PATIENCE_MS, Out, Partition, Record
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
 
@@ -49,6 +49,8 @@ _MOST_WAITING_ROWS = 1_000_000
 _FEW_ROWS = 64
 _FEW_ROWS_PATIENCE = 15
 _AFTER_LAST_MS = 60_000
+# A step costs some 300 microseconds besides its records: every 10 ms, that was most of what a slow topic cost.
+_MOST_PATIENCE_MS = 50
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,13 @@ class SealStage:
         for approved in self._control.approved():
             if approved.revoked:
                 self._batcher.drop(approved.spec)
+
+    def patience_ms(self, now_ms: int) -> int:
+        """Until the next window closes; one that is about to is not kept waiting."""
+        closing_ms = map(self._closing_ms, self._control.approved())
+        return max(
+            LEAST_PATIENCE_MS, min(_MOST_PATIENCE_MS, min(closing_ms, default=now_ms + _MOST_PATIENCE_MS) - now_ms)
+        )
 
     def blocked(self, now_ms: int) -> str | None:
         """`seal` pauses, and never drops, while a recipient has no valid epoch key."""
@@ -318,6 +327,12 @@ class SealStage:
             source.state.offset = offset
             source.changed = True
 
+    def _closing_ms(self, approved: Approved) -> int:
+        """When the next window that is to be told is complete."""
+        base, last = approved.measurement.base_ms, _last_end(approved)
+        told = self._told.get(approved.spec, NEVER_MS)
+        return told + (base if told < last else max(base, _AFTER_LAST_MS)) + approved.measurement.lateness_ms
+
     def _closed_through(self, approved: Approved) -> int:
         """The end of the last base window that nothing of this worker's can reach any more."""
         topic = approved.measurement.source.topic
@@ -332,7 +347,7 @@ class SealStage:
         clock, so it goes on, once a minute.
         """
         measurement = approved.measurement
-        base, last = measurement.base_ms, -(-approved.until_ms // measurement.base_ms) * measurement.base_ms
+        base, last = measurement.base_ms, _last_end(approved)
         closed = (arrival_ms - measurement.lateness_ms) // base * base
         seldom = max(base, _AFTER_LAST_MS)
         return closed if closed <= last else last + (closed - last) // seldom * seldom
@@ -340,13 +355,18 @@ class SealStage:
     def due(self, now_ms: int) -> bool:
         """At a window's end, or a new state key's beginning, at once; otherwise once in a commit interval.
 
-        Few rows, where nothing else is to be written, wait for 15 intervals. A clock that was set back does not
-        hold it.
+        Windows that were over long ago are told once in an interval as well: a backlog is read many windows a second,
+        and to commit at each of them makes small batches. Few rows, where nothing else is to be written, wait for 15
+        intervals. A clock that was set back does not hold it.
         """
         if self._codec.is_due(now_ms) or self._codec.is_awaited():
             return True
+        interval_ms = self._options.commit_interval_ms
+        waited = abs(now_ms - self._last_commit_ms) >= interval_ms
         for approved in self._control.approved():
-            if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS):
+            if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS) and (
+                waited or now_ms - self._closing_ms(approved) <= interval_ms
+            ):
                 return True
         if self._batcher.waiting >= _MOST_WAITING_ROWS:
             return True
@@ -355,8 +375,7 @@ class SealStage:
         if not self._batcher.waiting and not self._outputs:
             return False
         few = self._batcher.waiting < _FEW_ROWS and not self._outputs
-        patience = self._options.commit_interval_ms * (_FEW_ROWS_PATIENCE if few else 1)
-        return abs(now_ms - self._last_commit_ms) >= patience
+        return abs(now_ms - self._last_commit_ms) >= interval_ms * (_FEW_ROWS_PATIENCE if few else 1)
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""
@@ -422,3 +441,9 @@ class SealStage:
     def committed(self) -> None:
         """State is durable under its present key: older ones are destroyed."""
         self._codec.committed()
+
+
+def _last_end(approved: Approved) -> int:
+    """The end of a revision's last base window."""
+    base = approved.measurement.base_ms
+    return -(-approved.until_ms // base) * base

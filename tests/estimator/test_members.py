@@ -69,6 +69,19 @@ def test_behaves_like_a_dict(batches: list[list[Entry]], others: list[bytes]) ->
         assert np.all(store.lookup(np.array(unknown, dtype="S")) == -1)
 
 
+@pytest.mark.parametrize("chain", [1, 2, 3, 9, 10, 11, 18, 100])
+def test_members_that_meet_in_one_slot_are_told_apart(chain: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a chain is, also where it runs over the table's end, each of it is found, and nobody else."""
+    store = MemberStore(b"key", WIDTH)
+    ids = np.array([b"%d" % k for k in range(chain + 1)])
+    tags = (np.arange(1, chain + 2, dtype=np.uint64) << np.uint64(32)) - np.uint64(3)  # two slots before the end
+    monkeypatch.setattr(store, "tag", lambda asked: tags[: asked.size])
+    store.upsert(ids[:-1], np.zeros((chain, WIDTH), np.uint32), np.zeros(chain, np.uint16), np.zeros(chain, np.uint8))
+    assert sorted(store.find_tags(tags[:-1]).tolist()) == list(range(chain))
+    assert (store.tags[store.find_tags(tags[:-1])] == tags[:-1]).all()
+    assert store.find_tags(tags)[-1] == -1
+
+
 def test_index_of_a_member_never_changes() -> None:
     """Caps are counted by dense index, so it must survive growth and every later entry."""
     store = MemberStore(b"key", WIDTH)

@@ -35,9 +35,9 @@ def test_no_figures_are_no_success(tmp_path: Path) -> None:
 
 
 def test_what_moves_is_told() -> None:
-    """More, fewer, new and gone; a few percent are chance."""
-    kept = {"seal.step": 1_000, "a.step": 1_000, "b.step": 1_000, "gone": 5}
-    lines = moved(kept, {"seal.step": 1_100, "a.step": 900, "b.step": 1_040, "new": 6})
+    """More, fewer, new and gone; a percent is chance, and a fifth where noise is drawn."""
+    kept = {"seal.step": 1_000, "a.step": 1_000, "b.step": 1_000, "a.checkpoint": 1_000, "gone": 5}
+    lines = moved(kept, {"seal.step": 1_100, "a.step": 900, "b.step": 1_010, "a.checkpoint": 1_200, "new": 6})
     assert [line.split() for line in lines] == [
         ["a.step", "1,000", "900", "-10.0%"],
         ["gone", "5", "-"],

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.performance import drained, latency, low_traffic, memory
+from bench.performance import latency, low_traffic, memory, standstill
 from bench.performance.deployment import ROLES
 
 CORES = dict.fromkeys(ROLES, 0.01)
@@ -45,7 +45,7 @@ LATENCY = [
     _delay(16, 3_000.0),
 ]
 DRAINED = {
-    "campaign": "drained",
+    "campaign": "standstill",
     "rate": 50_000,
     "hold_seconds": 60.0,
     "ordinary_ms": 300,
@@ -105,11 +105,11 @@ def test_latency_says_each_target() -> None:
     assert "too long by 9 to 9 ms at most" in text
 
 
-def test_drained_says_whether_all_is_there() -> None:
+def test_standstill_says_whether_all_is_there() -> None:
     """Complete with what was done anew; where a row is missing it says so first."""
-    assert "20% of that" in drained.section([DRAINED])
-    assert "(`attach` did 40 anew" in drained.section([DRAINED])
-    text = drained.section([DRAINED | {"sealed": 4_499_999, "complete": False}])
+    assert "20% of that" in standstill.section([DRAINED])
+    assert "(`attach` did 40 anew" in standstill.section([DRAINED])
+    text = standstill.section([DRAINED | {"sealed": 4_499_999, "complete": False}])
     assert "**Not complete**: 4,500,000 events written, 4,499,999 rows sealed" in text
 
 
@@ -152,9 +152,9 @@ def test_sections_and_plots_need_the_figures_only(tmp_path: Path) -> None:
         course,
     ]
     kept = json.loads(json.dumps(figures))
-    for campaign in (latency, drained, low_traffic, memory):
+    for campaign in (latency, standstill, low_traffic, memory):
         assert campaign.section(kept) == campaign.section(figures)
-    for campaign in (latency, drained, memory):
+    for campaign in (latency, standstill, memory):
         (path,) = campaign.plot(kept, tmp_path / "one")
         (again,) = campaign.plot(kept, tmp_path / "two")
         assert path.read_bytes() == again.read_bytes()

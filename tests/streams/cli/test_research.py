@@ -128,6 +128,56 @@ def test_a_plan_of_the_companys_own_members() -> None:
     assert content["assumptions"]["members"].startswith("those of members.jsonl")
 
 
+def test_a_number_of_members_is_a_size(tmp_path: Path) -> None:
+    """What it takes comes after the plan, in text, page and JSON; without a number there is nothing of it."""
+    page = tmp_path / "plan.html"
+    result = run(*PLAN, "--members", "5e6", "--html", str(page))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.index("10s, weighted") < result.stdout.index("What it takes: 2,000 rows a second, 5 million")
+    for text in ("cores", "of memory", "4 partitions (1 would do)", "state-attach", "the parties, one worker each"):
+        assert text in result.stdout
+    assert "What it takes: 2,000 rows a second" in page.read_text()
+    content = json.loads(run(*PLAN, "--members", "5_000_000", "--json").stdout)
+    assert content["size"]["members"] == 5_000_000
+    assert {"cores", "memory_bytes", "partitions", "kafka_written_bytes_per_second"} <= content["size"].keys()
+    assert content["measurement"] == "simulated-feed"  # the plan itself is where it was
+    assert "What it takes" not in run(*PLAN).stdout
+    assert "size" not in json.loads(run(*PLAN, "--json").stdout)
+
+
+def test_a_size_is_of_the_partitions_that_there_are() -> None:
+    """Those of the settings, or those that are given; of events that are lists each gives many rows."""
+    sized = (*PLAN, "--members", "1000000", "--json")
+    assert json.loads(run("--set", "topics.partitions=8", *sized).stdout)["size"]["partitions"] == 8
+    fixed = json.loads(run(*sized, "--partitions", "6", "--source-partitions", "12", "--rows-per-event", "25").stdout)
+    size = fixed["size"]
+    assert (size["partitions"], size["source_partitions"], size["events_per_second"]) == (6, 12, 80)
+
+
+def test_own_members_and_a_number_of_them() -> None:
+    """--members twice: the mix of a file, for so many members."""
+    content = json.loads(
+        run("plan", "--measurement", SPEC, "--rate", "1", "--members", MEMBERS, "--members", "1e9", "--json").stdout
+    )
+    assert content["assumptions"]["members"].startswith("those of members.jsonl")
+    assert content["size"]["members"] == 1_000_000_000
+
+
+def test_several_measurements_are_planned_one_after_the_other(tmp_path: Path) -> None:
+    """Each has its plan, and one size is of all."""
+    page = tmp_path / "plan.html"
+    both = ("plan", "--measurement", FEED, "--measurement", SPEC, "--rate", "100", "--members", "1e5", "--epsilon", "2")
+    result = run(*both, "--html", str(page))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.index("Plan of simulated-feed") < result.stdout.index("Plan of primaries-2022")
+    assert "What it takes: 200 rows a second for 2 measurements" in result.stdout
+    assert "Plan of 2 measurements" in page.read_text()
+    assert page.read_text().count("<svg ") == 2
+    content = json.loads(run(*both, "--json").stdout)
+    assert [one["measurement"] for one in content["measurements"]] == ["simulated-feed", "primaries-2022"]
+    assert content["size"]["rows_per_second"] == 200
+
+
 def test_the_check_prints_aggregates() -> None:
     """Match rates, places, group shares, Self-ID and calibration."""
     result = run(*CHECK)
@@ -180,6 +230,17 @@ def test_probabilities_of_few_are_never_shown(tmp_path: Path) -> None:
         ((*PLAN, "--metric", "nothing"), 1, "only predictive_parity, precision, tpr, fpr, recommendation_rate"),
         (("plan", "--measurement", FEED, "--rate", "0"), 2, "--rate"),
         (("plan", "--measurement", FEED), 2, "--rate"),
+        ((*PLAN, "--members", "0"), 2, "expected a whole number from 1 to 100,000,000,000, or a file, got 0"),
+        ((*PLAN, "--members", "1e12"), 2, "expected a whole number from 1 to 100,000,000,000, or a file, got 1e12"),
+        ((*PLAN, "--members", "1.5"), 2, "expected a whole number"),
+        ((*PLAN, "--members", "5", "--members", "6"), 2, "expected one file and one number at most"),
+        ((*PLAN, "--members", "many"), 1, "many cannot be read"),
+        ((*PLAN, "--partitions", "8"), 2, "give --members a number as well"),
+        ((*PLAN, "--members", "5", "--partitions", "0"), 2, "--partitions"),
+        ((*PLAN, "--members", "5", "--rows-per-event", "0"), 2, "--rows-per-event"),
+        (("plan", "--measurement", FEED, "--rate", "1e12", "--members", "5"), 2, "at most 1,000,000,000 events"),
+        ((*PLAN, "--measurement", FEED), 1, "'simulated-feed' is named twice"),
+        ((*PLAN, "--measurement", SPEC, "--plot", "plan.svg"), 2, "draws one measurement, got 2"),
     ],
 )  # fmt: skip
 def test_mistakes_are_messages(

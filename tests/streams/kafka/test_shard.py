@@ -33,7 +33,7 @@ from streams.records.layout import HISTORY, Layout, decode_layout, sign_layout
 from streams.retention import IN_FLIGHT
 from streams.scaling import present, scale
 from streams.settings import Settings
-from streams.stage import Out, Partition, Record
+from streams.stage import LEAST_PATIENCE_MS, Out, Partition, Record
 from streams.watch.health import RoleHealth
 
 pytestmark = pytest.mark.kafka
@@ -66,6 +66,9 @@ class CountingStage:
 
     def refresh(self, now_ms: int) -> bool:
         return False
+
+    def patience_ms(self, now_ms: int) -> int:
+        return LEAST_PATIENCE_MS
 
     def blocked(self, now_ms: int) -> str | None:
         return None

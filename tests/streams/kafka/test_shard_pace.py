@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from streams.kafka.shard import ShardLoop
+from streams.stage import LEAST_PATIENCE_MS
 
 
 class _Queue:
@@ -41,5 +42,14 @@ def test_a_silence_is_slept_through_and_ends_with_the_first_record(
     """A turn is long while nothing comes, and no record waits longer for that."""
     queue = _Queue(*comes_at)
     loop = Mock(_idle_seconds=0.05)
-    found = ShardLoop._read(loop, cast(Consumer, queue), after_records=after_records)
+    found = ShardLoop._read(loop, cast(Consumer, queue), LEAST_PATIENCE_MS, after_records=after_records)
     assert (len(found), queue.clock) == (count, pytest.approx(took))
+
+
+def test_a_patient_stage_gathers_for_as_long_as_it_says() -> None:
+    """Neither a silence nor a record before makes a difference to a stage that can wait."""
+    for after_records in (False, True):
+        queue = _Queue(0.001, 0.02, 0.034)
+        loop = Mock(_idle_seconds=0.05)
+        assert len(ShardLoop._read(loop, cast(Consumer, queue), 35, after_records=after_records)) == 3
+        assert queue.clock == pytest.approx(0.035)

@@ -1,0 +1,147 @@
+"""How cost grows: CPU an event and role against rate, partitions, measurements and batch fill, through a real Kafka.
+
+Two kinds of points. *Drained* ones (``drained``) hold a topic that was written before, and each role meets all of it at
+once: what an event costs at capacity. *Paced* ones (``paced``) have all roles at work at a steady rate: what it costs
+when a role mostly waits. Cells, batch fill and members on arrays, without Kafka, are ``stages``' and ``member_stores``'.
+
+    python -m bench.performance.scale [--quick] [--out FILE] [--plots FOLDER] [--write] [--figures FILE]
+
+It starts a broker of its own; ten minutes, or one with ``--quick``. ``--figures`` reads what an earlier run wrote in
+place of measuring, ``--plots`` draws, and ``--write`` writes the model's constants (``streams/sizing/constants.json``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.performance import scale_fit, scale_section
+from bench.performance.amounts import Figure
+from bench.performance.drained import Shape, drain
+from bench.performance.paced import Steps, pace
+from streams.kafka.dev_broker import temporary_broker
+
+BASE = Shape("base", 400_000)
+SHAPES = (
+    BASE,
+    Shape("partitions", 400_000, partitions=1),
+    Shape("partitions", 400_000, partitions=16),
+    Shape("partitions", 200_000, partitions=64),
+    Shape("measurements", 200_000, measurements=4),
+    Shape("measurements", 200_000, measurements=16),
+    Shape("batch_rows", 4_000, batch_rows=1),
+    Shape("batch_rows", 100_000, batch_rows=16),
+    Shape("batch_rows", 400_000, batch_rows=256),
+    # For the model alone: many values of a window, and many windows.
+    Shape("values", 200_000, cells=200, base_ms=200),
+)
+QUICK_SHAPES = (Shape("base", 100_000), Shape("partitions", 50_000, partitions=16))
+RATES = (100.0, 1_000.0, 10_000.0, 100_000.0)
+STEPS = (Steps(RATES), Steps(RATES[:3], partitions=16), Steps(RATES[:3], partitions=64))
+QUICK_STEPS = (Steps((100.0, 10_000.0), seconds=3),)
+REPETITIONS = 2
+
+
+def points(quick: bool) -> Iterator[tuple[int, Shape | Steps]]:
+    """(repetition, what is measured), every second round in the opposite order."""
+    if quick:
+        yield from ((0, point) for point in (*QUICK_SHAPES, *QUICK_STEPS))
+        return
+    for repetition in range(REPETITIONS):
+        yield from ((repetition, shape) for shape in SHAPES[:: -1 if repetition % 2 else 1])
+    yield from ((0, steps) for steps in STEPS)
+
+
+def run(
+    folder: Path,
+    bootstrap: str,
+    *,
+    data: Path | None = None,
+    quick: bool = False,
+    progress: Callable[[str], object] = lambda text: None,
+) -> list[Figure]:
+    """Measure every point, each in a deployment of its own.
+
+    Args:
+        folder: for logs and keys. bootstrap: the Kafka.
+        data: the broker's folder of logs, where it is on this machine: for bytes on disk.
+
+    Returns:
+        A figure a point, plain data for JSON.
+
+    Raises:
+        EvenstreamError: a role was not done in time; its folder's logs say why.
+    """
+    found: list[Figure] = []
+    for number, (repetition, point) in enumerate(points(quick)):
+        begun = time.monotonic()
+        place = folder / f"scale-{number}"
+        if isinstance(point, Shape):
+            progress(f"drained: {point}")
+            found.append(drain(point, place, bootstrap, data) | {"repetition": repetition})
+        else:
+            found += [figure | {"repetition": repetition} for figure in pace(point, place, bootstrap, progress)]
+        progress(f"  {time.monotonic() - begun:.0f} s")
+    return found
+
+
+def fit(figures: Iterable[Figure], *, write: bool = False) -> Figure:
+    """The constants of the model of cost, and how well it predicts each point that had no part in them.
+
+    Args:
+        write: to ``streams/sizing/constants.json``.
+    """
+    return scale_fit.fit(list(figures), write=write)
+
+
+def section(figures: Iterable[Figure], stages: Figure | None = None) -> str:
+    """The text of docs/performance.md, from figures alone.
+
+    Args:
+        stages: ``asdict(bench.performance.stages.Found)``, for cells and members.
+    """
+    return scale_section.section(list(figures), stages)
+
+
+def main() -> None:
+    """See the module's text."""
+    parser = argparse.ArgumentParser(prog="python -m bench.performance.scale", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few points and events: a minute")
+    parser.add_argument("--out", type=Path, help="write all figures there, as JSON")
+    parser.add_argument("--figures", type=Path, help="read figures from there in place of measuring")
+    parser.add_argument("--stages", type=Path, help="what bench.performance.stages --out has written")
+    parser.add_argument("--plots", type=Path, help="draw into that folder")
+    parser.add_argument("--write", action="store_true", help="write the model's constants")
+    options = parser.parse_args()
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    if options.figures:
+        figures = json.loads(options.figures.read_text())
+    else:
+        with TemporaryDirectory(prefix="evenstream-scale-") as name:
+            folder = Path(name)
+            with temporary_broker(folder / "broker", say) as broker:
+                figures = run(
+                    folder, broker.bootstrap, data=folder / "broker" / "data", quick=options.quick, progress=say
+                )
+    if options.out:
+        options.out.write_text(json.dumps(figures, indent=1) + "\n")
+    stages = json.loads(options.stages.read_text()) if options.stages else None
+    if options.write:
+        fit(figures, write=True)
+    if options.plots:
+        from bench.performance import plots  # matplotlib takes a while, and is an extra
+
+        plots.scale(figures, stages, options.plots)
+    print(section(figures, stages))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""How many batches, punctuations, transactions and windows a second a load comes to: the rules of the roles, as rates.
+
+A worker of `seal` commits when a window can close, else once in a commit interval while rows wait (``seal.due``). Each
+commit writes a batch for every (measurement, i, j, window) that has rows, of at most ``seal.batch_rows``, and one
+punctuation for each j (``batching``). `attach` commits soon after punctuation. A party commits when a window can close,
+once more to send what it has released, else once in an interval (``aggregate.due``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from privacy import Measurement
+from streams.sizing.load import Demand, Layout, Load
+
+GATHER_SECONDS = 0.01
+"""For so long `attach` waits for the punctuation of other workers before it commits."""
+_MANY = 100.0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Rates, each a second.
+
+    Attributes:
+        seal, attach: transactions of one worker. party: of one party, of which ``sending`` only send releases.
+        batches: of all workers of seal, by measurement. punctuations: of all workers, on `sealed` as on `shares`.
+        windows: closed, of each level; so many releases a party writes.
+    """
+
+    seal: float
+    attach: float
+    party: float
+    sending: float
+    batches: tuple[float, ...]
+    punctuations: float
+    windows: float
+
+
+def boundaries(measurements: Sequence[Measurement]) -> float:
+    """At how many moments a second base windows close: those that close together are one."""
+    kept: list[tuple[int, int]] = []
+    for base, lateness in sorted({(m.base_ms, m.lateness_ms) for m in measurements}):
+        if not any(base % known == 0 and (lateness - phase) % known == 0 for known, phase in kept):
+            kept.append((base, lateness))
+    return sum(1000 / base for base, _ in kept)
+
+
+def commits(closings: float, interval_seconds: float, arrivals: float) -> float:
+    """Transactions a second of whoever commits at each closing, and in between while there is something to commit.
+
+    Args:
+        closings: a second. arrivals: of what would be committed, a second, at random moments; may be infinite.
+    """
+    most = max(1, math.ceil(1 / (closings * interval_seconds) - 1e-9)) - 1  # between two closings
+    waited = arrivals * interval_seconds
+    if not most or waited > _MANY:
+        return closings * (1 + most)
+    # After a commit the next one is due after the interval, or when the first thing comes, if that is later. Where few
+    # fit between two closings it is that there is one at all.
+    in_the_long_run = waited / (waited + math.exp(-waited))
+    at_all = -math.expm1(-arrivals / (closings * most))
+    return closings * (1 + most * max(in_the_long_run, at_all))
+
+
+def batches(demand: Demand, layout: Layout, transactions: float, most_rows: int) -> float:
+    """Batches a second of one measurement, by all workers of seal.
+
+    Args:
+        transactions: a second, of one worker.
+    """
+    streams = layout.sources * layout.partitions
+    rows = demand.rows / (streams * transactions)
+    full = max(0, math.ceil(rows / most_rows) - 1)
+    # In the transaction that spans a window's end rows fall on both sides of it: one more batch, if both have some.
+    spanning = 1000 / demand.measurement.base_ms * _some(rows / 2) ** 2
+    return min(demand.rows, streams * (transactions * (_some(rows) + full) + spanning))
+
+
+def _some(mean: float) -> float:
+    """The probability that there is one at least, of so many in the mean."""
+    return -math.expm1(-mean)
+
+
+def traffic_of(load: Load, layout: Layout) -> Traffic:
+    """Work the rates out."""
+    measurements = [demand.measurement for demand in load.demands]
+    settings = load.settings
+    closings = boundaries(measurements)
+    seal = commits(closings, settings.seal.commit_interval_seconds, load.rows / layout.seal)
+    told = seal * layout.seal
+    attach = told / (1 + GATHER_SECONDS * told) if layout.seal > 1 else told
+    # Punctuation alone gives a party something to commit; that which closes windows does so at once, and its releases
+    # leave with a second transaction.
+    between = commits(closings, settings.aggregate.commit_interval_seconds, math.inf) - closings
+    party = 2 * closings + min(between, max(0.0, attach - closings))
+    return Traffic(
+        seal=seal,
+        attach=attach,
+        party=party,
+        sending=closings,
+        batches=tuple(batches(demand, layout, seal, settings.seal.batch_rows) for demand in load.demands),
+        punctuations=told * layout.partitions,
+        windows=sum(1000 / level.length_ms for m in measurements for level in m.levels),
+    )
