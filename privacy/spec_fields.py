@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -62,6 +62,7 @@ Path = Annotated[str, Field(pattern=r"^[^.\s\[\]]+(\.[^.\s\[\]]+)*(\[\](\.[^.\s\
 ListPath = Annotated[str, Field(pattern=r"^[^.\s\[\]]+(\.[^.\s\[\]]+)*$", max_length=200)]
 
 
+@lru_cache(256)  # roles ask for a measurement's lateness at every turn
 def parse_duration(text: str) -> int:
     """Milliseconds of a duration like ``10s``, ``1m`` or ``250ms``; ValueError otherwise."""
     match = _DURATION.fullmatch(text)

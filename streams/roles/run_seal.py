@@ -29,6 +29,11 @@ log = logging.getLogger(__name__)
 _CLOCKS_DIFFER_MS = 500
 """How far a broker's clock may be ahead of this worker's."""
 
+_SELDOM = 10
+"""So much more seldom idle partitions are asked about while no window waits for them."""
+
+_IDLE_SECONDS = 0.01  # while a window without events waits for an answer
+
 _CLOCK_ADVICE = {
     "live": "arrival is taken from this worker's clock, and a backlog older than the lateness is refused as late",
     "record_time": "a log replayed with its own times would all be late, since the broker overwrites them",
@@ -47,6 +52,7 @@ class IdleProbe:
         self._interval_ms = interval_ms
         self._margin_ms = margin_ms
         self._asked_at_ms = 0
+        self._awaited = False
         self._latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         self._answers: dict[TopicPartition, Future[Any]] = {}
 
@@ -58,11 +64,14 @@ class IdleProbe:
                 answers, self._answers = self._answers, {}
                 stage.advance_idle(self._ends(answers), self._asked_at_ms - self._margin_ms)
             return
-        if abs(now - self._asked_at_ms) < self._interval_ms:  # also where the broker's clock was set back
+        awaited = stage.awaits(now - self._margin_ms)
+        pause_ms = self._interval_ms * (1 if awaited else _SELDOM)
+        first = awaited and not self._awaited  # no window waited for the question before
+        if not first and abs(now - self._asked_at_ms) < pause_ms:  # also where the broker's clock was set back
             return
-        quiet = stage.quiet_partitions(now - self._interval_ms)
+        quiet = stage.quiet_partitions(now - (self._margin_ms if awaited else self._interval_ms))
         if quiet:
-            self._asked_at_ms = now
+            self._asked_at_ms, self._awaited = now, awaited
             self._answers = self._client.list_offsets(
                 {TopicPartition(topic, i): self._latest for topic, i in quiet}, request_timeout=5.0
             )
@@ -187,6 +196,7 @@ def run(settings: Settings) -> None:
         health=process.health,
         tick=tick,
         let_go=process.let_go,
+        idle_seconds=_IDLE_SECONDS,
         alive=process.pulse.beat,
     )
     process.work(loop, stop)

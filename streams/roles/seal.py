@@ -44,6 +44,11 @@ _TOPICS_INTERVAL_MS = 5_000
 _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
 # Rows wait for their commit, so that none is read before another by chance; so many are some 50 MB.
 _MOST_WAITING_ROWS = 1_000_000
+# Few rows wait longer, though never beyond their window's end: an envelope takes 1.2 KB and much work for each of its
+# four readings, whether it holds one row or hundreds. Windows of up to 10 s then have one for each j.
+_FEW_ROWS = 64
+_FEW_ROWS_PATIENCE = 15
+_AFTER_LAST_MS = 60_000
 # A step costs some 300 microseconds besides its records: every 10 ms, that was most of what a slow topic cost.
 _MOST_PATIENCE_MS = 50
 
@@ -296,6 +301,13 @@ class SealStage:
                 source.state.arrival_ms = asked_at_ms
                 source.changed = True
 
+    def awaits(self, arrival_ms: int) -> bool:
+        """Whether a window could be closed if every partition had reached an arrival time, and is not told yet."""
+        return any(
+            self._closes_through(approved, arrival_ms) > self._told.get(approved.spec, NEVER_MS)
+            for approved in self._control.approved()
+        )
+
     def quiet_partitions(self, before_ms: int) -> list[Partition]:
         """Live source partitions whose arrival is behind ``before_ms``: they may be idle, or merely behind."""
         if not self._last_commit_ms:
@@ -317,22 +329,35 @@ class SealStage:
 
     def _closing_ms(self, approved: Approved) -> int:
         """When the next window that is to be told is complete."""
-        measurement = approved.measurement
-        return self._told.get(approved.spec, NEVER_MS) + measurement.base_ms + measurement.lateness_ms
+        base, last = approved.measurement.base_ms, _last_end(approved)
+        told = self._told.get(approved.spec, NEVER_MS)
+        return told + (base if told < last else max(base, _AFTER_LAST_MS)) + approved.measurement.lateness_ms
 
     def _closed_through(self, approved: Approved) -> int:
         """The end of the last base window that nothing of this worker's can reach any more."""
+        topic = approved.measurement.source.topic
+        arrivals = [source.state.arrival_ms for source in self._sources if source.topic == topic]
+        return self._closes_through(approved, min(arrivals)) if arrivals else NEVER_MS
+
+    @staticmethod
+    def _closes_through(approved: Approved, arrival_ms: int) -> int:
+        """The same, were this the arrival that all partitions have reached.
+
+        After a measurement's last window nobody waits for the next, but key epochs end by what punctuation says of the
+        clock, so it goes on, once a minute.
+        """
         measurement = approved.measurement
-        arrivals = [s.state.arrival_ms for s in self._sources if s.topic == measurement.source.topic]
-        if not arrivals:
-            return NEVER_MS
-        return (min(arrivals) - measurement.lateness_ms) // measurement.base_ms * measurement.base_ms
+        base, last = measurement.base_ms, _last_end(approved)
+        closed = (arrival_ms - measurement.lateness_ms) // base * base
+        seldom = max(base, _AFTER_LAST_MS)
+        return closed if closed <= last else last + (closed - last) // seldom * seldom
 
     def due(self, now_ms: int) -> bool:
         """At a window's end, or a new state key's beginning, at once; otherwise once in a commit interval.
 
         Windows that were over long ago are told once in an interval as well: a backlog is read many windows a second,
-        and to commit at each of them makes small batches. A clock that was set back does not hold it.
+        and to commit at each of them makes small batches. Few rows, where nothing else is to be written, wait for 15
+        intervals. A clock that was set back does not hold it.
         """
         if self._codec.is_due(now_ms) or self._codec.is_awaited():
             return True
@@ -347,7 +372,10 @@ class SealStage:
             return True
         if not self._last_commit_ms and any(self._sources):
             return True  # its acknowledgement tells the broker's time, before which nothing may follow a clock
-        return waited and (self._batcher.waiting > 0 or bool(self._outputs))
+        if not self._batcher.waiting and not self._outputs:
+            return False
+        few = self._batcher.waiting < _FEW_ROWS and not self._outputs
+        return abs(now_ms - self._last_commit_ms) >= interval_ms * (_FEW_ROWS_PATIENCE if few else 1)
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""
@@ -413,3 +441,9 @@ class SealStage:
     def committed(self) -> None:
         """State is durable under its present key: older ones are destroyed."""
         self._codec.committed()
+
+
+def _last_end(approved: Approved) -> int:
+    """The end of a revision's last base window."""
+    base = approved.measurement.base_ms
+    return -(-approved.until_ms // base) * base

@@ -223,7 +223,9 @@ class SealSettings(_Sharded):
     commit_interval_seconds: float = Field(1.0, gt=0, le=60, description="seconds between commits without punctuation")
     max_event_bytes: int = Field(1_000_000, ge=1_000, description="bytes; a larger event is refused unread")
     idle_check_ms: int = Field(
-        100, ge=10, description="milliseconds between questions whether an idle partition is idle"
+        100,
+        ge=10,
+        description="milliseconds between questions whether an idle partition is idle, while a window waits for it",
     )
     idle_margin_ms: int = Field(
         50,

@@ -1,0 +1,115 @@
+"""When `seal` writes: at a window's end at once, few rows seldom, and after a measurement's last window hardly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from unittest.mock import Mock
+
+from privacy import Measurement, parse_measurement
+from streams.inprocess import InProcessPipeline
+from streams.records.frame import Kind, kind_of
+from streams.roles.run_seal import IdleProbe
+from streams.roles.seal import SealStage
+
+START_MS = 20_000 * 86_400_000
+SPEC = """
+id: feed
+purpose: the pace
+source: {{topic: ev, member: m, time: ts, time_format: epoch_ms}}
+cells: {{decision: {{field: r}}}}
+windows: {{base: {base}, lateness: 1s}}
+reference: white
+privacy: {{contribution_cap: 24, cap_rule: first, rho_member_day: 0.1}}
+test_only: {{noise_scale_units: 0.01}}
+"""
+
+
+def _spec(base: str, ends_ms: int | None = None) -> Measurement:
+    found = parse_measurement(SPEC.format(base=base), origin="test").with_effective_from(START_MS)
+    return found if ends_ms is None else found.with_expires(ends_ms)
+
+
+class Seal:
+    """`seal` alone, with two source partitions and two of `sealed`."""
+
+    def __init__(self, folder: Path, measurement: Measurement) -> None:
+        self.pipeline = InProcessPipeline(folder / "keys", partitions=2, sources={"ev": 2}, start_ms=START_MS)
+        self.pipeline.approve(measurement)
+        self.pipeline.turn("seal")
+
+    @property
+    def stage(self) -> SealStage:
+        stage = self.pipeline.stage("seal")
+        assert isinstance(stage, SealStage)
+        return stage
+
+    def second(self, events: int) -> None:
+        """A second passes, with events; idle partitions follow the clock."""
+        self.pipeline.log.clock_ms += 1000
+        for k in range(events):
+            row = {"m": f"m{k}", "ts": self.pipeline.log.clock_ms - 10, "r": True}
+            self.pipeline.log.append("ev", k % 2, json.dumps(row).encode())
+        self.pipeline.turn("seal")
+
+    def written(self) -> tuple[int, int]:
+        """(batches, punctuation) on `sealed` so far."""
+        kinds = [kind_of(record.value() or b"") for j in range(2) for record in self.pipeline.log.read("sealed", j)]
+        return kinds.count(Kind.SEALED), len(kinds) - kinds.count(Kind.SEALED)
+
+
+def test_few_rows_wait_for_their_windows_end(tmp_path: Path) -> None:
+    """Windows of 10 s with two events a second: one batch each window and j, and nothing in between."""
+    seal = Seal(tmp_path, _spec("10s"))
+    for _ in range(10):
+        seal.second(events=2)
+    before = seal.written()
+    for _ in range(30):
+        seal.second(events=2)
+    batches, punctuation = (now - then for now, then in zip(seal.written(), before, strict=True))
+    assert batches <= 3 * 2 * 2  # a window's last rows come after the end of the one before: two windows in a flush
+    assert punctuation == 3 * 2
+
+
+def test_few_rows_wait_no_longer_than_fifteen_intervals(tmp_path: Path) -> None:
+    """Windows of an hour: what few rows there are is written each 15 s; many are each second."""
+    seal = Seal(tmp_path, _spec("1h"))
+    seal.second(events=1)
+    before = seal.written()[1]
+    for _ in range(30):
+        seal.second(events=1)
+    assert seal.written()[1] - before == 2 * 2
+    for _ in range(5):
+        seal.second(events=80)
+    assert seal.written()[1] - before >= 6 * 2
+
+
+def test_after_its_last_window_a_measurement_is_told_of_once_a_minute(tmp_path: Path) -> None:
+    """An expired measurement closes its windows, then punctuation comes each minute in place of each second."""
+    seal = Seal(tmp_path, _spec("1s", START_MS + 10_000))
+    for _ in range(12):
+        seal.second(events=0)
+    before = seal.written()[1]
+    assert before >= 10 * 2
+    for _ in range(180):
+        seal.second(events=0)
+    assert seal.written()[1] - before == 3 * 2
+
+
+def test_idle_partitions_are_asked_about_when_a_window_waits_for_them(tmp_path: Path) -> None:
+    """Where none does, once a second; where one does, 50 ms after its end and lateness, at the next turn."""
+    seal = Seal(tmp_path, _spec("10s"))
+    seal.second(events=0)
+    client = Mock()
+    client.list_offsets.side_effect = lambda asked, **_: {}
+    probe = IdleProbe(client, interval_ms=100, margin_ms=50)
+    asked: list[int] = []
+    for ms in range(0, 12_000, 10):
+        count = client.list_offsets.call_count
+        probe(seal.stage, START_MS + 2_000 + ms)
+        if client.list_offsets.call_count > count:
+            asked.append(2_000 + ms)
+    due = 10_000 + 1_000 + 50
+    assert len([ms for ms in asked if ms < due]) == 10
+    assert due in asked
+    assert asked[asked.index(due) + 1] == due + 100  # there was no answer
