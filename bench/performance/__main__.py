@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -72,7 +73,8 @@ def _run(figures: dict[str, Any], parts: list[str], place: campaign.Place, kept:
         place.say(f"== {part} ({time.monotonic() - begun:.0f} s so far)")
         started = time.monotonic()
         machine = describe()
-        found = campaign.PARTS[part].run(place)
+        before = {name: kept_part["figures"] for name, kept_part in figures.items()}
+        found = campaign.PARTS[part].run(replace(place, found=before))
         figures[part] = {
             "machine": machine,
             "quick": place.quick,

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.performance import comparison, comparison_section, scale, stages
+from bench.performance import (
+    comparison,
+    comparison_section,
+    latency,
+    live_verdicts,
+    low_traffic,
+    memory,
+    scale,
+    stages,
+    standstill,
+)
 from bench.performance.comparison_section import Verdict
 from bench.performance.contenders.preparing import prepare
 
@@ -19,6 +29,7 @@ class Place:
     Attributes:
         bootstrap: of Kafka. broker_pid, data: its process and its folder of logs; None where it is not ours.
         folder: for whatever a part writes. quick: less of everything. say: shows a line.
+        found: figures of the parts that were measured before, by part.
     """
 
     bootstrap: str
@@ -27,6 +38,13 @@ class Place:
     folder: Path
     quick: bool
     say: Callable[[str], None]
+    found: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def capacity(self) -> float | None:
+        """Events a second that this machine carries on 4 partitions; None where nobody has looked yet."""
+        ramps = (f for f in self.found.get("latency", ()) if f["kind"] == "capacity" and f["partitions"] == 4)
+        return next((float(ramp["events_per_second"]) for ramp in ramps), None)
 
 
 @dataclass(frozen=True)
@@ -35,13 +53,14 @@ class Part:
 
     Attributes:
         run: measures; returns plain data for JSON.
-        section: Markdown, from all parts' figures by part; so are verdicts on targets, and plots into a folder.
+        section: Markdown, from all parts' figures by part; so are verdicts on targets, and plots into a folder,
+            which the page shows where the text does not.
     """
 
     run: Callable[[Place], Any]
     section: Callable[[Mapping[str, Any]], str]
     verdicts: Callable[[Mapping[str, Any]], list[Verdict]] | None = None
-    draw: Callable[[Mapping[str, Any], Path], object] | None = None
+    draw: Callable[[Mapping[str, Any], Path], list[Path]] | None = None
 
 
 def _compare(place: Place) -> Any:
@@ -54,10 +73,26 @@ def _scale(place: Place) -> Any:
     return scale.run(place.folder, place.bootstrap, data=place.data, quick=place.quick, progress=place.say)
 
 
-def _draw_scale(found: Mapping[str, Any], folder: Path) -> None:
+def _draw_scale(found: Mapping[str, Any], folder: Path) -> list[Path]:
     from bench.performance import plots  # matplotlib takes a while, and is an extra
 
-    plots.scale(found["scale"], found.get("stages"), folder)
+    return plots.scale(found["scale"], found.get("stages"), folder)
+
+
+def _latency(place: Place) -> Any:
+    return latency.run(place.bootstrap, place.folder, place.quick, place.say)
+
+
+def _standstill(place: Place) -> Any:
+    return standstill.run(place.bootstrap, place.folder, place.quick, place.say, capacity=place.capacity)
+
+
+def _memory(place: Place) -> Any:
+    return memory.run(place.bootstrap, place.folder, place.quick, place.say, capacity=place.capacity)
+
+
+def _low_traffic(place: Place) -> Any:
+    return low_traffic.run(place.bootstrap, place.folder, place.quick, place.say)
 
 
 PARTS: dict[str, Part] = {
@@ -69,5 +104,28 @@ PARTS: dict[str, Part] = {
     # Its figures are told, and drawn, with those of scale.
     "stages": Part(lambda place: asdict(stages.run(place.quick, place.say)), lambda found: ""),
     "scale": Part(_scale, lambda found: scale.section(found["scale"], found.get("stages")), draw=_draw_scale),
+    "latency": Part(
+        _latency,
+        lambda found: latency.section(found["latency"]),
+        lambda found: live_verdicts.of_latency(found["latency"]),
+        lambda found, folder: latency.plot(found["latency"], folder),
+    ),
+    "standstill": Part(
+        _standstill,
+        lambda found: standstill.section(found["standstill"]),
+        lambda found: live_verdicts.of_standstill(found["standstill"]),
+        lambda found, folder: standstill.plot(found["standstill"], folder),
+    ),
+    "low_traffic": Part(
+        _low_traffic,
+        lambda found: low_traffic.section(found["low_traffic"]),
+        lambda found: live_verdicts.of_low_traffic(found["low_traffic"]),
+    ),
+    "memory": Part(
+        _memory,
+        lambda found: memory.section(found["memory"]),
+        lambda found: live_verdicts.of_memory(found["memory"]),
+        lambda found, folder: memory.plot(found["memory"], folder),
+    ),
 }
 """By name."""

@@ -27,9 +27,12 @@ def write(figures: Mapping[str, Any], out: Path) -> str:
     found = {name: part["figures"] for name, part in figures.items()}
     judged = verdicts(found)
     sections = [_HEAD, _targets(judged), _machine(figures)]
-    sections += [part.section(found) for name, part in PARTS.items() if name in found]
+    for name, part in PARTS.items():
+        if name in found:
+            text = part.section(found)
+            drawn = part.draw(found, folder) if part.draw is not None else []
+            sections.append("\n\n".join((text.strip(), *(_shown(path) for path in drawn if path.name not in text))))
     (out / "performance.md").write_text("\n\n".join(text.strip() for text in sections if text.strip()) + "\n")
-    _draw(found, folder)
     return "\n".join(f"{each.word.strip('*'):<10} {each.target}: {each.found}" for each in judged)
 
 
@@ -64,7 +67,5 @@ def _machine(figures: Mapping[str, Any]) -> str:
     return f"## Measured on{warning}\n\n{with_what}\n\n{table(head, lines)}"
 
 
-def _draw(found: Mapping[str, Any], folder: Path) -> None:
-    for name, part in PARTS.items():
-        if name in found and part.draw is not None:
-            part.draw(found, folder)
+def _shown(plot: Path) -> str:
+    return f"![{plot.stem.replace('-', ' ').capitalize()}]({plot.parent.name}/{plot.name})"

@@ -55,7 +55,7 @@ STEPS = (
     Steps(RATES[:2], partitions=4, sources=64),
 )
 QUICK_STEPS = (Steps((100.0, 10_000.0), seconds=3),)
-REPETITIONS = 2
+REPETITIONS = 1
 
 
 def points(quick: bool) -> Iterator[tuple[int, Shape | Steps]]:

@@ -19,9 +19,9 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "PARTS", {
         "told": Part(
             lambda place: None,
-            lambda found: f"## Told\n\n{found['told']}",
+            lambda found: f"## Told\n\n{found['told']} ![](performance/told.svg)",
             lambda found: [Verdict("fast", "slow", False), Verdict("small", "small", True)],
-            lambda found, folder: (folder / "drawn.svg").write_text("<svg/>"),
+            lambda found, folder: [folder / "drawn-line.svg", folder / "told.svg"],
         ),
         "silent": Part(lambda place: None, lambda found: ""),
     })  # fmt: skip
@@ -35,10 +35,11 @@ def test_the_page_holds_what_the_figures_say(tmp_path: Path) -> None:
     told = page.write({"told": kept | {"figures": 42}, "silent": kept | {"figures": []}}, tmp_path)
     text = (tmp_path / "performance.md").read_text()
     assert "**1 of 2 met.**" in text
-    assert "## Told\n\n42" in text
+    assert "## Told\n\n42 " in text
     assert "| told | `make bench PARTS=told` | 7 s |" in text
     assert "too short" not in text
-    assert (tmp_path / "performance" / "drawn.svg").exists()
+    assert "![Drawn line](performance/drawn-line.svg)" in text
+    assert text.count("told.svg") == 1
     assert told.splitlines()[0].startswith("missed")
 
 
