@@ -19,7 +19,10 @@ from bench.performance import (
     standstill,
 )
 from bench.performance.comparison_section import Verdict
+from bench.performance.contenders.entries import EXACTLY_ONCE
 from bench.performance.contenders.preparing import prepare
+
+_QUICK_CAPACITY = 40_000.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Place:
     def capacity(self) -> float | None:
         """Events a second that this machine carries on 4 partitions; None where nobody has looked yet."""
         ramps = (f for f in self.found.get("latency", ()) if f["kind"] == "capacity" and f["partitions"] == 4)
-        return next((float(ramp["events_per_second"]) for ramp in ramps), None)
+        return next((float(ramp["events_per_second"]) for ramp in ramps), _QUICK_CAPACITY if self.quick else None)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class Part:
 def _compare(place: Place) -> Any:
     plan = comparison.QUICK if place.quick else comparison.Plan()
     broker = comparison.Broker(place.bootstrap, place.broker_pid, place.data)
-    return comparison.run(plan, broker, place.folder, prepare(place.say), place.say)
+    contenders = [c for c in prepare(place.say) if not place.quick or c not in EXACTLY_ONCE]
+    return comparison.run(plan, broker, place.folder, contenders, place.say)
 
 
 def _scale(place: Place) -> Any:
@@ -80,7 +84,8 @@ def _draw_scale(found: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def _latency(place: Place) -> Any:
-    return latency.run(place.bootstrap, place.folder, place.quick, place.say)
+    capacity = _QUICK_CAPACITY if place.quick else None  # else a ramp finds it
+    return latency.run(place.bootstrap, place.folder, place.quick, place.say, capacity=capacity)
 
 
 def _standstill(place: Place) -> Any:

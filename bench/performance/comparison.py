@@ -52,7 +52,7 @@ class Plan:
     members: int = 200_000
 
 
-QUICK = Plan(events=400_000, repetitions=1, members=20_000)
+QUICK = Plan(events=200_000, repetitions=1, members=20_000)
 
 
 class Broker:

@@ -46,7 +46,7 @@ FULL = (
     Case(16, 0.5, 60),
     Case(16, 0.9, 60),
 )
-QUICK = (Case(4, 0.01, 20), Case(4, 0.5, 20), Case(4, 0.9, 20), Case(16, 0.5, 20))
+QUICK = (Case(4, 0.01, 10), Case(4, 0.5, 10))
 
 
 def run(

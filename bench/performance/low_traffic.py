@@ -21,7 +21,7 @@ from bench.performance.deployment import ROLES, Records
 from bench.performance.live import Live, now_ms
 
 BASES = ("10s", "1s")
-SECONDS, QUICK_SECONDS = 45.0, 10.0
+SECONDS, QUICK_SECONDS = 45.0, 5.0
 MEMBERS = 10_000
 IDLE_CORES, ENVELOPES_A_MINUTE = 0.02, 48
 """The targets: of a core, a role; "a few dozen" is four."""

@@ -45,7 +45,7 @@ SHAPES = (
     Shape("elements", 400_000, rectifier=True),
     Shape("decodings", 400_000, ahead=4),
 )
-QUICK_SHAPES = (Shape("base", 100_000), Shape("partitions", 50_000, partitions=16))
+QUICK_SHAPES = (Shape("base", 100_000),)
 RATES = (100.0, 1_000.0, 10_000.0, 100_000.0)
 STEPS = (
     Steps(RATES),

@@ -19,10 +19,10 @@ from bench.performance.capacity import find_capacity
 from bench.performance.deployment import ROLES
 from bench.performance.live import Live, now_ms
 
-HOLD_SECONDS, QUICK_HOLD_SECONDS = 60.0, 10.0
+HOLD_SECONDS, QUICK_HOLD_SECONDS = 60.0, 5.0
 LOAD = 0.5
 MEMBERS, QUICK_MEMBERS = 1_000_000, 100_000
-_ORDINARY_WINDOWS = 15
+_ORDINARY_WINDOWS = 10
 _SETTLE_SECONDS = 4.0
 _LIMIT_SECONDS = 110.0
 _QUIET_SECONDS = 30.0

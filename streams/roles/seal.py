@@ -44,8 +44,8 @@ _TOPICS_INTERVAL_MS = 5_000
 _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
 # Rows wait for their commit, so that none is read before another by chance; so many are some 50 MB.
 _MOST_WAITING_ROWS = 1_000_000
-# Few rows wait longer, though never beyond their window's end: an envelope takes 1.2 KB and much work for each of its
-# four readings, whether it holds one row or hundreds. Windows of up to 10 s then have one for each j.
+# Few rows a batch wait longer, though never beyond their window's end: an envelope takes 1.2 KB and much work for each
+# of its four readings, whether it holds one row or hundreds. Windows of up to 10 s then have one for each i and j.
 _FEW_ROWS = 64
 _FEW_ROWS_PATIENCE = 15
 _AFTER_LAST_MS = 60_000
@@ -327,6 +327,12 @@ class SealStage:
             source.state.offset = offset
             source.changed = True
 
+    def _is_behind(self, approved: Approved, now_ms: int) -> bool:
+        """Whether the next window that is to be told was over long ago; never in a replay, whose times are its own."""
+        if approved.measurement.source.arrival == "record_time":
+            return False
+        return now_ms - self._closing_ms(approved) > self._options.commit_interval_ms
+
     def _closing_ms(self, approved: Approved) -> int:
         """When the next window that is to be told is complete."""
         base, last = approved.measurement.base_ms, _last_end(approved)
@@ -356,8 +362,8 @@ class SealStage:
         """At a window's end, or a new state key's beginning, at once; otherwise once in a commit interval.
 
         Windows that were over long ago are told once in an interval as well: a backlog is read many windows a second,
-        and to commit at each of them makes small batches. Few rows, where nothing else is to be written, wait for 15
-        intervals. A clock that was set back does not hold it.
+        and to commit at each of them makes small batches. Few rows a batch, where nothing else is to be written, wait
+        for 15 intervals. A clock that was set back does not hold it.
         """
         if self._codec.is_due(now_ms) or self._codec.is_awaited():
             return True
@@ -365,7 +371,7 @@ class SealStage:
         waited = abs(now_ms - self._last_commit_ms) >= interval_ms
         for approved in self._control.approved():
             if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS) and (
-                waited or now_ms - self._closing_ms(approved) <= interval_ms
+                waited or not self._is_behind(approved, now_ms)
             ):
                 return True
         if self._batcher.waiting >= _MOST_WAITING_ROWS:
@@ -374,7 +380,7 @@ class SealStage:
             return True  # its acknowledgement tells the broker's time, before which nothing may follow a clock
         if not self._batcher.waiting and not self._outputs:
             return False
-        few = self._batcher.waiting < _FEW_ROWS and not self._outputs
+        few = self._batcher.waiting < _FEW_ROWS * self._batcher.slots and not self._outputs
         return abs(now_ms - self._last_commit_ms) >= interval_ms * (_FEW_ROWS_PATIENCE if few else 1)
 
     def checkpoint(self, now_ms: int) -> list[Out]:

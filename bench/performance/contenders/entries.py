@@ -175,5 +175,6 @@ QUIX_EXACTLY_ONCE = _quix("Quix Streams, exactly once", _EXACTLY_ONCE, "exactly-
 KAFKA_STREAMS = _kafka_streams("Kafka Streams", _AT_LEAST_ONCE, "at_least_once")
 KAFKA_STREAMS_EXACTLY_ONCE = _kafka_streams("Kafka Streams, exactly once", _EXACTLY_ONCE, "exactly_once_v2")
 
+EXACTLY_ONCE = (QUIX_EXACTLY_ONCE, KAFKA_STREAMS_EXACTLY_ONCE)
 CONTENDERS = (FLOOR, FAUST, QUIX, QUIX_EXACTLY_ONCE, BYTEWAX, KAFKA_STREAMS, KAFKA_STREAMS_EXACTLY_ONCE)
 """All of them, the floor first."""

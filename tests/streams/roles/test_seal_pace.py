@@ -80,7 +80,7 @@ def test_few_rows_wait_no_longer_than_fifteen_intervals(tmp_path: Path) -> None:
         seal.second(events=1)
     assert seal.written()[1] - before == 2 * 2
     for _ in range(5):
-        seal.second(events=80)
+        seal.second(events=400)
     assert seal.written()[1] - before >= 6 * 2
 
 
