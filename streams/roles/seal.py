@@ -44,10 +44,6 @@ _TOPICS_INTERVAL_MS = 5_000
 _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
 # Rows wait for their commit, so that none is read before another by chance; so many are some 50 MB.
 _MOST_WAITING_ROWS = 1_000_000
-# Few rows a batch wait longer, though never beyond their window's end: an envelope takes 1.2 KB and much work for each
-# of its four readings, whether it holds one row or hundreds. Windows of up to 10 s then have one for each i and j.
-_FEW_ROWS = 64
-_FEW_ROWS_PATIENCE = 15
 _AFTER_LAST_MS = 60_000
 # A step costs some 300 microseconds besides its records: every 10 ms, that was most of what a slow topic cost.
 _MOST_PATIENCE_MS = 50
@@ -362,8 +358,7 @@ class SealStage:
         """At a window's end, or a new state key's beginning, at once; otherwise once in a commit interval.
 
         Windows that were over long ago are told once in an interval as well: a backlog is read many windows a second,
-        and to commit at each of them makes small batches. Few rows a batch, where nothing else is to be written, wait
-        for 15 intervals. A clock that was set back does not hold it.
+        and to commit at each of them makes small batches. A clock that was set back does not hold it.
         """
         if self._codec.is_due(now_ms) or self._codec.is_awaited():
             return True
@@ -378,10 +373,7 @@ class SealStage:
             return True
         if not self._last_commit_ms and any(self._sources):
             return True  # its acknowledgement tells the broker's time, before which nothing may follow a clock
-        if not self._batcher.waiting and not self._outputs:
-            return False
-        few = self._batcher.waiting < _FEW_ROWS * self._batcher.slots and not self._outputs
-        return abs(now_ms - self._last_commit_ms) >= interval_ms * (_FEW_ROWS_PATIENCE if few else 1)
+        return waited and (self._batcher.waiting > 0 or bool(self._outputs))
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""

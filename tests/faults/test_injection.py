@@ -146,7 +146,7 @@ def of_shares(pipeline: InProcessPipeline) -> Iterator[Injected]:
     yield at("attach's own, of a batch that seal never made", forged.encode(), "signature")
     for what, change in HEADERS.items():
         yield at(f"presented as of {what}", with_section(value, 0, encode_header(change(batch.header))), "signature")
-    yield at("with another batch's share", with_section(value, 7, batch.share_b[::-1]), "signature")
+    yield at("with another batch's share", with_section(value, 7, bytes(batch.share_b)[::-1]), "signature")
     yield at("of a later version, by seal", later(seal, 2), "malformed")
     yield at("replayed", value, "repeat")
     yield at("in another partition", value, "malformed", 1 - partition)

@@ -1,4 +1,4 @@
-"""When `seal` writes: at a window's end at once, few rows seldom, and after a measurement's last window hardly."""
+"""When `seal` writes: at a window's end at once, and after a measurement's last window hardly."""
 
 from __future__ import annotations
 
@@ -56,32 +56,6 @@ class Seal:
         """(batches, punctuation) on `sealed` so far."""
         kinds = [kind_of(record.value() or b"") for j in range(2) for record in self.pipeline.log.read("sealed", j)]
         return kinds.count(Kind.SEALED), len(kinds) - kinds.count(Kind.SEALED)
-
-
-def test_few_rows_wait_for_their_windows_end(tmp_path: Path) -> None:
-    """Windows of 10 s with two events a second: one batch each window and j, and nothing in between."""
-    seal = Seal(tmp_path, _spec("10s"))
-    for _ in range(10):
-        seal.second(events=2)
-    before = seal.written()
-    for _ in range(30):
-        seal.second(events=2)
-    batches, punctuation = (now - then for now, then in zip(seal.written(), before, strict=True))
-    assert batches <= 3 * 2 * 2  # a window's last rows come after the end of the one before: two windows in a flush
-    assert punctuation == 3 * 2
-
-
-def test_few_rows_wait_no_longer_than_fifteen_intervals(tmp_path: Path) -> None:
-    """Windows of an hour: what few rows there are is written each 15 s; many are each second."""
-    seal = Seal(tmp_path, _spec("1h"))
-    seal.second(events=1)
-    before = seal.written()[1]
-    for _ in range(30):
-        seal.second(events=1)
-    assert seal.written()[1] - before == 2 * 2
-    for _ in range(5):
-        seal.second(events=400)
-    assert seal.written()[1] - before >= 6 * 2
 
 
 def test_after_its_last_window_a_measurement_is_told_of_once_a_minute(tmp_path: Path) -> None:
