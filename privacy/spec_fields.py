@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -73,6 +73,13 @@ def parse_duration(text: str) -> int:
 
 class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy; what was worked out of the fields of before is worked out anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in [name for name in vars(copied) if isinstance(getattr(type(self), name, None), cached_property)]:
+            del copied.__dict__[name]
+        return copied
 
 
 class Condition(Part):

@@ -378,3 +378,15 @@ def test_a_window_holds_as_many_rows_of_a_member_as_hours_begin_in_it(base: str,
     )
     assert spec.rows_per_member(rollup) == counted == most
     assert spec.rows_per_member(base) == 1
+
+
+def test_a_changed_copy_forgets_what_was_worked_out() -> None:
+    """What follows from a part's fields is kept, and follows a copy's own fields: channels, levels, cells."""
+    spec = parse_measurement(FULL, origin="test")
+    terms, windows, cells = spec.privacy, spec.windows, spec.cells
+    assert (terms.channels, len(windows.levels), cells.count) == (terms.channels, len(windows.levels), cells.count)
+    wider = terms.model_copy(update={"channel_shares": {"table": 0.5, "rectifier": 0.25, "moments": 0.25}})
+    assert wider.channels == ("table", "rectifier", "moments")
+    longer = windows.model_copy(update={"rollups": (*windows.rollups, "1d")})
+    assert len(longer.levels) == len(windows.levels) + 1
+    assert cells.model_copy(update={"outcome": None}).count == cells.count // 2
