@@ -106,9 +106,6 @@ PARTS: dict[str, Part] = {
         lambda found: comparison_section.section(found["comparison"]),
         lambda found: comparison_section.verdicts(found["comparison"]),
     ),
-    # Its figures are told, and drawn, with those of scale.
-    "stages": Part(lambda place: asdict(stages.run(place.quick, place.say)), lambda found: ""),
-    "scale": Part(_scale, lambda found: scale.section(found["scale"], found.get("stages")), draw=_draw_scale),
     "latency": Part(
         _latency,
         lambda found: latency.section(found["latency"]),
@@ -132,5 +129,8 @@ PARTS: dict[str, Part] = {
         lambda found: live_verdicts.of_memory(found["memory"]),
         lambda found, folder: memory.plot(found["memory"], folder),
     ),
+    # Its figures are told, and drawn, with those of scale.
+    "stages": Part(lambda place: asdict(stages.run(place.quick, place.say)), lambda found: ""),
+    "scale": Part(_scale, lambda found: scale.section(found["scale"], found.get("stages")), draw=_draw_scale),
 }
 """By name."""
