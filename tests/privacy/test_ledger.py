@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from datetime import date, timedelta
+from statistics import median
 from time import process_time
 
 import pytest
@@ -389,7 +390,8 @@ def test_years_of_debits_stay_quick() -> None:
         for name in ("feed", "jobs"):
             pay(ledger, name, 0.01, day=day_of(number), days_in_30=5, days_in_year=60)
         seconds.append(process_time() - began)
-    assert sum(seconds[-200:]) < 3 * sum(seconds[400:600])
+    # By medians: one pause of the machine's, or of Python's collector, says nothing.
+    assert median(seconds[-200:]) < 3 * median(seconds[400:600])
 
 
 # -- the forecast -----------------------------------------------------------------------------------------------------
