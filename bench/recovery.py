@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
+from bench.performance.processes import usage
 from privacy import parse_measurement
 from streams.feed import Feed
 from streams.governance import starting
@@ -100,12 +101,6 @@ def await_window(trial: Trial, subscriber: Subscriber, after_ms: int) -> float:
     raise SystemExit(f"no window came within {_LIMIT_SECONDS:.0f} s; logs are in {trial.folder / 'logs'}")
 
 
-def cpu_seconds(pid: int) -> float:
-    """What a process has used so far, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def rest(trial: Trial, subscriber: Subscriber, seconds: float) -> None:
     """Let the pipeline run."""
     deadline = time.monotonic() + seconds
@@ -169,7 +164,7 @@ def measure(trial: Trial, options: argparse.Namespace) -> None:
                 killed_at = time.time()
                 os.kill(trial.supervisor.pid(role), signal.SIGKILL)
                 took[role].append(await_window(trial, subscriber, int(killed_at * 1000)) - killed_at)
-                used[role].append(cpu_seconds(trial.supervisor.pid(role)))
+                used[role].append(usage(trial.supervisor.pid(role)).seconds)
                 rest(trial, subscriber, _BETWEEN_SECONDS + float(rng.random()))
                 delays[role].append(
                     max(at - (end + LATENESS_MS) / 1000 for end, at in subscriber.seen if end / 1000 > killed_at - 2)

@@ -88,12 +88,9 @@ def _latency(place: Place) -> Any:
     return latency.run(place.bootstrap, place.folder, place.quick, place.say, capacity=capacity)
 
 
-def _standstill(place: Place) -> Any:
-    return standstill.run(place.bootstrap, place.folder, place.quick, place.say, capacity=place.capacity)
-
-
-def _memory(place: Place) -> Any:
-    return memory.run(place.bootstrap, place.folder, place.quick, place.say, capacity=place.capacity)
+def _at_capacity(run: Callable[..., Any]) -> Callable[[Place], Any]:
+    """A live campaign under a share of what the machine carries."""
+    return lambda place: run(place.bootstrap, place.folder, place.quick, place.say, capacity=place.capacity)
 
 
 def _low_traffic(place: Place) -> Any:
@@ -113,7 +110,7 @@ PARTS: dict[str, Part] = {
         lambda found, folder: latency.plot(found["latency"], folder),
     ),
     "standstill": Part(
-        _standstill,
+        _at_capacity(standstill.run),
         lambda found: standstill.section(found["standstill"]),
         lambda found: live_verdicts.of_standstill(found["standstill"]),
         lambda found, folder: standstill.plot(found["standstill"], folder),
@@ -124,7 +121,7 @@ PARTS: dict[str, Part] = {
         lambda found: live_verdicts.of_low_traffic(found["low_traffic"]),
     ),
     "memory": Part(
-        _memory,
+        _at_capacity(memory.run),
         lambda found: memory.section(found["memory"]),
         lambda found: live_verdicts.of_memory(found["memory"]),
         lambda found, folder: memory.plot(found["memory"], folder),

@@ -20,9 +20,8 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from bench.performance.processes import Usage, usage
 from privacy import Measurement, parse_measurement
-from streams.errors import EvenstreamError
 from streams.feed import Feed
-from streams.kafka.clients import make_consumer, partition_count
+from streams.kafka.clients import make_consumer
 from streams.records.frame import Kind, kind_of
 from streams.simulate import SimulatedMembers
 from streams.trial import Trial
@@ -61,28 +60,7 @@ _OVERRIDES = (
 )
 _DAY_MS = 86_400_000
 _SEED = 3
-_SAMPLE_SECONDS = 0.02
-_ASK_SECONDS = 0.25
 _QUESTION_SECONDS = 10.0
-_LIMIT_SECONDS = 120.0
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a role, or all of them, did.
-
-    Attributes:
-        seconds: from when it was let go to the last record that it wrote.
-        used: by role, CPU over that time.
-    """
-
-    seconds: float
-    used: dict[str, Usage]
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Of all roles."""
-        return sum(usage.seconds for usage in self.used.values())
 
 
 @dataclass
@@ -185,43 +163,6 @@ class Deployment:
         for role in roles:
             os.kill(self.pid(role), signal.SIGCONT)
 
-    def work(
-        self,
-        roles: Sequence[str],
-        begin: Callable[[], None],
-        done: Callable[[], bool],
-        ended_ms: Callable[[], int] = lambda: 0,
-    ) -> Work:
-        """Set roles to work and wait until they are done.
-
-        Args:
-            roles: those whose CPU counts.
-            begin: starts it.
-            done: whether all that is to come of it is there; asked four times a second.
-            ended_ms: when the last of it was written; 0: when ``done`` said so.
-
-        Raises:
-            EvenstreamError: it took too long.
-        """
-        begun_ms = _now_ms()
-        samples = [(begun_ms, self.used())]
-        begin()
-        asked = begun = time.monotonic()
-        while True:
-            time.sleep(_SAMPLE_SECONDS)
-            samples.append((_now_ms(), self.used()))
-            if time.monotonic() - asked > _ASK_SECONDS:
-                if done():
-                    break
-                asked = time.monotonic()
-                if asked - begun > _LIMIT_SECONDS:
-                    logs = self.trial.folder / "logs"
-                    raise EvenstreamError(f"{', '.join(roles)}: not done in {_LIMIT_SECONDS:.0f} s; see {logs}")
-        end_ms = ended_ms() or samples[-1][0]
-        before = samples[0][1]
-        after = next((used for at_ms, used in samples if at_ms >= end_ms), samples[-1][1])
-        return Work((end_ms - begun_ms) / 1000, {role: after[role] - before[role] for role in roles})
-
     def value(self, role: str, metric: str) -> float:
         """The sum of a metric's series that a role shows."""
         lines = self.trial.scrape(role).splitlines()
@@ -229,34 +170,16 @@ class Deployment:
 
     # -- what is on Kafka -----------------------------------------------------------------------------------------
 
-    def ends(self, name: str) -> list[int]:
-        """End offsets of a topic's partitions."""
-        topic = self.trial.settings.topic(name)
-        found = []
-        for i in range(partition_count(self.trial.settings, topic)):
-            marks = self._consumer.get_watermark_offsets(TopicPartition(topic, i), timeout=_QUESTION_SECONDS)
-            found.append(0 if marks is None else marks[1])
-        return found
-
     def holds(self, name: str, records: int) -> Callable[[], bool]:
         """Whether a topic with one partition holds so many committed records (a party's releases, windows)."""
 
         def done() -> bool:
-            return sum(1 for _ in self._read(self.trial.settings.topic(name), 0, 0)) >= records
+            return sum(1 for _ in self._read(self.trial.settings.topic(name))) >= records
 
         return done
 
-    def written(self, name: str) -> Records:
-        """What a topic holds."""
-        topic = self.trial.settings.topic(name)
-        found = Records()
-        for i in range(partition_count(self.trial.settings, topic)):
-            for message in self._read(topic, i, 0):
-                found.add(message)
-        return found
-
-    def _read(self, topic: str, i: int, begin: int) -> Iterator[Message]:
-        self._consumer.assign([TopicPartition(topic, i, begin)])
+    def _read(self, topic: str) -> Iterator[Message]:
+        self._consumer.assign([TopicPartition(topic, 0, 0)])
         deadline = time.monotonic() + _QUESTION_SECONDS
         while time.monotonic() < deadline:
             for message in self._consumer.consume(1_000, 0.05):
@@ -281,7 +204,3 @@ def _gone() -> Iterator[None]:
         yield
     except (ProcessLookupError, KeyError):
         return
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

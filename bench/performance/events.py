@@ -155,23 +155,23 @@ def write(
     encoder, drawn, sent, size = msgspec.json.Encoder(), Drawn(traffic), 0, 0
     shown_at, group = np.zeros(traffic.count, np.int64), np.zeros(traffic.count, np.uint8)
     recommended = np.zeros(traffic.count, bool)
-    begin_ms = (_now_ms() // WINDOW_MS + 1) * WINDOW_MS
-    now_ms = begin_ms
+    begin_ms = (now_ms() // WINDOW_MS + 1) * WINDOW_MS
+    shown_ms = begin_ms
     while sent < traffic.count and not stop():
         time.sleep(_TICK_SECONDS)
-        now_ms = max(_now_ms(), begin_ms)
-        due = min(int(traffic.rate * (now_ms - begin_ms) / 1000), sent + _MOST_AT_ONCE, traffic.count)
-        for event in drawn.events(due - sent, now_ms):
+        shown_ms = max(now_ms(), begin_ms)
+        due = min(int(traffic.rate * (shown_ms - begin_ms) / 1000), sent + _MOST_AT_ONCE, traffic.count)
+        for event in drawn.events(due - sent, shown_ms):
             value = encoder.encode(event)
             size += len(value)
             group[sent], recommended[sent] = GROUPS.index(event.group), event.recommended
             produce(producer, topic, key=event.group.encode(), value=value, partition=sent % traffic.partitions)
-            shown_at[sent] = now_ms
+            shown_at[sent] = shown_ms
             sent += 1
         producer.poll(0)
         progress(sent)
     producer.flush()
-    end_ms = (now_ms // WINDOW_MS + 1) * WINDOW_MS
+    end_ms = (shown_ms // WINDOW_MS + 1) * WINDOW_MS
     appended_at = _appended_at(settings, topic, traffic.partitions, sent)
     return Written(
         topic, traffic, begin_ms, end_ms, size, shown_at[:sent], appended_at, group[:sent], recommended[:sent]
@@ -193,5 +193,6 @@ def create(settings: Settings, topic: str, partitions: int) -> None:
     client.create_topics([NewTopic(topic, partitions, 1, config={**LIVE_SOURCE, "retention.ms": "-1"})])[topic].result()
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """This machine's clock, epoch milliseconds."""
     return time.time_ns() // 1_000_000

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.performance.deployment import Deployment, specification
-from bench.performance.events import create
+from bench.performance.events import create, now_ms
 from bench.performance.traffic import LiveTraffic
 from bench.performance.visibility import Watch
 from streams.errors import EvenstreamError
@@ -136,8 +136,3 @@ class Live:
         if self._watch is not None:
             self._watch.close()
         self.deployment.close()
-
-
-def now_ms() -> int:
-    """This machine's clock, epoch milliseconds."""
-    return time.time_ns() // 1_000_000

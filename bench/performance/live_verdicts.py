@@ -7,8 +7,8 @@ from typing import Any
 
 from bench.performance.comparison_section import Verdict
 from bench.performance.latency import TARGET_P99_MS
-from bench.performance.low_traffic import ENVELOPES_A_MINUTE, IDLE_CORES, ONE
-from bench.performance.memory import GROWTH
+from bench.performance.low_traffic import ENVELOPES_A_MINUTE, IDLE_CORES, busiest_idle, envelopes_of_one
+from bench.performance.memory import GROWTH, backlogs, growth
 
 Figures = Sequence[Mapping[str, Any]]
 
@@ -41,20 +41,19 @@ def of_standstill(figures: Figures) -> list[Verdict]:
 
 def of_low_traffic(figures: Figures) -> list[Verdict]:
     """Idle roles, and envelopes of one event a second."""
-    idle = [(cores, role) for f in figures if f["phase"] != ONE for role, cores in f["cores"].items()]
-    ten = [max(f["envelopes_per_minute"].values()) for f in figures if (f["base"], f["phase"]) == ("10s", ONE)]
+    idle, envelopes = busiest_idle(figures), envelopes_of_one(figures)
     found = []
-    if idle:
-        most, role = max(idle)
+    if idle is not None:
+        most, role, *_ = idle
         found.append(
             Verdict(f"idle: under {IDLE_CORES:.0%} of a core a role", f"{most:.1%} at most ({role})", most < IDLE_CORES)
         )
-    if ten:
+    if envelopes is not None:
         found.append(
             Verdict(
                 f"one event a second: a few dozen envelopes a minute ({ENVELOPES_A_MINUTE} on a topic)",
-                f"{max(ten):.0f}",
-                max(ten) <= ENVELOPES_A_MINUTE,
+                f"{envelopes:.0f}",
+                envelopes <= ENVELOPES_A_MINUTE,
             )
         )
     return found
@@ -62,19 +61,15 @@ def of_low_traffic(figures: Figures) -> list[Verdict]:
 
 def of_memory(figures: Figures) -> list[Verdict]:
     """Peaks do not grow with a backlog."""
-    backlogs = sorted(
-        (f for f in figures if f["kind"] == "phase" and f["phase"].startswith("backlog")),
-        key=lambda f: int(f["events"]),
-    )
-    if len(backlogs) < 2:
+    found = growth(figures)
+    if found is None:
         return []
-    less, more = backlogs[0], backlogs[-1]
-    growth = {role: peak / max(less["peak_mb"][role], 1.0) for role, peak in more["peak_mb"].items()}
-    most = max(growth, key=lambda role: growth[role])
+    times, most, of_most = found
+    peak = max(backlogs(figures)[-1]["peak_mb"].values())
     return [
         Verdict(
-            f"memory: over {more['events'] / less['events']:.0f} times the backlog at most {GROWTH} times the peak",
-            f"{growth[most]:.2f} times ({most}); peaks of {max(more['peak_mb'].values()):.0f} MB at most",
-            growth[most] <= GROWTH,
+            f"memory: over {times:.0f} times the backlog at most {GROWTH} times the peak",
+            f"{of_most:.2f} times ({most}); peaks of {peak:.0f} MB at most",
+            of_most <= GROWTH,
         )
     ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,26 @@ def _behind(live: Live, events: int) -> Sending:
     return sent.events, sent.rate
 
 
+def backlogs(figures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The phases with a backlog, the smallest first."""
+    phases = (f for f in figures if f["kind"] == "phase" and f["phase"].startswith("backlog"))
+    return sorted(phases, key=lambda f: int(f["events"]))
+
+
+def growth(figures: Sequence[Mapping[str, Any]]) -> tuple[float, str, float] | None:
+    """How many times the smallest backlog the largest is; the role whose peak grows most over that, and how many times.
+
+    None where there is one backlog at most.
+    """
+    found = backlogs(figures)
+    if len(found) < 2:
+        return None
+    less, more = found[0], found[-1]
+    by_role = {role: peak / max(less["peak_mb"][role], 1.0) for role, peak in more["peak_mb"].items()}
+    most = max(by_role, key=lambda role: by_role[role])
+    return more["events"] / less["events"], most, by_role[most]
+
+
 def section(figures: Sequence[dict[str, Any]]) -> str:
     """For docs/performance.md."""
     phases = [f for f in figures if f["campaign"] == "memory" and f["kind"] == "phase"]
@@ -185,16 +205,14 @@ def section(figures: Sequence[dict[str, Any]]) -> str:
     ]
     refused = sum(f["refused"] for f in phases)
     lines += ["", f"Events refused as late: {refused:,} of {sum(f['events'] for f in phases):,}."]
-    backlogs = sorted((f for f in phases if f["phase"].startswith("backlog")), key=lambda f: int(f["events"]))
-    if len(backlogs) > 1:
-        less, more = backlogs[0], backlogs[-1]
-        growth = {role: more["peak_mb"][role] / max(less["peak_mb"][role], 1.0) for role in ROLES}
-        most = max(growth, key=lambda role: growth[role])
+    found = growth(phases)
+    if found is not None:
+        times, most, of_most = found
         lines += [
             "",
-            f"Over {more['events'] / less['events']:.0f} times the backlog the peak of `{most}` is {growth[most]:.2f} "
+            f"Over {times:.0f} times the backlog the peak of `{most}` is {of_most:.2f} "
             f"times that over the smaller one, of every other role less: "
-            + ("bounded, met." if growth[most] <= GROWTH else f"it grows ({GROWTH} at most was meant), missed."),
+            + ("bounded, met." if of_most <= GROWTH else f"it grows ({GROWTH} at most was meant), missed."),
         ]
     return "\n".join(lines) + "\n"
 

@@ -17,7 +17,8 @@ from typing import Any
 from bench.performance.alone import alone
 from bench.performance.capacity import find_capacity
 from bench.performance.deployment import ROLES
-from bench.performance.live import Live, now_ms
+from bench.performance.events import now_ms
+from bench.performance.live import Live
 
 HOLD_SECONDS, QUICK_HOLD_SECONDS = 60.0, 5.0
 LOAD = 0.5
