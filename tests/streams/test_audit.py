@@ -104,7 +104,11 @@ def test_self_id_rectifies_where_the_measurement_asks_for_it(epsilon: float | No
     result = run(epsilon=epsilon)
     white = of(result, "recommendation_rate", "white", "rectified")
     assert white.value is not None
-    assert white.value.lower < 0.168 < white.value.upper  # what the log's own truth says (its README)
+    truth = 0.168  # what the log's own truth says (its README)
+    if epsilon is None:
+        assert white.value.lower < truth < white.value.upper
+    # An interval at 95 % misses once in twenty runs whose noise is drawn anew: three times its half is six sigma.
+    assert abs(white.value.estimate - truth) < 3 * (white.value.upper - white.value.lower) / 2
     assert set(result.sigma_rows) == (set() if epsilon is None else {"table", "moments", "rectifier"})
     assert epsilon is not None or result.windows[0].disparities.agreement is not None
     with pytest.raises(StopIteration):
