@@ -45,6 +45,8 @@ _RECIPIENTS = ("a", "b")
 _ROTATION_KEY = b"rotation-key"
 # Punctuation of one transaction of `seal` reaches the partitions a few milliseconds apart: worth one commit.
 _GATHER_MS = 10
+# After so long without a record, what was put off is done.
+_LEISURE_MS = 100
 _SAY_AGAIN_MS = 60_000
 
 
@@ -357,7 +359,7 @@ class AttachStage:
     def due(self, now_ms: int) -> bool:
         """Soon after punctuation, or when a new state key begins, otherwise once in a commit interval.
 
-        A clock that was set back does not hold it.
+        And where nothing came for a while, for what was put off. A clock that was set back does not hold it.
         """
         if self._codec.is_due(now_ms):
             return True
@@ -365,7 +367,10 @@ class AttachStage:
             len(self._punctuated) >= self._log.live or abs(now_ms - self._punctuated_ms) >= _GATHER_MS
         ):
             return True
-        return self._log.changed and abs(now_ms - self._last_commit_ms) >= self._options.commit_interval_ms
+        waited_ms = abs(now_ms - self._last_commit_ms)
+        if self._log.changed:
+            return waited_ms >= self._options.commit_interval_ms
+        return waited_ms >= _LEISURE_MS and self._counted.overfull() is not None
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Shares and punctuation, who has counted, and where to read on."""
@@ -375,9 +380,13 @@ class AttachStage:
         if renewed:
             self._log.touch_all()
             self._rotation_is_kept = False
+        merge = None if self._log.changed else self._counted.overfull()
+        if merge is not None:
+            self._log.touch(merge)
         for j in self._counted.forget(self._log.arrived_ms):
             self._log.touch(j)
-        outputs += [Out(state, 0, key, value) for key, value in self._counted.state(self._codec, anew=renewed)]
+        chunks = self._counted.state(self._codec, anew=renewed, merge=merge)
+        outputs += [Out(state, 0, key, value) for key, value in chunks]
         outputs += [Out(state, 0, key, value) for key, value in self._log.state(self._codec, self._with_index)]
         if not self._rotation_is_kept:
             outputs.append(Out(state, 0, _ROTATION_KEY, self._codec.encode(_ROTATION_KEY, self._rotation)))

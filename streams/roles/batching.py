@@ -63,6 +63,11 @@ class Batcher:
         self.waiting = 0
         """Rows that wait for their batch."""
 
+    @property
+    def rows_a_slot(self) -> float:
+        """How many rows wait for the same batch, in the mean; 0 where none do."""
+        return self.waiting / len(self._buffers) if self._buffers else 0.0
+
     def add(
         self,
         approved: Approved,

@@ -14,6 +14,7 @@ from streams.errors import StateUnreadable
 from streams.inprocess import InProcessPipeline, MemoryLog, MemoryRecord
 from streams.kafka.partitioner import partition_of
 from streams.roles.attach import AttachStage, SelectionKeys
+from streams.roles.counted_chunks import RUNS_A_LEVEL
 from streams.roles.sent_shares import DAY_MS
 
 pytestmark = pytest.mark.slow
@@ -238,6 +239,35 @@ def test_all_is_well_without_a_loss(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert "not known" not in caplog.text
     assert house.stopped() == {}
     assert house.rows() == CAP * len(MEMBERS)
+
+
+@pytest.mark.parametrize("restart_at", ["never", "before", "after"])
+def test_a_merge_waits_until_nothing_else_is_to_be_done(
+    tmp_path: Path, restart_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of many rows are merged a moment after the last record, a partition at a time, and that is no loss."""
+    monkeypatch.setattr("streams.roles.counted_chunks._FEW_ROWS", 0)
+    house = House(tmp_path, spec(cap=24))
+    house.seconds(RUNS_A_LEVEL)
+    if restart_at == "before":
+        house.restart()
+        house.seconds(1)
+    assert len(_counted(house)) >= PARTITIONS * RUNS_A_LEVEL
+    house.log.clock_ms += 100
+    for left in range(PARTITIONS - 1, -1, -1):
+        house.pipeline.turn("attach")
+        assert left * RUNS_A_LEVEL + PARTITIONS - left <= len(_counted(house)) < (left + 1) * RUNS_A_LEVEL
+        house.log.clock_ms += 100
+    before = len(house.state)
+    house.pipeline.turn("attach")
+    assert len(house.state) == before
+    if restart_at == "after":
+        house.restart()
+    house.seconds(30)
+    house.go_to(NEXT_DAY_MS + 5_000)
+    assert house.zero_until() == 0
+    assert house.stopped() == {}
+    assert house.rows() == 24 * len(MEMBERS)
 
 
 def test_one_day_of_one_partition_is_lost_by_itself(tmp_path: Path) -> None:

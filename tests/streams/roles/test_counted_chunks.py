@@ -30,13 +30,13 @@ class Topic:
         self.sizes: list[list[int]] = []
         self._numbers = count()
 
-    def commit(self, rows: int, counted: int, seed: int = 0) -> None:
+    def commit(self, rows: int, counted: int, seed: int = 0, *, in_haste: bool = False) -> None:
         """A transaction in which rows came, of which some counted."""
         rng = np.random.default_rng(seed)
         tags = rng.integers(1, self.members + 1, counted).astype(np.uint64)
         marks = self.cap.marks(rng.integers(0, 24, counted).astype(np.uint8))
         self.chunks.add(rows, (tags, marks))
-        records = self.chunks.state(CODEC, lambda: next(self._numbers), self.members)
+        records = self.chunks.state(CODEC, lambda: next(self._numbers), self.members, in_haste=in_haste)
         self.latest |= dict(records)
         self.sizes.append([len(value or b"") for _, value in records])
 
@@ -99,6 +99,25 @@ def test_a_day_leaves_some_dozens_of_chunks() -> None:
     written = sum(map(sum, topic.sizes))
     assert written < 4 * 3_000 * (20 * 12 + 60)  # the rows themselves, and three levels above them
     assert max(map(max, topic.sizes)) < 1024 * 12 + 100  # a merged run is as long as there are members
+
+
+@pytest.mark.parametrize(("few_rows", "commits", "chunks"), [(16 * 5, 16, 1), (16 * 5 - 1, 31, 31), (0, 32, 1)])
+def test_in_haste_many_rows_are_not_merged_at_once(
+    few_rows: int, commits: int, chunks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merge of few rows is made at once, one of more when there are twice as many runs; at leisure it is made."""
+    monkeypatch.setattr("streams.roles.counted_chunks._FEW_ROWS", few_rows)
+    topic = Topic()
+    for number in range(commits):
+        topic.commit(5, 5, number, in_haste=True)
+    assert len(topic.found().chunks) == chunks
+    assert topic.found().agree_with(topic.chunks.index())
+    assert topic.chunks.overfull == (chunks >= RUNS_A_LEVEL)
+    if topic.chunks.overfull:
+        topic.latest |= dict(topic.chunks.state(CODEC, lambda: 1_000, topic.members))
+        assert len(topic.found().chunks) == 1
+        assert topic.found().agree_with(topic.chunks.index())
+        assert not topic.chunks.overfull
 
 
 @pytest.mark.parametrize("harm", ["missing", "altered", "older", "moved", "too many"])

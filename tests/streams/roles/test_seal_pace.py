@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from unittest.mock import Mock
 
+import pytest
+
 from privacy import Measurement, parse_measurement
 from streams.inprocess import InProcessPipeline
 from streams.records.frame import Kind, kind_of
@@ -87,3 +89,31 @@ def test_idle_partitions_are_asked_about_when_a_window_waits_for_them(tmp_path: 
     assert len([ms for ms in asked if ms < due]) == 10
     assert due in asked
     assert asked[asked.index(due) + 1] == due + 100  # there was no answer
+
+
+@pytest.mark.parametrize(("events", "ahead"), [(16, True), (12, False)])
+def test_much_that_waits_is_sent_ahead_of_a_window_that_closes(
+    events: int, ahead: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """150 ms before a window closes, once; not where few rows share a batch; and the window closes as it would."""
+    monkeypatch.setattr("streams.roles.seal._AHEAD_ROWS", 4)
+    monkeypatch.setattr("streams.roles.seal._AHEAD_ROWS_A_SLOT", 4)
+    seal = Seal(tmp_path, _spec("10s"))
+    seal.second(events=0)
+    closes_ms = START_MS + 10_000 + 1_000
+    seal.pipeline.log.clock_ms = closes_ms - 600 - 1_000
+    seal.second(events=1)  # is committed, so that the next commit is not due before the window closes
+    before_all = seal.written()[0]
+    assert before_all == 1
+    for k in range(events):
+        row = {"m": f"m{k}", "ts": closes_ms - 1_100, "r": True}
+        seal.pipeline.log.append("ev", k % 2, json.dumps(row).encode())
+    wrote: list[int] = []
+    for ms in range(-590, 10, 10):
+        seal.pipeline.log.clock_ms = closes_ms + ms
+        before = seal.written()
+        seal.pipeline.turn("seal")
+        if seal.written() != before:
+            wrote.append(ms)
+    assert wrote == ([-150, 0] if ahead else [0])
+    assert seal.written()[0] - before_all == 4
