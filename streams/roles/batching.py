@@ -64,9 +64,13 @@ class Batcher:
         """Rows that wait for their batch."""
 
     @property
-    def rows_a_slot(self) -> float:
-        """How many rows wait for the same batch, in the mean; 0 where none do."""
-        return self.waiting / len(self._buffers) if self._buffers else 0.0
+    def slots(self) -> int:
+        """How many batches there will be of what waits, at least."""
+        return len(self._buffers)
+
+    def slots_through(self, spec: bytes, end_ms: int) -> int:
+        """How many of them are of a measurement's windows that end by then."""
+        return sum(slot[0] == spec and slot[4] <= end_ms for slot in self._buffers)
 
     def add(
         self,

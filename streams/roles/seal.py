@@ -46,10 +46,13 @@ _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
 _MOST_WAITING_ROWS = 1_000_000
 _AFTER_LAST_MS = 60_000
 # Just before a window closes, what is there is sent ahead, so that all roles are done with it when the window does: the
-# 80,000 rows of a second take them a tenth of one. Where few rows share a batch, its envelope costs more than that.
+# 80,000 rows of a second take them a tenth of one, and so do a hundred batches. A batch that is sent ahead has a sibling
+# with the rows that come after it, which costs as much as hundreds of rows: not where a window's rows are all there.
 _AHEAD_MS = 150
 _AHEAD_ROWS = 8_192
 _AHEAD_ROWS_A_SLOT = 256
+_AHEAD_SLOTS = 64
+_STRAGGLERS_MS = 30
 # A step costs some 300 microseconds besides its records: every 10 ms, that was most of what a slow topic cost.
 _MOST_PATIENCE_MS = 50
 
@@ -383,12 +386,26 @@ class SealStage:
         return waited and (self._batcher.waiting > 0 or bool(self._outputs))
 
     def _sends_ahead(self, now_ms: int) -> bool:
-        """Whether a window is about to close, and so many rows wait that it would be kept waiting for them."""
-        if self._batcher.waiting < _AHEAD_ROWS or self._batcher.rows_a_slot < _AHEAD_ROWS_A_SLOT:
+        """Whether a window is about to close, and so much waits that it would be kept waiting for that."""
+        batcher = self._batcher
+        if not batcher.waiting or abs(now_ms - self._last_commit_ms) < 2 * _AHEAD_MS:
+            return False  # where windows close so close to each other, what waits is of the last moments
+        closing = [
+            approved for approved in self._control.approved() if 0 < self._closing_ms(approved) - now_ms <= _AHEAD_MS
+        ]
+        if not closing:
             return False
-        if abs(now_ms - self._last_commit_ms) < 2 * _AHEAD_MS:
-            return False  # windows close so close to each other that what waits is of the last moments
-        return any(0 < self._closing_ms(approved) - now_ms <= _AHEAD_MS for approved in self._control.approved())
+        if batcher.waiting >= max(_AHEAD_ROWS, _AHEAD_ROWS_A_SLOT * batcher.slots):
+            return True
+        return any(self._is_whole(approved, now_ms) for approved in closing)
+
+    def _is_whole(self, approved: Approved, now_ms: int) -> bool:
+        """Whether most of what waits are many batches of a window that is over, so that none has a sibling."""
+        end_ms = self._closing_ms(approved) - approved.measurement.lateness_ms
+        if now_ms < end_ms + _STRAGGLERS_MS:
+            return False
+        slots = self._batcher.slots_through(approved.spec, end_ms)
+        return slots >= max(_AHEAD_SLOTS, 2 / 3 * self._batcher.slots)
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""
