@@ -18,7 +18,7 @@ from estimator import RaceModel
 from privacy import parse_measurement
 from streams.control import FOREVER_MS, Approved, ControlPlane
 from streams.roles import counted_chunks
-from streams.roles.counted_rows import CountedRows
+from streams.roles.counted_rows import BatchMembers, CountedRows
 from streams.roles.member_directory import MemberDirectory
 from streams.state import StateCodec
 from streams.watch.health import RoleHealth
@@ -74,7 +74,8 @@ def measure(seconds: int, runs_a_level: int) -> None:
         start_ms = 20_000 * DAY_MS + second * DAY_MS // seconds
         for j in range(PARTITIONS):
             drawn = rng.integers(0, MEMBERS // PARTITIONS, ROWS_A_COMMIT) * PARTITIONS + j
-            rows.select(control.approved, start_ms // 10_000 * 10_000, j, ids[drawn])
+            window_ms = start_ms // 10_000 * 10_000
+            rows.select(control.approved, window_ms // DAY_MS, [BatchMembers(window_ms, j, ids[drawn])])
         for key, value in rows.state(codec):
             written += len(value or b"")
             if value is None:

@@ -4,7 +4,7 @@ For each sealed batch: open the member ids, look the members up, apply the contr
 measurement's channels carry of the rows (fixed-point probabilities, Self-ID residuals, moments), split that into two
 shares, seal one to each party, and pass the batch on with seal's cell envelopes untouched. Rows that must not count
 (opted out, over the cap, unknown) stay as shares of zero: no other role can tell who, or how many. Probabilities exist
-in RAM for one batch; the arrays that we own are overwritten.
+in RAM for one batch, or for some small ones together; the arrays that we own are overwritten.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from estimator import EstimatorError
+from estimator import EstimatorError, to_fixed_point
 from privacy.rotation import fingerprint
-from secure_agg import Identity, RoleKeys
+from secure_agg import SCALE, Identity, RoleKeys
 from secure_agg.partition_clocks import PartitionClocks
 from secure_agg.sharing import split
 from streams.control import Approved, ControlPlane
@@ -29,7 +30,7 @@ from streams.records.batches import Extension, SealedBatch, SharesBatch
 from streams.records.punctuation import Passage, SignedPunctuation
 from streams.roles.channel_layout import ChannelLayout
 from streams.roles.counted_chunks import DayIndex
-from streams.roles.counted_rows import DAY_MS, CountedRows
+from streams.roles.counted_rows import DAY_MS, BatchMembers, CountedRows
 from streams.roles.group_model import probabilities_of
 from streams.roles.log_partition import LogPartition, PartitionState
 from streams.roles.member_directory import MemberDirectory
@@ -43,6 +44,9 @@ log = logging.getLogger(__name__)
 
 _RECIPIENTS = ("a", "b")
 _ROTATION_KEY = b"rotation-key"
+# Small batches of one measurement and day are looked up together, up to so many rows: by itself each takes as long as
+# hundreds of rows.
+_ROWS_TOGETHER = 4_096
 # Punctuation of one transaction of `seal` reaches the partitions a few milliseconds apart: worth one commit.
 _GATHER_MS = 10
 # After so long without a record, what was put off is done.
@@ -79,6 +83,9 @@ class SelectionKeys:
         return cls(keys.derive("cap"), keys.derive("rotation"))
 
 
+_TO_COME = Out("", -1, None, None)
+
+
 class AttachedPartition(PartitionState):
     """What attach commits of one partition: position and sequences, and what there must be of who has counted.
 
@@ -91,6 +98,20 @@ class AttachedPartition(PartitionState):
 
     days: list[DayIndex] | None = None
     zero_through: int | None = None
+
+
+class _Opened(NamedTuple):
+    """A batch that was taken in, whose values are still to be worked out.
+
+    Attributes:
+        place: among the outputs, where its shares go.
+    """
+
+    batch: SealedBatch
+    approved: Approved
+    layout: ChannelLayout
+    rows: BatchMembers
+    place: int
 
 
 class AttachStage:
@@ -129,6 +150,8 @@ class AttachStage:
         self._rotation = fingerprint(keys.rotation)
         self._rotation_is_kept = False
         self._outputs: list[Out] = []
+        self._opened: dict[tuple[bytes, int], list[_Opened]] = {}
+        self._opened_rows = 0
         self._punctuated_ms: int | None = None
         self._punctuated: set[int] = set()
         self._last_commit_ms = 0
@@ -232,9 +255,15 @@ class AttachStage:
         if attributes:
             self._load(attributes, now_ms)
         punctuation, batch = partial(self._punctuation, now_ms), partial(self._batch, now_ms)
-        for record in records:
-            if record.topic() == sealed:
-                self._log.take(record, now_ms, punctuation, batch)
+        try:
+            for record in records:
+                if record.topic() == sealed:
+                    self._log.take(record, now_ms, punctuation, batch)
+                    if self._opened_rows >= _ROWS_TOGETHER:
+                        self._attach(now_ms)
+            self._attach(now_ms)
+        finally:
+            self._forget_opened()
 
     def _load(self, attributes: Sequence[Record], now_ms: int) -> None:
         directory = self._directory
@@ -279,21 +308,17 @@ class AttachStage:
             return
         approved = self._control.require(header.spec)
         layout = ChannelLayout.of(approved.measurement)
-        if approved.revoked:
-            values = np.zeros(layout.size(header.rows), dtype=np.uint64)  # nobody's id is opened any more
+        if approved.revoked:  # nobody's id is opened any more
+            self._send(batch, layout, np.zeros(layout.size(header.rows), dtype=np.uint64), now_ms, len(self._outputs))
         else:
             start_ms = approved.window_start_ms(header.window_end_ms)
             self._require_groups(approved)
-            members = self._open_members(batch, approved)
-            try:
-                values = self._values(approved, layout, start_ms, partition.j, members)
-            finally:
-                members.view(np.uint8).fill(0)
-        try:
-            shares = self._shares(batch, layout, values, now_ms)
-        finally:
-            values.fill(0)
-        self._outputs.append(Out(self._topics["shares"], partition.j, None, shares.encode()))
+            rows = BatchMembers(start_ms, partition.j, self._open_members(batch, approved))
+            opened = _Opened(batch, approved, layout, rows, len(self._outputs))
+            self._opened.setdefault((header.spec, start_ms // DAY_MS), []).append(opened)
+            self._opened_rows += header.rows
+            # Its shares come later, and keep their place before the punctuation that vouches for them.
+            self._outputs.append(_TO_COME)
         partition.advance(header, batch.header_bytes)
         self._health.batch()
 
@@ -318,23 +343,65 @@ class AttachStage:
             )
         return np.frombuffer(plain, dtype=f"S{width}")
 
-    def _values(
-        self, approved: Approved, layout: ChannelLayout, start_ms: int, j: int, members: NDArray[np.bytes_]
-    ) -> NDArray[np.uint64]:
-        """What the batch carries of its rows, zeros for those that do not count: ``ChannelLayout.values``."""
-        store = self._directory.store
-        index = self._counted.select(approved, start_ms, j, members)
-        counts = index >= 0
-        if not counts.any():
-            return np.zeros(layout.size(index.size), dtype=np.uint64)
-        who = index[counts]
-        probabilities = probabilities_of(self._directory.model, store.codes.take(who, axis=0, mode="clip"))
+    def _attach(self, now_ms: int) -> None:
+        """Work out what each batch carries that was opened, zeros for rows that do not count, and share it."""
+        for (_, day), opened in self._opened.items():
+            index = self._counted.select(opened[0].approved, day, [one.rows for one in opened])
+            counts = index >= 0
+            who = index[counts]
+            fixed = self._fixed_point(who)
+            try:
+                self._send_each(opened, counts, fixed, self._directory.store.self_id.take(who, mode="clip"), now_ms)
+            finally:
+                fixed.fill(0)
+        self._forget_opened()
+
+    def _fixed_point(self, members: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Fixed-point probabilities of members by their dense index: shape (m, k); whoever asked overwrites them."""
+        model, codes = self._directory.model, self._directory.store.codes
+        if not members.size:
+            return np.zeros((0, len(model.groups)), dtype=np.uint64)
+        probabilities = probabilities_of(model, codes.take(members, axis=0, mode="clip"))
         try:
-            return layout.values(counts, probabilities, store.self_id.take(who, mode="clip"))
+            return to_fixed_point(probabilities, SCALE)
         except EstimatorError as error:
             raise GroupModelUnusable(f"the group model gave no probabilities: {error}") from None
         finally:
             probabilities.fill(0)
+
+    def _send_each(
+        self,
+        opened: Sequence[_Opened],
+        counts: NDArray[np.bool_],
+        fixed: NDArray[np.uint64],
+        self_id: NDArray[np.uint16],
+        now_ms: int,
+    ) -> None:
+        """Each batch's own part: ``counts`` of all rows, shape (n,); the others of those that count, shape (m, ...)."""
+        row = counted = 0
+        for one in opened:
+            own = counts[row : row + one.batch.header.rows]
+            through = counted + int(np.count_nonzero(own))
+            values = one.layout.values_of(own, fixed[counted:through], self_id[counted:through])
+            self._send(one.batch, one.layout, values, now_ms, one.place)
+            row, counted = row + own.size, through
+
+    def _send(
+        self, batch: SealedBatch, layout: ChannelLayout, values: NDArray[np.uint64], now_ms: int, place: int
+    ) -> None:
+        """Put a batch's shares at their place among the outputs; overwrite its values."""
+        try:
+            value = self._shares(batch, layout, values, now_ms).encode()
+        finally:
+            values.fill(0)
+        self._outputs[place : place + 1] = [Out(self._topics["shares"], batch.header.j, None, value)]
+
+    def _forget_opened(self) -> None:
+        for opened in self._opened.values():
+            for one in opened:
+                one.rows.members.view(np.uint8).fill(0)
+        self._opened.clear()
+        self._opened_rows = 0
 
     def _shares(
         self, sealed: SealedBatch, layout: ChannelLayout, values: NDArray[np.uint64], now_ms: int

@@ -86,9 +86,18 @@ class ChannelLayout:
         Raises:
             estimator.errors.NotProbabilities: a row is none.
         """
+        fixed = to_fixed_point(probabilities, SCALE)
+        try:
+            return self.values_of(counts, fixed, self_id)
+        finally:
+            fixed.fill(0)
+
+    def values_of(
+        self, counts: NDArray[np.bool_], fixed: NDArray[np.uint64], self_id: NDArray[np.uint16]
+    ) -> NDArray[np.uint64]:
+        """The same of probabilities that are in fixed point already (``to_fixed_point``): shape (m, k), uint64."""
         flat = np.zeros(self.size(counts.size), dtype=np.uint64)
         rows, tail = self.parts(flat, counts.size)
-        fixed = to_fixed_point(probabilities, SCALE)
         where = np.flatnonzero(counts)
         for group in range(self.groups):
             rows[:, group][where] = fixed[:, group]
@@ -104,7 +113,6 @@ class ChannelLayout:
             # Where Self-ID is not used, nothing of it is shared: not even how many said a group.
             tail[:] = moments_of(fixed, residuals.view(np.int64), SCALE)
         residuals.fill(0)
-        fixed.fill(0)
         return flat
 
     def released(self, level: str) -> dict[str, tuple[int, ...]]:

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from estimator.members import MemberStore
 from privacy.caps import ContributionCap
 from privacy.rotation import Rotation
 from streams.control import Approved, ControlPlane
@@ -52,6 +54,19 @@ class _Day:
     rotation: Rotation
     chunks: dict[int, CountedChunks] = field(default_factory=dict)
     orphans: list[Entries] = field(default_factory=list)
+
+
+class BatchMembers(NamedTuple):
+    """Whose rows a batch holds.
+
+    Attributes:
+        start_ms: start of the batch's base window, epoch milliseconds. j: its partition.
+        members: ids, shape (n,), dtype S.
+    """
+
+    start_ms: int
+    j: int
+    members: NDArray[np.bytes_]
 
 
 class CountedRows:
@@ -109,29 +124,37 @@ class CountedRows:
 
     # -- rows -----------------------------------------------------------------------------------------------------
 
-    def select(self, approved: Approved, start_ms: int, j: int, members: NDArray[np.bytes_]) -> NDArray[np.int64]:
-        """Decide which rows of a batch count, and remember it.
+    def select(self, approved: Approved, day: int, batches: Sequence[BatchMembers]) -> NDArray[np.int64]:
+        """Decide which rows of some batches count, and remember it.
 
         Args:
-            start_ms: start of the batch's base window, epoch milliseconds.
-            members: shape (n,), dtype S.
+            day: the UTC day that all of them lie on, in days since 1970.
 
         Returns:
-            Shape (n,), int64: each row's dense index in the member store, -1 where it does not count (opted out,
-            unknown, not on this day, over the cap).
+            Shape (n,), int64, of the batches' rows one after another: each row's dense index in the member store, -1
+            where it does not count (opted out, unknown, not on this day, over the cap).
         """
         self.adopt_orphans()
-        number = start_ms // DAY_MS
-        if self._is_zero(j, number) or (approved.spec, number, j) in self._dormant:
-            return np.full(members.size, -1, dtype=np.int64)
-        day = self._day(approved, number)
-        tags = self._directory.store.tag(members)
-        index = self._directory.countable_tags(tags)
-        index[~day.rotation.counts(tags, number)] = -1
-        hours = np.full(index.size, start_ms % DAY_MS // _HOUR_MS, dtype=np.uint8)
-        counts = day.cap.select(index, tags, hours)
-        # Also where none counts: that a chunk is there, and its length, must not tell.
-        self._chunks(approved, number, j).add(index.size, (tags[counts], day.cap.marks(hours[counts])))
+        bounds = np.cumsum([0, *(batch.members.size for batch in batches)]).tolist()
+        index, fresh = np.full(bounds[-1], -1, dtype=np.int64), []
+        for batch, start, end in zip(batches, bounds, bounds[1:], strict=False):
+            if not self._is_zero(batch.j, day) and (approved.spec, day, batch.j) not in self._dormant:
+                fresh.append((batch, slice(start, end)))
+        if not fresh:
+            return index
+        known, store = self._day(approved, day), self._directory.store
+        tags = store.tag(batches[0].members) if len(batches) == 1 else _tags(store, [b.members for b in batches])
+        hours = np.zeros(tags.size, dtype=np.uint8)
+        found = self._directory.countable_tags(tags)
+        found[~known.rotation.counts(tags, day)] = -1
+        for batch, rows in fresh:
+            hours[rows] = batch.start_ms % DAY_MS // _HOUR_MS
+            index[rows] = found[rows]
+        counts = known.cap.select(index, tags, hours)
+        for batch, rows in fresh:
+            # Also where none counts: that a chunk is there, and its length, must not tell.
+            own = counts[rows]
+            self._chunks(approved, day, batch.j).add(own.size, (tags[rows][own], known.cap.marks(hours[rows][own])))
         return np.where(counts, index, -1)
 
     def adopt_orphans(self) -> None:
@@ -288,3 +311,12 @@ class CountedRows:
         number = self._numbers.get(j, 0)
         self._numbers[j] = number + 1
         return number
+
+
+def _tags(store: MemberStore, members: list[NDArray[np.bytes_]]) -> NDArray[np.uint64]:
+    """The keyed tags of several batches' members, one after another: shape (n,), uint64."""
+    together = np.concatenate(members)
+    try:
+        return store.tag(together)
+    finally:
+        together.view(np.uint8).fill(0)

@@ -46,8 +46,8 @@ _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
 _MOST_WAITING_ROWS = 1_000_000
 _AFTER_LAST_MS = 60_000
 # Just before a window closes, what is there is sent ahead, so that all roles are done with it when the window does: the
-# 80,000 rows of a second take them a tenth of one, and so do a hundred batches. A batch that is sent ahead has a sibling
-# with the rows that come after it, which costs as much as hundreds of rows: not where a window's rows are all there.
+# 80,000 rows of a second take them a tenth of one, and so do a hundred batches. Rows that still come after that need a
+# batch of their own, which costs as much as hundreds of rows; none do where a window is over.
 _AHEAD_MS = 150
 _AHEAD_ROWS = 8_192
 _AHEAD_ROWS_A_SLOT = 256

@@ -22,7 +22,7 @@ from privacy.budget import day_name
 from secure_agg import Trusted
 from streams.control import Approved, ControlPlane
 from streams.inprocess import MemoryRecord
-from streams.roles.counted_rows import DAY_MS, CountedRows
+from streams.roles.counted_rows import DAY_MS, BatchMembers, CountedRows
 from streams.roles.member_directory import MemberDirectory
 from streams.stage import TIMESTAMP_LOG_APPEND
 from streams.state import StateCodec
@@ -119,7 +119,7 @@ class House:
                 continue
             # Everyone has rows all day, so the cap, the hours and the rotation alone decide.
             starts = [start_ms + hour * HOUR_MS for hour in HOURS]
-            chosen = [self._counted.select(approved, start, 0, self.members) for start in starts]
+            chosen = [self._counted.select(approved, day, [BatchMembers(start, 0, self.members)]) for start in starts]
             if self._pay(approved, day):
                 yield approved, np.any([rows >= 0 for rows in chosen], axis=0)
         for key, value in self._counted.state(self._codec):

@@ -22,7 +22,7 @@ from secure_agg import ring
 from secure_agg.envelopes import DataKey
 from streams.errors import ProtocolStop
 from streams.inprocess import InProcessPipeline
-from streams.roles import aggregate, attach
+from streams.roles import aggregate, attach, counted_rows
 from streams.roles.channel_layout import ChannelLayout
 from streams.roles.windows import OpenWindows
 
@@ -84,8 +84,8 @@ class Held:
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     """Keeps hold of what attach and the parties open, compute and split."""
     held = Held()
-    opened, values, split, fold = DataKey.open, ChannelLayout.values, attach.split, OpenWindows.fold
-    expand = aggregate.expand
+    opened, values, split, fold = DataKey.open, ChannelLayout.values_of, attach.split, OpenWindows.fold
+    expand, fixed, tags, tag = aggregate.expand, attach.to_fixed_point, counted_rows._tags, MemberStore.tag
 
     def open_(self: DataKey, *arguments: Any) -> bytearray:
         plain = opened(self, *arguments)
@@ -97,6 +97,20 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
         flat = values(self, *arguments)
         held.keep("values", flat)
         return flat
+
+    def fixed_(*arguments: Any) -> NDArray[np.uint64]:
+        rounded = fixed(*arguments)
+        held.keep("fixed point", rounded.T)
+        return rounded
+
+    def tags_(store: MemberStore, members: list[NDArray[np.bytes_]]) -> NDArray[np.uint64]:
+        with monkeypatch.context() as within:
+            within.setattr(MemberStore, "tag", tag_)
+            return tags(store, members)
+
+    def tag_(self: MemberStore, members: NDArray[np.bytes_]) -> NDArray[np.uint64]:
+        held.keep("ids together", members.view(np.uint8))
+        return tag(self, members)
 
     def split_(flat: NDArray[np.uint64]) -> tuple[bytes, NDArray[np.uint64]]:
         seed, masked = split(flat)
@@ -114,7 +128,9 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
         fold(self, approved, end_ms, rows, cells, tail, **more)
 
     monkeypatch.setattr(DataKey, "open", open_)
-    monkeypatch.setattr(ChannelLayout, "values", values_)
+    monkeypatch.setattr(ChannelLayout, "values_of", values_)
+    monkeypatch.setattr(attach, "to_fixed_point", fixed_)
+    monkeypatch.setattr(counted_rows, "_tags", tags_)
     monkeypatch.setattr(attach, "split", split_)
     monkeypatch.setattr(aggregate, "expand", expand_)
     monkeypatch.setattr(OpenWindows, "fold", fold_)
@@ -146,6 +162,8 @@ def test_nothing_of_single_rows_is_left_in_the_arrays_of_attach_and_the_parties(
     assert any(window.table is not None for window in pipeline.published)
     assert {
         "plaintext of members at attach",
+        "ids together",
+        "fixed point",
         "plaintext of cells at a",
         "plaintext of cells at b",
         "plaintext of share at a",
