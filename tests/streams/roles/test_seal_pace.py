@@ -20,15 +20,16 @@ id: feed
 purpose: the pace
 source: {{topic: ev, member: m, time: ts, time_format: epoch_ms}}
 cells: {{decision: {{field: r}}}}
-windows: {{base: {base}, lateness: 1s}}
+windows: {{base: {base}, lateness: {lateness_ms}ms}}
 reference: white
 privacy: {{contribution_cap: 24, cap_rule: first, rho_member_day: 0.1}}
 test_only: {{noise_scale_units: 0.01}}
 """
 
 
-def _spec(base: str, ends_ms: int | None = None) -> Measurement:
-    found = parse_measurement(SPEC.format(base=base), origin="test").with_effective_from(START_MS)
+def _spec(base: str, ends_ms: int | None = None, lateness_ms: int = 1_000) -> Measurement:
+    text = SPEC.format(base=base, lateness_ms=lateness_ms)
+    found = parse_measurement(text, origin="test").with_effective_from(START_MS)
     return found if ends_ms is None else found.with_expires(ends_ms)
 
 
@@ -91,22 +92,12 @@ def test_idle_partitions_are_asked_about_when_a_window_waits_for_them(tmp_path: 
     assert asked[asked.index(due) + 1] == due + 100  # there was no answer
 
 
-@pytest.mark.parametrize(("events", "ahead"), [(16, True), (12, False)])
-def test_much_that_waits_is_sent_ahead_of_a_window_that_closes(
-    events: int, ahead: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """150 ms before a window closes, once; not where few rows share a batch; and the window closes as it would."""
-    monkeypatch.setattr("streams.roles.seal._AHEAD_ROWS", 4)
-    monkeypatch.setattr("streams.roles.seal._AHEAD_ROWS_A_SLOT", 4)
-    seal = Seal(tmp_path, _spec("10s"))
-    seal.second(events=0)
-    closes_ms = START_MS + 10_000 + 1_000
+def _sent_ahead(seal: Seal, closes_ms: int, times: list[int]) -> list[int]:
+    """When `seal` writes around a window's closing, in milliseconds from it, where these events come 590 ms before."""
     seal.pipeline.log.clock_ms = closes_ms - 600 - 1_000
     seal.second(events=1)  # is committed, so that the next commit is not due before the window closes
-    before_all = seal.written()[0]
-    assert before_all == 1
-    for k in range(events):
-        row = {"m": f"m{k}", "ts": closes_ms - 1_100, "r": True}
+    for k, time_ms in enumerate(times):
+        row = {"m": f"m{k}", "ts": time_ms, "r": True}
         seal.pipeline.log.append("ev", k % 2, json.dumps(row).encode())
     wrote: list[int] = []
     for ms in range(-590, 10, 10):
@@ -115,5 +106,40 @@ def test_much_that_waits_is_sent_ahead_of_a_window_that_closes(
         seal.pipeline.turn("seal")
         if seal.written() != before:
             wrote.append(ms)
-    assert wrote == ([-150, 0] if ahead else [0])
-    assert seal.written()[0] - before_all == 4
+    return wrote
+
+
+@pytest.mark.parametrize(("events", "ahead"), [(16, [-150, 0]), (12, [0])])
+def test_many_rows_are_sent_ahead_of_a_window_that_closes(
+    events: int, ahead: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """150 ms before a window closes, once; not where few rows share a batch; and the window closes as it would."""
+    monkeypatch.setattr("streams.roles.seal._AHEAD_ROWS", 4)
+    monkeypatch.setattr("streams.roles.seal._AHEAD_ROWS_A_SLOT", 4)
+    seal, end_ms = Seal(tmp_path, _spec("10s")), START_MS + 10_000
+    seal.second(events=0)
+    assert _sent_ahead(seal, end_ms + 1_000, [end_ms - 100] * events) == ahead
+    assert seal.written()[0] == 1 + 4
+
+
+@pytest.mark.parametrize(("later", "ahead"), [(0, [-150, 0]), (12, [0])])
+def test_many_batches_are_sent_ahead_where_their_window_is_over(
+    later: int, ahead: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few rows each: only where most batches are of the window that closes, so that no row is to follow them."""
+    monkeypatch.setattr("streams.roles.seal._AHEAD_SLOTS", 4)
+    seal, end_ms = Seal(tmp_path, _spec("10s")), START_MS + 10_000
+    seal.second(events=0)
+    assert _sent_ahead(seal, end_ms + 1_000, [end_ms - 100] * 12 + [end_ms + 100] * later) == ahead
+    assert seal.written()[0] == 1 + 4 + (4 if later else 0)
+
+
+@pytest.mark.parametrize(("lateness_ms", "ahead"), [(100, [-70, 0]), (20, [0])])
+def test_batches_wait_for_their_windows_stragglers(
+    lateness_ms: int, ahead: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before 30 ms after the window's end: an event that is on its way then would need a batch of its own."""
+    monkeypatch.setattr("streams.roles.seal._AHEAD_SLOTS", 4)
+    seal, end_ms = Seal(tmp_path, _spec("10s", lateness_ms=lateness_ms)), START_MS + 10_000
+    seal.second(events=0)
+    assert _sent_ahead(seal, end_ms + lateness_ms, [end_ms + lateness_ms - 600] * 12) == ahead
