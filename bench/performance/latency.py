@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,15 +40,10 @@ class Case:
     windows: int
 
 
-FULL = (
-    Case(4, 0.01, 300),
-    Case(4, 0.5, 300),
-    Case(4, 0.9, 300),
-    Case(16, 0.01, 30),
-    Case(16, 0.5, 60),
-    Case(16, 0.9, 60),
-)
+FULL = tuple(Case(partitions, load, 300) for partitions in (4, 16) for load in (0.01, 0.5, 0.9))
 QUICK = (Case(4, 0.01, 10), Case(4, 0.5, 10))
+_LOW_LOAD = 0.05
+"""Up to this share of the capacity, deployments leave each other alone."""
 
 
 def run(
@@ -58,23 +55,50 @@ def run(
     capacity: float | None = None,
     cases: Sequence[Case] | None = None,
 ) -> list[dict[str, Any]]:
-    """Figures: one of the capacity by number of partitions (where it was not given), and one a case."""
+    """Figures: one of the capacity by number of partitions (where it was not given), and one a case.
+
+    Each deployment is alone on the machine at a high load. At a low one all are measured at the same time, to be done
+    sooner: the last is made while those before it are still there, at rest.
+    """
     cases = cases or (QUICK if quick else FULL)
-    figures: list[dict[str, Any]] = []
-    for partitions in dict.fromkeys(case.partitions for case in cases):
-        place = folder / f"latency-{partitions}"
+    capacities: list[dict[str, Any]] = []
+    delays: list[dict[str, Any]] = []
+    lives: dict[int, Live] = {}
+    carried: dict[int, float] = {}
+
+    def make(partitions: int, until: ExitStack) -> None:
         members = QUICK_MEMBERS if quick else MEMBERS
-        with Live(place, bootstrap, partitions=partitions, members=members) as live:
-            carried = capacity
-            if carried is None:
-                found = find_capacity(live, say, halvings=1 if quick else 2)
-                carried = float(found["events_per_second"])
-                figures.append({"campaign": "latency", "kind": "capacity", "partitions": partitions, **found})
-            for case in cases:
-                if case.partitions == partitions:
-                    figures.append(_measure(live, case, carried))
-                    say(_line(figures[-1]))
-    return figures
+        live = Live(folder / f"latency-{partitions}", bootstrap, partitions=partitions, members=members)
+        lives[partitions] = until.enter_context(live)
+        if capacity is not None:
+            carried[partitions] = capacity
+            return
+        found = find_capacity(live, say, halvings=1 if quick else 2)
+        carried[partitions] = float(found["events_per_second"])
+        capacities.append({"campaign": "latency", "kind": "capacity", "partitions": partitions, **found})
+
+    def measure(case: Case) -> None:
+        delays.append(_measure(lives[case.partitions], case, carried[case.partitions]))
+        say(_line(delays[-1]))
+
+    def measure_high(partitions: int) -> None:
+        for case in cases:
+            if case.partitions == partitions and case.load > _LOW_LOAD:
+                measure(case)
+
+    *first, last = dict.fromkeys(case.partitions for case in cases)
+    with ExitStack() as until_all_are_done, ExitStack() as until_the_last_is_alone:
+        for partitions in first:
+            make(partitions, until_the_last_is_alone)
+            measure_high(partitions)
+        make(last, until_all_are_done)
+        low = [case for case in cases if case.load <= _LOW_LOAD]
+        for load in dict.fromkeys(case.load for case in low):
+            with ThreadPoolExecutor() as together:
+                list(together.map(measure, [case for case in low if case.load == load]))
+        until_the_last_is_alone.close()
+        measure_high(last)
+    return capacities + sorted(delays, key=lambda figure: (figure["partitions"], figure["load"]))
 
 
 def _measure(live: Live, case: Case, capacity: float) -> dict[str, Any]:
@@ -161,6 +185,8 @@ def section(figures: Sequence[dict[str, Any]]) -> str:
         "steps of 6 s; carried means that windows came within a second)."
         for found in capacities
     ]
+    if len(capacities) > 1:
+        lines.append(f"Up to a load of {_LOW_LOAD:.0%} they were measured at the same time, above it each alone.")
     lines += [
         "",
         f"From a window's end plus its lateness ({LATENESS_MS} ms) until `/metrics` shows it, windows of 1 s:",
