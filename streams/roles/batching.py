@@ -63,6 +63,11 @@ class Batcher:
         self.waiting = 0
         """Rows that wait for their batch."""
 
+    @property
+    def slots(self) -> int:
+        """How many batches there will be of what waits, at least."""
+        return len(self._buffers)
+
     def add(
         self,
         approved: Approved,
