@@ -196,6 +196,8 @@ class InProcessPipeline:
         partitions: P.
         sources: source topic -> number of its partitions.
         limits, test_cluster, batch_rows: as in the settings.
+        few_rows_wait_ms: as in the settings, but 0 unless it is the point: whoever steps through a failure, such as a
+            skip or lost state, counts on a batch for each second that has a row.
         model: in the race model's place.
         state_lifetime_ms: how long a state key seals.
 
@@ -211,6 +213,7 @@ class InProcessPipeline:
         limits: Limits = _LIMITS,
         test_cluster: bool = True,
         batch_rows: int = 4096,
+        few_rows_wait_ms: int = 0,
         deployment: str = "inprocess",
         start_ms: int = 0,
         model: GroupModel | None = None,
@@ -225,6 +228,7 @@ class InProcessPipeline:
         self._folder = folder
         self._deployment = deployment
         self._batch_rows = batch_rows
+        self._few_rows_wait_ms = few_rows_wait_ms
         self._topics = {name: name for name in _TOPICS}
         self._limits = limits
         self._model = model
@@ -350,7 +354,15 @@ class InProcessPipeline:
             def start_offset(topic: str, i: int, approved: Approved) -> tuple[int, int]:
                 return 0, NEVER_MS
 
-            options = SealOptions(self.partitions, self._batch_rows, 1000, 1_000_000, shard, layout.shards)
+            options = SealOptions(
+                partitions=self.partitions,
+                batch_rows=self._batch_rows,
+                commit_interval_ms=1000,
+                few_rows_wait_ms=self._few_rows_wait_ms,
+                max_event_bytes=1_000_000,
+                shard=shard,
+                shards=layout.shards,
+            )
 
             def found(approved: Approved) -> SourceTopic | None:
                 topic = approved.measurement.source.topic

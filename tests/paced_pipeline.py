@@ -14,6 +14,7 @@ from privacy import Measurement, parse_measurement
 from streams.inprocess import InProcessPipeline
 from streams.records import frame
 from streams.records.frame import Kind
+from streams.settings import Settings
 from streams.stage import TIMESTAMP_LOG_APPEND, Out
 
 START_MS = 1_700_000_040_000
@@ -63,10 +64,17 @@ def run(
     warm_up_seconds: int = 2,
     turn_ms: int = 20,
     members: int = 10_000,
+    few_rows_wait_seconds: float = Settings().seal.few_rows_wait_seconds,
 ) -> Written:
     """Events at random moments, of random members, to random partitions; what was written after the warm-up."""
     rng = np.random.default_rng(5)
-    pipeline = InProcessPipeline(folder, partitions=partitions, sources={"ev": sources}, start_ms=START_MS)
+    pipeline = InProcessPipeline(
+        folder,
+        partitions=partitions,
+        sources={"ev": sources},
+        few_rows_wait_ms=int(1000 * few_rows_wait_seconds),
+        start_ms=START_MS,
+    )
     pipeline.approve(measurement.with_effective_from(START_MS))
     written, counted, turning = Written(), [False], [""]
     write = pipeline._write

@@ -9,6 +9,7 @@ from streams.report import amounts
 from streams.sizing import Size
 from streams.sizing.cores import BUSIEST
 from streams.sizing.deployment import MOST_PARTITIONS, START_SECONDS, party_limit
+from streams.sizing.traffic import interval_seconds
 
 _MIB = 2**20
 CHART_LIMIT_BYTES = {
@@ -112,7 +113,7 @@ def _thin(size: Size) -> Iterator[str]:
     cost = batches * size.constants.cpu["attach"]["batches"]
     if rows > load.settings.seal.batch_rows / 2 or cost < _WORTH_SHARE:
         return
-    if longest < 1.5 * load.settings.seal.commit_interval_seconds:
+    if longest < 1.5 * interval_seconds(load, size.layout):
         yield (
             f"a batch holds {amounts.count(rows)} rows, of up to {load.settings.seal.batch_rows:,}, and costs what a "
             "full one does: fewer partitions, here or of the source topics, or longer windows would fill them"

@@ -35,9 +35,12 @@ class Arrivals:
         self._now_ms = now_ms
         self._latest_ms = latest_ms
         self._ends_ms: tuple[int, int] | None = None
+        self.by_own_clock = False
+        """Whether arrival is this worker's clock, so that what is read again arrives later."""
         if latest_ms is None:
             (first_kind, first_ms), (last_kind, last_ms) = records[0].timestamp(), records[-1].timestamp()
-            if first_kind == last_kind == TIMESTAMP_LOG_APPEND and first_ms <= last_ms:
+            self.by_own_clock = not first_kind == last_kind == TIMESTAMP_LOG_APPEND
+            if not self.by_own_clock and first_ms <= last_ms:
                 self._ends_ms = max(first_ms, since_ms), max(last_ms, since_ms)
 
     def are_within(self, time_ms: NDArray[np.int64], lateness_ms: int, max_future_ms: int) -> bool:

@@ -162,6 +162,7 @@ def run(settings: Settings) -> None:
             partitions=settings.topics.partitions,
             batch_rows=settings.seal.batch_rows,
             commit_interval_ms=int(settings.seal.commit_interval_seconds * 1000),
+            few_rows_wait_ms=int(settings.seal.few_rows_wait_seconds * 1000),
             max_event_bytes=settings.seal.max_event_bytes,
             shard=settings.seal.shard,
             shards=layout.shards,

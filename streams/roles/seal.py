@@ -44,6 +44,9 @@ _TOPICS_INTERVAL_MS = 5_000
 _MAX_RECORD_TIME_AHEAD_MS = 86_400_000
 # Rows wait for their commit, so that none is read before another by chance; so many are some 50 MB.
 _MOST_WAITING_ROWS = 1_000_000
+# Fewer a batch, in the mean, may wait for their window's end (``few_rows_wait_ms``): an envelope takes 1.2 KB and much
+# work for each of its four readings, whether it holds one row or hundreds.
+FEW_ROWS = 64
 _AFTER_LAST_MS = 60_000
 # Just before a window closes, what is there is sent ahead, so that all roles are done with it when the window does: the
 # 80,000 rows of a second take them a tenth of one, and so do a hundred batches. Rows that still come after that need a
@@ -59,11 +62,15 @@ _MOST_PATIENCE_MS = 50
 
 @dataclass(frozen=True)
 class SealOptions:
-    """What an operator may turn (``streams.settings``), as `seal` uses it."""
+    """What an operator may turn (``streams.settings``), as `seal` uses it.
+
+    ``few_rows_wait_ms`` counts where it is longer than ``commit_interval_ms``.
+    """
 
     partitions: int
     batch_rows: int
     commit_interval_ms: int
+    few_rows_wait_ms: int
     max_event_bytes: int
     shard: int
     shards: int
@@ -111,6 +118,8 @@ class SealStage:
         self._reading: set[Partition] = set()
         self._topics_read: set[str] = set()
         self._last_commit_ms = 0
+        self._arrive_again = False
+        """Whether rows wait that would arrive anew, and later, if they had to be read again."""
 
     # -- state and assignment -------------------------------------------------------------------------------------
 
@@ -204,6 +213,7 @@ class SealStage:
         source.state.offset = records[-1].offset() + 1
         source.state.arrival_ms = arrival.newest_ms
         source.changed = True
+        self._arrive_again |= arrival.by_own_clock
         self._health.progress(source.topic, source.i, now_ms / 1000)
 
     @property
@@ -369,11 +379,16 @@ class SealStage:
 
         Windows that were over long ago are told once in an interval as well: a backlog is read many windows a second,
         and to commit at each of them makes small batches. A clock that was set back does not hold it.
+
+        Few rows a batch, where nothing else is to be written, may wait longer. What follows from it: they are in
+        memory until then, and after a crash they are read again. Those that arrived by this worker's clock would then
+        have arrived later, perhaps too late, so they do not wait.
         """
         if self._codec.is_due(now_ms) or self._codec.is_awaited():
             return True
         interval_ms = self._options.commit_interval_ms
-        waited = abs(now_ms - self._last_commit_ms) >= interval_ms
+        since_ms = abs(now_ms - self._last_commit_ms)
+        waited = since_ms >= interval_ms
         for approved in self._control.approved():
             if self._closed_through(approved) > self._told.get(approved.spec, NEVER_MS) and (
                 waited or not self._is_behind(approved, now_ms)
@@ -383,7 +398,10 @@ class SealStage:
             return True
         if not self._last_commit_ms and any(self._sources):
             return True  # its acknowledgement tells the broker's time, before which nothing may follow a clock
-        return waited and (self._batcher.waiting > 0 or bool(self._outputs))
+        if not waited or not (self._batcher.waiting or self._outputs):
+            return False
+        few = self._batcher.waiting < FEW_ROWS * self._batcher.slots
+        return not few or bool(self._outputs) or self._arrive_again or since_ms >= self._options.few_rows_wait_ms
 
     def _sends_ahead(self, now_ms: int) -> bool:
         """Whether a window is about to close, and so much waits that it would be kept waiting for that."""
@@ -411,6 +429,7 @@ class SealStage:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""
         state, renewed = self._topics["state-seal"], self._codec.renew(now_ms)
         self._write(self._batcher.flush(now_ms))
+        self._arrive_again = False
         outputs, self._outputs = self._outputs, []
         outputs += self._punctuation(now_ms)
         # Under a new state key all of it is written, also of partitions that nothing reads any more.

@@ -221,6 +221,13 @@ class SealSettings(_Sharded):
 
     batch_rows: int = Field(4096, ge=1, le=4096, description="most rows of a batch")
     commit_interval_seconds: float = Field(1.0, gt=0, le=60, description="seconds between commits without punctuation")
+    few_rows_wait_seconds: float = Field(
+        15.0,
+        ge=0,
+        le=60,
+        description="seconds that rows may wait for their window's end while they are fewer than 64 a batch in the "
+        "mean; no window comes later for it, batches do; 0: no longer than commit_interval_seconds",
+    )
     max_event_bytes: int = Field(1_000_000, ge=1_000, description="bytes; a larger event is refused unread")
     idle_check_ms: int = Field(
         100,

@@ -24,6 +24,7 @@ from privacy import Measurement
 from streams.kafka.clients import consumer_config
 from streams.roles.channel_layout import ChannelLayout
 from streams.roles.counted_chunks import RUNS_A_LEVEL
+from streams.roles.seal import FEW_ROWS
 from streams.roles.sequence import REMEMBERED
 from streams.sizing.constants import Constants
 from streams.sizing.load import Layout, Load, busiest
@@ -56,7 +57,7 @@ def memory_of(load: Load, layout: Layout, traffic: Traffic, constants: Constants
     stream_bytes = REMEMBERED * _DIGEST_OBJECT_BYTES + _STREAM_OBJECT_BYTES
     owned = busiest(layout.partitions, layout.attach)
     parts: dict[str, Parts] = {
-        "seal": {"queue": queue + _FETCHED_EVENTS_BYTES, "waiting": _waiting_at_seal(load, constants)},
+        "seal": {"queue": queue + _FETCHED_EVENTS_BYTES, "waiting": _waiting_at_seal(load, layout, constants)},
         "attach": {
             "queue": queue,
             "waiting": _waiting_at_attach(load, queue, constants),
@@ -87,10 +88,11 @@ def _width(load: Load) -> int:
     return max(demand.measurement.source.member_max_bytes for demand in load.demands)
 
 
-def _waiting_at_seal(load: Load, constants: Constants) -> float:
+def _waiting_at_seal(load: Load, layout: Layout, constants: Constants) -> float:
     costs, settings = constants.cpu["seal"], load.settings
     each = costs["events"] * load.events / load.rows + costs["decodings"] * load.decodings / load.rows + costs["rows"]
-    rows = min(_MOST_WAITING_ROWS, _done_in(settings.seal.commit_interval_seconds, each))
+    few = FEW_ROWS * layout.sources * layout.partitions * len(load.demands)  # so many may wait longer
+    rows = min(_MOST_WAITING_ROWS, max(few, _done_in(settings.seal.commit_interval_seconds, each)))
     # A row waits as id, cell and hash, and leaves as id and two cells.
     width = _width(load)
     return rows * ((width + 6) + 2 * (width + 4))

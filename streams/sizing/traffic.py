@@ -1,6 +1,7 @@
 """How many batches, punctuations, transactions and windows a second a load comes to: the rules of the roles, as rates.
 
-A worker of `seal` commits when a window can close, else once in a commit interval while rows wait (``seal.due``). Each
+A worker of `seal` commits when a window can close, else once in a commit interval while rows wait, or after
+``seal.few_rows_wait_seconds`` while they are few (``seal.due``). Each
 commit writes a batch for every (measurement, i, j, window) that has rows, of at most ``seal.batch_rows``, and one
 punctuation for each j (``batching``). `attach` commits soon after punctuation. A party commits when a window can close,
 once more to send what it has released, else once in an interval (``aggregate.due``).
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from privacy import Measurement
+from streams.roles.seal import FEW_ROWS
 from streams.sizing.load import Demand, Layout, Load
 
 GATHER_SECONDS = 0.01
@@ -20,6 +22,7 @@ GATHER_SECONDS = 0.01
 CLOSING_SECONDS = 0.01
 """So much of what comes after a window can close is in the transaction that closes it, in the mean."""
 _MANY = 100.0
+_CLOSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,30 @@ def commits(closings: float, interval_seconds: float, arrivals: float) -> float:
     return closings * (1 + most * max(in_the_long_run, at_all))
 
 
+def interval_seconds(load: Load, layout: Layout) -> float:
+    """Seconds after which a worker of seal commits what waits, where no window closes.
+
+    That is the commit interval, unless rows are then still too few a batch: as soon as they no longer are, and after
+    ``seal.few_rows_wait_seconds`` in any case.
+    """
+    settings = load.settings.seal
+    shortest, longest = settings.commit_interval_seconds, settings.few_rows_wait_seconds
+    if longest <= shortest:
+        return shortest
+    streams = layout.sources * layout.partitions
+
+    def few(seconds: float) -> bool:
+        rows = [demand.rows * seconds / streams for demand in load.demands]
+        return sum(rows) < FEW_ROWS * sum(map(_some, rows))
+
+    if not few(shortest):
+        return shortest
+    while longest - shortest > _CLOSE_SECONDS:
+        middle = (shortest + longest) / 2
+        shortest, longest = (middle, longest) if few(middle) else (shortest, middle)
+    return longest
+
+
 def batches(demand: Demand, layout: Layout, transactions: float, most_rows: int) -> float:
     """Batches a second of one measurement, by all workers of seal.
 
@@ -94,7 +121,7 @@ def traffic_of(load: Load, layout: Layout) -> Traffic:
     measurements = [demand.measurement for demand in load.demands]
     settings = load.settings
     closings = boundaries(measurements)
-    seal = commits(closings, settings.seal.commit_interval_seconds, load.rows / layout.seal)
+    seal = commits(closings, interval_seconds(load, layout), load.rows / layout.seal)
     told = seal * layout.seal
     attach = told / (1 + GATHER_SECONDS * told) if layout.seal > 1 else told
     # Punctuation alone gives a party something to commit; that which closes windows does so at once, and its releases

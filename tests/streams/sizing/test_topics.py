@@ -18,7 +18,7 @@ from streams.sizing.topics import _rewritten, topics_of
 from streams.sizing.traffic import traffic_of
 from streams.state import StateCodec
 
-SECONDS, RATE, PARTITIONS, SOURCES = 16, 120.0, 2, 2
+SECONDS, RATE, PARTITIONS, SOURCES = 32, 120.0, 2, 2
 
 
 def topics(settings: Settings) -> dict[str, TopicSize]:
@@ -30,7 +30,7 @@ def topics(settings: Settings) -> dict[str, TopicSize]:
 def test_the_roles_write_so_many_bytes(tmp_path: Path) -> None:
     """Every topic, with Kafka's framing, once 64 digests of each stream are kept."""
     found = run(
-        tmp_path, spec(), RATE, PARTITIONS, SOURCES, seconds=SECONDS, warm_up_seconds=70, turn_ms=50, members=500
+        tmp_path, spec(), RATE, PARTITIONS, SOURCES, seconds=SECONDS, warm_up_seconds=140, turn_ms=50, members=500
     )
     expected = topics(Settings())
     writers = {"sealed": ("seal", PARTITIONS), "shares": ("attach", PARTITIONS), "state-seal": ("seal", 1),

@@ -8,21 +8,24 @@ import pytest
 from paced_pipeline import run, spec
 
 from streams.records.frame import Kind
-from streams.settings import Settings
+from streams.settings import Settings, load_settings
 from streams.sizing.load import Layout, load_of
-from streams.sizing.traffic import boundaries, commits, traffic_of
+from streams.sizing.traffic import boundaries, commits, interval_seconds, traffic_of
 
 SECONDS = 16
 
 
+@pytest.mark.parametrize("wait", [0.0, 15.0])
 @pytest.mark.parametrize(
     ("rate", "partitions", "sources"),
     [(200.0, 2, 2), (40.0, 4, 3), (0.7, 2, 1)],
 )
-def test_the_roles_write_as_much_as_counted(tmp_path: Path, rate: float, partitions: int, sources: int) -> None:
+def test_the_roles_write_as_much_as_counted(
+    tmp_path: Path, rate: float, partitions: int, sources: int, wait: float
+) -> None:
     """Batches, punctuations, windows and transactions of seal, attach and a party, busy and nearly idle."""
-    found = run(tmp_path, spec(), rate, partitions, sources, seconds=SECONDS)
-    load = load_of([spec()], rate, 1.0, 10_000, Settings())
+    found = run(tmp_path, spec(), rate, partitions, sources, seconds=SECONDS, few_rows_wait_seconds=wait)
+    load = load_of([spec()], rate, 1.0, 10_000, _waiting(wait))
     expected = traffic_of(load, Layout(partitions, sources, 1, 1))
     few = 3 / SECONDS  # what chance, and a window more or less, may move
     assert found.transactions["seal"] / SECONDS == pytest.approx(expected.seal, rel=0.15, abs=few)
@@ -55,6 +58,23 @@ def test_a_commit_waits_for_its_interval_and_for_something_to_commit() -> None:
     assert 0.1 < commits(0.1, 1.0, 0.01) < 0.12
 
 
+def _waiting(seconds: float) -> Settings:
+    return load_settings(None, (f"seal.few_rows_wait_seconds={seconds}",))
+
+
+def test_few_rows_are_counted_to_wait() -> None:
+    """Until they are 64 a batch, or for as long as they may; not where they may not, or are as many at once."""
+    layout, long = Layout(4, 4, 1, 1), spec(base="1h")
+
+    def waits(rate: float, wait: float = 15.0) -> float:
+        return interval_seconds(load_of([long], rate, 1.0, 10_000, _waiting(wait)), layout)
+
+    assert waits(1.0) == pytest.approx(15.0)
+    assert waits(16 * 64 / 4) == pytest.approx(4.0, abs=0.1)
+    assert waits(16 * 64 * 2) == 1.0
+    assert waits(1.0, wait=0.0) == 1.0
+
+
 def test_windows_that_close_together_are_one_moment() -> None:
     """10 s and 1 min windows with the same lateness close together; with another lateness they do not."""
     short, long = spec(base="10s"), spec(base="1m")
@@ -70,7 +90,7 @@ def test_batches_fill_with_the_rate() -> None:
     def batches(rate: float) -> float:
         return sum(traffic_of(load_of([spec(base="10s")], rate, 1.0, 10_000, Settings()), layout).batches)
 
-    assert batches(0.1) == pytest.approx(0.1, rel=0.02)
+    assert batches(0.01) == pytest.approx(0.01, rel=0.02)
     assert batches(10_000) == pytest.approx(16 * 1.1)
     assert 1e7 / batches(1e7) == pytest.approx(4096, rel=0.06)
 
