@@ -51,11 +51,11 @@ _AFTER_LAST_MS = 60_000
 # Just before a window closes, what is there is sent ahead, so that all roles are done with it when the window does: the
 # 80,000 rows of a second take them a tenth of one, and so do a hundred batches. Rows that still come after that need a
 # batch of their own, which costs as much as hundreds of rows; none do where a window is over.
-_AHEAD_MS = 150
-_AHEAD_ROWS = 8_192
-_AHEAD_ROWS_A_SLOT = 256
-_AHEAD_SLOTS = 64
-_STRAGGLERS_MS = 30
+AHEAD_MS = 150
+AHEAD_ROWS = 8_192
+AHEAD_ROWS_A_SLOT = 256
+AHEAD_SLOTS = 64
+STRAGGLERS_MS = 30
 # A step costs some 300 microseconds besides its records: every 10 ms, that was most of what a slow topic cost.
 _MOST_PATIENCE_MS = 50
 
@@ -406,24 +406,24 @@ class SealStage:
     def _sends_ahead(self, now_ms: int) -> bool:
         """Whether a window is about to close, and so much waits that it would be kept waiting for that."""
         batcher = self._batcher
-        if not batcher.waiting or abs(now_ms - self._last_commit_ms) < 2 * _AHEAD_MS:
+        if not batcher.waiting or abs(now_ms - self._last_commit_ms) < 2 * AHEAD_MS:
             return False  # where windows close so close to each other, what waits is of the last moments
         closing = [
-            approved for approved in self._control.approved() if 0 < self._closing_ms(approved) - now_ms <= _AHEAD_MS
+            approved for approved in self._control.approved() if 0 < self._closing_ms(approved) - now_ms <= AHEAD_MS
         ]
         if not closing:
             return False
-        if batcher.waiting >= max(_AHEAD_ROWS, _AHEAD_ROWS_A_SLOT * batcher.slots):
+        if batcher.waiting >= max(AHEAD_ROWS, AHEAD_ROWS_A_SLOT * batcher.slots):
             return True
         return any(self._is_whole(approved, now_ms) for approved in closing)
 
     def _is_whole(self, approved: Approved, now_ms: int) -> bool:
         """Whether most of what waits are many batches of a window that is over, so that none has a sibling."""
         end_ms = self._closing_ms(approved) - approved.measurement.lateness_ms
-        if now_ms < end_ms + _STRAGGLERS_MS:
+        if now_ms < end_ms + STRAGGLERS_MS:
             return False
         slots = self._batcher.slots_through(approved.spec, end_ms)
-        return slots >= max(_AHEAD_SLOTS, 2 / 3 * self._batcher.slots)
+        return slots >= max(AHEAD_SLOTS, 2 / 3 * self._batcher.slots)
 
     def checkpoint(self, now_ms: int) -> list[Out]:
         """Flush every buffer, punctuate every j, and write down every changed source partition."""

@@ -1,7 +1,7 @@
 """How many batches, punctuations, transactions and windows a second a load comes to: the rules of the roles, as rates.
 
 A worker of `seal` commits when a window can close, else once in a commit interval while rows wait, or after
-``seal.few_rows_wait_seconds`` while they are few (``seal.due``). Each
+``seal.few_rows_wait_seconds`` while they are few (``seal.due``), and just before a window closes where many do. Each
 commit writes a batch for every (measurement, i, j, window) that has rows, of at most ``seal.batch_rows``, and one
 punctuation for each j (``batching``). `attach` commits soon after punctuation. A party commits when a window can close,
 once more to send what it has released, else once in an interval (``aggregate.due``).
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from privacy import Measurement
-from streams.roles.seal import FEW_ROWS
+from streams.roles.seal import AHEAD_MS, AHEAD_ROWS, AHEAD_ROWS_A_SLOT, AHEAD_SLOTS, FEW_ROWS, STRAGGLERS_MS
 from streams.sizing.load import Demand, Layout, Load
 
 GATHER_SECONDS = 0.01
@@ -94,21 +94,56 @@ def interval_seconds(load: Load, layout: Layout) -> float:
     return longest
 
 
-def batches(demand: Demand, layout: Layout, transactions: float, most_rows: int) -> float:
+def sent_ahead(load: Load, layout: Layout, transactions: float, closings: float) -> float:
+    """At how many closings a second a worker of seal has sent ahead what waited (``seal._sends_ahead``).
+
+    Args:
+        transactions: a second, of one worker, without these. closings: a second.
+    """
+    since, lead = 1 / transactions, AHEAD_MS / 1000  # seconds of rows that wait when a window closes
+    if since < 3 * lead:
+        return 0.0
+    streams = layout.sources * layout.partitions
+    slots_a_stream = 1 / layout.seal * streams
+    each = [demand.rows / streams for demand in load.demands]
+    slots = slots_a_stream * sum(_some(rows * (since - lead)) for rows in each)
+    if load.rows / layout.seal * (since - lead) >= max(AHEAD_ROWS, AHEAD_ROWS_A_SLOT * slots):
+        return closings
+    whole, others = 0.0, 0.0
+    for demand, rows in zip(load.demands, each, strict=True):
+        late = demand.measurement.lateness_ms / 1000
+        own = _some(rows * max(0.0, since - late)) if late * 1000 > STRAGGLERS_MS else 0.0
+        whole = max(whole, own)
+        others += own + _some(rows * max(0.0, min(late, since) - lead))
+    enough = slots_a_stream * whole >= max(AHEAD_SLOTS, 2 / 3 * slots_a_stream * others)
+    return closings if enough else 0.0
+
+
+def batches(demand: Demand, layout: Layout, transactions: float, most_rows: int, ahead: float = 0.0) -> float:
     """Batches a second of one measurement, by all workers of seal.
 
     Args:
-        transactions: a second, of one worker.
+        transactions: a second, of one worker, without those that are sent ahead. ahead: how many these are.
     """
     streams = layout.sources * layout.partitions
-    rows = demand.rows / (streams * transactions)
-    full = max(0, math.ceil(rows / most_rows) - 1)
+    each, since, m = demand.rows / streams, 1 / transactions, demand.measurement
+
+    def filled(seconds: float) -> float:
+        rows = each * max(0.0, seconds)
+        return _some(rows) + max(0, math.ceil(rows / most_rows) - 1)
+
     # In the transaction that spans a window's end rows fall on both sides of it: one more batch, if both have some.
     # Where it ends follows from the lateness, since transactions are timed from the moment a window can close.
-    m = demand.measurement
-    after = (m.lateness_ms / 1000 + CLOSING_SECONDS) * transactions % 1.0
-    spanning = 1000 / m.base_ms * _some(rows * after) * _some(rows * (1 - after))
-    return min(demand.rows, streams * (transactions * (_some(rows) + full) + spanning))
+    late = m.lateness_ms / 1000
+    after = (late + CLOSING_SECONDS) * transactions % 1.0
+    spanning = 1000 / m.base_ms * _some(each * since * after) * _some(each * since * (1 - after))
+    lead = AHEAD_MS / 1000
+    if ahead and late < since:  # rows of the window and of the next one, before and after what is sent ahead
+        before = filled(since - max(late, lead)) + filled(late - lead)
+        spanning = ahead * (before + filled(lead - late) + filled(min(lead, late)) - filled(since))
+    elif ahead:
+        spanning += ahead * (filled(since - lead) + filled(lead) - filled(since))
+    return min(demand.rows, streams * (transactions * filled(since) + spanning))
 
 
 def _some(mean: float) -> float:
@@ -122,18 +157,19 @@ def traffic_of(load: Load, layout: Layout) -> Traffic:
     settings = load.settings
     closings = boundaries(measurements)
     seal = commits(closings, interval_seconds(load, layout), load.rows / layout.seal)
-    told = seal * layout.seal
+    ahead = sent_ahead(load, layout, seal, closings)
+    told = (seal + ahead) * layout.seal
     attach = told / (1 + GATHER_SECONDS * told) if layout.seal > 1 else told
     # Punctuation alone gives a party something to commit; that which closes windows does so at once, and its releases
     # leave with a second transaction.
     between = commits(closings, settings.aggregate.commit_interval_seconds, math.inf) - closings
     party = 2 * closings + min(between, max(0.0, attach - closings))
     return Traffic(
-        seal=seal,
+        seal=seal + ahead,
         attach=attach,
         party=party,
         sending=closings,
-        batches=tuple(batches(demand, layout, seal, settings.seal.batch_rows) for demand in load.demands),
+        batches=tuple(batches(demand, layout, seal, settings.seal.batch_rows, ahead) for demand in load.demands),
         punctuations=told * layout.partitions,
         windows=sum(1000 / level.length_ms for m in measurements for level in m.levels),
     )

@@ -231,8 +231,8 @@ def test_many_rows_are_sent_ahead_of_a_window_that_closes(
     events: int, ahead: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """150 ms before a window closes, once; not where few rows share a batch; and the window closes as it would."""
-    monkeypatch.setattr("streams.roles.seal._AHEAD_ROWS", 4)
-    monkeypatch.setattr("streams.roles.seal._AHEAD_ROWS_A_SLOT", 4)
+    monkeypatch.setattr("streams.roles.seal.AHEAD_ROWS", 4)
+    monkeypatch.setattr("streams.roles.seal.AHEAD_ROWS_A_SLOT", 4)
     seal, end_ms = Seal(tmp_path, _spec("10s"), wait_ms=0), START_MS + 10_000
     seal.second(events=0)
     assert _sent_ahead(seal, end_ms + 1_000, [end_ms - 100] * events) == ahead
@@ -244,7 +244,7 @@ def test_many_batches_are_sent_ahead_where_their_window_is_over(
     later: int, ahead: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Few rows each: only where most batches are of the window that closes, so that no row is to follow them."""
-    monkeypatch.setattr("streams.roles.seal._AHEAD_SLOTS", 4)
+    monkeypatch.setattr("streams.roles.seal.AHEAD_SLOTS", 4)
     seal, end_ms = Seal(tmp_path, _spec("10s"), wait_ms=0), START_MS + 10_000
     seal.second(events=0)
     assert _sent_ahead(seal, end_ms + 1_000, [end_ms - 100] * 12 + [end_ms + 100] * later) == ahead
@@ -256,7 +256,7 @@ def test_batches_wait_for_their_windows_stragglers(
     lateness_ms: int, ahead: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not before 30 ms after the window's end: an event that is on its way then would need a batch of its own."""
-    monkeypatch.setattr("streams.roles.seal._AHEAD_SLOTS", 4)
+    monkeypatch.setattr("streams.roles.seal.AHEAD_SLOTS", 4)
     seal, end_ms = Seal(tmp_path, _spec("10s", lateness_ms=lateness_ms), wait_ms=0), START_MS + 10_000
     seal.second(events=0)
     assert _sent_ahead(seal, end_ms + lateness_ms, [end_ms + lateness_ms - 600] * 12) == ahead

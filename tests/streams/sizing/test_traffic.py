@@ -49,6 +49,28 @@ def test_a_window_ends_within_a_transaction_where_its_lateness_puts_it(
     assert expected == pytest.approx(found.kinds[Kind.SEALED] / SECONDS, rel=0.5 if each < 2 else 0.05)
 
 
+@pytest.mark.parametrize(
+    ("lateness", "rate", "rows"),
+    [("200ms", 200.0, 100), ("1s", 200.0, 100), ("10ms", 200.0, 100), ("200ms", 24.0, 9_999), ("1s", 24.0, 9_999)],
+)
+def test_what_is_sent_ahead_is_counted(
+    tmp_path: Path, lateness: str, rate: float, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Much that waits, many batches of a window that is over, or neither: transactions and batches as they are."""
+    for where in ("streams.roles.seal", "streams.sizing.traffic"):
+        monkeypatch.setattr(f"{where}.AHEAD_ROWS", rows)
+        monkeypatch.setattr(f"{where}.AHEAD_ROWS_A_SLOT", rows // 10)
+        monkeypatch.setattr(f"{where}.AHEAD_SLOTS", 3)
+    measurement = spec(base="1s", lateness=lateness)
+    found = run(tmp_path, measurement, rate, 2, 2, seconds=SECONDS)
+    expected = traffic_of(load_of([measurement], rate, 1.0, 10_000, _waiting(0.0)), Layout(2, 2, 1, 1))
+    ahead = rows == 100 or lateness == "200ms"
+    assert expected.seal == pytest.approx(2.0 if ahead else 1.0)
+    assert found.transactions["seal"] / SECONDS == pytest.approx(expected.seal, rel=0.15)
+    assert found.kinds[Kind.SEALED] / SECONDS == pytest.approx(sum(expected.batches), rel=0.2)
+    assert found.kinds[Kind.PUNCTUATION] / SECONDS == pytest.approx(expected.punctuations, rel=0.15)
+
+
 def test_a_commit_waits_for_its_interval_and_for_something_to_commit() -> None:
     """Nothing to commit: only closings. Much: one an interval. One in a while: one each, no more."""
     assert commits(0.1, 1.0, 0.0) == pytest.approx(0.1)
@@ -91,7 +113,7 @@ def test_batches_fill_with_the_rate() -> None:
         return sum(traffic_of(load_of([spec(base="10s")], rate, 1.0, 10_000, Settings()), layout).batches)
 
     assert batches(0.01) == pytest.approx(0.01, rel=0.02)
-    assert batches(10_000) == pytest.approx(16 * 1.1)
+    assert batches(10_000) == pytest.approx(16 * 1.2)
     assert 1e7 / batches(1e7) == pytest.approx(4096, rel=0.06)
 
 
