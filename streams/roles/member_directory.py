@@ -2,7 +2,7 @@
 
 Attributes (for the race model names and places) are turned into codes as they are read and then forgotten; what stays
 in memory is the member store of ``estimator.members`` (at most 40 bytes a member). Group probabilities are not kept for
-anyone: they are computed from the codes for one batch at a time.
+anyone: they are computed from the codes for a batch, or some small ones, at a time.
 
 Attribute records are the company's own JSON: the group model's ``attributes``, each text or null, and under every model
 ``opt_out`` and ``self_id``. A tombstone takes the member out, and so does a record that cannot be
