@@ -31,6 +31,8 @@ from streams.trial import Trial
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 WINDOW_MS = 2_000
+COMMITTED_SECONDS = 1.5 * WINDOW_MS / 1000
+"""Within it a window ends, so that few rows, which wait for that, are on `sealed`: else nothing could be lost."""
 PATIENCE_SECONDS = 120.0
 SPEC = """
 id: feed
@@ -206,7 +208,7 @@ def test_outages_and_skips(house: House) -> None:
 
     # Party b loses its epoch keys: it stops on the first batch that it cannot open, until an operator gives them up.
     house.kill("b")
-    time.sleep(0.5)
+    time.sleep(COMMITTED_SECONDS)
     for file in (house.trial.settings.epoch_folder("b")).glob("*.epoch"):
         file.unlink()
     house.revive()
@@ -224,7 +226,7 @@ def test_outages_and_skips(house: House) -> None:
 
     # Records of `sealed` are deleted while attach is down: it stops, and goes on where the skip says.
     house.kill("attach")
-    time.sleep(1.5)
+    time.sleep(COMMITTED_SECONDS)
     sealed = TopicPartition(house.trial.settings.topic("sealed"), 0, -1)
     client = admin(house.trial.settings)  # kept: what it was asked ends with it
     (deleted,) = client.delete_records([sealed]).values()
