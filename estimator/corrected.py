@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from estimator.cells import Statistic
 from estimator.intervals import Variance
 from estimator.moments import Moments
-from estimator.rates import F, NoiseVariance, Rates, Reading, Sums, about, dispersion, noise_terms, rates_of
+from estimator.rates import F, NoiseVariance, Rates, Reading, Sums, about, dispersion, rates_of
 
 POOL_SIGN = "+"
 MAX_DEVIATION = 0.125
@@ -115,18 +115,22 @@ def _separate(measured: _Measured, count: int, margin: float = 1.0) -> F | None:
     """The finest pools that are clear, as 0 or 1, shape (q, k); None where there are not even two."""
     pools = [[k] for k in range(count)]
     totals = measured.products.sum(axis=1)
-    while len(pools) > 1:
-        members = _membership(pools, count)
-        unclear = measured.unclear(members, margin)
-        if not unclear.any():
-            return members
+    if len(pools) < 2:
+        return None
+    members = _membership(pools, count)
+    unclear = measured.unclear(members, margin)
+    while unclear.any():
+        if len(pools) == 2:
+            return None
         merges = _merges(members @ totals, unclear)
         for first, second in merges:
             merged = _merged(pools, first, second)
-            if not measured.unclear(_membership(merged, count), margin).any():
+            members = _membership(merged, count)
+            unclear = measured.unclear(members, margin)
+            if not unclear.any():
                 break
         pools = merged
-    return None
+    return members
 
 
 def _merges(totals: F, unclear: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -206,7 +210,7 @@ def corrected_rates(reading: Reading, statistic: Statistic, pooled: Pooled) -> R
     linear = of_rows * (other_hits - other_hits * other_total)
     square = of_rows * (other_total - other_total**2)
     hits, total = sums.hits, sums.total
-    table_noise = noise.table * noise_terms(statistic)
+    table_noise = noise.table * statistic.noise_terms
     weighing = np.diag(spread)
     constant, linear, square = (
         part + weighing * term for part, term in zip((constant, linear, square), table_noise, strict=True)

@@ -35,7 +35,7 @@ from streams.records.metric import FairnessMetric
 from streams.roles.detecting import HistoryNeeded, LevelName
 from streams.roles.emitted import EmittedWindows
 from streams.roles.metrics_writer import MetricsWriter
-from streams.roles.process import RoleProcess, stop_on_signals
+from streams.roles.process import RoleProcess, collect_seldom, stop_on_signals
 from streams.roles.publish import PublishCore
 from streams.roles.publish_concerns import ConcernDesk
 from streams.roles.publish_page import PublishedPage
@@ -44,7 +44,7 @@ from streams.watch.collector import FairnessCollector
 
 log = logging.getLogger(__name__)
 
-_BEAT_SECONDS = 1.0
+_TURN_SECONDS = 1.0
 _CONTROL_SECONDS = 0.2
 _STOP_SECONDS = 8.0
 _RIGHTS_SECONDS = 5.0
@@ -303,28 +303,37 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
         if missing:
             publisher.give_up(lacks(settings, missing))
 
-    @app.timer(interval=_CONTROL_SECONDS)
+    @app.task
     async def follow_control() -> None:
-        try:
-            watch.look()
-            publisher.process.reader.poll()
-        except (AccessRefused, PositionLost, TopicMismatch) as error:
-            publisher.give_up(error)
-        for window in publisher.refresh_measurements():
-            await waiting.put(window)
-        publisher.concerns.follow()
+        while True:
+            await asyncio.sleep(_CONTROL_SECONDS)  # Faust's own timer wakes three tasks for one
+            try:
+                watch.look()
+                publisher.process.reader.poll()
+            except (AccessRefused, PositionLost, TopicMismatch) as error:
+                publisher.give_up(error)
+            for window in publisher.refresh_measurements():
+                await waiting.put(window)
+            publisher.concerns.follow()
 
     return app
 
 
-def _beat(loop: asyncio.AbstractEventLoop, publisher: Publisher) -> None:
+def _each_second(publisher: Publisher, worker: faust.Worker, told: threading.Event, stops: bool = False) -> None:
     """Tell at every second that the event loop turns, from before Faust's own timers until the loop's end.
 
     Not when this process has failed: Faust's orderly stop has no time limit, and one that comes to no end is a hang.
+
+    And begin to count when Faust begins to stop; a signal that came just before it took them over is handed on to it.
     """
     if publisher.failure is None:
         publisher.process.pulse.beat()
-    loop.call_later(_BEAT_SECONDS, _beat, loop, publisher)
+    if not stops and worker.should_stop:
+        stops = True
+        _end_in_time(publisher)
+    elif not stops and told.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
+    worker.loop.call_later(_TURN_SECONDS, _each_second, publisher, worker, told, stops)
 
 
 def _end_in_time(publisher: Publisher) -> None:
@@ -344,16 +353,6 @@ def _in_time(end: Callable[[], None]) -> None:
     timer = threading.Timer(_STOP_SECONDS, end)
     timer.daemon = True
     timer.start()
-
-
-def _watch_stop(publisher: Publisher, worker: faust.Worker, told: threading.Event) -> None:
-    """Begin to count when Faust begins to stop; a signal that came just before it took them over is handed on to it."""
-    if worker.should_stop:
-        _end_in_time(publisher)
-        return
-    if told.is_set():
-        os.kill(os.getpid(), signal.SIGTERM)
-    worker.loop.call_later(_CONTROL_SECONDS, _watch_stop, publisher, worker, told)
 
 
 def _stop_while_starting() -> threading.Event:
@@ -400,8 +399,8 @@ def run(settings: Settings) -> None:
     folder = settings.faust_folder()
     app = make_app(publisher, writer, folder)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
-    worker.loop.call_soon(_beat, worker.loop, publisher)
-    worker.loop.call_soon(_watch_stop, publisher, worker, told)
+    worker.loop.call_soon(_each_second, publisher, worker, told)
+    collect_seldom()
     try:
         worker.execute_from_commandline()
     except SystemExit:  # how Faust ends, whatever it ends with
