@@ -88,6 +88,8 @@ def pool(
             where the parts are so by a margin: else chance would make and break pools from window to window.
     """
     measured = _Measured(moments.products, noise, cells, rows_per_member)
+    if measured.says_nothing:
+        return None
     if earlier is not None:
         kept = _membership([[groups.index(name) for name in names.split(POOL_SIGN)] for names in earlier], len(groups))
         if not measured.unclear(kept).any():
@@ -162,6 +164,16 @@ class _Measured:
     noise: NoiseVariance
     cells: int
     rows_per_member: float
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether no two pools can be clear, whichever they are: so it is without rows, and this is soon said.
+
+        Of q pools the smallest eigenvalue is at most a q-th of the trace, so half of all that is positive in M, and the
+        deviation of its noise is at least that of one entry. The rest is for rounding.
+        """
+        most = float(np.maximum(self.products, 0.0).sum()) / 2
+        return bool(most * (1 + 1e-6) <= MIN_EIGENVALUE_DEVIATIONS * self.noise.moments**0.5)
 
     def unclear(self, members: F, margin: float = 1.0) -> NDArray[np.bool_]:
         """Which pools cannot be told apart from the others: shape (q,), bool. Looks at no outcome.

@@ -87,9 +87,11 @@ class Residuals:
         Args:
             reference: its place. tolerated: tau, ratio; of several statistics an array of shape (..., 1).
         """
-        return self._beyond(reference, tolerated), -self._beyond(reference, -tolerated)
+        tau = np.broadcast_to(tolerated, (*self.total.shape[:-1], 1))
+        above, below = self._beyond(reference, np.array([tau, -tau]))
+        return above, -below
 
-    def _beyond(self, reference: int, tolerated: F | float) -> F:
+    def _beyond(self, reference: int, tolerated: F) -> F:
         at = [reference]
         rows, hits = self.total[..., at], self.hits[..., at] + tolerated * self.total[..., at]
         own, others = np.zeros(()), np.zeros(())
@@ -102,7 +104,7 @@ class Residuals:
         least = np.maximum(np.abs(rows), 1.0) * self.rows_per_member
         return np.asarray((self.hits * rows - self.total * hits) / np.maximum(np.sqrt(variance), least))
 
-    def _reference_rates(self, reference: int, tolerated: F | float) -> tuple[F, F]:
+    def _reference_rates(self, reference: int, tolerated: F) -> tuple[F, F]:
         """The reference's rate by itself, and together with each group if that is tolerated: within [0, 1]."""
         at = [reference]
         rows, hits = np.maximum(self.total[..., at], 0.0), np.clip(self.hits[..., at], 0.0, self.total[..., at])

@@ -11,7 +11,7 @@ have more, since a later version wrote it (docs/protocol.md; ``metric_schema`` g
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -321,6 +321,11 @@ class FairnessMetric(_Part):
 
     def encode(self) -> bytes:
         """The record's value: compact JSON in the order of the fields, the same bytes each time."""
+        return self.encoded
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """What :meth:`encode` gives: the page and the writer both ask for it."""
         return self.model_dump_json(by_alias=True).encode()
 
     @classmethod

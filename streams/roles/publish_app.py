@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _TURN_SECONDS = 1.0
 _CONTROL_SECONDS = 0.2
+_CONCERNS_SECONDS = 1.0  # nobody waits for these counts, and to ask costs as much as all else at rest
 _STOP_SECONDS = 8.0
 _RIGHTS_SECONDS = 5.0
 _MOST_FRESH = 200
@@ -305,6 +306,7 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
 
     @app.task
     async def follow_control() -> None:
+        followed_at, version = float("-inf"), -1
         while True:
             await asyncio.sleep(_CONTROL_SECONDS)  # Faust's own timer wakes three tasks for one
             try:
@@ -314,7 +316,10 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
                 publisher.give_up(error)
             for window in publisher.refresh_measurements():
                 await waiting.put(window)
-            publisher.concerns.follow()
+            changed = publisher.process.control.version != version
+            if changed or time.monotonic() - followed_at >= _CONCERNS_SECONDS:
+                followed_at, version = time.monotonic(), publisher.process.control.version
+                publisher.concerns.follow()
 
     return app
 
