@@ -26,6 +26,7 @@ import faust
 from streams.control import limits_of
 from streams.errors import AccessRefused, EvenstreamError, KafkaUnavailable, PositionLost, TopicMismatch
 from streams.kafka.clients import admin, read_to_end
+from streams.kafka.faust_consumer import SleepingConsumer
 from streams.kafka.faust_credentials import credentials
 from streams.kafka.properties import client_properties
 from streams.kafka.refusals import lacking, lacks
@@ -256,6 +257,7 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
         broker_commit_interval=5.0,
         stream_wait_empty=False,
     )
+    app.transport.Consumer = SleepingConsumer  # type: ignore[misc]  # Faust makes the transport by itself
     app.boot_strategy.enable_kafka_producer = False  # one that cannot be fenced would be one too many
     releases = app.topic(
         *publisher.topics, key_type=bytes, value_type=bytes, value_serializer="raw", key_serializer="raw"
