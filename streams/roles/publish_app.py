@@ -45,7 +45,7 @@ from streams.watch.collector import FairnessCollector
 
 log = logging.getLogger(__name__)
 
-_TURN_SECONDS = 1.0
+_BEAT_SECONDS = 1.0
 _CONTROL_SECONDS = 0.2
 _CONCERNS_SECONDS = 1.0  # nobody waits for these counts, and to ask costs as much as all else at rest
 _STOP_SECONDS = 8.0
@@ -318,29 +318,22 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
                 publisher.give_up(error)
             for window in publisher.refresh_measurements():
                 await waiting.put(window)
-            changed = publisher.process.control.version != version
-            if changed or time.monotonic() - followed_at >= _CONCERNS_SECONDS:
+            due = time.monotonic() - followed_at >= _CONCERNS_SECONDS
+            if due or publisher.process.control.version != version or not publisher.concerns.caught_up:
                 followed_at, version = time.monotonic(), publisher.process.control.version
                 publisher.concerns.follow()
 
     return app
 
 
-def _each_second(publisher: Publisher, worker: faust.Worker, told: threading.Event, stops: bool = False) -> None:
+def _beat(loop: asyncio.AbstractEventLoop, publisher: Publisher) -> None:
     """Tell at every second that the event loop turns, from before Faust's own timers until the loop's end.
 
     Not when this process has failed: Faust's orderly stop has no time limit, and one that comes to no end is a hang.
-
-    And begin to count when Faust begins to stop; a signal that came just before it took them over is handed on to it.
     """
     if publisher.failure is None:
         publisher.process.pulse.beat()
-    if not stops and worker.should_stop:
-        stops = True
-        _end_in_time(publisher)
-    elif not stops and told.is_set():
-        os.kill(os.getpid(), signal.SIGTERM)
-    worker.loop.call_later(_TURN_SECONDS, _each_second, publisher, worker, told, stops)
+    loop.call_later(_BEAT_SECONDS, _beat, loop, publisher)
 
 
 def _end_in_time(publisher: Publisher) -> None:
@@ -360,6 +353,16 @@ def _in_time(end: Callable[[], None]) -> None:
     timer = threading.Timer(_STOP_SECONDS, end)
     timer.daemon = True
     timer.start()
+
+
+def _watch_stop(publisher: Publisher, worker: faust.Worker, told: threading.Event) -> None:
+    """Begin to count when Faust begins to stop; a signal that came just before it took them over is handed on to it."""
+    if worker.should_stop:
+        _end_in_time(publisher)
+        return
+    if told.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
+    worker.loop.call_later(_BEAT_SECONDS, _watch_stop, publisher, worker, told)  # the loop wakes for both at once
 
 
 def _stop_while_starting() -> threading.Event:
@@ -406,7 +409,8 @@ def run(settings: Settings) -> None:
     folder = settings.faust_folder()
     app = make_app(publisher, writer, folder)
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
-    worker.loop.call_soon(_each_second, publisher, worker, told)
+    worker.loop.call_soon(_beat, worker.loop, publisher)
+    worker.loop.call_soon(_watch_stop, publisher, worker, told)
     collect_seldom()
     try:
         worker.execute_from_commandline()
