@@ -19,7 +19,7 @@ import numpy as np
 from estimator.cells import Statistic
 from estimator.corrected import Pooled
 from estimator.intervals import critical_value
-from estimator.rates import Rates, Reading, Sums, dispersion, noise_terms
+from estimator.rates import Rates, Reading, Sums, dispersion
 
 SIGNIFICANCE = 0.01
 """Of the whole check: how often it may flag a window whose estimates differ by chance alone."""
@@ -65,7 +65,7 @@ def differences(
 ) -> list[Difference]:
     """Differences for one statistic, for groups that both estimators have by themselves and show."""
     dispersed = dispersion(Sums.of(statistic, reading.table))
-    terms = reading.noise.table * noise_terms(statistic)
+    terms = reading.noise.table * statistic.noise_terms
     found = []
     for q, name in enumerate(corrected.groups):
         if name not in rectified.groups:

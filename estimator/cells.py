@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,25 @@ class Statistic:
         metric: its name. score_bin: the bin's number, or "all".
         worth: shape (cells,), float64: what a row in each cell is worth, 0 to 1; 0 outside the denominator.
         denominator: shape (cells,), bool: the cells whose rows it is a mean over.
+
+    Both arrays become read-only: a layout hands out the same statistics for each window.
     """
 
     metric: str
     score_bin: str
     worth: NDArray[np.float64]
     denominator: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        self.worth.setflags(write=False)
+        self.denominator.setflags(write=False)
+
+    @cached_property
+    def noise_terms(self) -> NDArray[np.float64]:
+        """(v0, v1, v2) of the residual's variance when every table entry has noise of variance 1: shape (3,)."""
+        terms = np.array([self.worth @ self.worth, self.worth.sum(), self.denominator.sum()], dtype=np.float64)
+        terms.setflags(write=False)
+        return terms
 
 
 def rank_exposure(edges: Sequence[float], starts_at: int = 1) -> tuple[float, ...]:
@@ -134,6 +148,13 @@ class CellLayout:
         rate, E[decision | outcome] and E[decision | no outcome]; recommendation_rate E[decision]; position_exposure
         E[discount of the rank].
         """
+        yield from self._statistics
+
+    @cached_property
+    def _statistics(self) -> tuple[Statistic, ...]:
+        return tuple(self._allowed())
+
+    def _allowed(self) -> Iterator[Statistic]:
         everywhere = np.ones(self.count, dtype=bool)
         score, decision, outcome, rank = (self.axis(name) for name in AXES)
         if outcome is not None:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from estimator.cells import Statistic
 from estimator.intervals import Variance
 from estimator.moments import Moments
-from estimator.rates import F, NoiseVariance, Rates, Reading, Sums, about, dispersion, noise_terms, rates_of
+from estimator.rates import F, NoiseVariance, Rates, Reading, Sums, about, dispersion, rates_of
 
 POOL_SIGN = "+"
 MAX_DEVIATION = 0.125
@@ -88,6 +88,8 @@ def pool(
             where the parts are so by a margin: else chance would make and break pools from window to window.
     """
     measured = _Measured(moments.products, noise, cells, rows_per_member)
+    if measured.says_nothing:
+        return None
     if earlier is not None:
         kept = _membership([[groups.index(name) for name in names.split(POOL_SIGN)] for names in earlier], len(groups))
         if not measured.unclear(kept).any():
@@ -115,18 +117,22 @@ def _separate(measured: _Measured, count: int, margin: float = 1.0) -> F | None:
     """The finest pools that are clear, as 0 or 1, shape (q, k); None where there are not even two."""
     pools = [[k] for k in range(count)]
     totals = measured.products.sum(axis=1)
-    while len(pools) > 1:
-        members = _membership(pools, count)
-        unclear = measured.unclear(members, margin)
-        if not unclear.any():
-            return members
+    if len(pools) < 2:
+        return None
+    members = _membership(pools, count)
+    unclear = measured.unclear(members, margin)
+    while unclear.any():
+        if len(pools) == 2:
+            return None
         merges = _merges(members @ totals, unclear)
         for first, second in merges:
             merged = _merged(pools, first, second)
-            if not measured.unclear(_membership(merged, count), margin).any():
+            members = _membership(merged, count)
+            unclear = measured.unclear(members, margin)
+            if not unclear.any():
                 break
         pools = merged
-    return None
+    return members
 
 
 def _merges(totals: F, unclear: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -158,6 +164,16 @@ class _Measured:
     noise: NoiseVariance
     cells: int
     rows_per_member: float
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether no two pools can be clear, whichever they are: so it is without rows, and this is soon said.
+
+        Of q pools the smallest eigenvalue is at most a q-th of the trace, so half of all that is positive in M, and the
+        deviation of its noise is at least that of one entry. The rest is for rounding.
+        """
+        most = float(np.maximum(self.products, 0.0).sum()) / 2
+        return bool(most * (1 + 1e-6) <= MIN_EIGENVALUE_DEVIATIONS * self.noise.moments**0.5)
 
     def unclear(self, members: F, margin: float = 1.0) -> NDArray[np.bool_]:
         """Which pools cannot be told apart from the others: shape (q,), bool. Looks at no outcome.
@@ -206,7 +222,7 @@ def corrected_rates(reading: Reading, statistic: Statistic, pooled: Pooled) -> R
     linear = of_rows * (other_hits - other_hits * other_total)
     square = of_rows * (other_total - other_total**2)
     hits, total = sums.hits, sums.total
-    table_noise = noise.table * noise_terms(statistic)
+    table_noise = noise.table * statistic.noise_terms
     weighing = np.diag(spread)
     constant, linear, square = (
         part + weighing * term for part, term in zip((constant, linear, square), table_noise, strict=True)

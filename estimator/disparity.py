@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,12 +18,13 @@ from estimator import agreement
 from estimator.agreement import Agreement
 from estimator.cells import CellLayout, Statistic
 from estimator.corrected import POOL_SIGN, corrected_rates, pool
+from estimator.excess import Residuals
 from estimator.groups import GROUPS
 from estimator.intervals import critical_value, gap_interval, ratio_interval
 from estimator.moments import NOT_FINITE, Moments, implausibly_low
 from estimator.rates import F, NoiseVariance, Rates, Reading
 from estimator.rectified import Shift, rectified_rates, rectifier_of, shift_of, shifted_rates
-from estimator.weighted import purity_of, weighted_rates
+from estimator.weighted import all_weighted_rates, purity_of
 
 TOO_FEW_ROWS = "too_few_rows"
 TOO_WIDE = "too_wide"
@@ -162,7 +164,7 @@ def disparities(
     reading = Reading(table, groups, noise_variance, rows_per_member, critical_value(confidence))
     compared = _Comparison(groups, reference, tolerated or {})
     statistics = tuple(cells.statistics() if statistics is None else statistics)
-    by_weighting = [weighted_rates(reading, statistic) for statistic in statistics]
+    by_weighting = all_weighted_rates(reading, statistics)
     results = compared.of("weighted", statistics, by_weighting)
     pooled, names, purity, by_correcting = None, None, np.ones(len(groups)), []
     if moments is not None:
@@ -175,7 +177,7 @@ def disparities(
             by_correcting = [corrected_rates(reading, statistic, pooled) for statistic in statistics]
         results += compared.of("corrected", statistics, by_correcting, NOT_SEPARABLE)
     if correction is not None:
-        shifted = [_shifted(reading, statistic, correction, purity) for statistic in statistics]
+        shifted = _shifted(reading, statistics, correction, purity)
         return Disparities(results + compared.of("rectified", statistics, shifted, NO_CORRECTION), names)
     if rectifier is None or moments is None:
         return Disparities(results, names)
@@ -197,9 +199,14 @@ def disparities(
     return Disparities(results, names, agreement.judge(differences), Correction(shifts))
 
 
-def _shifted(reading: Reading, statistic: Statistic, correction: Correction, purity: F) -> Rates | None:
-    shift = correction.shifts.get((statistic.metric, statistic.score_bin))
-    return None if shift is None else shifted_rates(weighted_rates(reading, statistic, purity), shift, reading.z)
+def _shifted(
+    reading: Reading, statistics: Sequence[Statistic], correction: Correction, purity: F
+) -> list[Rates | None]:
+    shifts = [correction.shifts.get((statistic.metric, statistic.score_bin)) for statistic in statistics]
+    return [
+        None if shift is None else shifted_rates(weighted, shift, reading.z)
+        for shift, weighted in zip(shifts, all_weighted_rates(reading, statistics, purity), strict=True)
+    ]
 
 
 def _check(
@@ -253,29 +260,41 @@ class _Comparison:
     ) -> tuple[Disparity, ...]:
         """All groups of all statistics; where there are no rates, suppressed as ``missing`` says."""
         results: list[Disparity] = []
-        for statistic, found in zip(statistics, rates or [None] * len(statistics), strict=True):
+        all_rates = rates or [None] * len(statistics)
+        excesses = self._excesses(statistics, all_rates) if estimator != "corrected" else {}
+        for place, (statistic, found) in enumerate(zip(statistics, all_rates, strict=True)):
             if found is None:
-                results += self._nothing(statistic, estimator, missing)
+                results += _nothing(statistic.metric, statistic.score_bin, self.groups, estimator, missing)
             else:
-                results += self._compared(statistic, estimator, found)
+                results += self._compared(statistic, estimator, found, excesses.get(place))
         return tuple(results)
 
-    def _nothing(self, statistic: Statistic, estimator: str, reason: str) -> list[Disparity]:
-        return [
-            Disparity(statistic.metric, statistic.score_bin, group, estimator, None, None, None, reason)
-            for group in self.groups
-        ]
+    def _excesses(self, statistics: tuple[Statistic, ...], rates: Sequence[Rates | None]) -> dict[int, tuple[F, F]]:
+        """(above, below) by the place of each statistic that a detector watches: all of them are of the same groups."""
+        places, tolerated, residuals = [], [], []
+        for place, (statistic, found) in enumerate(zip(statistics, rates, strict=True)):
+            gap = self.tolerated.get(statistic.metric)
+            if gap is not None and found is not None and found.residuals is not None:
+                places.append(place)
+                tolerated.append(gap)
+                residuals.append(found.residuals)
+        if not places:
+            return {}
+        at = self.groups.index(self.reference)
+        above, below = Residuals.stacked(residuals).excess(at, np.array(tolerated)[:, np.newaxis])
+        return dict(zip(places, zip(above, below, strict=True), strict=True))
 
-    def _compared(self, statistic: Statistic, estimator: str, rates: Rates) -> list[Disparity]:
+    def _compared(
+        self, statistic: Statistic, estimator: str, rates: Rates, excess: tuple[F, F] | None
+    ) -> list[Disparity]:
         at = next(q for q, group in enumerate(rates.groups) if self.reference in group.split(POOL_SIGN))
-        shown = rates.shown
+        shown: list[bool] = rates.shown.tolist()
         values = rates.estimate, np.maximum(rates.lower, 0.0), np.minimum(rates.upper, 1.0)
-        base = values[0][at], values[1][at], values[2][at]
-        correlation = rates.correlation(at)
-        gaps, ratios = gap_interval(values, base, correlation), ratio_interval(values, base, correlation)
-        tolerated, excess = self.tolerated.get(statistic.metric), None
-        if tolerated is not None and rates.residuals is not None and estimator != "corrected":
-            excess = rates.residuals.excess(at, tolerated)
+        gaps = ratios = values
+        if shown[at]:  # without traffic the reference says nothing, and nothing is compared with it
+            base, correlation = (values[0][at], values[1][at], values[2][at]), rates.correlation(at)
+            gaps, ratios = gap_interval(values, base, correlation), ratio_interval(values, base, correlation)
+        above, below = ([], []) if excess is None else (excess[0].tolist(), excess[1].tolist())
         results = []
         for q, group in enumerate(rates.groups):
             reason = None if shown[q] else _reason(rates, q)
@@ -290,10 +309,17 @@ class _Comparison:
                     gap=_at(gaps, q) if compared else None,
                     ratio=_at(ratios, q) if compared else None,
                     suppressed=reason,
-                    excess=None if excess is None or q == at else Excess(float(excess[0][q]), float(excess[1][q])),
+                    excess=None if excess is None or q == at else Excess(above[q], below[q]),
                 )
             )
         return results
+
+
+@lru_cache(maxsize=4096)
+def _nothing(
+    metric: str, score_bin: str, groups: tuple[str, ...], estimator: str, reason: str
+) -> tuple[Disparity, ...]:
+    return tuple(Disparity(metric, score_bin, group, estimator, None, None, None, reason) for group in groups)
 
 
 def _at(interval: tuple[F, F, F], group: int) -> Estimate | None:

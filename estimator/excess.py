@@ -30,6 +30,7 @@ and what a bet of 1 wins by 1.5 %.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,8 @@ class Residuals:
     Attributes:
         hits, total: t and n, rows, as noised: neither cut nor suppressed.
         total_variance: of ``total`` by noise. variance: of the residuals.
-        covariance: shape (groups, groups): of the residuals at the estimates; None where leaving it out only widens.
+        covariance: shape (..., groups, groups): of the residuals at the estimates; None where leaving it out only
+            widens.
         rows_per_member: no standard deviation is taken to be less than what one member's rows can make.
     """
 
@@ -61,15 +63,35 @@ class Residuals:
     covariance: F | None
     rows_per_member: float
 
-    def excess(self, reference: int, tolerated: float) -> tuple[F, F]:
+    @classmethod
+    def stacked(cls, residuals: Sequence[Residuals]) -> Residuals:
+        """Those of several statistics of one window and estimator, as one of shape (statistics, groups)."""
+        covariances = [each.covariance for each in residuals if each.covariance is not None]
+        return cls(
+            hits=np.array([each.hits for each in residuals]),
+            total=np.array([each.total for each in residuals]),
+            total_variance=np.array([each.total_variance for each in residuals]),
+            variance=Variance.stacked([each.variance for each in residuals]),
+            covariance=np.array(covariances) if covariances else None,
+            rows_per_member=residuals[0].rows_per_member,
+        )
+
+    def split(self) -> list[Residuals]:
+        """Of several statistics, shape (statistics, groups), without a covariance: each one's."""
+        parts = zip(self.hits, self.total, self.total_variance, self.variance.split(), strict=True)
+        return [Residuals(*part, covariance=None, rows_per_member=self.rows_per_member) for part in parts]
+
+    def excess(self, reference: int, tolerated: F | float) -> tuple[F, F]:
         """(above, below), standard deviations, each of shape (..., groups); the reference's own mean nothing.
 
         Args:
-            reference: its place. tolerated: tau, ratio.
+            reference: its place. tolerated: tau, ratio; of several statistics an array of shape (..., 1).
         """
-        return self._beyond(reference, tolerated), -self._beyond(reference, -tolerated)
+        tau = np.broadcast_to(tolerated, (*self.total.shape[:-1], 1))
+        above, below = self._beyond(reference, np.array([tau, -tau]))
+        return above, -below
 
-    def _beyond(self, reference: int, tolerated: float) -> F:
+    def _beyond(self, reference: int, tolerated: F) -> F:
         at = [reference]
         rows, hits = self.total[..., at], self.hits[..., at] + tolerated * self.total[..., at]
         own, others = np.zeros(()), np.zeros(())
@@ -78,11 +100,11 @@ class Residuals:
             others = np.maximum(others, self.variance.of(at).at(rate))
         variance = rows**2 * own + (self.total**2 + self.total_variance) * others
         if self.covariance is not None:
-            variance = variance + np.maximum(-2 * rows * self.total * self.covariance[:, reference], 0.0)
+            variance = variance + np.maximum(-2 * rows * self.total * self.covariance[..., reference], 0.0)
         least = np.maximum(np.abs(rows), 1.0) * self.rows_per_member
         return np.asarray((self.hits * rows - self.total * hits) / np.maximum(np.sqrt(variance), least))
 
-    def _reference_rates(self, reference: int, tolerated: float) -> tuple[F, F]:
+    def _reference_rates(self, reference: int, tolerated: F) -> tuple[F, F]:
         """The reference's rate by itself, and together with each group if that is tolerated: within [0, 1]."""
         at = [reference]
         rows, hits = np.maximum(self.total[..., at], 0.0), np.clip(self.hits[..., at], 0.0, self.total[..., at])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,15 @@ class Sums:
     total: F
 
     @classmethod
+    def stacked(cls, sums: Sequence[Sums]) -> Sums:
+        """Those of several statistics as one of shape (statistics, groups)."""
+        return cls(
+            hits=np.array([each.hits for each in sums]),
+            squares=np.array([each.squares for each in sums]),
+            total=np.array([each.total for each in sums]),
+        )
+
+    @classmethod
     def of(cls, statistic: Statistic, table: F) -> Sums:
         """From a table of shape (cells, groups)."""
         worth = statistic.worth
@@ -99,12 +109,6 @@ class Sums:
 def about(squares: F | float, hits: F | float, total: F | float, theta: F) -> F:
     """squares - (theta_r + theta_s) hits + theta_r theta_s total: shape (groups, groups)."""
     return np.asarray(squares - np.add.outer(theta, theta) * hits + np.outer(theta, theta) * total)
-
-
-def noise_terms(statistic: Statistic) -> F:
-    """(v0, v1, v2) of the residual's variance when every table entry has noise of variance 1: shape (3,)."""
-    worth = statistic.worth
-    return np.array([worth @ worth, worth.sum(), statistic.denominator.sum()], dtype=np.float64)
 
 
 def dispersion(sums: Sums) -> float:
@@ -152,6 +156,15 @@ class Rates:
         """
         known = self.enough if self.uncorrected is None else self.enough & ~self.uncorrected
         return known & (self.upper - self.lower <= 2 * MAX_HALF_WIDTH)
+
+    def split(self) -> list[Rates]:
+        """Of several statistics, arrays of shape (statistics, groups) without a covariance: each one's."""
+        parts = zip(self.estimate, self.lower, self.upper, self.enough, self.total, strict=True)
+        residuals = [None] * len(self.total) if self.residuals is None else self.residuals.split()
+        return [
+            Rates(self.groups, *part, covariance=None, residuals=left)
+            for part, left in zip(parts, residuals, strict=True)
+        ]
 
     def correlation(self, reference: int) -> F:
         """Correlation of each group's error with the reference's: shape (groups,); 0 where one of them has no error."""

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from estimator.cells import Statistic
 from estimator.intervals import Variance
 from estimator.moments import Moments
-from estimator.rates import F, NoiseVariance, Rates, Reading, Sums, dispersion, noise_terms, rates_of
+from estimator.rates import F, NoiseVariance, Rates, Reading, Sums, dispersion, rates_of
 
 MIN_SELF_ID_DEVIATIONS = 5.0
 MIN_SELF_ID_ROWS = 30.0
@@ -121,7 +121,7 @@ class _Window:
             false * (rectifier.mixture @ (value / self.rows))
             for value in (possible.squares, possible.hits, possible.total)
         )
-        noised = entry * noise_terms(self.statistic)
+        noised = entry * self.statistic.noise_terms
         of_share = rectifier.share_variance
         whole = everyone * self.rows_per_member * np.maximum(full.total, 0.0)
         return Variance(
@@ -148,7 +148,7 @@ def rectified_rates(reading: Reading, statistic: Statistic, rectifier: Rectifier
     asked = rectifier.inverse_share - 1
     entry = noise.table + noise.rectifier * rectifier.inverse_share**2
     variance = window.variance(entry, asked, 1.0)
-    total_variance = entry * noise_terms(statistic)[2] + rectifier.share_variance * window.shift.total**2
+    total_variance = entry * statistic.noise_terms[2] + rectifier.share_variance * window.shift.total**2
     covariance, most = window.covariance(variance, asked), reading.rows_per_member
     return rates_of(reading.groups, window.full, total_variance, variance, reading.z, covariance, most)
 

@@ -76,7 +76,9 @@ class ConcernReader:
         self._handlers = {settings.topic("concerns"): on_concern, settings.topic("decisions"): on_decision}
         # Concerns expire: what comes first is no longer offset 0.
         self._consumer = make_consumer(
-            settings, settings.group("publish-concerns"), **{"auto.offset.reset": "earliest"}
+            settings,
+            settings.group("publish-concerns"),
+            **{"auto.offset.reset": "earliest", "fetch.wait.max.ms": 500},
         )
         self._consumer.assign([TopicPartition(topic, 0, 0) for topic in self._handlers])
         self._behind = dict.fromkeys(self._handlers, True)

@@ -45,7 +45,8 @@ class ControlReader:
         control.catch_up = self.catch_up
         self._measurements = settings.topic("measurements")
         self._keys = settings.topic("keys")
-        self._consumer = make_consumer(settings, settings.group(f"{role}-control"))
+        # A record is answered at once, whatever the wait; what comes later is news of an end that moved without one.
+        self._consumer = make_consumer(settings, settings.group(f"{role}-control"), **{"fetch.wait.max.ms": 500})
         self._consumer.assign([TopicPartition(self._measurements, 0, 0), TopicPartition(self._keys, 0, 0)])
         self._settings = settings
         self._producer = make_producer(settings, None)

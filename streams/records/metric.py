@@ -11,6 +11,7 @@ have more, since a later version wrote it (docs/protocol.md; ``metric_schema`` g
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -320,6 +321,11 @@ class FairnessMetric(_Part):
 
     def encode(self) -> bytes:
         """The record's value: compact JSON in the order of the fields, the same bytes each time."""
+        return self.encoded
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """What :meth:`encode` gives: the page and the writer both ask for it."""
         return self.model_dump_json(by_alias=True).encode()
 
     @classmethod
@@ -362,6 +368,11 @@ class FairnessMetric(_Part):
 def result_of(disparity: Disparity, **gathered: Any) -> Result:
     """An estimator's result as it is published; ``gathered``: what its detector says, fields of a `Result`."""
 
+    if disparity.value is None and disparity.gap is None and disparity.ratio is None and not gathered:
+        return _silent(
+            disparity.metric, disparity.score_bin, disparity.group, disparity.estimator, disparity.suppressed
+        )
+
     def interval(estimate: Estimate | None) -> Interval | None:
         if estimate is None:
             return None
@@ -377,4 +388,19 @@ def result_of(disparity: Disparity, **gathered: Any) -> Result:
         ratio=interval(disparity.ratio),
         suppressed=disparity.suppressed,
         **gathered,
+    )
+
+
+@lru_cache(maxsize=16_384)
+def _silent(metric: str, score_bin: str, group: str, estimator: str, suppressed: str | None) -> Result:
+    """A result without a number, which windows with little traffic have many of, one like the other."""
+    return Result(
+        metric=metric,
+        score_bin=score_bin,
+        group=group,
+        estimator=estimator,
+        value=None,
+        gap=None,
+        ratio=None,
+        suppressed=suppressed,
     )

@@ -64,7 +64,7 @@ def end_with_supervisor() -> None:
         raise EvenstreamError("the `evenstream up` that started this role has ended; so does the role")
 
 
-def _collect_seldom() -> None:
+def collect_seldom() -> None:
     """Look for cycles of objects less often: a batch of records is thousands of objects that form none.
 
     By default each 700 of them are looked through, again and again, and now and then everything that was ever loaded
@@ -247,7 +247,7 @@ class RoleProcess:
     def work(self, loop: ShardLoop, stop: threading.Event) -> None:
         """Drive the role's stage, and answer its health server, until ``stop`` is set."""
         server = self.serve(loop.ready, note=loop.standing_by)
-        _collect_seldom()
+        collect_seldom()
         try:
             loop.run(stop)
         finally:

@@ -26,6 +26,7 @@ import faust
 from streams.control import limits_of
 from streams.errors import AccessRefused, EvenstreamError, KafkaUnavailable, PositionLost, TopicMismatch
 from streams.kafka.clients import admin, read_to_end
+from streams.kafka.faust_consumer import SleepingConsumer
 from streams.kafka.faust_credentials import credentials
 from streams.kafka.properties import client_properties
 from streams.kafka.refusals import lacking, lacks
@@ -35,7 +36,7 @@ from streams.records.metric import FairnessMetric
 from streams.roles.detecting import HistoryNeeded, LevelName
 from streams.roles.emitted import EmittedWindows
 from streams.roles.metrics_writer import MetricsWriter
-from streams.roles.process import RoleProcess, stop_on_signals
+from streams.roles.process import RoleProcess, collect_seldom, stop_on_signals
 from streams.roles.publish import PublishCore
 from streams.roles.publish_concerns import ConcernDesk
 from streams.roles.publish_page import PublishedPage
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 _BEAT_SECONDS = 1.0
 _CONTROL_SECONDS = 0.2
+_CONCERNS_SECONDS = 1.0  # nobody waits for these counts, and to ask costs as much as all else at rest
 _STOP_SECONDS = 8.0
 _RIGHTS_SECONDS = 5.0
 _MOST_FRESH = 200
@@ -255,6 +257,7 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
         broker_commit_interval=5.0,
         stream_wait_empty=False,
     )
+    app.transport.Consumer = SleepingConsumer  # type: ignore[misc]  # Faust makes the transport by itself
     app.boot_strategy.enable_kafka_producer = False  # one that cannot be fenced would be one too many
     releases = app.topic(
         *publisher.topics, key_type=bytes, value_type=bytes, value_serializer="raw", key_serializer="raw"
@@ -303,16 +306,22 @@ def make_app(publisher: Publisher, writer: MetricsWriter, folder: Path) -> faust
         if missing:
             publisher.give_up(lacks(settings, missing))
 
-    @app.timer(interval=_CONTROL_SECONDS)
+    @app.task
     async def follow_control() -> None:
-        try:
-            watch.look()
-            publisher.process.reader.poll()
-        except (AccessRefused, PositionLost, TopicMismatch) as error:
-            publisher.give_up(error)
-        for window in publisher.refresh_measurements():
-            await waiting.put(window)
-        publisher.concerns.follow()
+        followed_at, version = float("-inf"), -1
+        while True:
+            await asyncio.sleep(_CONTROL_SECONDS)  # Faust's own timer wakes three tasks for one
+            try:
+                watch.look()
+                publisher.process.reader.poll()
+            except (AccessRefused, PositionLost, TopicMismatch) as error:
+                publisher.give_up(error)
+            for window in publisher.refresh_measurements():
+                await waiting.put(window)
+            due = time.monotonic() - followed_at >= _CONCERNS_SECONDS
+            if due or publisher.process.control.version != version or not publisher.concerns.caught_up:
+                followed_at, version = time.monotonic(), publisher.process.control.version
+                publisher.concerns.follow()
 
     return app
 
@@ -353,7 +362,7 @@ def _watch_stop(publisher: Publisher, worker: faust.Worker, told: threading.Even
         return
     if told.is_set():
         os.kill(os.getpid(), signal.SIGTERM)
-    worker.loop.call_later(_CONTROL_SECONDS, _watch_stop, publisher, worker, told)
+    worker.loop.call_later(_BEAT_SECONDS, _watch_stop, publisher, worker, told)  # the loop wakes for both at once
 
 
 def _stop_while_starting() -> threading.Event:
@@ -402,6 +411,7 @@ def run(settings: Settings) -> None:
     worker = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False, override_logging=False)
     worker.loop.call_soon(_beat, worker.loop, publisher)
     worker.loop.call_soon(_watch_stop, publisher, worker, told)
+    collect_seldom()
     try:
         worker.execute_from_commandline()
     except SystemExit:  # how Faust ends, whatever it ends with

@@ -64,6 +64,11 @@ class ConcernDesk:
         """What answers POST; nothing where the page is switched off."""
         return {} if self._page is None else self._page.forms
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether all that was on the topics has been read: until then there is more to be had at once."""
+        return self._reader.caught_up
+
     def follow(self) -> None:
         """Show what is approved now, and how many concerns are open of what has come so far."""
         if self._control.version != self._shown_version:

@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 MAX_FORM_BYTES = 24_576
 """Of a form's body: 2,000 characters of 4 bytes, each byte written as %XX, and the names of the fields."""
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 5.0
+"""Only where the system does not wake whoever waits for connections when their socket is shut (``Listener.end``)."""
 _DRAIN_READS = 32
 _TEXT = "text/plain; charset=utf-8"
 _PROBES = ("/healthz", "/readyz")
@@ -287,7 +288,6 @@ class HealthServer:
 
         self._server = server = Listener(host, port, Handler, tls, limits)
         held, own = server.connections, HostNames(str(server.server_address[0]), (host, *hosts))
-        # How long ending takes: it is looked for so often.
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="http", daemon=True
         )
@@ -300,7 +300,7 @@ class HealthServer:
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.shutdown()
+        self._server.end()
         self._server.server_close()
         self._thread.join(timeout=5)
 

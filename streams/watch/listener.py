@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -91,6 +92,12 @@ class Listener(ThreadingHTTPServer):
             self._adopted.discard(request)
         else:
             super().shutdown_request(request)
+
+    def end(self) -> None:
+        """Serve no more, and return when that is so: its thread sleeps until somebody connects, so it is woken."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.shutdown()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is nobody's mistake; an address is never logged."""

@@ -147,3 +147,12 @@ def test_impossible_exposure_is_refused(exposure: tuple[float, ...]) -> None:
     """One number between 0 and 1 for each rank bin."""
     with pytest.raises(ValueError, match="rank bins is worth"):
         CellLayout((("decision", 2), ("rank", 4)), exposure)
+
+
+def test_a_layouts_statistics_are_worked_out_once_and_stay_as_they_are() -> None:
+    """Every window of a measurement reads the same arrays, so nobody may write to them."""
+    for one, again in zip(FULL.statistics(), FULL.statistics(), strict=True):
+        assert one is again
+        for array in (one.worth, one.denominator, one.noise_terms):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 0

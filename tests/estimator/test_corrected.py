@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from simulated_windows import covered, drawn_rows, race_only, shares_inside
 
 from estimator import GROUPS, CellLayout, Moments, NoiseVariance, disparities
-from estimator.corrected import Pooled, _Measured, _pooled, corrected_rates, pool
+from estimator.corrected import Pooled, _Measured, _pooled, _separate, corrected_rates, pool
 from estimator.intervals import critical_value
 from estimator.rates import Reading
 from estimator.weighted import weighted_rates
@@ -245,6 +245,21 @@ def unclear_of(products: np.ndarray, sizes: list[int], noise: NoiseVariance) -> 
     members = np.repeat(np.eye(len(sizes)), sizes, axis=1)
     apart = members.T @ (products / np.outer(sizes, sizes)) @ members
     return _Measured(apart, noise, cells=2, rows_per_member=1).unclear(members)
+
+
+def test_where_moments_say_nothing_no_pools_are_clear() -> None:
+    """What is said at once of a window without rows is what trying all pools comes to; of one with rows it is not."""
+    rng, noise, soon = np.random.default_rng(6), NoiseVariance(4, moments=64), 0
+    for rows in (0, 5, 10, 20, 50, 100) * 50:
+        race = rng.dirichlet(np.array([4, 2, 1, 1, 0.5, 0.5]), rows)
+        shaken = rng.normal(0, 8, (6, 6))
+        products = race.T @ race + (shaken + shaken.T) / 2
+        measured = _Measured(products, noise, cells=20, rows_per_member=1)
+        if measured.says_nothing:
+            soon += rows == 0
+            assert _separate(measured, 6) is None
+    assert soon > 40
+    assert not _Measured(np.diag([600.0, 400.0]), noise, cells=20, rows_per_member=1).says_nothing
 
 
 def test_a_pools_noise_grows_with_its_size() -> None:

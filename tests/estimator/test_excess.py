@@ -91,3 +91,20 @@ def test_no_noise_and_no_hits_is_no_excess() -> None:
         found = Residuals(nothing, np.array(rows), nothing, variance, None, 1.0)
         for side in found.excess(0, 0.0):
             assert side.tolist() == [0.0, 0.0]
+
+
+def test_several_statistics_at_once_are_the_same_to_the_last_bit() -> None:
+    """Each with its own tolerated gap, with a covariance and without: a record's numbers are repeated exactly."""
+    rng = np.random.default_rng(8)
+    for with_covariance in (False, True):
+        each = []
+        for _ in range(3):
+            hits, total, noise = rng.normal(50, 40, 4), rng.normal(300, 200, 4), np.full(4, 200.0)
+            variance = Variance(np.maximum(total, 0.0), noise, noise, 2 * noise)
+            covariance = rng.normal(0, 50, (4, 4)) if with_covariance else None
+            each.append(Residuals(hits, total, 2 * noise, variance, covariance, 2.0))
+        tolerated = [0.05, 0.02, 0.0]
+        at_once = Residuals.stacked(each).excess(1, np.array(tolerated)[:, np.newaxis])
+        for place, (alone, gap) in enumerate(zip(each, tolerated, strict=True)):
+            for side, found in zip(alone.excess(1, gap), at_once, strict=True):
+                np.testing.assert_array_equal(found[place], side)

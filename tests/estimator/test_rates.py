@@ -9,7 +9,7 @@ import pytest
 
 from estimator.cells import CellLayout, rank_exposure
 from estimator.intervals import Variance, critical_value
-from estimator.rates import NoiseVariance, Rates, Sums, dispersion, noise_terms, rates_of
+from estimator.rates import NoiseVariance, Rates, Sums, dispersion, rates_of
 
 EXPOSURE = CellLayout((("decision", 2), ("rank", 4)), rank_exposure([2, 4, 11]))
 Z = critical_value(0.95)
@@ -61,7 +61,7 @@ def test_noise_terms_are_those_of_independent_cells() -> None:
     for statistic in EXPOSURE.statistics():
         for theta in (0.0, 0.3, 1.0):
             expected = float((((statistic.worth - theta) * statistic.denominator) ** 2).sum())
-            assert noise_terms(statistic) @ [1, -2 * theta, theta**2] == pytest.approx(expected)
+            assert statistic.noise_terms @ [1, -2 * theta, theta**2] == pytest.approx(expected)
 
 
 def rates(total: float, total_variance: float, binomial: float) -> Rates:

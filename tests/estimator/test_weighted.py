@@ -9,9 +9,9 @@ from sklearn.metrics import precision_score
 from statsmodels.stats.proportion import proportion_confint
 
 from estimator import GROUPS, CellLayout, Moments, NoiseVariance, disparities
-from estimator.intervals import critical_value
-from estimator.rates import Rates, Reading
-from estimator.weighted import purity_of, weighted_rates
+from estimator.intervals import Variance, critical_value
+from estimator.rates import Rates, Reading, Sums, dispersion, rates_of
+from estimator.weighted import all_weighted_rates, purity_of, weighted_rates
 
 DEMO = CellLayout((("score", 5), ("decision", 2), ("outcome", 2)))
 Z = critical_value(0.95)
@@ -106,3 +106,20 @@ def test_purity_survives_noise() -> None:
     for products in (np.zeros((3, 3)), -np.eye(3), np.eye(3) * 1e6 - 1e5):
         purity = purity_of(Moments(products, 0.0, 0.0, np.zeros(3)), NoiseVariance(0, moments=1e4))
         assert ((purity >= 0) & (purity <= 1)).all()
+
+
+def test_many_statistics_at_once_are_the_same_to_the_last_bit() -> None:
+    """A record on the topic is held against numbers that are worked out anew, so a quicker way may not round anew."""
+    layout = CellLayout((("score", 3), ("decision", 2), ("outcome", 2)))
+    table = np.random.default_rng(4).normal(20, 15, (layout.count, 3))
+    reading = Reading(table, ("a", "b", "c"), NoiseVariance(9), 3.0, Z)
+    for purity in (1.0, np.array([0.9, 0.5, 0.7])):
+        at_once = all_weighted_rates(reading, tuple(layout.statistics()), purity)
+        for statistic, found in zip(layout.statistics(), at_once, strict=True):
+            sums, ones = Sums.of(statistic, table), np.ones(3)
+            constant, linear, square = (term * ones for term in 9 * statistic.noise_terms)
+            binomial = 3.0 * purity * dispersion(sums) * np.maximum(sums.total, 0.0)
+            variance = Variance(binomial, constant, linear, square)
+            alone = rates_of(reading.groups, sums, square, variance, Z, None, 3.0)
+            for name in ("estimate", "lower", "upper", "enough", "total"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(alone, name), strict=True)

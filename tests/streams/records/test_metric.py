@@ -259,3 +259,11 @@ def test_a_record_without_detection_is_read() -> None:
     old = FairnessMetric.decode(json.dumps(contents).encode())
     assert old.detection is None
     assert old.results[1].gap == window().results[1].gap
+
+
+def test_a_changed_copy_has_bytes_of_its_own() -> None:
+    """A record is encoded once; what is copied from it is another record."""
+    first = window()
+    assert first.encode() is first.encode()
+    other = first.model_copy(update={"revision": first.revision + 1})
+    assert FairnessMetric.decode(other.encode()) == other != first

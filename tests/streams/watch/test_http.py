@@ -152,6 +152,15 @@ def test_close_frees_the_port(role: Role) -> None:
     HealthServer("127.0.0.1", port, registry=role.registry, healthy=lambda: None, ready=lambda: None).close()
 
 
+def test_close_waits_for_nobody(role: Role) -> None:
+    """The listening thread sleeps until somebody connects; the end of its role wakes it."""
+    idle = HealthServer("127.0.0.1", 0, registry=role.registry, healthy=lambda: None, ready=lambda: None)
+    time.sleep(0.1)
+    began = time.monotonic()
+    idle.close()
+    assert time.monotonic() - began < 1.0
+
+
 def test_ipv6_is_listened_on(role: Role) -> None:
     """An address with colons is IPv6."""
     try:
