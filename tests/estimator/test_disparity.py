@@ -396,3 +396,18 @@ def test_coverage_through_the_table() -> None:
     white = weighted(tables[0], DEMO, sigma_rows=sigma, reference="white")[-6].value
     assert white is not None
     assert white.upper - white.lower < 0.05
+
+
+def test_each_statistics_excess_is_beyond_its_own_tolerated_gap() -> None:
+    """What a detector takes in does not depend on which other metrics are watched, to the last bit."""
+    table = np.random.default_rng(12).normal(200, 60, (DEMO.count, len(GROUPS)))
+    tolerated = {"predictive_parity": 0.05, "precision": 0.03, "fpr": 0.01}
+
+    def excess(gaps: dict[str, float], metric: str) -> list[object]:
+        found = disparities(table, cells=DEMO, reference="white", noise_variance=NoiseVariance(9), tolerated=gaps)
+        return [result.excess for result in found.results if result.metric == metric]
+
+    for metric, gap in tolerated.items():
+        assert excess(tolerated, metric) == excess({metric: gap}, metric)
+        assert any(found is not None for found in excess(tolerated, metric))
+    assert set(excess(tolerated, "tpr")) == {None}
