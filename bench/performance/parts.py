@@ -39,7 +39,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "rotation": ("privacy.rotation:Rotation.counts",),
     "cap": ("privacy.caps:ContributionCap.select",),
     "probabilities": ("streams.roles.attach:probabilities_of",),
-    "fixed point": ("streams.roles.channel_layout:to_fixed_point",),
+    "fixed point": ("streams.roles.attach:to_fixed_point",),
     "moments": ("streams.roles.channel_layout:moments_of",),
     "channels": ("streams.roles.channel_layout:ChannelLayout.values",),
     "split (ChaCha20)": ("streams.roles.attach:split",),

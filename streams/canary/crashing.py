@@ -63,12 +63,12 @@ def _fail_in_seal() -> None:
 
 
 def _fail_in_attach() -> None:
-    from streams.roles.channel_layout import ChannelLayout
+    from streams.roles import attach
 
-    def values(self: ChannelLayout, counts: Any, probabilities: Any, self_id: Any) -> Any:
-        raise RuntimeError(f"{WORDS}: {probabilities.tolist()} {probabilities.tobytes()!r} {self_id.tolist()}")
+    def to_fixed_point(probabilities: Any, scale: int = 0) -> Any:
+        raise RuntimeError(f"{WORDS}: {probabilities.tolist()} {probabilities.tobytes()!r}")
 
-    ChannelLayout.values = values  # type: ignore[method-assign]
+    attach.to_fixed_point = to_fixed_point
 
 
 def _fail_in_a_party(handed: Path) -> None:

@@ -382,7 +382,7 @@ class AttachStage:
         for one in opened:
             own = counts[row : row + one.batch.header.rows]
             through = counted + int(np.count_nonzero(own))
-            values = one.layout.values_of(own, fixed[counted:through], self_id[counted:through])
+            values = one.layout.values(own, fixed[counted:through], self_id[counted:through])
             self._send(one.batch, one.layout, values, now_ms, one.place)
             row, counted = row + own.size, through
 

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimator.moments import moments_of, moments_size
-from estimator.rounding import to_fixed_point
 from estimator.self_id import masses_of
 from privacy import Measurement
 from secure_agg import SCALE
@@ -72,30 +71,18 @@ class ChannelLayout:
         return flat[:cut].reshape(rows, self.columns), flat[cut:]
 
     def values(
-        self, counts: NDArray[np.bool_], probabilities: NDArray[np.float64], self_id: NDArray[np.uint16]
+        self, counts: NDArray[np.bool_], fixed: NDArray[np.uint64], self_id: NDArray[np.uint16]
     ) -> NDArray[np.uint64]:
         """The vector of one batch, without masking. Whoever asked overwrites it after use.
 
         Args:
             counts: shape (n,), bool: the rows that count.
-            probabilities: shape (m, k), float64, of those rows. self_id: shape (m,), uint16: their members' masks.
+            fixed: shape (m, k), uint64: fixed-point probabilities of those rows (``to_fixed_point``), each of which
+                sums to ``SCALE``. self_id: shape (m,), uint16: their members' masks.
 
         Returns:
             Shape (n x columns + tail,), uint64; signed values are two's complement.
-
-        Raises:
-            estimator.errors.NotProbabilities: a row is none.
         """
-        fixed = to_fixed_point(probabilities, SCALE)
-        try:
-            return self.values_of(counts, fixed, self_id)
-        finally:
-            fixed.fill(0)
-
-    def values_of(
-        self, counts: NDArray[np.bool_], fixed: NDArray[np.uint64], self_id: NDArray[np.uint16]
-    ) -> NDArray[np.uint64]:
-        """The same of probabilities that are in fixed point already (``to_fixed_point``): shape (m, k), uint64."""
         flat = np.zeros(self.size(counts.size), dtype=np.uint64)
         rows, tail = self.parts(flat, counts.size)
         where = np.flatnonzero(counts)

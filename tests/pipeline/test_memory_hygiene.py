@@ -84,7 +84,7 @@ class Held:
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     """Keeps hold of what attach and the parties open, compute and split."""
     held = Held()
-    opened, values, split, fold = DataKey.open, ChannelLayout.values_of, attach.split, OpenWindows.fold
+    opened, values, split, fold = DataKey.open, ChannelLayout.values, attach.split, OpenWindows.fold
     expand, fixed, tags, tag = aggregate.expand, attach.to_fixed_point, counted_rows._tags, MemberStore.tag
 
     def open_(self: DataKey, *arguments: Any) -> bytearray:
@@ -128,7 +128,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
         fold(self, approved, end_ms, rows, cells, tail, **more)
 
     monkeypatch.setattr(DataKey, "open", open_)
-    monkeypatch.setattr(ChannelLayout, "values_of", values_)
+    monkeypatch.setattr(ChannelLayout, "values", values_)
     monkeypatch.setattr(attach, "to_fixed_point", fixed_)
     monkeypatch.setattr(counted_rows, "_tags", tags_)
     monkeypatch.setattr(attach, "split", split_)

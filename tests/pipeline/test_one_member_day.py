@@ -28,6 +28,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from estimator import to_fixed_point
 from privacy import ChannelNoise, Measurement, parse_measurement
 from privacy.caps import ContributionCap
 from privacy.spend import Channel, Relation, row_sensitivity
@@ -339,8 +340,8 @@ def _own(spec: Measurement, secret: Secret) -> dict[str, NDArray[np.int64]]:
     """What one row of the target adds to each channel."""
     layout = ChannelLayout.of(spec)
     mask = sum(1 << spec.group_names.index(group) for group in secret.said)
-    probabilities = CertainModel.table[[secret.code or 0]]
-    rows, tail = layout.parts(layout.values(np.ones(1, bool), probabilities, np.array([mask], np.uint16)), 1)
+    fixed = to_fixed_point(CertainModel.table[[secret.code or 0]])
+    rows, tail = layout.parts(layout.values(np.ones(1, bool), fixed, np.array([mask], np.uint16)), 1)
     return {name: to_signed(layout.channel(name, rows, tail)).reshape(-1) for name in layout.channels}
 
 
