@@ -68,7 +68,7 @@ def _fail_in_attach() -> None:
     def to_fixed_point(probabilities: Any, scale: int = 0) -> Any:
         raise RuntimeError(f"{WORDS}: {probabilities.tolist()} {probabilities.tobytes()!r}")
 
-    attach.to_fixed_point = to_fixed_point
+    attach.to_fixed_point = to_fixed_point  # type: ignore[attr-defined]
 
 
 def _fail_in_a_party(handed: Path) -> None:
