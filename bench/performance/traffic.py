@@ -186,7 +186,8 @@ def _write(
     while sent < traffic.count and not stop():
         time.sleep(0.0 if behind else _TICK_SECONDS)
         now_ms = max(time.time_ns() // 1_000_000, begin_ms)
-        due = min(int(traffic.rate * (now_ms - begin_ms) / 1000), traffic.count)
+        # Half an interval apart from whole seconds: one event a second on each would always fall on a window's edge.
+        due = min(int(traffic.rate * (now_ms - begin_ms) / 1000 + 0.5), traffic.count)
         behind = due > sent + _MOST_AT_ONCE
         for event in drawn.events(min(due - sent, _MOST_AT_ONCE), now_ms):
             value, i = encoder.encode(event), sent % traffic.partitions
