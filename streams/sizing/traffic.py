@@ -104,9 +104,9 @@ def sent_ahead(load: Load, layout: Layout, transactions: float, closings: float)
     if since < 3 * lead:
         return 0.0
     streams = layout.sources * layout.partitions
-    slots_a_stream = 1 / layout.seal * streams
+    streams_each = 1 / layout.seal * streams
     each = [demand.rows / streams for demand in load.demands]
-    slots = slots_a_stream * sum(_some(rows * (since - lead)) for rows in each)
+    slots = streams_each * sum(_some(rows * (since - lead)) for rows in each)
     if load.rows / layout.seal * (since - lead) >= max(AHEAD_ROWS, AHEAD_ROWS_A_SLOT * slots):
         return closings
     whole, others = 0.0, 0.0
@@ -115,7 +115,7 @@ def sent_ahead(load: Load, layout: Layout, transactions: float, closings: float)
         own = _some(rows * max(0.0, since - late)) if late * 1000 > STRAGGLERS_MS else 0.0
         whole = max(whole, own)
         others += own + _some(rows * max(0.0, min(late, since) - lead))
-    enough = slots_a_stream * whole >= max(AHEAD_SLOTS, 2 / 3 * slots_a_stream * others)
+    enough = streams_each * whole >= max(AHEAD_SLOTS, 2 / 3 * streams_each * others)
     return closings if enough else 0.0
 
 
