@@ -111,7 +111,7 @@ accuracy: $(STAMP) ## Write docs/accuracy.md: coverage, bias, the peers, the rea
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.accuracy $(if $(QUICK),--quick --out build/accuracy) $(OPTIONS)
 
 # The machine to itself, please: what else runs on it is in the figures.
-bench: $(STAMP) ## Write docs/performance.md: side by side with others, scale, latency, memory; 48 minutes (PARTS="scale": some)
+bench: $(STAMP) ## Write docs/performance.md: side by side with others, scale, latency, memory; an hour (PARTS="scale": some)
 	@$(BIN)/evenstream dev kafka fetch
 	@$(BIN)/python -m bench.performance $(if $(PARTS),--only $(PARTS)) $(OPTIONS)
 
