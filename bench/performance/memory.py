@@ -73,7 +73,7 @@ def run(
 ) -> list[dict[str, Any]]:
     """Figures: one a phase, and the course of it all."""
     members = 100_000 if quick else 1_000_000
-    # The smaller one fills a party's queue of `shares` (64 MiB, 52 bytes a row), or a fuller queue would look like growth.
+    # The smaller one fills a party's queue of `shares` (64 MiB, 52 bytes a row): a fuller one would look like growth.
     backlogs = (200_000, 600_000) if quick else (2_000_000, 6_000_000)
     with Live(folder / "memory", bootstrap, members=members, lateness_ms=_LATENESS_MS, say=say) as live:
         if capacity is None:
