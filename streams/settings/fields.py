@@ -226,7 +226,8 @@ class SealSettings(_Sharded):
         ge=0,
         le=60,
         description="seconds that rows may wait for their window's end while they are fewer than 64 a batch in the "
-        "mean; no window comes later for it, batches do; 0: no longer than commit_interval_seconds",
+        "mean, where the broker dates events (LogAppendTime); no window comes later for it, rows reach attach later; "
+        "0: no longer than commit_interval_seconds",
     )
     max_event_bytes: int = Field(1_000_000, ge=1_000, description="bytes; a larger event is refused unread")
     idle_check_ms: int = Field(
