@@ -49,6 +49,8 @@ _ROTATION_KEY = b"rotation-key"
 _ROWS_TOGETHER = 4_096
 # Punctuation of one transaction of `seal` reaches the partitions a few milliseconds apart: worth one commit.
 _GATHER_MS = 10
+# Shares that are still to be worked out keep their place before the punctuation that vouches for them.
+_TO_COME = Out("", -1, None, None)
 # After so long without a record, what was put off is done.
 _LEISURE_MS = 100
 _SAY_AGAIN_MS = 60_000
@@ -81,9 +83,6 @@ class SelectionKeys:
     def of(cls, keys: RoleKeys) -> SelectionKeys:
         """Those that follow from attach's own state secret."""
         return cls(keys.derive("cap"), keys.derive("rotation"))
-
-
-_TO_COME = Out("", -1, None, None)
 
 
 class AttachedPartition(PartitionState):
@@ -309,7 +308,8 @@ class AttachStage:
         approved = self._control.require(header.spec)
         layout = ChannelLayout.of(approved.measurement)
         if approved.revoked:  # nobody's id is opened any more
-            self._send(batch, layout, np.zeros(layout.size(header.rows), dtype=np.uint64), now_ms, len(self._outputs))
+            nothing = np.zeros(layout.size(header.rows), dtype=np.uint64)
+            self._outputs.append(self._shared(batch, layout, nothing, now_ms))
         else:
             start_ms = approved.window_start_ms(header.window_end_ms)
             self._require_groups(approved)
@@ -317,7 +317,6 @@ class AttachStage:
             opened = _Opened(batch, approved, layout, rows, len(self._outputs))
             self._opened.setdefault((header.spec, start_ms // DAY_MS), []).append(opened)
             self._opened_rows += header.rows
-            # Its shares come later, and keep their place before the punctuation that vouches for them.
             self._outputs.append(_TO_COME)
         partition.advance(header, batch.header_bytes)
         self._health.batch()
@@ -383,18 +382,17 @@ class AttachStage:
             own = counts[row : row + one.batch.header.rows]
             through = counted + int(np.count_nonzero(own))
             values = one.layout.values(own, fixed[counted:through], self_id[counted:through])
-            self._send(one.batch, one.layout, values, now_ms, one.place)
+            self._outputs[one.place] = self._shared(one.batch, one.layout, values, now_ms)
             row, counted = row + own.size, through
 
-    def _send(
-        self, batch: SealedBatch, layout: ChannelLayout, values: NDArray[np.uint64], now_ms: int, place: int
-    ) -> None:
-        """Put a batch's shares at their place among the outputs; overwrite its values."""
+    def _shared(self, batch: SealedBatch, layout: ChannelLayout, values: NDArray[np.uint64], now_ms: int) -> Out:
+        """The record of a batch's shares; its values are overwritten."""
         try:
-            value = self._shares(batch, layout, values, now_ms).encode()
+            return Out(
+                self._topics["shares"], batch.header.j, None, self._shares(batch, layout, values, now_ms).encode()
+            )
         finally:
             values.fill(0)
-        self._outputs[place : place + 1] = [Out(self._topics["shares"], batch.header.j, None, value)]
 
     def _forget_opened(self) -> None:
         for opened in self._opened.values():

@@ -133,10 +133,10 @@ class CountedChunks:
             in_haste: put off a merge of many rows.
         """
         replaced: list[int] = []
-        if self._rows:
+        if came := self.changed:
             self._runs.append(_Run(0, self._rows, self._joined(self._fresh)))
-            self._rows, self._fresh, self.overfull = 0, [], True
-        if self.overfull:
+            self._rows, self._fresh = 0, []
+        if came or self.overfull:
             replaced += self._merge(in_haste)
         if anew:
             for run in self._runs:

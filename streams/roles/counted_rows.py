@@ -102,7 +102,6 @@ class CountedRows:
         # Days of revisions that this worker does not know (any more): kept in the index, and their rows do not count.
         self._dormant: dict[tuple[bytes, int, int], tuple[DayIndex, FoundChunks]] = {}
         self._zero_through: dict[int, int] = {}
-        self._overfull: set[int] = set()
 
     def _day(self, approved: Approved, day: int) -> _Day:
         known = self._days.get((approved.spec, day))
@@ -280,7 +279,8 @@ class CountedRows:
 
     def overfull(self) -> int | None:
         """A partition of which merges were put off; None where there is none."""
-        return min(self._overfull, default=None)
+        waiting = (j for day in self._days.values() for j, chunks in day.chunks.items() if chunks.overfull)
+        return min(waiting, default=None)
 
     def state(
         self, codec: StateCodec, *, anew: bool = False, merge: int | None = None
@@ -292,13 +292,10 @@ class CountedRows:
             merge: a partition of which no merge is put off; its index is to be written as well.
         """
         records: list[tuple[bytes, bytes | None]] = []
-        self._overfull.clear()
         for day in self._days.values():
             for j, chunks in day.chunks.items():
                 number, members = partial(self._next_number, j), self._directory.members_in(j)
                 records += chunks.state(codec, number, members, anew=anew, in_haste=j != merge)
-                if chunks.overfull:
-                    self._overfull.add(j)
         if anew:
             for key, (entry, found) in self._dormant.items():
                 index, sealed = found.sealed_anew(codec, entry)
