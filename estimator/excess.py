@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimator.intervals import Variance
+from estimator.stacking import stacked
 
 F = NDArray[np.float64]
 
@@ -71,7 +72,7 @@ class Residuals:
             hits=np.array([each.hits for each in residuals]),
             total=np.array([each.total for each in residuals]),
             total_variance=np.array([each.total_variance for each in residuals]),
-            variance=Variance.stacked([each.variance for each in residuals]),
+            variance=stacked([each.variance for each in residuals]),
             covariance=np.array(covariances) if covariances else None,
             rows_per_member=residuals[0].rows_per_member,
         )

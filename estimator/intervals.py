@@ -23,7 +23,6 @@ Donner (2008) for the difference; Donner and Zou (2012) for the ratio.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -55,16 +54,6 @@ class Variance:
     constant: F
     linear: F
     square: F
-
-    @classmethod
-    def stacked(cls, variances: Sequence[Variance]) -> Variance:
-        """Those of several statistics as one, with an axis before the others."""
-        return cls(
-            binomial=np.array([each.binomial for each in variances]),
-            constant=np.array([each.constant for each in variances]),
-            linear=np.array([each.linear for each in variances]),
-            square=np.array([each.square for each in variances]),
-        )
 
     def split(self) -> list[Variance]:
         """The parts along the first axis."""

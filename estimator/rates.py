@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,15 +69,6 @@ class Sums:
     hits: F
     squares: F
     total: F
-
-    @classmethod
-    def stacked(cls, sums: Sequence[Sums]) -> Sums:
-        """Those of several statistics as one of shape (statistics, groups)."""
-        return cls(
-            hits=np.array([each.hits for each in sums]),
-            squares=np.array([each.squares for each in sums]),
-            total=np.array([each.total for each in sums]),
-        )
 
     @classmethod
     def of(cls, statistic: Statistic, table: F) -> Sums:

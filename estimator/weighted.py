@@ -25,6 +25,7 @@ from estimator.cells import Statistic
 from estimator.intervals import Variance
 from estimator.moments import Moments
 from estimator.rates import F, NoiseVariance, Rates, Reading, Sums, dispersion, rates_of
+from estimator.stacking import stacked
 
 
 def weighted_rates(reading: Reading, statistic: Statistic, purity: F | float = 1.0) -> Rates:
@@ -39,7 +40,7 @@ def all_weighted_rates(reading: Reading, statistics: Sequence[Statistic], purity
         purity: shape (groups,): sum p^2 / sum p of the rows, about (:func:`purity_of`); 1 is the bound.
     """
     each = [Sums.of(statistic, reading.table) for statistic in statistics]
-    sums = Sums.stacked(each)
+    sums = stacked(each)
     constant, linear, square = reading.noise.table * np.array([each.noise_terms for each in statistics]).T
     dispersions = np.array([dispersion(part) for part in each])[:, np.newaxis]
     ones = np.ones(len(reading.groups))
